@@ -1,0 +1,136 @@
+use std::{
+    fmt,
+    time::{Duration, SystemTime},
+};
+
+use crate::{Extension, Revision, identity::identity};
+
+identity! {
+    /// The identity of one apply and of its audit record.
+    ApplyId
+}
+
+/// How an apply ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum ApplyOutcome {
+    /// The files were replaced, and Asterisk was proven to run exactly them.
+    Applied,
+    /// Files and live state were already exactly this; nothing was written or reloaded.
+    Unchanged,
+    /// Nothing was changed, on disk or live.
+    Refused,
+    /// The old files are back and Asterisk was proven to run them.
+    RolledBack,
+    /// The old files are back on disk; what Asterisk runs could not be proven.
+    RollbackFailed,
+    /// The process ended in the middle; found at the next start.
+    Interrupted,
+}
+
+impl ApplyOutcome {
+    /// The word for it in answers and audit records.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Applied => "applied",
+            Self::Unchanged => "unchanged",
+            Self::Refused => "refused",
+            Self::RolledBack => "rolled_back",
+            Self::RollbackFailed => "rollback_failed",
+            Self::Interrupted => "interrupted",
+        }
+    }
+
+    /// The outcome that this word stands for.
+    #[must_use]
+    pub fn from_word(word: &str) -> Option<Self> {
+        let all =
+            [Self::Applied, Self::Unchanged, Self::Refused, Self::RolledBack, Self::RollbackFailed, Self::Interrupted];
+        all.into_iter().find(|outcome| outcome.as_str() == word)
+    }
+
+    /// Whether Asterisk was proven to run what this apply was to bring.
+    #[must_use]
+    pub const fn is_proven(self) -> bool {
+        matches!(self, Self::Applied | Self::Unchanged)
+    }
+}
+
+impl fmt::Display for ApplyOutcome {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// What an apply changes against the pair of files last proven on its node. Each list ascends.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Changes {
+    /// Extensions that were nobody's.
+    pub added: Vec<Extension>,
+    /// Extensions that are nobody's any more.
+    pub removed: Vec<Extension>,
+    /// Extensions with another name, credential or owner.
+    pub changed: Vec<Extension>,
+}
+
+/// One include file of an apply.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct InstalledFile {
+    /// Where it lies.
+    pub path: String,
+    /// The SHA-256 of its content in lower-case hexadecimal.
+    pub sha256: String,
+    /// Its length in bytes.
+    pub bytes: u64,
+}
+
+/// How long the steps of an apply took; a step that was not reached took no time.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Timings {
+    /// Reading users and revision, and opening the audit record.
+    pub snapshot: Duration,
+    /// Making the text of both files.
+    pub render: Duration,
+    /// Writing and syncing both files, the old pair and the journal.
+    pub install: Duration,
+    /// Asterisk's reload, with retries while it was busy.
+    pub reload: Duration,
+    /// Reading the live state back, preflight included.
+    pub verify: Duration,
+    /// Removing the registrations of former owners.
+    pub purge: Duration,
+}
+
+/// What is recorded of one apply. It holds no secret.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ApplyRecord {
+    /// The identity of the apply.
+    pub id: ApplyId,
+    /// The node whose Asterisk it was for.
+    pub node: String,
+    /// Who asked for it: the name of the token, or nobody where no token is needed.
+    pub actor: Option<String>,
+    /// The id of the request that asked for it.
+    pub request_id: String,
+    /// The tenant's revision that it was made of.
+    pub revision: Revision,
+    /// How many users that revision has.
+    pub users: usize,
+    /// How it ended.
+    pub outcome: ApplyOutcome,
+    /// What went wrong and what to mend, where something did.
+    pub detail: Option<String>,
+    /// What ought to be known although it did not fail.
+    pub warnings: Vec<String>,
+    /// What it changes.
+    pub changes: Changes,
+    /// The files as rendered.
+    pub files: Vec<InstalledFile>,
+    /// When it began.
+    pub started_at: SystemTime,
+    /// How long all of it took.
+    pub duration: Duration,
+    /// How long its steps took.
+    pub timings: Timings,
+}
