@@ -1,0 +1,130 @@
+use std::{error::Error, fmt, time::Duration};
+
+use diesel::{
+    connection::SimpleConnection as _,
+    dsl::sql,
+    migration::{Migration, MigrationConnection as _, MigrationSource},
+    pg::{Pg, PgConnection},
+    prelude::*,
+    sql_types::{BigInt, Bool, Text},
+};
+use diesel_migrations::{EmbeddedMigrations, MigrationHarness, embed_migrations};
+
+use crate::{
+    apply_log::ApplyLog,
+    error::{Cause, DatabaseError},
+    session::{Abort, Sessions},
+    users::UserRepository,
+};
+
+const MIGRATIONS: EmbeddedMigrations = embed_migrations!("migrations");
+
+/// The key of the advisory lock that lets one process migrate at a time: "pbxmigr" in ASCII.
+const MIGRATION_LOCK: i64 = 0x70_6278_6D69_6772;
+
+/// The portal's PostgreSQL database: a pool of connections that is shared by its clones.
+#[derive(Clone)]
+pub struct Database {
+    sessions: Sessions,
+}
+
+impl Database {
+    /// A database at `url`, with at most `pool_size` connections at a time.
+    ///
+    /// Nothing is connected yet, so this does not wait for a server. `url` is anything that libpq
+    /// takes ([PostgreSQL manual, 34.1.1](https://www.postgresql.org/docs/current/libpq-connect.html#LIBPQ-CONNSTRING)),
+    /// several hosts and `target_session_attrs` included; its own `connect_timeout`, keep-alive
+    /// parameters and `application_name` take precedence over the portal's.
+    ///
+    /// `timeout` bounds the wait for a connection, and each statement.
+    ///
+    /// # Errors
+    ///
+    /// [`DatabaseError::InvalidUrl`] when libpq cannot read `url`.
+    ///
+    /// # Panics
+    ///
+    /// When `pool_size` or `timeout` is zero.
+    pub fn connect(url: &str, pool_size: u32, timeout: Duration) -> Result<Self, DatabaseError> {
+        Ok(Self { sessions: Sessions::new(url, pool_size, timeout)? })
+    }
+
+    /// The users.
+    #[must_use]
+    pub fn users(&self) -> UserRepository {
+        UserRepository::new(self.sessions.clone())
+    }
+
+    /// The records of applies.
+    #[must_use]
+    pub fn apply_log(&self) -> ApplyLog {
+        ApplyLog::new(self.sessions.clone())
+    }
+
+    /// Brings the database up to date, each migration in a transaction, and gives the names of
+    /// those that were applied.
+    ///
+    /// Several processes may do so at once: they wait for each other, a minute at most. A
+    /// database that is up to date is not written to, so that a role without the right to create
+    /// tables is good enough for it.
+    ///
+    /// # Errors
+    ///
+    /// [`DatabaseError`], with the migration's name in its chain where one failed.
+    pub fn migrate(&self) -> Result<Vec<String>, DatabaseError> {
+        self.sessions.dedicated(|connection| {
+            connection.batch_execute("SET statement_timeout = 0; SET lock_timeout = '60s'")?;
+            diesel::sql_query("SELECT pg_advisory_lock($1)").bind::<BigInt, _>(MIGRATION_LOCK).execute(connection)?;
+            let pending = pending(connection)?;
+            if !pending.is_empty() {
+                connection.setup()?;
+            }
+            pending
+                .into_iter()
+                .map(|migration| {
+                    let name = migration.name().to_string();
+                    match connection.run_migration(&*migration) {
+                        Ok(_) => Ok(name),
+                        Err(cause) => Err(failed(format!("migration {name}: {cause}"))),
+                    }
+                })
+                .collect()
+        })
+    }
+
+    /// The names of the migrations that [`Database::migrate`] would apply. Writes nothing.
+    ///
+    /// # Errors
+    ///
+    /// [`DatabaseError`].
+    pub fn pending_migrations(&self) -> Result<Vec<String>, DatabaseError> {
+        self.sessions.repeatable(|connection| {
+            Ok(pending(connection)?.iter().map(|migration| migration.name().to_string()).collect())
+        })
+    }
+}
+
+impl fmt::Debug for Database {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Database").finish_non_exhaustive()
+    }
+}
+
+/// The migrations that were not applied yet, in their order.
+fn pending(connection: &mut PgConnection) -> Result<Vec<Box<dyn Migration<Pg>>>, Abort<DatabaseError>> {
+    // Diesel's own question would create the table in which it keeps the answer.
+    let is_empty = diesel::select(sql::<Bool>("to_regclass('__diesel_schema_migrations') IS NULL"));
+    let applied: Vec<String> = if is_empty.get_result(connection)? {
+        Vec::new()
+    } else {
+        sql::<Text>("SELECT version FROM __diesel_schema_migrations").load(connection)?
+    };
+    let mut migrations = MIGRATIONS.migrations().map_err(failed)?;
+    migrations.retain(|migration| !applied.contains(&migration.name().version().to_string()));
+    migrations.sort_by_key(|migration| migration.name().version().as_owned());
+    Ok(migrations)
+}
+
+fn failed(cause: impl Into<Box<dyn Error + Send + Sync>>) -> Abort<DatabaseError> {
+    Abort::Reason(DatabaseError::Failed(Cause::new(cause)))
+}

@@ -1,0 +1,73 @@
+use std::{error::Error, fmt};
+
+/// Why the database did not do what it was asked.
+///
+/// The messages are fit for a client: they hold no SQL, no address and no library's words. The
+/// [`source`](Error::source) chain has those, for the log.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum DatabaseError {
+    /// libpq cannot read the database URL. The URL is not repeated: it may hold a password.
+    #[error(
+        "the database URL is not valid: write postgresql://user@host/database, with percent-encoding where \
+         a name or password has special characters, or libpq's key=value form"
+    )]
+    InvalidUrl,
+    /// No connection, or one that was lost or too slow: it is worth trying again later. Where a
+    /// change was to be committed it is unknown whether it was.
+    #[error("the database is unavailable")]
+    Unavailable(#[source] Cause),
+    /// The database answered, with an error or with something that ought not to be there: trying
+    /// again does not help.
+    #[error("the database refused the operation or holds something unexpected")]
+    Failed(#[source] Cause),
+}
+
+/// What lies behind a [`DatabaseError`], in the words of whoever noticed. For the log only.
+#[derive(Debug)]
+pub struct Cause(Box<dyn Error + Send + Sync>);
+
+impl Cause {
+    pub(crate) fn new(cause: impl Into<Box<dyn Error + Send + Sync>>) -> Self {
+        Self(cause.into())
+    }
+}
+
+impl fmt::Display for Cause {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+impl Error for Cause {
+    fn source(&self) -> Option<&(dyn Error + 'static)> {
+        self.0.source()
+    }
+}
+
+/// Why a user was not created.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum CreateUserError {
+    /// Another user of the tenant has this mail address, in whatever case.
+    #[error("another user has this mail address")]
+    EmailTaken,
+    /// Each of 1000-1999 is some user's.
+    #[error("no extension is free: delete a user first")]
+    ExtensionsExhausted,
+    /// The database failed.
+    #[error(transparent)]
+    Database(#[from] DatabaseError),
+}
+
+/// Why a user was not deleted.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum DeleteUserError {
+    /// There is no user with this id.
+    #[error("there is no such user")]
+    NotFound,
+    /// The database failed.
+    #[error(transparent)]
+    Database(#[from] DatabaseError),
+}

@@ -1,0 +1,59 @@
+//! Users and apply records of the PBX control portal in PostgreSQL (13 or newer).
+//!
+//! [`Database`] is a pool of connections and the migrations; [`UserRepository`] and [`ApplyLog`]
+//! are what is done with it. Every method is one transaction and blocks: call it from a thread
+//! that may block. No Diesel type leaves the crate, and it knows neither HTTP nor Asterisk.
+//!
+//! # Invariants
+//!
+//! - Every committed change of a user moves its tenant's [`Revision`](pbx_domain::Revision) by
+//!   one, in the same transaction; the row lock of that update orders all writers. A trigger does
+//!   the same for hand-written SQL.
+//! - Which extensions are taken is written in that same row, a bit for each, by a trigger on the
+//!   extensions: an allocation reads as much for the thousandth user as for the first. `UNIQUE` is
+//!   the last guard.
+//! - A rule of `pbx-domain` that SQL can say is a named constraint as well. A row that breaks a
+//!   rule all the same is a [`DatabaseError::Failed`] that names the user.
+//! - Nothing is retried that might have been committed. Whatever surely was not is tried again
+//!   when a pooled connection turns out to be dead, so that a restart or a failover of PostgreSQL
+//!   costs no error.
+//!
+//! # Deadlines
+//!
+//! Getting a connection takes at most the timeout given to [`Database::connect`], and so does one
+//! statement on a server that is alive, or a host that is gone (`tcp_user_timeout`). A server
+//! that is *frozen* (stopped, or starved, while its host still answers) cannot be told from a
+//! slow one by libpq, whose calls have no time limit: who must answer in time sets a deadline of
+//! their own around the call, and gives up waiting for the thread.
+//!
+//! # Example
+//!
+//! ```no_run
+//! use std::time::Duration;
+//!
+//! use pbx_domain::{NewUser, Realm, SipPassword};
+//! use pbx_persistence::Database;
+//!
+//! let database = Database::connect("postgresql:///pbx_portal", 8, Duration::from_secs(5))?;
+//! database.migrate()?;
+//!
+//! let alice = NewUser { name: "Alice Example".parse()?, email: "alice@example.com".parse()? };
+//! let user = database.users().create(&alice, &Realm::default(), &SipPassword::generate()?)?;
+//! println!("{} is reached at {}", user.name, user.extension);
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+
+mod apply_log;
+mod conninfo;
+mod database;
+mod error;
+mod row;
+mod schema;
+mod session;
+mod timestamp;
+mod users;
+
+pub use apply_log::{ApplyLog, StartedApply};
+pub use database::Database;
+pub use error::{Cause, CreateUserError, DatabaseError, DeleteUserError};
+pub use users::{Standing, UserList, UserRepository};

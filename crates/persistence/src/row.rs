@@ -1,0 +1,65 @@
+//! A user as the database gives it, and as the domain knows it.
+
+use std::{error::Error, str::FromStr};
+
+use diesel::{
+    deserialize::{self, FromSql, FromSqlRow},
+    pg::{Pg, PgValue, data_types::PgTimestamp},
+    prelude::*,
+    sql_types::Text,
+};
+use pbx_domain::{DisplayName, Email, Extension, Ha1, Realm, Revision, User, UserId};
+use uuid::Uuid;
+
+use crate::{
+    error::{Cause, DatabaseError},
+    timestamp::to_system_time,
+};
+
+/// The columns of a user and its extension.
+#[derive(Queryable)]
+pub(crate) struct Row {
+    id: Uuid,
+    name: Checked<DisplayName>,
+    email: Checked<Email>,
+    number: i32,
+    realm: Checked<Realm>,
+    ha1: Checked<Ha1>,
+    created_at: PgTimestamp,
+    user_revision: i64,
+    extension_revision: i64,
+}
+
+impl Row {
+    /// The user, or which user breaks which rule.
+    pub(crate) fn into_user(self) -> Result<User, DatabaseError> {
+        let id = UserId::from(self.id);
+        Ok(User {
+            id,
+            name: self.name.legal("name", id)?,
+            email: self.email.legal("email", id)?,
+            extension: Checked(Extension::new(self.number)).legal("extension", id)?,
+            realm: self.realm.legal("realm", id)?,
+            ha1: self.ha1.legal("ha1", id)?,
+            created_at: to_system_time(self.created_at),
+            revision: Revision::new(self.user_revision.max(self.extension_revision)),
+        })
+    }
+}
+
+/// A column that was held against its rule while it was decoded, without a copy in between. What
+/// came of it is kept, to be told together with whose it is.
+#[derive(Debug, FromSqlRow)]
+pub(crate) struct Checked<T, E = <T as FromStr>::Err>(Result<T, E>);
+
+impl<T: FromStr> FromSql<Text, Pg> for Checked<T> {
+    fn from_sql(value: PgValue<'_>) -> deserialize::Result<Self> {
+        Ok(Self(std::str::from_utf8(value.as_bytes())?.parse()))
+    }
+}
+
+impl<T, E: Error> Checked<T, E> {
+    fn legal(self, column: &str, id: UserId) -> Result<T, DatabaseError> {
+        self.0.map_err(|error| DatabaseError::Failed(Cause::new(format!("user {id}: the {column} {error}"))))
+    }
+}

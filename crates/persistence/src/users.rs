@@ -1,0 +1,235 @@
+use diesel::{
+    dsl::exists,
+    pg::PgConnection,
+    prelude::*,
+    result::{DatabaseErrorKind, Error as SqlError},
+    sql_types::Text,
+};
+use pbx_domain::{ApplyId, Email, Extension, ExtensionRange, Ha1, NewUser, Realm, Revision, SipPassword, User, UserId};
+
+use crate::{
+    error::{Cause, CreateUserError, DatabaseError, DeleteUserError},
+    row::Row,
+    schema::{apply_audit_log, extensions, tenants, users},
+    session::{Abort, Sessions},
+    timestamp::to_system_time,
+};
+
+/// The one tenant there is.
+pub(crate) const TENANT: &str = "default";
+
+/// The users of the tenant, each with its extension and credential.
+#[derive(Clone)]
+pub struct UserRepository {
+    sessions: Sessions,
+}
+
+/// All users as they were at one revision.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct UserList {
+    /// The tenant's revision that they were read at.
+    pub revision: Revision,
+    /// Everybody, by extension.
+    pub users: Vec<User>,
+}
+
+/// How the tenant stands, without its users: what tells whether a list that was read before is
+/// still true.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Standing {
+    /// The tenant's revision.
+    pub revision: Revision,
+    /// Whether the apply that was asked for has a record in this database: it has none when the
+    /// database is another, or was restored to a time before it.
+    pub applied_is_known: bool,
+}
+
+impl UserRepository {
+    pub(crate) fn new(sessions: Sessions) -> Self {
+        Self { sessions }
+    }
+
+    /// Creates a user with the lowest free extension; the password is for the phone, of which
+    /// the digest for `realm` is kept.
+    ///
+    /// Creators anywhere wait for each other's commit, so that no number is given twice and none
+    /// is left out.
+    ///
+    /// # Errors
+    ///
+    /// - [`CreateUserError::EmailTaken`], also when no extension is free: whoever repeats a create
+    ///   whose answer was lost must learn that it worked.
+    /// - [`CreateUserError::ExtensionsExhausted`]
+    /// - [`CreateUserError::Database`]; after [`DatabaseError::Unavailable`] the user may exist.
+    pub fn create(&self, new: &NewUser, realm: &Realm, password: &SipPassword) -> Result<User, CreateUserError> {
+        let id = UserId::generate();
+        self.sessions.transaction(|connection| {
+            let (revision, taken) = begin_change(connection)?;
+            let Some(extension) = ExtensionRange::ALL.lowest_free(extensions_of(&taken)) else {
+                let is_email_taken = is_email_taken(connection, &new.email)?;
+                return Err(Abort::Reason(if is_email_taken {
+                    CreateUserError::EmailTaken
+                } else {
+                    CreateUserError::ExtensionsExhausted
+                }));
+            };
+            let ha1 = Ha1::of(extension, realm, password);
+            let created_at = diesel::insert_into(users::table)
+                .values((
+                    users::id.eq(id.as_uuid()),
+                    users::tenant.eq(TENANT),
+                    users::name.eq(new.name.as_str()),
+                    users::email.eq(new.email.as_str()),
+                    users::revision.eq(revision.get()),
+                ))
+                .returning(users::created_at)
+                .get_result(connection)
+                .map_err(email_taken)?;
+            diesel::insert_into(extensions::table)
+                .values((
+                    extensions::tenant.eq(TENANT),
+                    extensions::number.eq(i32::from(extension.get())),
+                    extensions::user_id.eq(id.as_uuid()),
+                    extensions::realm.eq(realm.as_str()),
+                    extensions::ha1.eq(ha1.as_str()),
+                    extensions::revision.eq(revision.get()),
+                ))
+                .execute(connection)?;
+            Ok(User {
+                id,
+                name: new.name.clone(),
+                email: new.email.clone(),
+                extension,
+                realm: realm.clone(),
+                ha1,
+                created_at: to_system_time(created_at),
+                revision,
+            })
+        })
+    }
+
+    /// Everybody, and the revision that this is: one statement, so one snapshot.
+    ///
+    /// # Errors
+    ///
+    /// [`DatabaseError`]; [`DatabaseError::Failed`] also for a row that breaks a rule of
+    /// `pbx-domain`, with the user's id in its chain.
+    pub fn list(&self) -> Result<UserList, DatabaseError> {
+        self.sessions.repeatable(read_list)
+    }
+
+    /// Deletes a user; the extension is free at once.
+    ///
+    /// # Errors
+    ///
+    /// - [`DeleteUserError::NotFound`]
+    /// - [`DeleteUserError::Database`]; after [`DatabaseError::Unavailable`] the user may be gone.
+    pub fn delete(&self, id: UserId) -> Result<(), DeleteUserError> {
+        self.sessions.transaction(|connection| {
+            begin_change(connection)?;
+            let user = users::table.find(id.as_uuid()).filter(users::tenant.eq(TENANT));
+            match diesel::delete(user).execute(connection)? {
+                0 => Err(Abort::Reason(DeleteUserError::NotFound)),
+                _ => Ok(()),
+            }
+        })
+    }
+
+    /// The tenant's revision, and whether `applied` has a record here. One small query.
+    ///
+    /// # Errors
+    ///
+    /// [`DatabaseError`].
+    pub fn standing(&self, applied: Option<ApplyId>) -> Result<Standing, DatabaseError> {
+        let applied = applied.map(ApplyId::as_uuid);
+        self.sessions.repeatable(|connection| {
+            let record = apply_audit_log::table.filter(apply_audit_log::id.nullable().eq(applied));
+            let (revision, applied_is_known) = tenants::table
+                .find(TENANT)
+                .select((tenants::revision, exists(record)))
+                .first(connection)
+                .map_err(no_tenant)?;
+            Ok(Standing { revision: Revision::new(revision), applied_is_known })
+        })
+    }
+}
+
+/// Begins a change: moves the tenant's revision, which locks out all other writers, and reads the
+/// bits of the extensions that are taken.
+fn begin_change<E: From<DatabaseError>>(connection: &mut PgConnection) -> Result<(Revision, Vec<u8>), Abort<E>> {
+    let (revision, taken) = diesel::update(tenants::table.find(TENANT))
+        .set(tenants::revision.eq(tenants::revision + 1))
+        .returning((tenants::revision, tenants::taken_extensions))
+        .get_result(connection)
+        .map_err(no_tenant)?;
+    Ok((Revision::new(revision), taken))
+}
+
+/// The tenant's row is the one that has to be there.
+fn no_tenant<E: From<DatabaseError>>(error: SqlError) -> Abort<E> {
+    match error {
+        SqlError::NotFound => {
+            let cause =
+                Cause::new(format!("the table tenants has no row {TENANT:?}: restore the database from a backup"));
+            Abort::Reason(DatabaseError::Failed(cause).into())
+        }
+        error => Abort::Sql(error),
+    }
+}
+
+/// The extensions whose bit is set, as PostgreSQL's `set_bit` counts: the first bit of a byte is its lowest.
+fn extensions_of(bits: &[u8]) -> impl Iterator<Item = Extension> {
+    (Extension::FIRST.get()..=Extension::LAST.get()).zip(0_usize..).filter_map(move |(number, bit)| {
+        let is_set = bits.get(bit / 8).is_some_and(|byte| byte >> (bit % 8) & 1 == 1);
+        Extension::new(number).ok().filter(|_| is_set)
+    })
+}
+
+diesel::define_sql_function! {
+    fn lower(text: Text) -> Text;
+}
+
+fn is_email_taken(connection: &mut PgConnection, email: &Email) -> Result<bool, SqlError> {
+    let others = users::table.filter(users::tenant.eq(TENANT)).filter(lower(users::email).eq(email.key()));
+    diesel::select(exists(others)).get_result(connection)
+}
+
+fn email_taken(error: SqlError) -> Abort<CreateUserError> {
+    match &error {
+        SqlError::DatabaseError(DatabaseErrorKind::UniqueViolation, about)
+            if about.constraint_name() == Some("users_email_key") =>
+        {
+            Abort::Reason(CreateUserError::EmailTaken)
+        }
+        _ => Abort::Sql(error),
+    }
+}
+
+/// The revision stands beside every user, and once beside none when there are no users.
+pub(crate) fn read_list(connection: &mut PgConnection) -> Result<UserList, Abort<DatabaseError>> {
+    let rows: Vec<(i64, Option<Row>)> = tenants::table
+        .left_join(users::table.inner_join(extensions::table))
+        .filter(tenants::name.eq(TENANT))
+        .select((
+            tenants::revision,
+            (
+                users::id,
+                users::name,
+                users::email,
+                extensions::number,
+                extensions::realm,
+                extensions::ha1,
+                users::created_at,
+                users::revision,
+                extensions::revision,
+            )
+                .nullable(),
+        ))
+        .load(connection)?;
+    let revision = rows.first().ok_or(SqlError::NotFound).map_err(no_tenant)?.0;
+    let users = rows.into_iter().filter_map(|(_, row)| row).map(Row::into_user);
+    let mut users: Vec<User> = users.collect::<Result<_, _>>().map_err(Abort::Reason)?;
+    // A tenth of the time that PostgreSQL would take for it.
+    users.sort_unstable_by_key(|user| user.extension);
+    Ok(UserList { revision: Revision::new(revision), users })
+}
