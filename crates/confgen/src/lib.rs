@@ -1,0 +1,140 @@
+//! Users in, Asterisk's include files out.
+//!
+//! [`render`] makes the text of the two files that the administrator's configuration includes:
+//! `generated_endpoints.conf` (PJSIP: an endpoint, an auth and an aor for every user) and
+//! `generated_routing.conf` (the dialplan: an entry and a hint for every extension). It is a pure
+//! function: the same users give the same bytes, in whatever order they come. The crate touches
+//! no file, knows no clock and no host, and never speaks to Asterisk; putting the files into
+//! place and proving that they are live is the work of `pbx-asterisk`.
+//!
+//! ```
+//! use std::time::SystemTime;
+//!
+//! use pbx_domain::{Extension, Ha1, Realm, Revision, SipPassword, User, UserId};
+//!
+//! let extension = Extension::new(1000)?;
+//! let realm = Realm::default();
+//! let user = User {
+//!     id: UserId::generate(),
+//!     name: "Alice \"Al\" Example".parse()?,
+//!     email: "alice@example.com".parse()?,
+//!     extension,
+//!     ha1: Ha1::of(extension, &realm, &SipPassword::generate()?),
+//!     realm,
+//!     created_at: SystemTime::now(),
+//!     revision: Revision::new(1),
+//! };
+//!
+//! let rendering = pbx_confgen::render(&[user])?;
+//! assert!(rendering.endpoints.contains(r#"callerid="Alice \"Al\" Example" <1000>"#));
+//! assert!(rendering.routing.contains("exten => 1000,hint,PJSIP/1000\n"));
+//! let marker = format!("\n; generation {}\n", rendering.generation);
+//! assert!(rendering.endpoints.contains(&marker) && rendering.routing.contains(&marker));
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+//!
+//! # What is in the files
+//!
+//! Their form is the one that a strict line reader understands: `[name]`, `[name](template)`,
+//! `[name](!)`, `key=value`, `exten => …`, ` same => …` and comments of whole lines.
+//!
+//! - The endpoint and the aor of a user bear the extension's number; the auth is named
+//!   `<number>-<12 hexadecimal digits>` after a SHA-256 over everything that the file says of
+//!   that user, our templates included. An endpoint that is live with the right auth is therefore
+//!   live with the right settings.
+//! - All other objects and contexts are named `synergycall-…`. The context of the phones and of
+//!   the entries is `synergycall-internal`, which the administrator may include in another.
+//! - Both files carry the [`Generation`], in a comment and as something that can be read back
+//!   live: the aor `synergycall-generation-<generation>`, and `generation@synergycall-ring` in the
+//!   dialplan.
+//! - A display name stands in the endpoint's `callerid` alone, within quotes. No template can
+//!   write a value unescaped.
+//!
+//! Meaning of the options: Asterisk's documentation, [PJSIP Configuration Sections and
+//! Relationships][sections], [Configuring res_pjsip to work through NAT][nat] and the module
+//! reference of [res_pjsip][options]. What the caller hears is chosen by the Q.850 cause that the
+//! dialplan hangs up with: 17 is sent as 486, 19 and 20 are sent as 480
+//! ([RFC 3398, section 8.2.6.1](https://www.rfc-editor.org/rfc/rfc3398#section-8.2.6.1)).
+//!
+//! [sections]: https://docs.asterisk.org/Configuration/Channel-Drivers/SIP/Configuring-res_pjsip/PJSIP-Configuration-Sections-and-Relationships/
+//! [nat]: https://docs.asterisk.org/Configuration/Channel-Drivers/SIP/Configuring-res_pjsip/Configuring-res_pjsip-to-work-through-NAT/
+//! [options]: https://docs.asterisk.org/Asterisk_22_Documentation/API_Documentation/Module_Configuration/res_pjsip/
+
+mod endpoints;
+mod error;
+mod escape;
+mod generation;
+mod hex;
+mod routing;
+
+use std::fmt;
+
+use askama::Template;
+use pbx_domain::User;
+use sha2::{Digest as _, Sha256};
+
+pub use error::RenderError;
+pub use generation::Generation;
+
+/// The text of both include files.
+///
+/// The endpoints hold the digests that phones register with, which are as good as passwords:
+/// `Debug` shows no text.
+#[derive(Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Rendering {
+    /// The text of `generated_endpoints.conf`. It holds secrets: keep the file from other eyes.
+    pub endpoints: String,
+    /// The text of `generated_routing.conf`.
+    pub routing: String,
+    /// The content hash that both carry.
+    pub generation: Generation,
+}
+
+impl fmt::Debug for Rendering {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Rendering")
+            .field("endpoints", &format_args!("({} bytes)", self.endpoints.len()))
+            .field("routing", &format_args!("({} bytes)", self.routing.len()))
+            .field("generation", &self.generation)
+            .finish()
+    }
+}
+
+/// Renders both files for exactly these users, in any order.
+///
+/// The work is proportional to the number of users.
+///
+/// # Errors
+///
+/// [`RenderError::DuplicateExtension`] when two users have one extension.
+pub fn render(users: &[User]) -> Result<Rendering, RenderError> {
+    let mut users: Vec<&User> = users.iter().collect();
+    users.sort_unstable_by_key(|user| user.extension);
+    match users.windows(2).find(|pair| pair[0].extension == pair[1].extension) {
+        Some(pair) => Err(RenderError::DuplicateExtension { extension: pair[0].extension }),
+        None => render_sorted(&users),
+    }
+}
+
+/// What [`render`] does once the users are known to be in order and to have one extension each.
+///
+/// Public for the benchmark alone, which needs more users than there are extensions.
+///
+/// # Errors
+///
+/// None for users in order.
+#[doc(hidden)]
+pub fn render_sorted(users: &[&User]) -> Result<Rendering, RenderError> {
+    let endpoints = endpoints::Draft::of(users)?;
+    let routing = routing::Draft::of(users)?;
+    let digest = Sha256::new_with_prefix(endpoints.text()).chain_update(routing.text()).finalize();
+    let generation = Generation::of(&digest.into());
+    Ok(Rendering { endpoints: endpoints.seal(generation), routing: routing.seal(generation), generation })
+}
+
+/// A part of a file whose values are all ours.
+#[expect(clippy::expect_used, reason = "the escaper refuses control characters alone, and a String takes all")]
+fn constant(template: &impl Template) -> String {
+    template.render().expect("hexadecimal digits have no control characters")
+}

@@ -1,0 +1,6 @@
+//! What `render` makes of users, seen from outside.
+
+mod golden;
+mod properties;
+mod templates;
+mod users;

@@ -1,0 +1,191 @@
+//! What holds for all users.
+
+#![expect(clippy::panic, reason = "a helper of tests")]
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use pbx_confgen::{RenderError, Rendering, render};
+use pbx_domain::{DisplayName, User};
+use proptest::prelude::*;
+use sha2::{Digest as _, Sha256};
+
+use crate::users::{HOSTILE_NAMES, user};
+
+/// Asterisk's reader of a quoted caller id, written again from its rules and stricter: a bare
+/// quote, backslash or semicolon within the quotes is an error, and so is anything after them.
+fn read_callerid(value: &str) -> Option<(String, &str)> {
+    let mut name = String::new();
+    let mut rest = value.strip_prefix('"')?.chars();
+    loop {
+        match rest.next()? {
+            '"' => break,
+            ';' => return None,
+            '\\' => match rest.next()? {
+                c @ ('"' | '\\' | ';') => name.push(c),
+                _ => return None,
+            },
+            c if c.is_control() => return None,
+            c => name.push(c),
+        }
+    }
+    Some((name, rest.as_str().strip_prefix(" <")?.strip_suffix('>')?))
+}
+
+/// The name of every user as the file says it, by extension.
+fn names(rendering: &Rendering) -> BTreeMap<String, String> {
+    let callerids = rendering.endpoints.lines().filter_map(|line| line.strip_prefix("callerid="));
+    callerids
+        .map(|value| read_callerid(value).unwrap_or_else(|| panic!("{value}")))
+        .map(|(name, number)| (number.to_owned(), name))
+        .collect()
+}
+
+/// The auth of every user, by extension.
+fn auths(rendering: &Rendering) -> BTreeMap<String, String> {
+    let auths = rendering.endpoints.lines().filter_map(|line| line.strip_prefix("auth="));
+    auths.map(|auth| (auth.split('-').next().unwrap_or_default().to_owned(), auth.to_owned())).collect()
+}
+
+/// Any legal name, those that mean something to Asterisk far more often than chance would.
+fn name() -> impl Strategy<Value = String> {
+    let telling =
+        prop::sample::select(vec!["\\", "\"", ";", "--", "[", "]", "#", "=", ">", "<", "${", "}", " ", "é", "😀"]);
+    let made_of_telling = prop::collection::vec(telling, 1..40).prop_map(|parts| parts.concat());
+    prop_oneof![made_of_telling, "\\PC{1,40}", prop::sample::select(HOSTILE_NAMES.to_vec()).prop_map(str::to_owned)]
+        .prop_filter("legal", |name| name.parse::<DisplayName>().is_ok())
+}
+
+fn users() -> impl Strategy<Value = Vec<User>> {
+    prop::collection::btree_map(1000_u16..=1999, name(), 0..20)
+        .prop_map(|names| names.into_iter().map(|(extension, name)| user(extension, &name)).collect())
+}
+
+proptest! {
+    #[test]
+    fn every_legal_name_is_read_back_as_it_was(users in users()) {
+        let read = names(&render(&users).unwrap());
+        let meant = users.iter().map(|u| (u.extension.to_string(), u.name.to_string())).collect();
+        prop_assert_eq!(read, meant);
+    }
+
+    #[test]
+    fn the_order_of_the_users_makes_no_difference(users in users(), seed in any::<prop::sample::Index>()) {
+        let mut shuffled = users.clone();
+        if !shuffled.is_empty() {
+            shuffled.rotate_left(seed.index(users.len()));
+            shuffled.reverse();
+        }
+        prop_assert_eq!(render(&users).unwrap(), render(&shuffled).unwrap());
+    }
+
+    #[test]
+    fn other_users_make_another_generation(one in users(), two in users()) {
+        let settings = |users: &[User]| users.iter().map(|u| (u.extension, u.name.clone())).collect::<Vec<_>>();
+        let same = settings(&one) == settings(&two);
+        prop_assert_eq!(render(&one).unwrap().generation == render(&two).unwrap().generation, same);
+    }
+
+    #[test]
+    fn each_line_is_one_that_a_strict_reader_knows(users in users()) {
+        let rendering = render(&users).unwrap();
+        for line in rendering.endpoints.lines().chain(rendering.routing.lines()) {
+            prop_assert!(line.len() < 512, "Asterisk skips lines of more than 8190 bytes: {}", line);
+            let section = line.starts_with('[') && (line.ends_with(']') || line.ends_with(')'));
+            let setting = line.split_once('=').is_some_and(|(key, _)| {
+                !key.is_empty() && key.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'_')
+            });
+            let dialplan = line.starts_with("exten => ") || line.starts_with(" same => ");
+            prop_assert!(line.is_empty() || line.starts_with("; ") || section || setting || dialplan, "{}", line);
+        }
+    }
+
+    #[test]
+    fn each_object_is_defined_once(users in users()) {
+        let rendering = render(&users).unwrap();
+        for text in [&rendering.endpoints, &rendering.routing] {
+            let sections: Vec<_> = text.lines().filter(|line| line.starts_with('[')).collect();
+            prop_assert_eq!(sections.iter().collect::<BTreeSet<_>>().len(), sections.len());
+        }
+        let sections = rendering.endpoints.lines().filter(|line| line.starts_with('[')).count();
+        prop_assert_eq!(sections, 3 + 3 * users.len() + 1);
+        let entries = rendering.routing.lines().filter(|line| line.starts_with("exten => 1")).count();
+        prop_assert_eq!(entries, 2 * users.len(), "a hint and an entry for each");
+    }
+}
+
+#[test]
+fn a_change_of_a_user_changes_the_auth_of_that_user_and_of_no_other() {
+    let users = [user(1000, "Alice"), user(1001, "Bob"), user(1002, "Carol")];
+    let before = auths(&render(&users).unwrap());
+    let mut changed = [users.clone(), users.clone(), users.clone()];
+    changed[0][1].name = "Bob B.".parse().unwrap();
+    changed[1][1].realm = "example.com".parse().unwrap();
+    changed[2][1].ha1 = "f".repeat(32).parse().unwrap();
+    let mut seen = BTreeSet::from([before["1001"].clone()]);
+    for users in changed {
+        let after = auths(&render(&users).unwrap());
+        assert_eq!((&after["1000"], &after["1002"]), (&before["1000"], &before["1002"]));
+        assert!(seen.insert(after["1001"].clone()), "each of the three changes has an auth of its own");
+    }
+}
+
+#[test]
+fn what_is_not_in_the_files_does_not_change_them() {
+    let mut same = user(1000, "Alice");
+    let before = render(std::slice::from_ref(&same)).unwrap();
+    same.id = pbx_domain::UserId::generate();
+    same.email = "other@example.com".parse().unwrap();
+    same.revision = pbx_domain::Revision::new(9);
+    same.created_at = std::time::SystemTime::now();
+    assert_eq!(render(&[same]).unwrap(), before);
+}
+
+#[test]
+fn two_users_with_one_extension_are_refused() {
+    let users = [user(1001, "Alice"), user(1000, "Bob"), user(1001, "Carol")];
+    let refused = render(&users).unwrap_err();
+    assert_eq!(refused, RenderError::DuplicateExtension { extension: users[0].extension });
+    assert_eq!(refused.to_string(), "extension 1001 belongs to two users: delete one of them");
+}
+
+#[test]
+fn debug_shows_no_digest() {
+    let rendering = render(&[user(1000, "Alice")]).unwrap();
+    assert!(rendering.endpoints.contains("=MD5:00000000000000000000000000001000\n"));
+    let shown = format!("{rendering:?} {rendering:#?}");
+    assert!(!shown.contains("0000000000001000") && shown.contains(rendering.generation.as_str()), "{shown}");
+}
+
+#[test]
+fn the_marker_is_last_and_short_enough_for_asterisks_listing() {
+    let rendering = render(&[user(1000, "Alice")]).unwrap();
+    let name = format!("synergycall-generation-{}", rendering.generation);
+    assert!(name.len() < 41, "{name}");
+    assert!(rendering.endpoints.ends_with(&format!("\n[{name}]\ntype=aor\nmax_contacts=0\n")));
+    assert!(rendering.routing.contains(&format!("\nexten => generation,1,NoOp({})\n", rendering.generation)));
+}
+
+/// The first 16 hexadecimal digits.
+fn sha256(text: &str) -> String {
+    format!("{:016x}", Sha256::digest(text)[..8].iter().fold(0_u64, |number, byte| number << 8 | u64::from(*byte)))
+}
+
+#[test]
+fn an_auth_is_named_after_all_that_the_file_says_of_its_user() {
+    let rendering = render(&[user(1000, "Alice"), user(1001, "Bob")]).unwrap();
+    let auth = &auths(&rendering)["1001"];
+    let templates = rendering.endpoints.find("\n[synergycall-endpoint](!)\n").unwrap();
+    let [first, own, marker] =
+        ["\n[1000](synergycall-endpoint)\n", "\n[1001](synergycall-endpoint)\n", "\n[synergycall-generation-"]
+            .map(|section| rendering.endpoints.find(section).unwrap());
+    let said = rendering.endpoints[templates..first].to_owned() + &rendering.endpoints[own..marker];
+    assert_eq!(*auth, format!("1001-{}", &sha256(&said.replace(auth.as_str(), "1001-"))[..12]));
+}
+
+#[test]
+fn the_generation_is_made_of_all_of_both_files_but_itself() {
+    let rendering = render(&[user(1000, "Alice")]).unwrap();
+    let generation = rendering.generation.as_str();
+    let both = (rendering.endpoints.clone() + &rendering.routing).replace(generation, &"0".repeat(16));
+    assert_eq!(generation, sha256(&both));
+}
