@@ -1,0 +1,129 @@
+//! A strict reader of the part of Asterisk's configuration language that include files need.
+//!
+//! Asterisk itself forgives nearly everything: it drops what it does not understand and says
+//! "reloaded successfully". So a file that is to be proven must be one that can be read without
+//! guessing.
+
+use std::fmt;
+
+/// One line with something on it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Line<'a> {
+    /// `[name]`, `[name](!)` or `[name](template,…)`.
+    Section { name: &'a str, is_template: bool, templates: &'a str },
+    /// `key = value` or `key => value`.
+    Setting { key: &'a str, value: &'a str },
+}
+
+/// The lines of `text` that say something, with their numbers, counted from 1.
+pub(crate) fn lines(text: &str) -> impl Iterator<Item = Result<(usize, Line<'_>), Unreadable>> {
+    text.lines().enumerate().filter_map(|(index, line)| {
+        let line = without_comment(line).trim();
+        (!line.is_empty()).then(|| match read(line) {
+            Some(read) => Ok((index + 1, read)),
+            None => Err(Unreadable { line: index + 1, reason: Reason::NotALine }),
+        })
+    })
+}
+
+fn without_comment(line: &str) -> &str {
+    let mut escaped = false;
+    for (at, byte) in line.bytes().enumerate() {
+        match byte {
+            b';' if !escaped => return &line[..at],
+            b'\\' => escaped = !escaped,
+            _ => escaped = false,
+        }
+    }
+    line
+}
+
+fn read(line: &str) -> Option<Line<'_>> {
+    if let Some(header) = line.strip_prefix('[') {
+        let (name, rest) = header.split_once(']')?;
+        let options = match rest.trim() {
+            "" => "",
+            options => options.strip_prefix('(')?.strip_suffix(')')?,
+        };
+        let is_template = options.split(',').any(|option| option.trim() == "!");
+        return (!name.is_empty()).then_some(Line::Section { name, is_template, templates: options });
+    }
+    if line.starts_with('#') {
+        return None;
+    }
+    let (key, value) = line.split_once('=')?;
+    let key = key.trim();
+    let value = value.strip_prefix('>').unwrap_or(value).trim();
+    (!key.is_empty() && !key.ends_with('+')).then_some(Line::Setting { key, value })
+}
+
+/// A text of which it cannot be said what Asterisk will make of it.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("line {line} {reason}")]
+pub struct Unreadable {
+    /// The number of the line, counted from 1; 0 for the text as a whole.
+    pub line: usize,
+    pub(crate) reason: Reason,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Reason {
+    NotALine,
+    NotUtf8,
+    NoSection,
+    UnknownTemplate(String),
+    UnprovableType(String),
+    Twice(String),
+    NotAnExtension,
+}
+
+impl fmt::Display for Reason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::NotALine => f.write_str("is neither a section, nor a setting, nor a comment"),
+            Self::NotUtf8 => f.write_str("is not UTF-8"),
+            Self::NoSection => f.write_str("stands before the first section"),
+            Self::UnknownTemplate(name) => {
+                write!(f, "names the template {name:?}, which the file does not define before it")
+            }
+            Self::UnprovableType(kind) => {
+                write!(f, "begins an object of type {kind:?}; only endpoint, auth and aor can be proven")
+            }
+            Self::Twice(name) => write!(f, "defines {name} a second time"),
+            Self::NotAnExtension => f.write_str("is no `exten => name,priority,application` and no `same => …`"),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn only(text: &str) -> Line<'_> {
+        lines(text).next().unwrap().unwrap().1
+    }
+
+    #[test]
+    fn sections_and_settings_are_told_apart() {
+        assert_eq!(only("[1000]"), Line::Section { name: "1000", is_template: false, templates: "" });
+        assert_eq!(only("[t](!,base)"), Line::Section { name: "t", is_template: true, templates: "!,base" });
+        assert_eq!(only(" same => n,Dial(a,30)"), Line::Setting { key: "same", value: "n,Dial(a,30)" });
+        assert_eq!(only("auth=1000-a ; mine"), Line::Setting { key: "auth", value: "1000-a" });
+    }
+
+    #[test]
+    fn an_escaped_semicolon_is_no_comment() {
+        assert_eq!(
+            only(r#"callerid="a\; b \\" <1> ; x"#),
+            Line::Setting { key: "callerid", value: r#""a\; b \\" <1>"# }
+        );
+        assert_eq!(only(r"k=a\\;b"), Line::Setting { key: "k", value: r"a\\" });
+    }
+
+    #[test]
+    fn what_asterisk_would_drop_or_obey_unseen_is_an_error() {
+        for bad in ["[", "[]", "[a", "[a](b", "[a] b", "no equals sign", "#include x.conf", "=x", "a+=b"] {
+            assert!(lines(bad).next().unwrap().is_err(), "{bad}");
+        }
+    }
+}

@@ -1,0 +1,178 @@
+use std::{path::PathBuf, time::Instant};
+
+use crate::{
+    cli::Cli,
+    error::{Cause, TurnError},
+    expected::{Difference, Expected},
+    file::{self, FileError},
+    live::Live,
+    pair::{IncludeFiles, Pair},
+    record::Record,
+    state_dir::{self, Lock, StagedRecord, StateDir},
+};
+
+/// One Asterisk's two include files, and the way they are replaced: as one transaction, one at a
+/// time on the host.
+#[derive(Debug, Clone)]
+pub struct Deployment {
+    pub(crate) cli: Cli,
+    pub(crate) files: IncludeFiles,
+    pub(crate) state: StateDir,
+}
+
+impl Deployment {
+    /// A deployment of `files` into the Asterisk behind `cli`. `state_dir` holds the lock and
+    /// what must outlive a crash; it is made when it is missing and its parent is there.
+    #[must_use]
+    pub fn new(cli: Cli, files: IncludeFiles, state_dir: PathBuf) -> Self {
+        Self { cli, files, state: StateDir::new(state_dir) }
+    }
+
+    /// Waits for the host's lock until `deadline`. What an interrupted deployment left is put in
+    /// order before anything else: the disk then holds one whole pair.
+    ///
+    /// # Errors
+    ///
+    /// [`TurnError::Busy`] when others had the lock all the time, [`TurnError::State`] when a
+    /// file cannot be used.
+    pub fn turn(&self, deadline: Instant) -> Result<Turn<'_>, TurnError> {
+        let lock = self.state.lock(deadline)?.ok_or(TurnError::Busy)?;
+        self.state.remove_litter()?;
+        self.files.remove_litter()?;
+        let proven = state_dir::read_record(&self.state.proven())?;
+        if let Some(journal) = state_dir::read_record(&self.state.journal())? {
+            if proven.as_ref().is_some_and(|proven| proven.tag == journal.tag) {
+                log::warn!("the deployment {:?} was interrupted after its proof: its files stay", journal.tag);
+            } else {
+                log::warn!("the deployment {:?} was interrupted: the former files are put back", journal.tag);
+                if self.files.read()? != journal.pair {
+                    self.files.install(self.files.stage(&journal.pair)?)?;
+                }
+            }
+            file::remove(&self.state.journal())?;
+        }
+        Ok(Turn { deployment: self, proven, _lock: lock })
+    }
+
+    /// The tag of the pair that Asterisk was last proven to run, without waiting for a turn.
+    ///
+    /// # Errors
+    ///
+    /// [`FileError`] when the state directory cannot be read.
+    pub fn proven_tag(&self) -> Result<Option<String>, FileError> {
+        Ok(state_dir::read_record(&self.state.proven())?.map(|record| record.tag))
+    }
+
+    /// What differs between the pair last proven and both the disk and what Asterisk runs, one
+    /// sentence each; nothing where all is as it was proven. Changes nothing, and waits for no turn: during a deployment
+    /// it tells of what lies between.
+    #[must_use]
+    pub fn drift(&self, deadline: Instant) -> Vec<String> {
+        let Self { cli, files, state } = self;
+        let mut problems = Vec::new();
+        let proven = match state_dir::read_record(&state.proven()) {
+            Ok(proven) => proven,
+            Err(error) => return vec![error.to_string()],
+        };
+        let expected = if let Some(Record { pair, .. }) = &proven {
+            for (path, proven) in [(&files.endpoints, &pair.endpoints), (&files.dialplan, &pair.dialplan)] {
+                match file::read(path) {
+                    Ok(Some(content)) if content == *proven => {}
+                    Ok(Some(_)) => problems.push(format!("{} was changed since it was applied", path.display())),
+                    Ok(None) => problems.push(format!("{} is gone", path.display())),
+                    Err(error) => problems.push(error.to_string()),
+                }
+            }
+            Expected::read(pair)
+        } else {
+            match files.read() {
+                Ok(pair) if Expected::read(&pair) == Ok(Expected::default()) => {}
+                Ok(_) => problems.push("the include files hold what was never applied on this node".to_owned()),
+                Err(error) => problems.push(error.to_string()),
+            }
+            Ok(Expected::default())
+        };
+        let mismatch = expected.map_err(|error| error.to_string()).and_then(|expected| {
+            let live = Live::read(cli, &expected, &Expected::default(), deadline).map_err(|error| error.to_string())?;
+            Ok(live.compare(&expected, &Expected::default(), |_| false).mismatch)
+        });
+        match mismatch {
+            Ok(mismatch) if mismatch.is_none() => {}
+            Ok(mismatch) => problems.push(format!("Asterisk does not run what was applied: {mismatch}")),
+            Err(error) => problems.push(error),
+        }
+        problems
+    }
+
+    /// The file whose replacement tells that another pair was proven.
+    #[must_use]
+    pub fn proven_path(&self) -> PathBuf {
+        self.state.proven()
+    }
+}
+
+/// The host's lock, and what may be done under it.
+#[derive(Debug)]
+pub struct Turn<'a> {
+    pub(crate) deployment: &'a Deployment,
+    pub(crate) proven: Option<Record>,
+    _lock: Lock,
+}
+
+impl Turn<'_> {
+    /// The tag of the pair last proven.
+    #[must_use]
+    pub fn proven_tag(&self) -> Option<&str> {
+        self.proven.as_ref().map(|record| record.tag.as_str())
+    }
+
+    /// What `pair` changes against the pair last proven.
+    ///
+    /// # Errors
+    ///
+    /// [`Cause::Unprovable`] when one of the two cannot be read.
+    pub fn difference(&self, pair: &Pair) -> Result<Difference, Cause> {
+        let former = self.proven.as_ref().map(|record| Expected::read(&record.pair)).transpose()?;
+        Ok(Expected::read(pair)?.difference(&former.unwrap_or_default()))
+    }
+
+    /// Remembers another `tag` with the pair last proven.
+    ///
+    /// # Errors
+    ///
+    /// [`FileError`] when the state directory cannot be written.
+    pub fn retag(&mut self, tag: &str) -> Result<(), FileError> {
+        if let Some(record) = &self.proven {
+            let record = Record { tag: tag.to_owned(), ..record.clone() };
+            self.proven = Some(StagedRecord::new(self.deployment.state.proven(), record)?.commit()?);
+        }
+        Ok(())
+    }
+
+    /// Keeps `note` for whoever has the next turn, durably.
+    ///
+    /// # Errors
+    ///
+    /// [`FileError`] when the state directory cannot be written.
+    pub fn write_note(&self, note: &[u8]) -> Result<(), FileError> {
+        state_dir::write_note(&self.deployment.state.note(), note)
+    }
+
+    /// The note that was kept.
+    ///
+    /// # Errors
+    ///
+    /// [`FileError`] when the state directory cannot be read.
+    pub fn note(&self) -> Result<Option<Vec<u8>>, FileError> {
+        file::read(&self.deployment.state.note())
+    }
+
+    /// Forgets the note.
+    ///
+    /// # Errors
+    ///
+    /// [`FileError`] when the state directory cannot be written.
+    pub fn remove_note(&self) -> Result<(), FileError> {
+        file::remove(&self.deployment.state.note())
+    }
+}

@@ -1,0 +1,270 @@
+//! Why Asterisk did not take the files, as far as its own configuration can tell.
+//!
+//! This reads the administrator's files and changes nothing; what it cannot read it leaves out.
+
+use std::{
+    cell::OnceCell,
+    collections::{BTreeMap, BTreeSet},
+    fs,
+    os::unix::fs::MetadataExt as _,
+    path::{Path, PathBuf},
+    time::Instant,
+};
+
+use crate::{
+    cli::Cli,
+    expected::Expected,
+    listing,
+    mismatch::{Mismatch, Names},
+    pair::IncludeFiles,
+};
+
+/// The main file that includes our endpoints.
+pub(crate) const PJSIP: &str = "pjsip.conf";
+/// The main file that includes our dialplan.
+pub(crate) const EXTENSIONS: &str = "extensions.conf";
+
+/// What to mend, one sentence each, after a reload that did not bring `wanted`.
+pub(crate) fn mends(
+    cli: &Cli,
+    files: &IncludeFiles,
+    wanted: &Expected,
+    mismatch: Option<&Mismatch>,
+    deadline: Instant,
+) -> Vec<String> {
+    let Some(directory) = config_directory(cli, deadline) else { return Vec::new() };
+    let mut mends = Vec::new();
+    let pjsip = Tree::read(&directory, PJSIP);
+    mends.extend(missing_include(&directory, PJSIP, &pjsip, &files.endpoints));
+    mends.extend(missing_include(&directory, EXTENSIONS, &Tree::read(&directory, EXTENSIONS), &files.dialplan));
+    let twice = defined_twice(&pjsip, files, wanted);
+    if !twice.is_empty() {
+        mends.push(format!("the administrator's own configuration defines {} too: remove it there", Names(&twice)));
+    }
+    let is_unread =
+        |mismatch: &Mismatch| wanted.markers.iter().all(|name| mismatch.missing.contains(&format!("aor {name}")));
+    if mends.is_empty() && mismatch.is_none_or(is_unread) {
+        mends.extend([&files.endpoints, &files.dialplan].into_iter().filter_map(|path| unreadable_to_others(path)));
+    }
+    mends
+}
+
+/// Where Asterisk reads its configuration.
+pub(crate) fn config_directory(cli: &Cli, deadline: Instant) -> Option<PathBuf> {
+    let answer = cli.run("core show settings", deadline).ok()?;
+    listing::setting(&answer, "Configuration directory").map(PathBuf::from)
+}
+
+/// The sentence for an `#include` line that is not there, where that can be seen.
+pub(crate) fn missing_include(directory: &Path, main: &str, tree: &Tree, target: &Path) -> Option<String> {
+    if !tree.is_readable || tree.files.contains_key(&canonical(target)) {
+        return None;
+    }
+    let line = target.strip_prefix(directory).unwrap_or(target);
+    Some(format!(
+        "{} does not include {}: add the line `#include {}` to it",
+        directory.join(main).display(),
+        target.display(),
+        line.display()
+    ))
+}
+
+/// Objects of ours that stand in other files of the tree as well.
+fn defined_twice(tree: &Tree, ours: &IncludeFiles, wanted: &Expected) -> Vec<String> {
+    let auths: BTreeSet<&str> = wanted.endpoints.values().flat_map(|e| &e.auths).map(String::as_str).collect();
+    let aors: BTreeSet<&str> = wanted.endpoints.values().flat_map(|e| &e.aors).map(String::as_str).collect();
+    let is_ours = |kind: &str, name: &str| match kind {
+        "endpoint" => wanted.endpoints.contains_key(name),
+        "auth" => auths.contains(name),
+        "aor" => aors.contains(name) || wanted.markers.contains(name),
+        _ => false,
+    };
+    tree.objects(&ours.endpoints)
+        .filter(|object| is_ours(object.kind, object.name))
+        .map(|Object { kind, name, path, line }| format!("the {kind} {name} ({}, line {line})", path.display()))
+        .collect()
+}
+
+/// The administrator's own endpoints, read when they are first asked for.
+pub(crate) struct OwnEndpoints<'a> {
+    cli: &'a Cli,
+    ours: &'a IncludeFiles,
+    names: OnceCell<BTreeSet<String>>,
+}
+
+impl<'a> OwnEndpoints<'a> {
+    pub(crate) fn new(cli: &'a Cli, ours: &'a IncludeFiles) -> Self {
+        Self { cli, ours, names: OnceCell::new() }
+    }
+
+    /// Whether his configuration, as far as it can be read, defines this endpoint.
+    pub(crate) fn contain(&self, name: &str) -> bool {
+        let read = || {
+            let directory = config_directory(self.cli, Instant::now() + self.cli.timeout()).unwrap_or_default();
+            let tree = Tree::read(&directory, PJSIP);
+            let endpoints = tree.objects(&self.ours.endpoints).filter(|object| object.kind == "endpoint");
+            endpoints.map(|object| object.name.to_owned()).collect()
+        };
+        self.names.get_or_init(read).contains(name)
+    }
+}
+
+/// A file whose group and mode shut Asterisk out, unless Asterisk runs as its owner.
+fn unreadable_to_others(path: &Path) -> Option<String> {
+    let directory = path.parent()?;
+    let (file, parent) = (fs::metadata(path).ok()?, fs::metadata(directory).ok()?);
+    (file.gid() != parent.gid() || parent.mode() & 0o2000 == 0).then(|| {
+        format!(
+            "Asterisk may be unable to read {} (owner {}, group {}): give {directory} to Asterisk's group and set its \
+             setgid bit (chgrp asterisk {directory}; chmod 2770 {directory})",
+            path.display(),
+            file.uid(),
+            file.gid(),
+            directory = directory.display(),
+        )
+    })
+}
+
+pub(crate) fn canonical(path: &Path) -> PathBuf {
+    path.canonicalize().unwrap_or_else(|_| path.to_owned())
+}
+
+/// A main file with all that it includes, as far as it can be read.
+pub(crate) struct Tree {
+    files: BTreeMap<PathBuf, String>,
+    /// Whether all of it could be read, so that what is not in it is not there.
+    is_readable: bool,
+}
+
+/// An object that a section with a `type` of its own defines.
+struct Object<'a> {
+    kind: &'a str,
+    name: &'a str,
+    path: &'a Path,
+    line: usize,
+}
+
+impl Tree {
+    /// The objects of all files but `ours`.
+    fn objects(&self, ours: &Path) -> impl Iterator<Item = Object<'_>> {
+        let ours = canonical(ours);
+        self.files.iter().filter(move |(path, _)| **path != ours).flat_map(|(path, text)| {
+            let mut section = None;
+            text.lines().map(str::trim).zip(1..).filter_map(move |(line, number)| {
+                if let Some(header) = line.strip_prefix('[') {
+                    section = header.split_once(']').map(|(name, _)| (name, number));
+                    return None;
+                }
+                let (key, value) = line.split_once('=')?;
+                let (name, line) = section.filter(|_| key.trim() == "type")?;
+                let kind = value.trim_start_matches('>').split(';').next().unwrap_or_default().trim();
+                Some(Object { kind, name, path, line })
+            })
+        })
+    }
+
+    pub(crate) fn read(directory: &Path, main: &str) -> Self {
+        let mut tree = Self { files: BTreeMap::new(), is_readable: true };
+        tree.add(directory, &directory.join(main), 0);
+        tree
+    }
+
+    fn add(&mut self, directory: &Path, path: &Path, depth: usize) {
+        const DEEPEST: usize = 10;
+        let path = canonical(path);
+        if depth > DEEPEST || self.files.contains_key(&path) {
+            return;
+        }
+        let Ok(bytes) = fs::read(&path) else {
+            self.is_readable = false;
+            return;
+        };
+        let text = String::from_utf8_lossy(&bytes).into_owned();
+        self.files.insert(path, text.clone());
+        for pattern in text.lines().filter_map(included) {
+            // An absolute pattern replaces the directory.
+            let pattern = directory.join(pattern);
+            for path in pattern.to_str().and_then(|pattern| glob::glob(pattern).ok()).into_iter().flatten().flatten() {
+                self.add(directory, &path, depth + 1);
+            }
+        }
+    }
+}
+
+/// The pattern of an `#include` or `#tryinclude` line.
+fn included(line: &str) -> Option<&str> {
+    let line = line.trim();
+    let rest = line.strip_prefix("#include").or_else(|| line.strip_prefix("#tryinclude"))?;
+    rest.starts_with([' ', '\t', '"', '<']).then(|| {
+        let pattern = rest.split(';').next().unwrap_or_default().trim();
+        pattern.trim_matches(['"', '<', '>'])
+    })
+}
+
+#[cfg(test)]
+#[expect(clippy::disallowed_methods, reason = "the tests write the administrator's files")]
+mod tests {
+    use super::*;
+    use crate::pair::Pair;
+
+    struct Config {
+        directory: tempfile::TempDir,
+        files: IncludeFiles,
+    }
+
+    fn config(pjsip: &str) -> Config {
+        let directory = tempfile::tempdir().unwrap();
+        let at = |name: &str| directory.path().join(name);
+        fs::create_dir_all(at("p")).unwrap();
+        fs::write(at("p/ours.conf"), "[1000]\ntype=endpoint\n").unwrap();
+        fs::write(at(PJSIP), pjsip).unwrap();
+        let files = IncludeFiles { endpoints: at("p/ours.conf"), dialplan: at("none.conf") };
+        Config { directory, files }
+    }
+
+    fn missing(pjsip: &str) -> Option<String> {
+        let Config { directory, files } = config(pjsip);
+        missing_include(directory.path(), PJSIP, &Tree::read(directory.path(), PJSIP), &files.endpoints)
+    }
+
+    #[test]
+    fn a_missing_include_line_is_named_with_its_file() {
+        let mend = missing("[global]\n;#include p/*.conf\n").unwrap();
+        assert!(
+            mend.contains("pjsip.conf does not include") && mend.ends_with("add the line `#include p/ours.conf` to it"),
+            "{mend}"
+        );
+    }
+
+    #[test]
+    fn every_way_to_include_is_understood() {
+        for line in [
+            "#include p/*.conf",
+            "#include \"p/ours.conf\"",
+            " #tryinclude p/ours.conf ; ours",
+            "#include <p/o*s.conf>",
+        ] {
+            assert_eq!(missing(line), None, "{line}");
+        }
+    }
+
+    #[test]
+    fn a_tree_that_cannot_be_read_proves_nothing() {
+        let directory = tempfile::tempdir().unwrap();
+        assert_eq!(
+            missing_include(directory.path(), PJSIP, &Tree::read(directory.path(), PJSIP), Path::new("/x")),
+            None
+        );
+    }
+
+    #[test]
+    fn what_the_administrator_defines_too_is_named_with_its_line() {
+        let Config { directory, files } = config(
+            "#include p/*.conf\n[1000](base)\ncontext=x\ntype=endpoint ; mine\n[1000]\ntype=identify\n[1001]\ntype=endpoint\n",
+        );
+        let pair = Pair { endpoints: b"[1000]\ntype=endpoint\naors=1000\n".to_vec(), dialplan: Vec::new() };
+        let found = defined_twice(&Tree::read(directory.path(), PJSIP), &files, &Expected::read(&pair).unwrap());
+        assert_eq!(found.len(), 1, "{found:?}");
+        assert!(found[0].starts_with("the endpoint 1000 (") && found[0].ends_with("pjsip.conf, line 2)"), "{found:?}");
+    }
+}

@@ -1,0 +1,72 @@
+use crate::{
+    cli::CliError, expected::UnreadablePair, file::FileError, live::Unread, mismatch::Mismatch, reload::ReloadError,
+};
+
+/// Why there is no turn.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum TurnError {
+    /// Another apply held the host's lock all the time.
+    #[error("another apply is running; apply again when it is done")]
+    Busy,
+    /// The state directory cannot be used.
+    #[error(transparent)]
+    State(#[from] FileError),
+}
+
+/// Why a pair is not what Asterisk runs now.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Cause {
+    /// Asterisk did not answer before anything was touched.
+    #[error(transparent)]
+    Unavailable(ReloadError),
+    /// The pair is not one that could be proven.
+    #[error(transparent)]
+    Unprovable(#[from] UnreadablePair),
+    /// A file could not be read or written.
+    #[error(transparent)]
+    File(#[from] FileError),
+    /// Asterisk did not reload.
+    #[error(transparent)]
+    Reload(ReloadError),
+    /// Asterisk did not say what it runs.
+    #[error("what Asterisk runs could not be read: {0}")]
+    Unread(#[from] Unread),
+    /// Asterisk runs something else.
+    #[error("Asterisk does not run what was installed: {0}")]
+    NotProven(Mismatch),
+}
+
+impl Cause {
+    /// Whether Asterisk hangs: a command was not answered in time.
+    #[must_use]
+    pub fn is_timeout(&self) -> bool {
+        matches!(
+            self,
+            Self::Reload(ReloadError::Cli(CliError::TimedOut { .. }))
+                | Self::Unread(Unread::Cli(CliError::TimedOut { .. }))
+        )
+    }
+}
+
+/// What stands after a deployment that failed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Aftermath {
+    /// Nothing was changed, on disk or live.
+    Untouched,
+    /// The former pair is back on disk, and Asterisk was proven to run it.
+    RolledBack,
+    /// The former pair is back on disk; what Asterisk runs could not be proven.
+    NotProven {
+        /// Why not.
+        reason: String,
+    },
+    /// The former pair could not be put back; it is safe in the state directory, and the next
+    /// turn tries again.
+    NotRestored {
+        /// Why not.
+        reason: String,
+    },
+}

@@ -1,0 +1,185 @@
+//! Replacing a file so that every reader, and every crash, sees the old content or the new.
+
+use std::{
+    fs::{self, File, Permissions},
+    io::{self, Write as _},
+    os::unix::fs::PermissionsExt as _,
+    path::{Path, PathBuf},
+};
+
+use tempfile::{Builder, TempPath};
+
+/// The end of a staged file's name: with the dot that it begins with, no `*.conf` matches it.
+const STAGED: &str = ".staged";
+
+/// What went wrong with which file.
+#[derive(Debug, thiserror::Error)]
+#[error("{} cannot be {action}: {error}{}", .path.display(), mend(.path, .error))]
+pub struct FileError {
+    /// The file or directory.
+    pub path: PathBuf,
+    /// What was to be done with it: `written`, `read` …
+    pub action: &'static str,
+    /// What the system said.
+    pub error: io::Error,
+}
+
+impl FileError {
+    pub(crate) fn new(path: &Path, action: &'static str) -> impl FnOnce(io::Error) -> Self {
+        let path = path.to_owned();
+        move |error| Self { path, action, error }
+    }
+}
+
+fn mend(path: &Path, error: &io::Error) -> String {
+    let directory = if path.is_dir() { path } else { path.parent().unwrap_or(path) }.display();
+    match error.kind() {
+        io::ErrorKind::NotFound => {
+            format!("; create the directory {directory} and let this program's user write in it")
+        }
+        io::ErrorKind::PermissionDenied => format!("; let this program's user write in {directory}"),
+        io::ErrorKind::ReadOnlyFilesystem => format!(
+            "; {directory} is read-only for this program: mount its file system read-write, or name it in \
+             ReadWritePaths= of the systemd unit"
+        ),
+        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => format!("; free space below {directory}"),
+        _ => String::new(),
+    }
+}
+
+/// New content beside its target, whole and synced; one rename away from being it. Dropped, it
+/// leaves nothing.
+#[derive(Debug)]
+pub(crate) struct Staged {
+    staged: TempPath,
+    target: PathBuf,
+}
+
+impl Staged {
+    pub(crate) fn new(target: &Path, content: &[u8], mode: u32) -> Result<Self, FileError> {
+        let failed = FileError::new;
+        let staged = Builder::new()
+            .prefix(&staged_prefix(target))
+            .suffix(STAGED)
+            .tempfile_in(directory(target))
+            .map_err(failed(target, "written"))?;
+        let mut file = staged.as_file();
+        file.set_permissions(Permissions::from_mode(mode))
+            .and_then(|()| file.write_all(content))
+            .and_then(|()| file.sync_all())
+            .map_err(failed(target, "written"))?;
+        Ok(Self { staged: staged.into_temp_path(), target: target.to_owned() })
+    }
+
+    /// Renames it over its target. The directory is not synced: [`sync_directory`].
+    pub(crate) fn rename(self) -> Result<(), FileError> {
+        self.staged.persist(&self.target).map_err(|error| FileError {
+            path: self.target.clone(),
+            action: "replaced",
+            error: error.error,
+        })
+    }
+}
+
+/// Replaces `target` with `content`, durably.
+pub(crate) fn replace(target: &Path, content: &[u8], mode: u32) -> Result<(), FileError> {
+    Staged::new(target, content, mode)?.rename()?;
+    sync_directory(target)
+}
+
+/// Removes `target`, durably; it need not be there.
+pub(crate) fn remove(target: &Path) -> Result<(), FileError> {
+    match fs::remove_file(target) {
+        Ok(()) => sync_directory(target),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        Err(error) => Err(FileError::new(target, "removed")(error)),
+    }
+}
+
+/// The content of `path`, or `None` where there is no such file.
+pub(crate) fn read(path: &Path) -> Result<Option<Vec<u8>>, FileError> {
+    match fs::read(path) {
+        Ok(content) => Ok(Some(content)),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(FileError::new(path, "read")(error)),
+    }
+}
+
+/// Makes the renames and removals in the directory of `target` survive a power cut.
+pub(crate) fn sync_directory(target: &Path) -> Result<(), FileError> {
+    let directory = directory(target);
+    File::open(directory).and_then(|opened| opened.sync_all()).map_err(FileError::new(directory, "synced"))
+}
+
+/// Removes what a killed process left staged for `target`.
+pub(crate) fn remove_litter(target: &Path) -> Result<(), FileError> {
+    let (prefix, directory) = (staged_prefix(target), directory(target));
+    let entries = match fs::read_dir(directory) {
+        Ok(entries) => entries,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        Err(error) => return Err(FileError::new(directory, "read")(error)),
+    };
+    for entry in entries {
+        let name = entry.map_err(FileError::new(directory, "read"))?.file_name();
+        if name.to_str().is_some_and(|name| name.starts_with(&prefix) && name.ends_with(STAGED)) {
+            let path = directory.join(name);
+            log::info!("removing {}, which an interrupted apply left", path.display());
+            fs::remove_file(&path).map_err(FileError::new(&path, "removed"))?;
+        }
+    }
+    Ok(())
+}
+
+fn directory(target: &Path) -> &Path {
+    match target.parent() {
+        Some(directory) if directory != Path::new("") => directory,
+        _ => Path::new("."),
+    }
+}
+
+fn staged_prefix(target: &Path) -> String {
+    format!(".{}.", target.file_name().unwrap_or_default().to_string_lossy())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_is_replaced_with_its_mode_and_without_litter() {
+        let directory = tempfile::tempdir().unwrap();
+        let target = directory.path().join("a.conf");
+        replace(&target, b"one", 0o640).unwrap();
+        replace(&target, b"two", 0o640).unwrap();
+        assert_eq!(read(&target).unwrap().unwrap(), b"two");
+        assert_eq!(fs::metadata(&target).unwrap().permissions().mode() & 0o7777, 0o640);
+        assert_eq!(fs::read_dir(directory.path()).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn what_is_staged_and_not_renamed_leaves_nothing() {
+        let directory = tempfile::tempdir().unwrap();
+        drop(Staged::new(&directory.path().join("a.conf"), b"x", 0o640).unwrap());
+        assert_eq!(fs::read_dir(directory.path()).unwrap().count(), 0);
+    }
+
+    #[test]
+    fn litter_is_removed_and_strangers_stay() {
+        let directory = tempfile::tempdir().unwrap();
+        let target = directory.path().join("a.conf");
+        let staged = Staged::new(&target, b"x", 0o640).unwrap();
+        let litter = staged.staged.keep().unwrap();
+        assert!(litter.file_name().unwrap().to_str().unwrap().starts_with(".a.conf."));
+        replace(&directory.path().join(".b.conf.x.staged"), b"", 0o600).unwrap();
+        remove_litter(&target).unwrap();
+        assert!(!litter.exists());
+        assert_eq!(fs::read_dir(directory.path()).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn an_error_names_the_file_and_the_mend() {
+        let error = replace(Path::new("/nonexistent/a.conf"), b"", 0o640).unwrap_err().to_string();
+        assert!(error.starts_with("/nonexistent/a.conf cannot be written: "), "{error}");
+        assert!(error.contains("create the directory /nonexistent"), "{error}");
+    }
+}

@@ -1,0 +1,299 @@
+//! Readers of what Asterisk lists. Each knows how its listing ends, so that a cut one is an
+//! error and never a smaller truth.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use crate::expected::{Endpoint, Step};
+
+/// A listing that is not one, or not whole.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("the answer to `{command}` {reason}")]
+pub struct Unlisted {
+    /// What Asterisk was asked.
+    pub command: String,
+    pub(crate) reason: &'static str,
+}
+
+const CUT: &str = "is cut short";
+const STRANGE: &str = "is no listing";
+
+/// Reads `pjsip show endpoints`: every endpoint with the auths and aors that are loaded for it.
+///
+/// # Errors
+///
+/// What is wrong with the answer.
+pub fn endpoints(answer: &str) -> Result<BTreeMap<&str, Endpoint>, &'static str> {
+    // In the order of the listing, which is nearly that of the names: sorting it is one pass.
+    let mut endpoints: Vec<(&str, Endpoint)> = Vec::new();
+    for line in objects(answer) {
+        if let Some(rest) = line.strip_prefix(" Endpoint:  ") {
+            endpoints.push((until(rest, |byte| matches!(byte, b'/' | b' ')), Endpoint::default()));
+        } else if let Some((_, endpoint)) = endpoints.last_mut() {
+            if let Some(rest) = line.strip_prefix("     InAuth:  ") {
+                endpoint.auths.insert(until(rest, |byte| byte == b'/').to_owned());
+            } else if let Some(rest) = line.strip_prefix("        Aor:  ") {
+                endpoint.aors.insert(until(rest, |byte| byte == b' ').to_owned());
+            }
+        }
+    }
+    check_count(answer, endpoints.len()).map(|()| endpoints.into_iter().collect())
+}
+
+/// What stands before the first ASCII byte that `is_end`.
+fn until(text: &str, is_end: impl Fn(u8) -> bool) -> &str {
+    text.bytes().position(is_end).and_then(|end| text.get(..end)).unwrap_or(text)
+}
+
+/// Reads `pjsip list aors`.
+pub(crate) fn aors(answer: &str) -> Result<BTreeSet<&str>, &'static str> {
+    let aors: Vec<_> = objects(answer)
+        .filter_map(|line| line.strip_prefix("      Aor:  "))
+        .map(|rest| rest.split(' ').next().unwrap_or_default())
+        .collect();
+    check_count(answer, aors.len()).map(|()| aors.into_iter().collect())
+}
+
+/// The lines below the rule that ends the listing's head.
+fn objects(answer: &str) -> impl Iterator<Item = &str> {
+    answer.lines().skip_while(|line| !line.starts_with("=====")).skip(1)
+}
+
+fn check_count(answer: &str, found: usize) -> Result<(), &'static str> {
+    let last = answer.trim().lines().next_back().unwrap_or_default();
+    match last.strip_prefix("Objects found: ") {
+        Some(count) if count.trim().parse() == Ok(found) => Ok(()),
+        Some(_) => Err("does not hold as many objects as it says"),
+        None if last == "No objects found." => Ok(()),
+        None if answer.contains("=====") => Err(CUT),
+        None => Err(STRANGE),
+    }
+}
+
+/// One extension as it is live: its steps, and where each was read from (`extensions.conf:12`).
+pub(crate) type LiveExten<'a> = Vec<(Step, &'a str)>;
+
+/// Reads `dialplan show CONTEXT`; `None` where there is no such context.
+pub(crate) fn context(answer: &str) -> Result<Option<BTreeMap<&str, LiveExten<'_>>>, &'static str> {
+    if answer.starts_with("There is no existence of ") {
+        return Ok(None);
+    }
+    let mut extens: BTreeMap<&str, LiveExten<'_>> = BTreeMap::new();
+    let (mut name, mut count) = ("", 0_usize);
+    let mut lines = answer.lines();
+    if !lines.next().is_some_and(|line| line.starts_with("[ Context '")) {
+        return Err(STRANGE);
+    }
+    for line in lines {
+        if let Some(footer) = line.strip_prefix("-= ") {
+            return check_dialplan_count(footer, extens.len(), count).map(|()| Some(extens));
+        }
+        let step = match line.strip_prefix("  '").and_then(|rest| rest.split_once("' =>")) {
+            Some((new, rest)) => {
+                name = new;
+                rest
+            }
+            // `  Include =>`, `  Ignore pattern =>` and `  Alt. Switch =>` are nobody's extension.
+            None if line.trim().is_empty() || !line.starts_with("     ") => continue,
+            None => line,
+        };
+        let step = step.trim();
+        let (text, origin) = match step.strip_suffix(']').and_then(|step| step.rsplit_once('[')) {
+            Some((text, origin)) => (text.trim_end(), origin),
+            None => (step, ""),
+        };
+        count += 1;
+        extens.entry(name).or_default().push((read_step(text).ok_or("holds a line that is no step")?, origin));
+    }
+    Err(CUT)
+}
+
+/// `hint: PJSIP/1000`, `1. Answer()` or `[label] 7. Hangup(20)`.
+fn read_step(text: &str) -> Option<Step> {
+    if let Some(hint) = text.strip_prefix("hint:") {
+        return Some(Step::Hint(hint.trim().to_owned()));
+    }
+    let (label, text) = match text.strip_prefix('[').and_then(|rest| rest.split_once(']')) {
+        Some((label, rest)) => (Some(label.to_owned()), rest.trim_start()),
+        None => (None, text),
+    };
+    let (number, application) = text.split_once(". ")?;
+    Some(Step::Priority { number: number.parse().ok()?, label, application: application.to_owned() })
+}
+
+/// `2 extensions (4 priorities) in 1 context. =-`
+fn check_dialplan_count(footer: &str, extensions: usize, priorities: usize) -> Result<(), &'static str> {
+    let numbers: Vec<usize> = footer
+        .split(|c: char| !c.is_ascii_digit())
+        .filter(|word| !word.is_empty())
+        .filter_map(|word| word.parse().ok())
+        .collect();
+    match numbers[..] {
+        [e, p, 1] if e == extensions && p == priorities => Ok(()),
+        _ => Err("does not hold as many extensions as it says"),
+    }
+}
+
+/// Reads `database show registrar/contact`: of each registered contact the aor, the key and what
+/// is kept under it.
+pub(crate) fn contacts(answer: &str) -> Result<Vec<(&str, &str, &str)>, &'static str> {
+    let mut contacts = Vec::new();
+    for line in answer.lines() {
+        if let Some(rest) = line.strip_prefix("/registrar/contact/") {
+            let end = rest.find([' ', ':']).unwrap_or(rest.len());
+            let (key, value) = rest.split_at(end);
+            let (aor, _) = key.split_once(";@").ok_or("holds a key that is no contact's")?;
+            contacts.push((aor, key, value));
+        } else if let Some(found) = line.strip_suffix(" results found.") {
+            let is_whole = found.parse() == Ok(contacts.len());
+            return if is_whole { Ok(contacts) } else { Err("does not hold as many keys as it says") };
+        }
+    }
+    Err(CUT)
+}
+
+/// Reads `config list`: the files that Asterisk has read since its start.
+pub(crate) fn config_files(answer: &str) -> impl Iterator<Item = &str> {
+    answer.lines().filter_map(|line| line.split_once(' ')).map(|(_reader, file)| file.trim())
+}
+
+/// Reads `module show`: the modules that run.
+pub(crate) fn running_modules(answer: &str) -> BTreeSet<String> {
+    let is_running = |line: &&str| line.split("  ").any(|column| column.trim() == "Running");
+    answer.lines().filter(is_running).filter_map(|line| line.split(' ').next()).map(str::to_owned).collect()
+}
+
+/// Reads one value of `core show settings` or `pjsip show settings`.
+pub(crate) fn setting<'a>(answer: &'a str, name: &str) -> Option<&'a str> {
+    answer.lines().find_map(|line| {
+        let (key, value) = line.split_once(':')?;
+        (key.trim() == name).then(|| value.trim())
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const ENDPOINTS: &str = "
+ Endpoint:  <Endpoint/CID.....................................>  <State.....>  <Channels.>
+    I/OAuth:  <AuthId/UserName...........................................................>
+        Aor:  <Aor............................................>  <MaxContact>
+==========================================================================================
+
+ Endpoint:  1000/1000                                            Not in use    0 of inf
+     InAuth:  1000-5625853c4d76/1000
+        Aor:  1000                                               5
+      Contact:  1000/sip:1000@127.0.0.1:5072             8d7e2d1b3e NonQual         nan
+
+ Endpoint:  trunk                                                Unavailable   0 of inf
+    OutAuth:  trunk/us
+        Aor:  trunk                                              0
+        Aor:  spare                                              0
+
+
+Objects found: 2
+
+";
+
+    const CONTEXT: &str = "[ Context 'synergycall-ring' created by 'pbx_config' ]
+  '1000' =>         hint: PJSIP/1000                              [generated_routing.conf:8]
+                    1. Goto(synergycall-ring,${EXTEN},1)          [generated_routing.conf:9]
+  '_1XXX' =>        1. Set(D=${PJSIP_DIAL_CONTACTS(${EXTEN})}) [generated_routing.conf:14]
+     [unavailable]  2. Hangup(20)                                 [generated_routing.conf:20]
+     [congestion]   10. Hangup(34)                                [generated_routing.conf:23]
+  Include =>        'more'                                        [pbx_config]
+
+-= 2 extensions (5 priorities) in 1 context. =-
+";
+
+    #[test]
+    fn endpoints_come_with_what_is_loaded_for_them() {
+        let read = endpoints(ENDPOINTS).unwrap();
+        assert_eq!(read.keys().copied().collect::<Vec<_>>(), ["1000", "trunk"]);
+        assert_eq!(read["1000"].auths, BTreeSet::from(["1000-5625853c4d76".to_owned()]));
+        assert_eq!(read["1000"].aors, BTreeSet::from(["1000".to_owned()]));
+        assert!(read["trunk"].auths.is_empty());
+        assert_eq!(read["trunk"].aors.len(), 2);
+        assert_eq!(endpoints("No objects found.\n\n"), Ok(BTreeMap::new()));
+        assert_eq!(aors("\n No objects found.\n\n"), Ok(BTreeSet::new()));
+    }
+
+    #[test]
+    fn aors_are_listed() {
+        let answer = "\n      Aor:  <Aor....>  <MaxContact>\n=====\n\n      Aor:  synergycall-generation-8f3a1c5e0b77a1b2      0\n\nObjects found: 1\n\n";
+        assert_eq!(aors(answer), Ok(BTreeSet::from(["synergycall-generation-8f3a1c5e0b77a1b2"])));
+    }
+
+    #[test]
+    fn a_context_comes_with_where_each_step_was_read() {
+        let read = context(CONTEXT).unwrap().unwrap();
+        assert_eq!(read["1000"][0], (Step::Hint("PJSIP/1000".to_owned()), "generated_routing.conf:8"));
+        assert_eq!(read["_1XXX"].len(), 3);
+        let Step::Priority { number, label, application } = &read["_1XXX"][2].0 else { panic!("no priority") };
+        assert_eq!((*number, label.as_deref(), application.as_str()), (10, Some("congestion"), "Hangup(34)"));
+        let none = "There is no existence of 'x' context\nCommand 'dialplan show x' failed.\n";
+        assert_eq!(context(none), Ok(None));
+    }
+
+    #[test]
+    fn contacts_come_with_their_aor() {
+        let answer = "/registrar/contact/1000;@8d7e2d1b                   : {\"via_addr\":\"\"}\n\
+            /registrar/contact/1000;@ffff: {}\n/registrar/contact/abc;@1 : {}\n3 results found.\n";
+        let keys: Vec<_> = contacts(answer).unwrap().into_iter().map(|(aor, key, _)| (aor, key)).collect();
+        assert_eq!(keys, [("1000", "1000;@8d7e2d1b"), ("1000", "1000;@ffff"), ("abc", "abc;@1")]);
+        assert_eq!(contacts("0 results found.\n"), Ok(Vec::new()));
+        assert_eq!(contacts("/registrar/contact/1000;@8d7e2d1b : {}\n"), Err(CUT));
+    }
+
+    #[test]
+    fn the_files_that_asterisk_read_are_listed() {
+        let answer = "core                 /etc/asterisk/acl.conf                            \n8f3a-48              /etc/asterisk/pjsip.conf   \n";
+        assert_eq!(config_files(answer).collect::<Vec<_>>(), ["/etc/asterisk/acl.conf", "/etc/asterisk/pjsip.conf"]);
+    }
+
+    #[test]
+    fn only_modules_that_run_are_listed() {
+        let answer = "Module                         Description    Use Count  Status      Support Level\n\
+            app_dial.so                    Dialing Application                      0          Running              core\n\
+            chan_pjsip.so                  PJSIP Channel Driver                     0          Not Running          core\n\
+            2 modules loaded\n";
+        assert_eq!(running_modules(answer), BTreeSet::from(["app_dial.so".to_owned()]));
+    }
+
+    #[test]
+    fn settings_are_found_by_name() {
+        let answer = "  Configuration directory:     /etc/asterisk\n default_realm        : asterisk\n";
+        assert_eq!(setting(answer, "Configuration directory"), Some("/etc/asterisk"));
+        assert_eq!(setting(answer, "default_realm"), Some("asterisk"));
+        assert_eq!(setting(answer, "realm"), None);
+    }
+
+    #[test]
+    fn other_answers_are_no_listings() {
+        for answer in ["", "No such command 'pjsip show endpoints'", "Unable to find object x.\n\n"] {
+            assert_eq!(endpoints(answer), Err(STRANGE));
+            assert_eq!(context(answer), Err(STRANGE));
+        }
+    }
+
+    proptest! {
+        /// Every cut that loses a line that counts is an error.
+        #[test]
+        fn a_cut_listing_is_an_error(part in 0.0_f64..1.0) {
+            #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, clippy::cast_precision_loss, reason = "a fraction of a length")]
+            let cut = |text: &str| text[..(text.len() as f64 * part) as usize].to_owned();
+            let whole = cut(ENDPOINTS);
+            prop_assert!(endpoints(&whole).is_err() || whole.contains("Objects found: 2"));
+            let whole = cut(CONTEXT);
+            prop_assert!(context(&whole).is_err() || whole.contains("in 1"));
+        }
+
+        #[test]
+        fn no_text_makes_a_reader_panic(text in "(?s).{0,400}|( Endpoint:  |     InAuth:  |=====|\n|Objects found: |1|/|  '|' =>|-= |\\[|\\]|\\. ){0,60}") {
+            let _unused = (endpoints(&text).is_ok(), aors(&text).is_ok(), context(&text).is_ok(), contacts(&text).is_ok());
+            let _unused = (setting(&text, "x"), config_files(&text).count(), running_modules(&text));
+        }
+    }
+}

@@ -1,0 +1,312 @@
+//! What Asterisk runs, read back, and held against what it is to run.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    thread,
+    time::Instant,
+};
+
+use crate::{
+    cli::{Cli, CliError},
+    expected::{Endpoint, Expected, Step},
+    listing::{self, Unlisted},
+    mismatch::{Mismatch, same_steps},
+};
+
+/// What Asterisk runs of that which concerns a proof.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) struct Live {
+    endpoints: BTreeMap<String, Endpoint>,
+    markers: BTreeSet<String>,
+    contexts: BTreeMap<String, BTreeMap<String, Vec<(Step, String)>>>,
+}
+
+/// Why the live state is not known.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Unread {
+    /// Asterisk gave no answer.
+    #[error(transparent)]
+    Cli(#[from] CliError),
+    /// The answer is none that can be relied on.
+    #[error(transparent)]
+    Listing(#[from] Unlisted),
+}
+
+impl Live {
+    /// Reads back all that `wanted` names or `former` named, with a number of processes that
+    /// depends on their contexts alone.
+    pub(crate) fn read(cli: &Cli, wanted: &Expected, former: &Expected, deadline: Instant) -> Result<Self, Unread> {
+        let contexts: BTreeSet<&str> =
+            wanted.contexts.keys().chain(former.contexts.keys()).map(String::as_str).collect();
+        let prefix = marker_prefix(wanted.markers.iter().chain(&former.markers));
+        thread::scope(|scope| {
+            // Side by side: most of a command's time is the start of its process and the pipe.
+            let endpoints = scope.spawn(|| {
+                ask(cli, "pjsip show endpoints".to_owned(), deadline, |answer| {
+                    listing::endpoints(answer)
+                        .map(|read| read.into_iter().map(|(name, e)| (name.to_owned(), e)).collect())
+                })
+            });
+            let contexts: Vec<_> = contexts
+                .into_iter()
+                .map(|name| {
+                    (name, scope.spawn(move || ask(cli, format!("dialplan show {name}"), deadline, read_context)))
+                })
+                .collect();
+            let markers = prefix.map(|prefix| {
+                ask(cli, format!("pjsip list aors like ^{prefix}"), deadline, |answer| {
+                    listing::aors(answer).map(|names| names.into_iter().map(str::to_owned).collect())
+                })
+            });
+            Ok(Self {
+                markers: markers.transpose()?.unwrap_or_default(),
+                endpoints: joined(endpoints.join())?,
+                contexts: contexts
+                    .into_iter()
+                    .filter_map(|(name, read)| joined(read.join()).transpose().map(|read| Ok((name.to_owned(), read?))))
+                    .collect::<Result<_, Unread>>()?,
+            })
+        })
+    }
+
+    /// Holds the live state against what is `wanted`: all of it must be there, and nothing that
+    /// only `former` had. `is_administrators` is asked of an endpoint that has a former one's
+    /// name and nothing to tell it by.
+    pub(crate) fn compare(
+        &self,
+        wanted: &Expected,
+        former: &Expected,
+        is_administrators: impl Fn(&str) -> bool,
+    ) -> Comparison {
+        let mut comparison = Comparison::default();
+        let Comparison { mismatch, foreign } = &mut comparison;
+        for (name, endpoint) in &wanted.endpoints {
+            match self.endpoints.get(name) {
+                None => mismatch.missing.push(format!("endpoint {name}")),
+                Some(live) if live == endpoint => {}
+                Some(live) => mismatch.endpoint(name, endpoint, live),
+            }
+        }
+        for name in wanted.markers.difference(&self.markers) {
+            mismatch.missing.push(format!("aor {name}"));
+        }
+        for (context, extens) in &wanted.contexts {
+            match self.contexts.get(context) {
+                None => mismatch.missing.push(format!("context {context}")),
+                Some(live) => mismatch.context(context, extens, live),
+            }
+        }
+        for (name, live) in self.endpoints.iter().filter(|(name, _)| !wanted.endpoints.contains_key(*name)) {
+            let is_former = former.endpoints.get(name).is_some_and(|former| {
+                // Without its auth it may be a former one that lost it, or the administrator's.
+                !live.auths.is_disjoint(&former.auths) || (live.auths.is_empty() && !is_administrators(name))
+            });
+            if is_former {
+                mismatch.stale.push(format!("endpoint {name}"));
+            } else {
+                foreign.endpoints.push(name.clone());
+            }
+        }
+        for name in former.markers.difference(&wanted.markers).filter(|name| self.markers.contains(*name)) {
+            mismatch.stale.push(format!("aor {name}"));
+        }
+        let of = |expected: &Expected, context: &str, exten: &str| -> Option<Vec<Step>> {
+            expected.contexts.get(context)?.get(exten).cloned()
+        };
+        for (context, extens) in &self.contexts {
+            for (exten, steps) in extens.iter().filter(|(exten, _)| of(wanted, context, exten).is_none()) {
+                if of(former, context, exten).is_some_and(|former| same_steps(&former, steps)) {
+                    mismatch.stale.push(format!("extension {exten}@{context}"));
+                } else {
+                    foreign.extens.push((exten.clone(), context.clone()));
+                }
+            }
+        }
+        comparison
+    }
+}
+
+/// What comes of holding the live state against what is wanted.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) struct Comparison {
+    pub(crate) mismatch: Mismatch,
+    pub(crate) foreign: Foreign,
+}
+
+impl Comparison {
+    /// What is live besides, if all that is wanted is.
+    pub(crate) fn proven(self) -> Result<Foreign, Mismatch> {
+        if self.mismatch.is_none() { Ok(self.foreign) } else { Err(self.mismatch) }
+    }
+}
+
+/// What is live and not ours to judge.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Foreign {
+    /// Endpoints, by name, that the administrator's own configuration defines.
+    pub endpoints: Vec<String>,
+    /// Extensions, each with its context, that the administrator's own dialplan adds to a
+    /// context of ours.
+    pub extens: Vec<(String, String)>,
+}
+
+type ReadContext = Option<BTreeMap<String, Vec<(Step, String)>>>;
+
+fn read_context(answer: &str) -> Result<ReadContext, &'static str> {
+    let owned = |steps: Vec<(Step, &str)>| steps.into_iter().map(|(step, origin)| (step, origin.to_owned())).collect();
+    Ok(listing::context(answer)?
+        .map(|extens| extens.into_iter().map(|(name, steps)| (name.to_owned(), owned(steps))).collect()))
+}
+
+fn ask<T>(
+    cli: &Cli,
+    command: String,
+    deadline: Instant,
+    read: impl FnOnce(&str) -> Result<T, &'static str>,
+) -> Result<T, Unread> {
+    let answer = cli.run(&command, deadline)?;
+    read(&answer).map_err(|reason| Unlisted { command, reason }.into())
+}
+
+/// A thread that panicked goes on panicking here.
+fn joined<T>(result: thread::Result<T>) -> T {
+    result.unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+}
+
+/// What the names have in common up to a `-`: one listing of that finds them all, and what is
+/// stale of their kind, at a fraction of the cost of listing every aor.
+fn marker_prefix<'a>(names: impl Iterator<Item = &'a String>) -> Option<String> {
+    let mut names = names.map(String::as_str);
+    let first = names.next()?;
+    let common = names.fold(first.len(), |common, name| {
+        common.min(first.bytes().zip(name.bytes()).take_while(|(a, b)| a == b).count())
+    });
+    let common = first.get(..common).unwrap_or_default();
+    let end = common.rfind('-').map_or(0, |dash| dash + 1);
+    // Only what stands for itself in a regular expression, which `like` takes.
+    Some(common[..end].chars().take_while(|c| c.is_ascii_alphanumeric() || matches!(c, '-' | '_')).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{expected::Context, pair::Pair};
+
+    fn expected(endpoints: &str, dialplan: &str) -> Expected {
+        Expected::read(&Pair { endpoints: endpoints.into(), dialplan: dialplan.into() }).unwrap()
+    }
+
+    fn live_as(expected: &Expected, origin: &str) -> Live {
+        let live_context = |extens: &Context| {
+            extens
+                .iter()
+                .map(|(name, steps)| (name.clone(), steps.iter().map(|s| (s.clone(), origin.to_owned())).collect()))
+                .collect()
+        };
+        Live {
+            endpoints: expected.endpoints.clone(),
+            markers: expected.markers.clone(),
+            contexts: expected.contexts.iter().map(|(name, extens)| (name.clone(), live_context(extens))).collect(),
+        }
+    }
+
+    fn one() -> Expected {
+        expected(
+            "[1000]\ntype=endpoint\nauth=1000-a\naors=1000\n[1000-a]\ntype=auth\n[1000]\ntype=aor\n[m-1]\ntype=aor",
+            "[c]\nexten => 1000,1,Answer()",
+        )
+    }
+
+    #[test]
+    fn what_is_as_it_is_to_be_matches() {
+        assert!(live_as(&one(), "ours.conf:1").compare(&one(), &Expected::default(), |_| false).mismatch.is_none());
+    }
+
+    #[test]
+    fn each_lost_object_is_named() {
+        let nothing = Live::default().compare(&one(), &Expected::default(), |_| false).mismatch;
+        assert_eq!(nothing.missing, ["endpoint 1000", "aor m-1", "context c"]);
+
+        let mut live = live_as(&one(), "ours.conf:1");
+        live.endpoints.get_mut("1000").unwrap().auths.clear();
+        live.endpoints.get_mut("1000").unwrap().aors.clear();
+        let mismatch = live.compare(&one(), &Expected::default(), |_| false).mismatch;
+        assert_eq!(mismatch.missing, ["aor 1000 of endpoint 1000", "auth 1000-a of endpoint 1000"]);
+    }
+
+    #[test]
+    fn an_endpoint_that_kept_its_old_settings_is_different() {
+        let mut live = live_as(&one(), "ours.conf:1");
+        live.endpoints.get_mut("1000").unwrap().auths = BTreeSet::from(["1000-old".to_owned()]);
+        assert_eq!(live.compare(&one(), &Expected::default(), |_| false).mismatch.different, ["endpoint 1000"]);
+    }
+
+    #[test]
+    fn what_only_the_former_files_had_is_stale() {
+        let former = expected(
+            "[1001]\ntype=endpoint\naors=1001\n[1001]\ntype=aor\n[m-0]\ntype=aor",
+            "[c]\nexten => 1001,1,Answer()",
+        );
+        let mut live = live_as(&one(), "ours.conf:1");
+        let old = live_as(&former, "ours.conf:1");
+        live.endpoints.extend(old.endpoints);
+        live.markers.extend(old.markers);
+        live.contexts.get_mut("c").unwrap().extend(old.contexts["c"].clone());
+        let Comparison { mismatch, foreign } = live.compare(&one(), &former, |_| false);
+        assert_eq!(mismatch.stale, ["endpoint 1001", "aor m-0", "extension 1001@c"]);
+        assert_eq!(foreign, Foreign::default());
+        let foreign = live.compare(&one(), &Expected::default(), |_| false).proven().unwrap();
+        assert_eq!(foreign.endpoints, ["1001"]);
+        assert_eq!(foreign.extens, [("1001".to_owned(), "c".to_owned())]);
+    }
+
+    #[test]
+    fn a_former_users_number_may_become_the_administrators_own() {
+        let former =
+            expected("[1001]\ntype=endpoint\nauth=1001-a\n[1001-a]\ntype=auth", "[c]\nexten => 1001,1,Answer()");
+        let with = |auths: &[&str]| {
+            let mut live = live_as(&one(), "ours.conf:1");
+            let auths = auths.iter().map(|auth| (*auth).to_owned()).collect();
+            live.endpoints.insert("1001".to_owned(), Endpoint { auths, aors: BTreeSet::new() });
+            live
+        };
+        let is_stale = |auths: &[&str], is_administrators| {
+            !with(auths).compare(&one(), &former, |_| is_administrators).mismatch.stale.is_empty()
+        };
+        assert!(is_stale(&["1001-a"], true), "it has our auth");
+        assert!(!is_stale(&["his"], false), "it has another auth");
+        assert!(is_stale(&[], false), "it has lost its auth");
+        assert!(!is_stale(&[], true), "his configuration defines it");
+        let mut live = live_as(&one(), "ours.conf:1");
+        live.contexts
+            .get_mut("c")
+            .unwrap()
+            .insert("1001".to_owned(), vec![(Step::Hint("SIP/his".to_owned()), "extensions.conf:2".to_owned())]);
+        assert_eq!(live.compare(&one(), &former, |_| false).foreign.extens.len(), 1);
+    }
+
+    #[test]
+    fn an_extension_that_others_define_too_is_a_conflict() {
+        let mut live = live_as(&one(), "ours.conf:1");
+        let steps = live.contexts.get_mut("c").unwrap().get_mut("1000").unwrap();
+        steps.push((
+            Step::Priority { number: 2, label: None, application: "Hangup()".to_owned() },
+            "extensions.conf:7".to_owned(),
+        ));
+        let mismatch = live.compare(&one(), &Expected::default(), |_| false).mismatch;
+        assert_eq!(mismatch.conflicts, ["extension 1000@c is also defined in extensions.conf:7"]);
+    }
+
+    #[test]
+    fn one_pattern_finds_markers_of_either_generation() {
+        let prefix = |names: &[&str]| marker_prefix(names.iter().map(|n| (*n).to_owned()).collect::<Vec<_>>().iter());
+        assert_eq!(
+            prefix(&["synergycall-generation-8f3a", "synergycall-generation-8fff"]).as_deref(),
+            Some("synergycall-generation-")
+        );
+        assert_eq!(prefix(&["synergycall-generation-8f3a"]).as_deref(), Some("synergycall-generation-"));
+        assert_eq!(prefix(&["a.b", "c"]).as_deref(), Some(""));
+        assert_eq!(prefix(&[]), None);
+    }
+}

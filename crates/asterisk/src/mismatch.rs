@@ -1,0 +1,130 @@
+//! What a proof found amiss, in words.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fmt,
+};
+
+use crate::expected::{Context, Endpoint, Step};
+
+/// What is not as it is to be.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Mismatch {
+    /// Objects that are not live.
+    pub missing: Vec<String>,
+    /// Objects that are live with other content.
+    pub different: Vec<String>,
+    /// Objects of the former files that are still live.
+    pub stale: Vec<String>,
+    /// Objects that the administrator's own configuration defines too.
+    pub conflicts: Vec<String>,
+}
+
+impl Mismatch {
+    /// Whether the live state is exactly as it is to be.
+    #[must_use]
+    pub fn is_none(&self) -> bool {
+        self.missing.is_empty() && self.different.is_empty() && self.stale.is_empty() && self.conflicts.is_empty()
+    }
+
+    pub(crate) fn endpoint(&mut self, name: &str, wanted: &Endpoint, live: &Endpoint) {
+        let before = self.missing.len();
+        self.missing.extend(wanted.aors.difference(&live.aors).map(|aor| format!("aor {aor} of endpoint {name}")));
+        if live.auths.is_empty() {
+            self.missing.extend(wanted.auths.iter().map(|auth| format!("auth {auth} of endpoint {name}")));
+        }
+        if self.missing.len() == before {
+            self.different.push(format!("endpoint {name}"));
+        }
+    }
+
+    pub(crate) fn context(&mut self, context: &str, wanted: &Context, live: &BTreeMap<String, Vec<(Step, String)>>) {
+        for (exten, steps) in wanted {
+            let Some(found) = live.get(exten) else {
+                self.missing.push(format!("extension {exten}@{context}"));
+                continue;
+            };
+            if same_steps(steps, found) {
+                continue;
+            }
+            let origins: BTreeSet<_> =
+                found.iter().map(|(_, origin)| origin.split(':').next().unwrap_or_default()).collect();
+            match found.iter().find(|(live, _)| !steps.iter().any(|step| same_step(step, live))) {
+                Some((_, origin)) if origins.len() > 1 => {
+                    self.conflicts.push(format!("extension {exten}@{context} is also defined in {origin}"));
+                }
+                Some((_, origin)) => self.different.push(format!("extension {exten}@{context} (read from {origin})")),
+                None => self.missing.push(format!("a step of extension {exten}@{context}")),
+            }
+        }
+    }
+}
+
+/// Whether an extension is live as it was written.
+pub(crate) fn same_steps(wanted: &[Step], live: &[(Step, String)]) -> bool {
+    wanted.len() == live.len() && wanted.iter().zip(live).all(|(step, (live, _))| same_step(step, live))
+}
+
+/// Asterisk cuts what it lists of an application somewhere beyond 250 bytes.
+fn same_step(wanted: &Step, live: &Step) -> bool {
+    match (wanted, live) {
+        (
+            Step::Priority { number, label, application },
+            Step::Priority { number: live_number, label: live_label, application: shown },
+        ) => {
+            number == live_number
+                && label == live_label
+                && (application == shown
+                    || (shown.len() >= 250 && application.starts_with(shown.trim_end_matches(')'))))
+        }
+        _ => wanted == live,
+    }
+}
+
+impl fmt::Display for Mismatch {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut first = true;
+        for (what, names) in [
+            ("defined twice", &self.conflicts),
+            ("not live", &self.missing),
+            ("live with other content", &self.different),
+            ("still live", &self.stale),
+        ] {
+            if names.is_empty() {
+                continue;
+            }
+            if !first {
+                f.write_str("; ")?;
+            }
+            first = false;
+            write!(f, "{what}: {}", Names(names))?;
+        }
+        if first { f.write_str("nothing is amiss") } else { Ok(()) }
+    }
+}
+
+/// At most twenty names, then how many more there are.
+pub(crate) struct Names<'a>(pub(crate) &'a [String]);
+
+impl fmt::Display for Names<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        const MOST: usize = 20;
+        f.write_str(&self.0[..self.0.len().min(MOST)].join(", "))?;
+        match self.0.len().saturating_sub(MOST) {
+            0 => Ok(()),
+            more => write!(f, " and {more} more"),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_report_names_at_most_twenty() {
+        let mismatch = Mismatch { missing: (0..23).map(|n| n.to_string()).collect(), ..Mismatch::default() };
+        assert!(mismatch.to_string().ends_with("18, 19 and 3 more"), "{mismatch}");
+    }
+}

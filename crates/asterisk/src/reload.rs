@@ -1,0 +1,129 @@
+//! Asterisk's reload: the one command, its answers, and the patience that some of them ask for.
+//!
+//! That a module says "reloaded successfully" means that its reload function ran, and nothing
+//! about what it made of the files: [`crate::live`] is the proof.
+
+use std::{
+    thread,
+    time::{Duration, Instant},
+};
+
+use crate::cli::{Cli, CliError, excerpt};
+
+const MODULES: [&str; 2] = ["res_pjsip.so", "pbx_config.so"];
+
+/// Blocks until Asterisk is booted, so its answer in time says that it is neither down nor hung.
+const READY: &str = "core waitfullybooted";
+
+/// Why Asterisk did not reload.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ReloadError {
+    /// Other reloads were under way all the time; ours never began.
+    #[error("Asterisk was busy with other reloads; apply again when they are done")]
+    Busy,
+    /// A module did not say that it reloaded.
+    #[error("Asterisk did not reload: {0}")]
+    Rejected(String),
+    /// There was no answer; whether it reloaded is not known.
+    #[error(transparent)]
+    Cli(#[from] CliError),
+}
+
+#[derive(Debug, PartialEq, Eq)]
+enum Answer {
+    Reloaded,
+    Busy,
+    Booting,
+    NotInitialized(&'static str),
+    Rejected,
+}
+
+/// Waits until Asterisk has fully booted.
+pub(crate) fn wait_ready(cli: &Cli, deadline: Instant) -> Result<(), ReloadError> {
+    let answer = cli.run(READY, deadline)?;
+    if answer.trim() == "Asterisk has fully booted." { Ok(()) } else { Err(ReloadError::Rejected(excerpt(&answer))) }
+}
+
+/// Reloads PJSIP and the dialplan; waits for other reloads and for Asterisk's boot to end, until
+/// `deadline`.
+pub(crate) fn reload(cli: &Cli, deadline: Instant) -> Result<(), ReloadError> {
+    let command = format!("module reload {}", MODULES.join(" "));
+    let mut pause = Duration::from_millis(10);
+    let mut loaded = false;
+    loop {
+        let answer = cli.run(&command, deadline)?;
+        match classify(&answer) {
+            Answer::Reloaded => return Ok(()),
+            Answer::NotInitialized(module) if !loaded => {
+                log::warn!("{module} was not initialized, as after a start without its files: loading it");
+                cli.run(&format!("module load {module}"), deadline)?;
+                loaded = true;
+                continue;
+            }
+            Answer::Booting => wait_ready(cli, deadline)?,
+            Answer::Busy => log::debug!("Asterisk is busy with another reload"),
+            Answer::NotInitialized(_) | Answer::Rejected => return Err(ReloadError::Rejected(excerpt(&answer))),
+        }
+        if Instant::now() + pause >= deadline {
+            return Err(ReloadError::Busy);
+        }
+        thread::sleep(pause);
+        pause = (pause * 2).min(Duration::from_millis(500));
+    }
+}
+
+/// Reads the answer by whole lines: what is not the success line of each module is no success.
+fn classify(answer: &str) -> Answer {
+    let lines: Vec<_> = answer.lines().map(str::trim).filter(|line| !line.is_empty()).collect();
+    let expected = MODULES.map(|module| format!("Module '{module}' reloaded successfully."));
+    if lines.len() == expected.len() && expected.iter().all(|line| lines.contains(&line.as_str())) {
+        return Answer::Reloaded;
+    }
+    if lines.iter().any(|line| line.starts_with("A module reload request is already in progress")) {
+        return Answer::Busy;
+    }
+    if lines.iter().any(|line| line.contains("cannot reload a module yet; request queued")) {
+        return Answer::Booting;
+    }
+    let uninitialized = |module: &&str| {
+        let start = format!("The module '{module}' was not properly initialized.");
+        lines.iter().any(|line| line.starts_with(&start))
+    };
+    match MODULES.into_iter().find(|module| uninitialized(module)) {
+        Some(module) => Answer::NotInitialized(module),
+        None => Answer::Rejected,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_the_success_line_of_each_module_is_success() {
+        let ok = "Module 'res_pjsip.so' reloaded successfully.\nModule 'pbx_config.so' reloaded successfully.\n";
+        assert_eq!(classify(ok), Answer::Reloaded);
+        for answer in [
+            "",
+            "Module 'res_pjsip.so' reloaded successfully.\n",
+            "Module 'res_pjsip.so' reloaded successfully.\nModule 'res_pjsip.so' reloaded successfully.\n",
+            "Module 'res_pjsip.so' reloaded successfully.\nThe module 'pbx_config.so' reported a reload failure\n",
+            "Module 'res_pjsip.so' reloaded successfully.\nNo such module 'pbx_config.so'\n",
+            "No such command 'module reload' (type 'core show help module reload' for other possible commands)\n",
+            "Module 'res_pjsip.so' reloaded successfully.Module 'pbx_config.so' reloaded successfully.",
+        ] {
+            assert_eq!(classify(answer), Answer::Rejected, "{answer}");
+        }
+    }
+
+    #[test]
+    fn answers_that_ask_for_patience_are_told_apart() {
+        assert_eq!(classify("A module reload request is already in progress; please be patient\n"), Answer::Busy);
+        let mixed = "Module 'res_pjsip.so' reloaded successfully.\nA module reload request is already in progress; please be patient\n";
+        assert_eq!(classify(mixed), Answer::Busy);
+        assert_eq!(classify("Asterisk cannot reload a module yet; request queued\n"), Answer::Booting);
+        let answer = "Module 'res_pjsip.so' reloaded successfully.\nThe module 'pbx_config.so' was not properly initialized. Before reloading the module, you must run \"module load pbx_config.so\" and fix whatever is preventing the module from being initialized.\n";
+        assert_eq!(classify(answer), Answer::NotInitialized("pbx_config.so"));
+    }
+}

@@ -1,0 +1,400 @@
+//! One deployment from beginning to end: the new pair live and proven, or the former one back.
+
+use std::{
+    collections::BTreeSet,
+    panic::resume_unwind,
+    thread,
+    time::{Duration, Instant},
+};
+
+use crate::{
+    contacts::{Contacts, FormerOwners},
+    deployment::{Deployment, Turn},
+    diagnosis::{self, OwnEndpoints},
+    error::{Aftermath, Cause},
+    expected::{Difference, Expected, UnreadablePair},
+    file::{self, FileError},
+    include_files::StagedPair,
+    live::{Foreign, Live, Unread},
+    mismatch::Mismatch,
+    pair::Pair,
+    record::Record,
+    reload::{self, ReloadError},
+    state_dir::StagedRecord,
+};
+
+/// How long the steps of a deployment took.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct StepTimes {
+    /// Staging, journal and renames.
+    pub install: Duration,
+    /// The reload, with its retries.
+    pub reload: Duration,
+    /// Preflight and read-back.
+    pub verify: Duration,
+    /// Removing the contacts of former owners.
+    pub purge: Duration,
+}
+
+/// Asterisk was proven to run the pair.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Deployed {
+    /// Whether files were replaced and Asterisk reloaded; otherwise all was so already.
+    pub is_changed: bool,
+    /// What was live and is not of the pair.
+    pub foreign: Foreign,
+    /// Aors that may still have a former owner's contact; the next deployment tries again.
+    pub unpurged: BTreeSet<String>,
+    /// What it changed against the pair last proven.
+    pub difference: Difference,
+    /// How long the steps took.
+    pub times: StepTimes,
+}
+
+/// A deployment that failed.
+#[derive(Debug, thiserror::Error)]
+#[error("{cause}")]
+#[non_exhaustive]
+pub struct Failure {
+    /// Why.
+    pub cause: Cause,
+    /// What to mend, one sentence each, where it could be found out.
+    pub mends: Vec<String>,
+    /// What stands now.
+    pub aftermath: Aftermath,
+    /// What it would have changed against the pair last proven.
+    pub difference: Difference,
+    /// How long the steps took.
+    pub times: StepTimes,
+}
+
+/// What is known of a deployment before it ends, however it does.
+#[derive(Default)]
+struct Progress {
+    difference: Difference,
+    times: StepTimes,
+}
+
+/// The rest of [`Deployed`].
+struct Success {
+    is_changed: bool,
+    foreign: Foreign,
+    unpurged: BTreeSet<String>,
+}
+
+/// The rest of [`Failure`].
+struct Failed {
+    cause: Cause,
+    mends: Vec<String>,
+    aftermath: Aftermath,
+}
+
+/// What fails without more to say has changed nothing.
+impl From<Cause> for Failed {
+    fn from(cause: Cause) -> Self {
+        Self { cause, mends: Vec::new(), aftermath: Aftermath::Untouched }
+    }
+}
+
+impl From<UnreadablePair> for Failed {
+    fn from(error: UnreadablePair) -> Self {
+        Cause::from(error).into()
+    }
+}
+
+impl From<FileError> for Failed {
+    fn from(error: FileError) -> Self {
+        Cause::from(error).into()
+    }
+}
+
+/// Adds to `time` how long `step` takes.
+fn timed<T>(time: &mut Duration, step: impl FnOnce() -> T) -> T {
+    let began = Instant::now();
+    let result = step();
+    *time += began.elapsed();
+    result
+}
+
+/// The new pair, the former one and the records of either end, all on disk beside their places.
+#[derive(Debug)]
+struct Staged {
+    new: StagedPair,
+    old: StagedPair,
+    proven: StagedRecord,
+    settled: Option<StagedRecord>,
+}
+
+/// The former pair as it is to be put back, and what must be live then, if that can be said.
+struct Former {
+    pair: Pair,
+    expected: Option<Expected>,
+}
+
+impl Turn<'_> {
+    /// Makes `pair` what Asterisk runs, and proves it; or puts back what was, and proves that.
+    ///
+    /// `tag` is remembered with the pair once it is proven; a pair that was the proven one already
+    /// keeps its tag. Steps: preflight; nothing to do when the files are these already and the
+    /// live state proves it; both files, the former pair, the journal and the records staged, so
+    /// that all that follows are renames; both files renamed; reload; proof; contacts of former
+    /// owners purged. Nothing but the way back goes on after `deadline`.
+    ///
+    /// # Errors
+    ///
+    /// [`Failure`] with the cause and what stands now.
+    pub fn deploy(&mut self, pair: &Pair, tag: &str, deadline: Instant) -> Result<Deployed, Box<Failure>> {
+        let mut progress = Progress::default();
+        let result = self.transact(pair, tag, deadline, &mut progress);
+        let Progress { difference, times } = progress;
+        match result {
+            Ok(Success { is_changed, foreign, unpurged }) => {
+                Ok(Deployed { is_changed, foreign, unpurged, difference, times })
+            }
+            Err(Failed { cause, mends, aftermath }) => {
+                Err(Box::new(Failure { cause, mends, aftermath, difference, times }))
+            }
+        }
+    }
+
+    #[expect(clippy::result_large_err, reason = "one of each deployment, which takes milliseconds")]
+    fn transact(
+        &mut self,
+        pair: &Pair,
+        tag: &str,
+        deadline: Instant,
+        progress: &mut Progress,
+    ) -> Result<Success, Failed> {
+        let files = &self.deployment.files;
+        let wanted = Expected::read(pair)?;
+        let on_disk = files.read()?;
+        let former = Former::of(self.proven.as_ref().map_or(&on_disk, |record| &record.pair), pair, &wanted);
+        let before = former.expected.clone().unwrap_or_default();
+        progress.difference = wanted.difference(if self.proven.is_some() { &before } else { &NOTHING });
+        let times = &mut progress.times;
+
+        let new_aors = wanted.new_aors(&before);
+        let is_on_disk = on_disk == *pair;
+        let (contacts, ready) =
+            timed(&mut times.verify, || self.preflight(&new_aors, is_on_disk.then_some((&wanted, &before)), deadline))?;
+        let mut former_owners = FormerOwners { aors: self.debts(), contacts };
+        former_owners.aors.extend(wanted.aors_of_former_owners(&before));
+        if let Some(foreign) = ready {
+            let unpurged = timed(&mut times.purge, || self.remember(pair, tag, &former_owners, deadline))?;
+            return Ok(Success { is_changed: false, foreign, unpurged });
+        }
+
+        let began = Instant::now();
+        let Staged { new, old, proven, settled } = self.stage(pair, &former.pair, tag, former_owners.all_aors())?;
+        let installed = files.install(new);
+        times.install = began.elapsed();
+
+        let result = installed
+            .map_err(Cause::from)
+            .and_then(|()| self.reload_and_prove(&wanted, &before, deadline, times))
+            .and_then(|foreign| Ok((foreign, proven.commit()?)));
+        match result {
+            Ok((foreign, record)) => {
+                self.proven = Some(record);
+                drop(old);
+                // A journal that stays is found to be of the proven pair by the next turn.
+                if let Err(error) = file::remove(&self.deployment.state.journal()) {
+                    log::warn!("{error}");
+                }
+                let unpurged = timed(&mut times.purge, || self.settle(&former_owners, settled, deadline));
+                Ok(Success { is_changed: true, foreign, unpurged })
+            }
+            Err(cause) => {
+                let mends = self.mends(&cause, &wanted);
+                let aftermath = self.put_back(old, &former, &wanted, &cause);
+                Err(Failed { cause, mends, aftermath })
+            }
+        }
+    }
+
+    /// Where the files are these already, what is live; a read-back that proves them is all the
+    /// preflight there need be. Else Asterisk answers and has booted, and, side by side with that,
+    /// what is registered at the aors that are to be new.
+    fn preflight(
+        &self,
+        new_aors: &BTreeSet<String>,
+        on_disk: Option<(&Expected, &Expected)>,
+        deadline: Instant,
+    ) -> Result<(Contacts, Option<Foreign>), Cause> {
+        let cli = &self.deployment.cli;
+        if let Some((wanted, before)) = on_disk {
+            match Live::read(cli, wanted, before, deadline) {
+                Ok(live) => {
+                    if let Ok(foreign) = self.compare(&live, wanted, before) {
+                        return Ok((Contacts::default(), Some(foreign)));
+                    }
+                }
+                Err(Unread::Cli(error)) => return Err(Cause::Unavailable(error.into())),
+                Err(error) => log::warn!("{error}: reloading although the files are the same"),
+            }
+        }
+        thread::scope(|scope| {
+            let contacts = (!new_aors.is_empty()).then(|| scope.spawn(|| Contacts::read(cli, deadline)));
+            reload::wait_ready(cli, deadline).map_err(Cause::Unavailable)?;
+            Ok((contacts.map(joined).transpose()?.unwrap_or_default().of(new_aors), None))
+        })
+    }
+
+    /// The pair was proven without a deployment: it is remembered, and debts are paid.
+    fn remember(
+        &mut self,
+        pair: &Pair,
+        tag: &str,
+        former: &FormerOwners,
+        deadline: Instant,
+    ) -> Result<BTreeSet<String>, FileError> {
+        let debts = former.all_aors();
+        let record = |tag: &str, unpurged| Record { tag: tag.to_owned(), unpurged, pair: pair.clone() };
+        let path = self.deployment.state.proven();
+        let tag = match &self.proven {
+            Some(record) if record.pair == *pair => record.tag.clone(),
+            _ => {
+                self.proven = Some(StagedRecord::new(path.clone(), record(tag, debts.clone()))?.commit()?);
+                tag.to_owned()
+            }
+        };
+        if debts.is_empty() {
+            return Ok(debts);
+        }
+        let settled = StagedRecord::new(path, record(&tag, BTreeSet::new()))?;
+        Ok(self.settle(former, Some(settled), deadline))
+    }
+
+    /// The aors that former deployments left a contact at.
+    fn debts(&self) -> BTreeSet<String> {
+        self.proven.as_ref().map(|record| record.unpurged.clone()).unwrap_or_default()
+    }
+
+    /// Purges the contacts of former owners, remembers that it is done, and gives the aors at
+    /// which it is not.
+    fn settle(&mut self, former: &FormerOwners, settled: Option<StagedRecord>, deadline: Instant) -> BTreeSet<String> {
+        let debts = former.all_aors();
+        if debts.is_empty() {
+            return debts;
+        }
+        let left = match former.purge(&self.deployment.cli, deadline) {
+            Ok(left) => left,
+            Err(error) => {
+                log::warn!("contacts of former owners may be left: {error}");
+                return debts;
+            }
+        };
+        if left.is_empty() {
+            match settled.map(StagedRecord::commit).transpose() {
+                Ok(record) => self.proven = record.or(self.proven.take()),
+                Err(error) => log::warn!("{error}: the next deployment will purge once more"),
+            }
+        }
+        left
+    }
+
+    /// Puts everything that needs space on disk before anything is touched.
+    fn stage(&self, pair: &Pair, former: &Pair, tag: &str, debts: BTreeSet<String>) -> Result<Staged, FileError> {
+        let Deployment { files, state, .. } = self.deployment;
+        let record = |unpurged| Record { tag: tag.to_owned(), unpurged, pair: pair.clone() };
+        let no_debts = (!debts.is_empty()).then(BTreeSet::new);
+        let staged = Staged {
+            new: files.stage(pair)?,
+            old: files.stage(former)?,
+            settled: no_debts.map(|none| StagedRecord::new(state.proven(), record(none))).transpose()?,
+            proven: StagedRecord::new(state.proven(), record(debts))?,
+        };
+        let journal = Record { tag: tag.to_owned(), unpurged: BTreeSet::new(), pair: former.clone() };
+        StagedRecord::new(state.journal(), journal)?.commit()?;
+        Ok(staged)
+    }
+
+    fn reload_and_prove(
+        &self,
+        wanted: &Expected,
+        before: &Expected,
+        deadline: Instant,
+        times: &mut StepTimes,
+    ) -> Result<Foreign, Cause> {
+        let cli = &self.deployment.cli;
+        let reloaded = timed(&mut times.reload, || reload::reload(cli, deadline));
+        if let Err(error) = &reloaded {
+            log::warn!("{error}; reading back what Asterisk runs");
+        }
+        // Whatever was said, or not said in time: what is live decides.
+        let deadline = deadline.max(Instant::now() + cli.timeout() / 2);
+        let live = timed(&mut times.verify, || Live::read(cli, wanted, before, deadline));
+        match (reloaded, live.map(|live| self.compare(&live, wanted, before))) {
+            (Ok(()) | Err(ReloadError::Cli(_)), Ok(Ok(foreign))) => Ok(foreign),
+            (Err(error), _) => Err(Cause::Reload(error)),
+            (Ok(()), Ok(Err(mismatch))) => Err(Cause::NotProven(mismatch)),
+            (Ok(()), Err(error)) => Err(Cause::Unread(error)),
+        }
+    }
+
+    /// What is live besides `wanted`, if all of that is, and nothing that only `former` had.
+    fn compare(&self, live: &Live, wanted: &Expected, former: &Expected) -> Result<Foreign, Mismatch> {
+        let Deployment { cli, files, .. } = self.deployment;
+        let own = OwnEndpoints::new(cli, files);
+        live.compare(wanted, former, |name| own.contain(name)).proven()
+    }
+
+    /// What to mend, looked for while the files that Asterisk did not take are still there.
+    fn mends(&self, cause: &Cause, wanted: &Expected) -> Vec<String> {
+        let Deployment { cli, files, .. } = self.deployment;
+        let mismatch = match cause {
+            Cause::NotProven(mismatch) => Some(mismatch),
+            Cause::Reload(ReloadError::Rejected(_)) => None,
+            _ => return Vec::new(),
+        };
+        diagnosis::mends(cli, files, wanted, mismatch, Instant::now() + cli.timeout())
+    }
+
+    /// The former pair on disk again, then live again; whatever happens is told.
+    fn put_back(&self, old: StagedPair, former: &Former, wanted: &Expected, cause: &Cause) -> Aftermath {
+        let Deployment { cli, files, state } = self.deployment;
+        if let Err(error) = files.install(old).and_then(|()| file::remove(&state.journal())) {
+            return Aftermath::NotRestored { reason: error.to_string() };
+        }
+        let not_proven = |reason: String| Aftermath::NotProven { reason };
+        match (reload::reload(cli, Instant::now() + cli.timeout() * 2), cause) {
+            // The reload ran, or none of ours ever began: what is live now stays so.
+            (Ok(()) | Err(ReloadError::Rejected(_)), _)
+            | (Err(ReloadError::Busy), Cause::Reload(ReloadError::Busy)) => {}
+            (Err(error), _) => return not_proven(error.to_string()),
+        }
+        let Some(expected) = &former.expected else {
+            return not_proven("the former files are none that can be proven".to_owned());
+        };
+        match Live::read(cli, expected, wanted, Instant::now() + cli.timeout()) {
+            Ok(live) => match self.compare(&live, expected, wanted) {
+                Ok(_) => Aftermath::RolledBack,
+                Err(mismatch) => not_proven(mismatch.to_string()),
+            },
+            Err(error) => not_proven(error.to_string()),
+        }
+    }
+}
+
+/// What is to be live of no files at all.
+static NOTHING: Expected = Expected::NOTHING;
+
+impl Former {
+    /// The former pair is mostly another one than the new one; where it is the same, it is not
+    /// read twice.
+    fn of(former: &Pair, new: &Pair, wanted: &Expected) -> Self {
+        let expected = if former == new {
+            Some(wanted.clone())
+        } else {
+            let read = Expected::read(former);
+            read.inspect_err(|error| log::warn!("the files on disk are not of a deployment: {error}")).ok()
+        };
+        Self { pair: former.clone(), expected }
+    }
+}
+
+/// A thread that panicked goes on panicking here.
+fn joined<T>(thread: thread::ScopedJoinHandle<'_, T>) -> T {
+    thread.join().unwrap_or_else(|panic| resume_unwind(panic))
+}
