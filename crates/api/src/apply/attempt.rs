@@ -1,0 +1,221 @@
+//! One attempt, from its turn to its answer.
+
+use std::time::{Duration, Instant, SystemTime};
+
+use pbx_asterisk::{Difference, Pair, Turn, TurnError, sha256_hex};
+use pbx_domain::{ApplyId, ApplyOutcome, ApplyRecord, Changes, Extension, InstalledFile, Timings};
+use pbx_persistence::{StartedApply, UserList};
+
+use super::{Applier, Inner, Proven, verdict};
+use crate::{
+    apply_answer::{ApplyAnswer, LiveAnswer, OutcomeAnswer},
+    problem::{Code, Problem},
+};
+
+pub(super) struct Attempt {
+    pub(super) applier: Applier,
+    pub(super) actor: Option<String>,
+    pub(super) request_id: String,
+    pub(super) started_at: SystemTime,
+    pub(super) deadline: Instant,
+}
+
+const NO_TURN: &str =
+    "Other applies took all the time that this one had; apply again when they are done. Nothing was changed.";
+
+impl Attempt {
+    /// The whole apply: everything from the snapshot to the closed record.
+    pub(super) fn apply(self) -> Result<ApplyAnswer, Problem> {
+        let inner = &*self.applier.0;
+        let mut turn = match inner.deployment.turn(self.deadline) {
+            Ok(turn) => turn,
+            Err(TurnError::Busy) => return self.without_a_turn(),
+            Err(TurnError::State(error)) => {
+                let detail = format!("{error}. Nothing was changed.");
+                return self.refused(Code::InstallFailed, detail).map_err(|problem| problem.caused_by(error));
+            }
+            Err(error) => return Err(Problem::internal(error)),
+        };
+        let began = Instant::now();
+        inner.audit.close_open_records(&turn)?;
+        let id = ApplyId::generate();
+        let list = inner.audit.begin(StartedApply {
+            id,
+            node: inner.node.clone(),
+            actor: self.actor.clone(),
+            request_id: self.request_id.clone(),
+            started_at: self.started_at,
+        });
+        // Whether the record was opened is not known where the database fell silent.
+        let list = list.inspect_err(|_| inner.audit.close_later(&inner.deployment))?;
+        let mut record = self.record(id, &list);
+        record.timings.snapshot = began.elapsed();
+
+        let outcome = self.deploy(&mut turn, &list, &mut record);
+        record.duration = self.started_at.elapsed().unwrap_or_default();
+        let code = outcome.err();
+        let level = if code.is_none() { log::Level::Info } else { log::Level::Error };
+        log::log!(
+            level,
+            "apply {id}: {} at revision {} with {} users in {} ms{}",
+            record.outcome,
+            record.revision,
+            record.users,
+            record.duration.as_millis(),
+            record.detail.as_deref().map(|detail| format!(": {detail}")).unwrap_or_default()
+        );
+        let answer = ApplyAnswer::from(&record);
+        if let Err(error) = inner.audit.finish(&record) {
+            inner.audit.finish_later(&record, &turn, &inner.deployment);
+            return Err(Problem::from(error).with_apply(answer));
+        }
+        match code {
+            None => Ok(answer),
+            Some(code) => Err(Problem::new(code, record.detail.unwrap_or_default()).with_apply(answer)),
+        }
+    }
+
+    /// Renders, deploys, and writes into the record how it went; the code where it failed.
+    fn deploy(&self, turn: &mut Turn<'_>, list: &UserList, record: &mut ApplyRecord) -> Result<(), Code> {
+        let inner = &*self.applier.0;
+        let pair = self.render(list, record).map_err(|error| refuse(record, Code::Internal, &error))?;
+        let proven = Proven { id: record.id, revision: record.revision };
+        let result = turn.deploy(&pair, &proven.to_string(), self.deadline);
+        let (difference, times) = match &result {
+            Ok(deployed) => (&deployed.difference, deployed.times),
+            Err(failure) => (&failure.difference, failure.times),
+        };
+        record.changes = changes(difference);
+        record.timings.install = times.install;
+        record.timings.reload = times.reload;
+        record.timings.verify = times.verify;
+        record.timings.purge = times.purge;
+        match result {
+            Ok(deployed) => {
+                record.outcome = if deployed.is_changed { ApplyOutcome::Applied } else { ApplyOutcome::Unchanged };
+                record.warnings = verdict::warnings(&deployed);
+                // The same pair may be of a later revision, or of a database that was restored.
+                let former: Option<Proven> = turn.proven_tag().and_then(|tag| tag.parse().ok());
+                let is_current = former.is_some_and(|former| {
+                    former == proven
+                        || (former.revision == proven.revision && inner.audit.knows(former.id).unwrap_or_default())
+                });
+                if !is_current {
+                    turn.retag(&proven.to_string())
+                        .map_err(|error| refuse(record, Code::InstallFailed, &error.into()))?;
+                }
+                Ok(())
+            }
+            Err(failure) => {
+                let (outcome, code, detail) = verdict::of_failure(&failure);
+                record.outcome = outcome;
+                record.detail = Some(detail);
+                Err(code)
+            }
+        }
+    }
+
+    /// What an apply would do, and whether all is still as last applied. Leaves no trace.
+    pub(super) fn plan(self) -> Result<ApplyAnswer, Problem> {
+        let inner = &*self.applier.0;
+        let turn = match inner.deployment.turn(self.deadline) {
+            Ok(turn) => turn,
+            Err(TurnError::Busy) => return Err(Problem::new(Code::ApplyBusy, NO_TURN)),
+            Err(error) => return Err(Problem::internal(error)),
+        };
+        let began = Instant::now();
+        let list = inner.audit.list()?;
+        let mut record = self.record(ApplyId::generate(), &list);
+        record.timings.snapshot = began.elapsed();
+        let pair = self.render(&list, &mut record).map_err(Problem::internal)?;
+        record.changes = changes(&turn.difference(&pair).map_err(Problem::internal)?);
+        let began = Instant::now();
+        let problems = inner.deployment.drift(self.deadline);
+        record.timings.verify = began.elapsed();
+        record.duration = self.started_at.elapsed().unwrap_or_default();
+        Ok(ApplyAnswer {
+            id: None,
+            outcome: OutcomeAnswer::Planned,
+            live: Some(LiveAnswer { matches: problems.is_empty(), problems }),
+            ..ApplyAnswer::from(&record)
+        })
+    }
+
+    /// The time was up before the turn came.
+    pub(super) fn without_a_turn(self) -> Result<ApplyAnswer, Problem> {
+        self.refused(Code::ApplyBusy, NO_TURN.to_owned())
+    }
+
+    /// Records an attempt that had no turn.
+    fn refused(self, code: Code, detail: String) -> Result<ApplyAnswer, Problem> {
+        let Inner { audit, .. } = &*self.applier.0;
+        let list = audit.list()?;
+        let mut record = self.record(ApplyId::generate(), &list);
+        record.detail = Some(detail.clone());
+        record.duration = self.started_at.elapsed().unwrap_or_default();
+        audit.finish(&record)?;
+        Err(Problem::new(code, detail).with_apply(ApplyAnswer::from(&record)))
+    }
+
+    /// The record of an attempt that has changed nothing yet.
+    fn record(&self, id: ApplyId, list: &UserList) -> ApplyRecord {
+        ApplyRecord {
+            id,
+            node: self.applier.0.node.clone(),
+            actor: self.actor.clone(),
+            request_id: self.request_id.clone(),
+            revision: list.revision,
+            users: list.users.len(),
+            outcome: ApplyOutcome::Refused,
+            detail: None,
+            warnings: Vec::new(),
+            changes: Changes::default(),
+            files: Vec::new(),
+            started_at: self.started_at,
+            duration: Duration::ZERO,
+            timings: Timings::default(),
+        }
+    }
+
+    fn render(&self, list: &UserList, record: &mut ApplyRecord) -> anyhow::Result<Pair> {
+        let began = Instant::now();
+        let rendering = pbx_confgen::render(&list.users)?;
+        record.timings.render = began.elapsed();
+        let pair = Pair { endpoints: rendering.endpoints.into(), dialplan: rendering.routing.into() };
+        let files = &self.applier.0.files;
+        record.files = [(&files.endpoints, &pair.endpoints), (&files.dialplan, &pair.dialplan)]
+            .map(|(path, content)| InstalledFile {
+                path: path.display().to_string(),
+                sha256: sha256_hex(content),
+                bytes: content.len() as u64,
+            })
+            .into();
+        Ok(pair)
+    }
+}
+
+/// Notes a failure that changed nothing.
+fn refuse(record: &mut ApplyRecord, code: Code, error: &anyhow::Error) -> Code {
+    log::error!("apply {}: {error:#}", record.id);
+    record.outcome = ApplyOutcome::Refused;
+    record.detail = Some(match code {
+        Code::Internal => "The portal failed; its log has the reason. Nothing was changed.".to_owned(),
+        _ => format!("{error}. Nothing was changed."),
+    });
+    code
+}
+
+fn changes(difference: &Difference) -> Changes {
+    let extensions = |names: &[String]| {
+        names
+            .iter()
+            .filter_map(|name| name.parse::<u16>().ok())
+            .filter_map(|number| Extension::new(number).ok())
+            .collect()
+    };
+    Changes {
+        added: extensions(&difference.added),
+        removed: extensions(&difference.removed),
+        changed: extensions(&difference.changed),
+    }
+}

@@ -1,0 +1,56 @@
+//! What a deployment's end means for the caller and for the record.
+
+use pbx_asterisk::{Aftermath, Cause, Deployed, Failure, ReloadError};
+use pbx_domain::{ApplyOutcome, Extension};
+
+use crate::problem::Code;
+
+/// The outcome for the record, the code for the caller, and the words for both.
+pub(super) fn of_failure(failure: &Failure) -> (ApplyOutcome, Code, String) {
+    let code = match &failure.cause {
+        Cause::Unavailable(_) => Code::AsteriskUnavailable,
+        Cause::File(_) => Code::InstallFailed,
+        Cause::Reload(ReloadError::Busy) => Code::ApplyBusy,
+        cause if cause.is_timeout() => Code::AsteriskTimeout,
+        Cause::Unprovable(_) => Code::Internal,
+        _ => Code::ApplyRejected,
+    };
+    let (outcome, state) = match &failure.aftermath {
+        Aftermath::Untouched => (ApplyOutcome::Refused, "Nothing was changed, on disk or live.".to_owned()),
+        Aftermath::RolledBack => {
+            (ApplyOutcome::RolledBack, "The old files are back, and Asterisk was proven to run them.".to_owned())
+        }
+        Aftermath::NotProven { reason } => (
+            ApplyOutcome::RollbackFailed,
+            format!("The old files are back on disk; that Asterisk runs them could not be proven: {reason}."),
+        ),
+        Aftermath::NotRestored { reason } => (
+            ApplyOutcome::RollbackFailed,
+            format!("The old files could not be put back; the next apply or start tries again: {reason}."),
+        ),
+        _ => (ApplyOutcome::RollbackFailed, "What Asterisk runs is not known.".to_owned()),
+    };
+    let mut detail = format!("{}. {state}", failure.cause);
+    for mend in &failure.mends {
+        detail.push_str(" To mend: ");
+        detail.push_str(mend);
+        detail.push('.');
+    }
+    (outcome, code, detail)
+}
+
+/// What ought to be known of a deployment that succeeded.
+pub(super) fn warnings(deployed: &Deployed) -> Vec<String> {
+    let is_ours = |name: &str| name.parse::<u16>().is_ok_and(|number| Extension::new(number).is_ok());
+    let endpoints = deployed.foreign.endpoints.iter().filter(|name| is_ours(name)).map(|name| {
+        format!("Asterisk has an endpoint {name}, which is no user's: the administrator's own configuration defines it")
+    });
+    let extens = deployed.foreign.extens.iter().filter(|(exten, _)| is_ours(exten)).map(|(exten, context)| {
+        format!("Asterisk has an extension {exten} in {context}, which is no user's: the administrator's own dialplan defines it")
+    });
+    let unpurged = (!deployed.unpurged.is_empty()).then(|| {
+        let aors = deployed.unpurged.iter().map(String::as_str).collect::<Vec<_>>().join(", ");
+        format!("a former owner's phone may still be registered at {aors}, until its registration expires: apply again to remove it")
+    });
+    endpoints.chain(extens).chain(unpurged).collect()
+}

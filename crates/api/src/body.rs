@@ -1,0 +1,109 @@
+//! Bodies of requests: bounded in length and in time, and JSON in UTF-8.
+
+use std::{fmt, str, time::Duration};
+
+use actix_web::{
+    HttpMessage as _, HttpRequest,
+    http::header::CONTENT_ENCODING,
+    web::{Bytes, Payload},
+};
+use serde::{
+    Deserialize, Deserializer,
+    de::{MapAccess, Visitor},
+};
+use serde_json::value::RawValue;
+
+use crate::problem::{Code, Problem};
+
+/// The most bytes of a body.
+pub(crate) const MAX_BYTES: usize = 16 * 1024;
+/// What is said about longer ones.
+pub(crate) const TOO_LARGE: &str = "A body may have at most 16 KiB.";
+/// How long a body may take to arrive.
+const TIMEOUT: Duration = Duration::from_secs(10);
+
+/// The body, if it is short and arrives soon.
+pub(crate) async fn read(payload: Payload) -> Result<Bytes, Problem> {
+    let Ok(read) = tokio::time::timeout(TIMEOUT, payload.to_bytes_limited(MAX_BYTES)).await else {
+        let detail = format!("The body did not arrive within {} seconds.", TIMEOUT.as_secs());
+        return Err(Problem::new(Code::RequestTimeout, detail));
+    };
+    match read {
+        Err(_) => Err(Problem::new(Code::BodyTooLarge, TOO_LARGE)),
+        Ok(Err(_)) => Err(Problem::new(Code::MalformedJson, "The body ended too early or was sent malformed.")),
+        Ok(Ok(bytes)) => Ok(bytes),
+    }
+}
+
+/// Whether the body is declared as what it must be.
+pub(crate) fn must_be_json(request: &HttpRequest) -> Result<(), Problem> {
+    let is_json = request.mime_type().ok().flatten().is_some_and(|kind| {
+        kind.essence_str() == "application/json" && kind.get_param("charset").is_none_or(|charset| charset == "utf-8")
+    });
+    let is_plain = request.headers().get_all(CONTENT_ENCODING).all(|coding| coding.as_bytes() == b"identity");
+    if is_json && is_plain {
+        Ok(())
+    } else {
+        let detail = "Send the body as `Content-Type: application/json`, in UTF-8 and not compressed.";
+        Err(Problem::new(Code::UnsupportedMediaType, detail))
+    }
+}
+
+/// A JSON object as it was sent: each member in its turn, repeated ones too, and its value as
+/// text, so that a number too large or an array too deep is no worse than another wrong type.
+pub(crate) struct Members<'a>(pub(crate) Vec<(String, &'a RawValue)>);
+
+/// Reads a body as JSON. `None` when it is JSON, but no object.
+pub(crate) fn members(body: &[u8]) -> Result<Option<Members<'_>>, Problem> {
+    let malformed = |detail: String| Problem::new(Code::MalformedJson, detail);
+    let text = str::from_utf8(body)
+        .map_err(|error| malformed(format!("The body is not UTF-8 from byte {} on.", error.valid_up_to())))?;
+    let not_json = |error: serde_json::Error| {
+        malformed(format!("The body is not JSON at line {}, column {}.", error.line(), error.column()))
+    };
+    let value: &RawValue = serde_json::from_str(text).map_err(not_json)?;
+    if !value.get().starts_with('{') {
+        return Ok(None);
+    }
+    serde_json::from_str(text).map(Some).map_err(not_json)
+}
+
+/// The text of a JSON string; the word for what it is otherwise.
+pub(crate) fn text_of(value: &RawValue) -> Result<Result<String, &'static str>, Problem> {
+    let kind = match value.get().as_bytes().first() {
+        // An escape such as \ud800 alone is JSON by its grammar and still no text.
+        Some(b'"') => {
+            return serde_json::from_str(value.get())
+                .map(Ok)
+                .map_err(|_| Problem::new(Code::MalformedJson, "A text in the body is not Unicode."));
+        }
+        Some(b'{') => "an object",
+        Some(b'[') => "an array",
+        Some(b't' | b'f') => "a boolean",
+        Some(b'n') => "null",
+        _ => "a number",
+    };
+    Ok(Err(kind))
+}
+
+impl<'de: 'a, 'a> Deserialize<'de> for Members<'a> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct InOrder;
+        impl<'de> Visitor<'de> for InOrder {
+            type Value = Members<'de>;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("an object")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
+                let mut members = Vec::new();
+                while let Some(member) = map.next_entry()? {
+                    members.push(member);
+                }
+                Ok(Members(members))
+            }
+        }
+        deserializer.deserialize_map(InOrder)
+    }
+}

@@ -1,0 +1,141 @@
+//! The program `pbx-portal`: settings, the REST API, and the wiring of the other crates. The only
+//! crate that knows HTTP and the environment.
+//!
+//! Every request passes [`access`], which gives it an id, a line in the log and an answer even if
+//! its handler panics; then the URL table, [`configure`]; then the handler of its resource
+//! ([`users`], [`apply`]), which calls the crates below on a thread that may block ([`work`]).
+//! Whatever is not a success is a [`problem`].
+
+pub mod access;
+pub mod apply;
+pub mod apply_answer;
+pub mod auth;
+mod body;
+pub mod check;
+mod connection;
+mod docs;
+pub mod listing;
+pub mod logging;
+pub mod new_user;
+pub mod openapi;
+pub mod problem;
+mod query;
+pub mod request_id;
+pub mod server;
+pub mod settings;
+mod systemd;
+pub mod users;
+pub mod work;
+
+use std::{sync::Arc, time::Duration};
+
+use actix_web::{Resource, web};
+use anyhow::anyhow;
+use pbx_persistence::Database;
+use tokio::sync::Mutex;
+
+pub use crate::settings::Settings;
+use crate::{
+    apply::Applier,
+    listing::ListingCache,
+    problem::{Code, Problem},
+    work::Work,
+};
+
+/// What the handlers share.
+pub struct AppState {
+    /// What the administrator decided.
+    pub settings: Arc<Settings>,
+    /// The database.
+    pub database: Database,
+    /// The applies of this node.
+    pub applier: Applier,
+    /// Applies under way, each of which ends in a proven state.
+    pub work: Work,
+    /// Calls of the database under way.
+    pub(crate) calls: Work,
+    pub(crate) listing: ListingCache,
+    /// Whose turn it is to change users. Writers wait for each other in PostgreSQL anyway, where
+    /// each hand-over of the tenant's row wakes another connection: waiting here is a third faster.
+    pub(crate) writer: Mutex<()>,
+}
+
+impl AppState {
+    /// The state of a service that has answered nothing yet.
+    #[must_use]
+    pub fn new(settings: Settings, database: Database, applier: Applier) -> Self {
+        Self {
+            settings: Arc::new(settings),
+            database,
+            applier,
+            work: Work::default(),
+            calls: Work::default(),
+            listing: ListingCache::default(),
+            writer: Mutex::default(),
+        }
+    }
+
+    /// Calls the database.
+    async fn with_database<T: Send + 'static>(
+        &self,
+        call: impl FnOnce(&Database) -> T + Send + 'static,
+    ) -> Result<T, Problem> {
+        let database = self.database.clone();
+        self.in_time(self.calls.run(move || call(&database))).await
+    }
+
+    /// Calls the database to change users, when it is this request's turn.
+    async fn change<T: Send + 'static>(
+        &self,
+        call: impl FnOnce(&Database) -> T + Send + 'static,
+    ) -> Result<T, Problem> {
+        let turn = self.writer.lock();
+        self.in_time(async {
+            let _turn = turn.await;
+            self.with_database(call).await
+        })
+        .await
+    }
+
+    /// Waits for what comes of the database. A PostgreSQL that neither answers nor fails is given
+    /// up a second after the time that it has for an answer, since libpq would wait for ever.
+    async fn in_time<T>(&self, answer: impl Future<Output = Result<T, Problem>>) -> Result<T, Problem> {
+        let limit = self.settings.database.timeout + Duration::from_secs(1);
+        tokio::time::timeout(limit, answer).await.unwrap_or_else(|_| {
+            Err(Problem::database_unavailable(anyhow!("PostgreSQL did not answer within {} s", limit.as_secs())))
+        })
+    }
+}
+
+/// The URL table: every path and method there is.
+pub fn configure(config: &mut web::ServiceConfig) {
+    config
+        .service(
+            resource("/users", "GET, HEAD, POST")
+                .route(web::get().to(users::list))
+                .route(web::head().to(users::list))
+                .route(web::post().to(users::create)),
+        )
+        .service(resource("/users/{id}", "DELETE").route(web::delete().to(users::delete)))
+        .service(resource("/apply", "POST").route(web::post().to(apply::apply)))
+        .service(
+            resource("/openapi.json", "GET, HEAD")
+                .route(web::get().to(openapi::document))
+                .route(web::head().to(openapi::document)),
+        )
+        .service(
+            resource("/docs", "GET, HEAD").route(web::get().to(docs::redirect)).route(web::head().to(docs::redirect)),
+        )
+        .service(
+            resource("/docs/{file:.*}", "GET, HEAD").route(web::get().to(docs::file)).route(web::head().to(docs::file)),
+        )
+        .default_service(web::to(|| async {
+            Err::<&str, _>(Problem::new(Code::NotFound, "There is nothing at this path; /docs shows what there is."))
+        }));
+}
+
+/// A resource that has only these methods, which each `405` names.
+fn resource(path: &'static str, methods: &'static str) -> Resource {
+    web::resource(path)
+        .default_service(web::to(move || async move { Err::<&str, _>(Problem::method_not_allowed(methods)) }))
+}

@@ -1,0 +1,142 @@
+//! `pbx-portal serve` and `pbx-portal migrate`.
+
+use std::{
+    net::TcpListener,
+    sync::mpsc::{self, RecvTimeoutError},
+    thread,
+    time::Duration,
+};
+
+use actix_http::{HttpService, Protocol, error::DispatchError};
+use actix_server::Server;
+use actix_service::{ServiceFactoryExt as _, fn_service, map_config};
+use actix_web::{
+    App,
+    dev::AppConfig,
+    middleware::from_fn,
+    rt::{
+        System,
+        net::TcpStream,
+        signal::unix::{SignalKind, signal},
+    },
+    web,
+};
+use anyhow::{Context as _, bail};
+use pbx_persistence::Database;
+
+use crate::{AppState, Settings, access, apply::Applier, configure, connection::Connection, systemd};
+
+/// How long a client may take to send the head of a request.
+const HEAD_TIMEOUT: Duration = Duration::from_secs(10);
+/// How long a connection may wait for its next request.
+const KEEP_ALIVE: Duration = Duration::from_secs(30);
+/// How long a connection may take to close.
+const CLOSE_TIMEOUT: Duration = Duration::from_secs(5);
+/// The most connections at once; more wait in the listener's queue.
+const MAX_CONNECTIONS: usize = 4096;
+/// How long migrations may take, which another instance may be at as well.
+const MIGRATION_TIMEOUT: Duration = Duration::from_mins(5);
+
+/// Migrates the database, then serves until SIGTERM or SIGINT, and ends what was begun.
+///
+/// # Errors
+///
+/// The database cannot be reached within `database.timeout_seconds` or cannot be migrated, the
+/// address cannot be bound, or the server fails.
+pub fn serve(settings: Settings) -> anyhow::Result<()> {
+    migrate(&settings)?;
+    let database = connect(&settings)?;
+    let applier = Applier::new(&settings, &database)?;
+    System::new().block_on(run(AppState::new(settings, database, applier)))
+}
+
+/// Brings the database up to date; returns the names of the migrations that it ran.
+///
+/// # Errors
+///
+/// The database cannot be reached within `database.timeout_seconds`, or a migration fails.
+pub fn migrate(settings: &Settings) -> anyhow::Result<Vec<String>> {
+    let database = connect(settings)?;
+    // libpq waits for ever for a server that is there and does not answer.
+    let (done, outcome) = mpsc::channel();
+    thread::spawn(move || done.send(database.migrate()));
+    let applied = match outcome.recv_timeout(MIGRATION_TIMEOUT) {
+        Ok(applied) => applied.context("the database cannot be migrated")?,
+        Err(RecvTimeoutError::Timeout) => {
+            bail!("the database was not migrated within {} s", MIGRATION_TIMEOUT.as_secs())
+        }
+        Err(RecvTimeoutError::Disconnected) => bail!("migrating the database ended in a panic"),
+    };
+    for migration in &applied {
+        log::info!("migrated the database: {migration}");
+    }
+    Ok(applied)
+}
+
+fn connect(settings: &Settings) -> anyhow::Result<Database> {
+    let database = &settings.database;
+    Database::connect(database.url.reveal(), database.pool_size, database.timeout)
+        .context("database.url cannot be used")
+}
+
+async fn run(state: AppState) -> anyhow::Result<()> {
+    let settings = state.settings.clone();
+    let (work, calls) = (state.work.clone(), state.calls.clone());
+    let state = web::Data::new(state);
+    let shutdown_timeout = settings.shutdown_timeout();
+    let listener = TcpListener::bind(settings.bind).with_context(|| {
+        format!("server.bind: cannot listen on {}; free it or choose another address", settings.bind)
+    })?;
+    let address = listener.local_addr().context("server.bind: the address is not known")?;
+    let server = Server::build().workers(settings.workers).shutdown_timeout(shutdown_timeout.as_secs());
+    let draining = server.graceful_shutdown_signal();
+    // As `HttpServer` does it, but for the `Connection`.
+    let server = server
+        .max_concurrent_connections(MAX_CONNECTIONS.div_ceil(settings.workers))
+        .listen("http", listener, move || {
+            let (state, draining) = (state.clone(), draining.clone());
+            let app = App::new().app_data(state).configure(configure).wrap(from_fn(access::observe));
+            let http = HttpService::build()
+                .client_request_timeout(HEAD_TIMEOUT)
+                .client_disconnect_timeout(CLOSE_TIMEOUT)
+                .keep_alive(KEEP_ALIVE)
+                .local_addr(address)
+                .graceful_shutdown_signal(move || {
+                    let draining = draining.clone();
+                    async move { draining.notified().await }
+                })
+                .finish(map_config(app, |()| AppConfig::default()));
+            fn_service(|stream: TcpStream| async {
+                let peer = stream.peer_addr().ok();
+                Ok::<_, DispatchError>((Connection::new(stream), Protocol::Http1, peer))
+            })
+            .and_then(http)
+        })
+        .context("the server cannot be set up")?;
+
+    if settings.tokens.is_empty() {
+        log::warn!("auth.tokens is empty: whoever reaches {address} on this host may do everything");
+    }
+    let mut terminate = signal(SignalKind::terminate()).context("SIGTERM cannot be waited for")?;
+    let limit = shutdown_timeout;
+    actix_web::rt::spawn(async move {
+        if terminate.recv().await.is_some() {
+            log::info!("stopping: requests under way end first");
+            systemd::stopping(limit * 2);
+        }
+    });
+    let server = server.run();
+    log::info!("pbx-portal {} listens on http://{address}", env!("CARGO_PKG_VERSION"));
+    systemd::ready();
+    systemd::start_watchdog(address);
+    server.await.context("the server failed")?;
+
+    // A PostgreSQL that does not answer may hold its callers for ever, and they gave up long ago.
+    let left = work.drain(shutdown_timeout) + calls.drain(settings.database.timeout);
+    if left > 0 {
+        log::error!("stopped with {left} pieces of work not ended");
+    } else {
+        log::info!("stopped");
+    }
+    Ok(())
+}

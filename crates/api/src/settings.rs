@@ -1,0 +1,192 @@
+//! The settings in two steps: as written in a file and the environment, then ready to use.
+
+mod environment;
+mod error;
+#[cfg(test)]
+mod tests;
+mod values;
+mod written;
+
+use std::{
+    fmt, fs,
+    net::SocketAddr,
+    num::NonZero,
+    path::{Path, PathBuf},
+    thread,
+    time::Duration,
+};
+
+use pbx_domain::Realm;
+
+use self::written::Written;
+pub use self::{environment::Environment, error::SettingsError, written::KEYS};
+use crate::auth::Tokens;
+
+/// Where the settings file is looked for when `--config` names none.
+pub const DEFAULT_FILE: &str = "/etc/pbx-portal/config.toml";
+
+/// Everything that the administrator decides, proven to make sense. `Debug` shows no secret.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    /// Where the service listens.
+    pub bind: SocketAddr,
+    /// How many threads answer requests.
+    pub workers: usize,
+    /// The database.
+    pub database: DatabaseSettings,
+    /// Asterisk.
+    pub asterisk: AsteriskSettings,
+    /// Whose applies these are, in audit records.
+    pub node: String,
+    /// Where the lock, the journal and the last proven pair lie.
+    pub state_dir: PathBuf,
+    /// Who may use the API.
+    pub tokens: Tokens,
+}
+
+/// How PostgreSQL is reached.
+#[derive(Debug, Clone)]
+pub struct DatabaseSettings {
+    /// The URL, which holds a password.
+    pub url: DatabaseUrl,
+    /// The most connections at once.
+    pub pool_size: u32,
+    /// How long a call may take, waiting for a connection included.
+    pub timeout: Duration,
+}
+
+/// How Asterisk is reached, and what it reads.
+#[derive(Debug, Clone)]
+pub struct AsteriskSettings {
+    /// The program and its leading arguments.
+    pub command: Vec<String>,
+    /// The include file that `pjsip.conf` includes.
+    pub pjsip_include: PathBuf,
+    /// The include file that `extensions.conf` includes.
+    pub dialplan_include: PathBuf,
+    /// How long one command may take.
+    pub command_timeout: Duration,
+    /// How long an apply may take, waiting for its turn included.
+    pub apply_timeout: Duration,
+    /// The realm of new users' credentials.
+    pub realm: Realm,
+}
+
+/// The URL of the database; `Debug` shows nothing of it.
+#[derive(Clone)]
+pub struct DatabaseUrl(String);
+
+impl DatabaseUrl {
+    /// The URL with its password, to connect.
+    #[must_use]
+    pub fn reveal(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Debug for DatabaseUrl {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("DatabaseUrl(…)")
+    }
+}
+
+impl Settings {
+    /// Reads the settings file, `file` or else [`DEFAULT_FILE`] if there is one, and adds the
+    /// environment.
+    ///
+    /// # Errors
+    ///
+    /// The first setting that is wrong, with what to mend.
+    pub fn read(file: Option<&Path>, environment: &Environment) -> Result<Self, SettingsError> {
+        let path = file.unwrap_or(Path::new(DEFAULT_FILE));
+        match fs::read_to_string(path) {
+            Ok(text) => Self::load(Some((path, &text)), environment),
+            Err(error) if file.is_none() && error.kind() == std::io::ErrorKind::NotFound => {
+                Self::load(None, environment)
+            }
+            Err(error) => Err(SettingsError::unreadable(path, &error)),
+        }
+    }
+
+    /// Makes settings of the text of a settings file and of the environment.
+    ///
+    /// # Errors
+    ///
+    /// The first setting that is wrong, with what to mend.
+    pub fn load(file: Option<(&Path, &str)>, environment: &Environment) -> Result<Self, SettingsError> {
+        let written = Written::read(file, environment)?;
+        let settings = Self {
+            bind: written.address("server.bind")?,
+            workers: written.number("server.workers", 1..=256)?,
+            database: DatabaseSettings {
+                url: DatabaseUrl(written.database_url()?),
+                pool_size: written.number("database.pool_size", 1..=1000)?,
+                timeout: written.seconds("database.timeout_seconds", 1..=300)?,
+            },
+            asterisk: AsteriskSettings {
+                command: written.command("asterisk.command")?,
+                pjsip_include: written.path("asterisk.pjsip_include")?,
+                dialplan_include: written.path("asterisk.dialplan_include")?,
+                command_timeout: written.seconds("asterisk.command_timeout_seconds", 1..=600)?,
+                apply_timeout: written.seconds("asterisk.apply_timeout_seconds", 1..=3600)?,
+                realm: written.realm("asterisk.realm")?,
+            },
+            node: written.node("node")?,
+            state_dir: written.path("state_dir")?,
+            tokens: written.tokens("auth.tokens")?,
+        };
+        settings.refuse_contradictions(&written)?;
+        Ok(settings)
+    }
+
+    /// How long a stopping service waits for requests under way: an apply, and its way back.
+    #[must_use]
+    pub fn shutdown_timeout(&self) -> Duration {
+        self.asterisk.apply_timeout * 2 + self.asterisk.command_timeout
+    }
+
+    fn refuse_contradictions(&self, written: &Written) -> Result<(), SettingsError> {
+        let asterisk = &self.asterisk;
+        if asterisk.command_timeout > asterisk.apply_timeout {
+            return Err(written.error(
+                "asterisk.command_timeout_seconds",
+                "is longer than asterisk.apply_timeout_seconds",
+                "one command is only a part of an apply: lower the first or raise the second",
+            ));
+        }
+        let files = ["asterisk.pjsip_include", "asterisk.dialplan_include"];
+        let [pjsip, dialplan] = [&asterisk.pjsip_include, &asterisk.dialplan_include];
+        if pjsip.starts_with(dialplan) || dialplan.starts_with(pjsip) {
+            return Err(written.error(
+                files[1],
+                "is the same file as asterisk.pjsip_include, or one lies inside the other",
+                "give each include file a path of its own",
+            ));
+        }
+        for (key, path) in files.into_iter().zip([pjsip, dialplan]) {
+            if path.starts_with(&self.state_dir) || self.state_dir.starts_with(path) {
+                return Err(written.error(
+                    key,
+                    "lies inside state_dir",
+                    "Asterisk reads the include file and must not read state_dir: keep them apart",
+                ));
+            }
+        }
+        if self.tokens.is_empty() && !self.bind.ip().to_canonical().is_loopback() {
+            return Err(written.error(
+                "auth.tokens",
+                &format!("is empty, but server.bind is {}, which others can reach", self.bind),
+                "set PBX_PORTAL__AUTH__TOKENS=name:token in the environment, or bind to 127.0.0.1",
+            ));
+        }
+        Ok(())
+    }
+}
+
+fn cores() -> usize {
+    thread::available_parallelism().map_or(1, NonZero::get).min(256)
+}
+
+fn node_name() -> String {
+    rustix::system::uname().nodename().to_string_lossy().into_owned()
+}

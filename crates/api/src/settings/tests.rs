@@ -1,0 +1,243 @@
+use std::{collections::BTreeSet, path::Path, time::Duration};
+
+use super::{Environment, KEYS, Settings, SettingsError, written::variable_of};
+
+const TOKEN: &str = "0123456789abcdef0123456789abcdef";
+const URL: (&str, &str) = ("DATABASE_URL", "postgresql://u:hidden@h/db");
+
+fn load(file: &str, variables: &[(&str, &str)]) -> Result<Settings, SettingsError> {
+    let environment = Environment::of([URL].iter().chain(variables).copied()).unwrap();
+    Settings::load(Some((Path::new("config.toml"), file)), &environment)
+}
+
+/// The message for a file that is wrong.
+fn refused(file: &str) -> String {
+    load(file, &[]).expect_err(file).to_string()
+}
+
+/// The message for a variable that is wrong.
+fn refused_variable(name: &str, value: &str) -> String {
+    load("", &[(name, value)]).expect_err(name).to_string()
+}
+
+#[test]
+fn defaults_are_those_of_the_documentation() {
+    let settings = Settings::load(None, &Environment::of([URL]).unwrap()).unwrap();
+    assert_eq!(settings.bind.to_string(), "127.0.0.1:8000");
+    assert!(settings.workers >= 1);
+    assert_eq!((settings.database.pool_size, settings.database.timeout), (8, Duration::from_secs(5)));
+    let asterisk = &settings.asterisk;
+    assert_eq!(asterisk.command, ["asterisk"]);
+    assert_eq!(asterisk.pjsip_include, Path::new("/etc/asterisk/pjsip.d/synergycall/generated_endpoints.conf"));
+    assert_eq!(asterisk.dialplan_include, Path::new("/etc/asterisk/extensions.d/synergycall/generated_routing.conf"));
+    assert_eq!((asterisk.command_timeout, asterisk.apply_timeout), (Duration::from_secs(10), Duration::from_mins(1)));
+    assert_eq!(asterisk.realm.as_str(), "asterisk");
+    assert_eq!(settings.state_dir, Path::new("/var/lib/pbx-portal"));
+    assert!(!settings.node.is_empty() && settings.tokens.is_empty());
+}
+
+#[test]
+fn the_environment_wins_over_the_file_and_the_file_over_the_defaults() {
+    let file =
+        "node = 'file'\n[server]\nworkers = 3\nbind = '[::1]:80'\n[asterisk]\ncommand = ' /usr/sbin/asterisk  -C  x '";
+    let settings = load(file, &[("PBX_PORTAL__NODE", "0123"), ("PBX_PORTAL__SERVER__WORKERS", "4")]).unwrap();
+    assert_eq!((settings.node.as_str(), settings.workers), ("0123", 4));
+    assert_eq!(settings.bind.to_string(), "[::1]:80");
+    assert_eq!(settings.asterisk.command, ["/usr/sbin/asterisk", "-C", "x"]);
+}
+
+#[test]
+fn the_shipped_file_is_all_defaults_and_names_every_key() {
+    let shipped = include_str!("../../../../config/config.toml");
+    let with_file = load(shipped, &[]).unwrap();
+    let without = Settings::load(None, &Environment::of([URL]).unwrap()).unwrap();
+    assert_eq!(format!("{with_file:?}"), format!("{without:?}"));
+
+    // What it shows behind a # can be used as it stands, and is the default but for the host's own.
+    let shown: String = shipped
+        .lines()
+        .map(|line| line.strip_prefix('#').filter(|rest| !rest.starts_with(' ')).unwrap_or(line))
+        .fold(String::new(), |text, line| text + line + "\n");
+    let variables =
+        [("PBX_PORTAL__NODE", without.node.as_str()), ("PBX_PORTAL__SERVER__WORKERS", &without.workers.to_string())];
+    assert_eq!(format!("{:?}", load(&shown, &variables).unwrap()), format!("{without:?}"));
+    for (key, _) in KEYS {
+        let name = key.rsplit('.').next().unwrap();
+        assert!(shown.contains(&format!("\n{name} = ")) || shown.contains(&format!("   {key}")), "{key} is missing");
+    }
+}
+
+#[test]
+fn the_example_of_the_environment_lists_every_variable() {
+    let example = include_str!("../../../../.env.example");
+    let listed: BTreeSet<_> = example
+        .lines()
+        .filter_map(|line| line.trim_start_matches('#').split_once('='))
+        .map(|(name, _)| name.to_owned())
+        .filter(|name| !name.contains(' '))
+        .collect();
+    let extra = ["RUST_LOG", "PBX_PORTAL__DATABASE__URL"].map(str::to_owned);
+    assert_eq!(listed, KEYS.iter().map(|(key, _)| variable_of(key)).chain(extra).collect());
+    let set = example.lines().filter(|line| !line.starts_with('#')).filter_map(|line| line.split_once('='));
+    assert!(Settings::load(None, &Environment::of(set).unwrap()).is_ok());
+}
+
+#[test]
+fn unknown_keys_are_refused_by_name() {
+    for (file, named) in [
+        ("port = 1", "port (config.toml) is no setting"),
+        ("[server]\nport = 1", "server.port (config.toml) is no setting"),
+        ("[sever]\nbind = 'x'", "sever (config.toml) is no setting"),
+        ("[node]\nname = 'x'", "node (config.toml) must be a text"),
+        ("server = 'x'", "server (config.toml) is a section"),
+        ("'server[0]' = 'x'", "server[0] (config.toml) is no setting"),
+    ] {
+        assert!(refused(file).starts_with(named), "{}", refused(file));
+    }
+    // What the environment would hide is refused all the same.
+    let hidden = load("server = 'x'", &[("PBX_PORTAL__SERVER__BIND", "127.0.0.1:1")]).unwrap_err().to_string();
+    assert!(hidden.starts_with("server (config.toml) is a section"), "{hidden}");
+    for name in ["PBX_PORTAL__SERVER__PORT", "PBX_PORTAL__server__bind", "PBX_PORTAL__SERVER_BIND", "PBX_PORTAL__"] {
+        assert!(refused_variable(name, "x").starts_with(&format!("{name} is no setting")));
+    }
+}
+
+#[test]
+fn wrong_types_and_absurd_values_are_refused_by_key() {
+    for (key, value) in [
+        ("server.bind", "8000"),
+        ("server.bind", "'localhost:8000'"),
+        ("server.bind", "'127.0.0.1'"),
+        ("server.workers", "0"),
+        ("server.workers", "-1"),
+        ("server.workers", "257"),
+        ("server.workers", "'2'"),
+        ("server.workers", "2.0"),
+        ("server.workers", "{}"),
+        ("server.workers", "true"),
+        ("database.pool_size", "0"),
+        ("database.timeout_seconds", "0"),
+        ("database.timeout_seconds", "301"),
+        ("asterisk.command", "''"),
+        ("asterisk.command", "' '"),
+        ("asterisk.command", "['asterisk']"),
+        ("asterisk.command", "'bin/asterisk'"),
+        ("asterisk.command", "'./asterisk'"),
+        ("asterisk.pjsip_include", "'etc/x.conf'"),
+        ("asterisk.pjsip_include", "'/etc/../x.conf'"),
+        ("asterisk.pjsip_include", "'/'"),
+        ("asterisk.pjsip_include", "\"/etc/x\\n.conf\""),
+        ("asterisk.dialplan_include", "''"),
+        ("asterisk.command_timeout_seconds", "0"),
+        ("asterisk.apply_timeout_seconds", "3601"),
+        ("asterisk.apply_timeout_seconds", "9223372036854775807"),
+        ("asterisk.realm", "''"),
+        ("asterisk.realm", "'a\"b'"),
+        ("asterisk.realm", "5"),
+        ("state_dir", "'state'"),
+        ("node", "'a b'"),
+        ("node", "''"),
+    ] {
+        let file = key
+            .split_once('.')
+            .map_or(format!("{key} = {value}"), |(section, name)| format!("[{section}]\n{name} = {value}"));
+        let message = refused(&file);
+        assert!(message.starts_with(&format!("{key} (config.toml) ")) && message.contains("; "), "{message}");
+    }
+    for (variable, value) in [
+        ("PBX_PORTAL__SERVER__WORKERS", "two"),
+        ("PBX_PORTAL__SERVER__WORKERS", "99999999999999999999"),
+        ("PBX_PORTAL__SERVER__WORKERS", " 2"),
+        ("PBX_PORTAL__SERVER__BIND", "x"),
+        ("PBX_PORTAL__NODE", "a\nb"),
+        ("PBX_PORTAL__NODE", ""),
+    ] {
+        assert!(refused_variable(variable, value).contains(variable), "{}", refused_variable(variable, value));
+    }
+}
+
+#[test]
+fn a_file_that_is_no_toml_is_refused_by_line_without_repeating_it() {
+    let message = refused("node = 'a'\nhidden = hidden word");
+    assert!(message.starts_with("settings file config.toml is not TOML at line 2, column 10: string"), "{message}");
+    assert!(!message.contains("hidden") && message.lines().count() == 1, "{message}");
+    let message = refused("[server]\nworkers = 99999999999999999999");
+    assert!(message.starts_with("settings file config.toml is not TOML: number too large"), "{message}");
+}
+
+#[test]
+fn a_secret_in_the_file_is_refused_without_repeating_it() {
+    for (file, key, variable) in [
+        ("[database]\nurl = 'postgresql://u:hidden@h/db'", "database.url", "DATABASE_URL"),
+        ("[auth]\ntokens = 'ops:hidden'", "auth.tokens", "PBX_PORTAL__AUTH__TOKENS"),
+        ("'auth.tokens' = 'ops:hidden'", "auth.tokens", "PBX_PORTAL__AUTH__TOKENS"),
+        ("auth.tokens = ['hidden']", "auth.tokens", "PBX_PORTAL__AUTH__TOKENS"),
+    ] {
+        let message = refused(file);
+        assert!(message.starts_with(&format!("{key} (config.toml) is a secret")), "{message}");
+        assert!(message.contains(variable) && !message.contains("hidden"), "{message}");
+    }
+}
+
+#[test]
+fn settings_that_contradict_each_other_are_refused() {
+    for (file, named) in [
+        ("[asterisk]\ncommand_timeout_seconds = 61", "asterisk.command_timeout_seconds (config.toml) is longer"),
+        ("[asterisk]\napply_timeout_seconds = 9", "asterisk.command_timeout_seconds (its default) is longer"),
+        (
+            "[asterisk]\npjsip_include = '/a/b'\ndialplan_include = '/a//b/'",
+            "asterisk.dialplan_include (config.toml) is the same",
+        ),
+        (
+            "[asterisk]\npjsip_include = '/a'\ndialplan_include = '/a/b'",
+            "asterisk.dialplan_include (config.toml) is the same",
+        ),
+        (
+            "state_dir = '/a'\n[asterisk]\npjsip_include = '/a/b'",
+            "asterisk.pjsip_include (config.toml) lies inside state_dir",
+        ),
+        ("[server]\nbind = '0.0.0.0:8000'", "auth.tokens (its default) is empty"),
+        ("[server]\nbind = '[::]:8000'", "auth.tokens (its default) is empty"),
+        ("[server]\nbind = '192.0.2.1:8000'", "auth.tokens (its default) is empty"),
+    ] {
+        assert!(refused(file).starts_with(named), "{}", refused(file));
+    }
+    let message = refused_variable("PBX_PORTAL__DATABASE__URL", "postgresql://u:hidden@other/db");
+    assert!(message.starts_with("database.url is given twice") && !message.contains("hidden"), "{message}");
+    assert!(load("", &[("PBX_PORTAL__DATABASE__URL", URL.1)]).is_ok(), "twice the same is no contradiction");
+}
+
+#[test]
+fn a_token_opens_every_address_and_loopback_needs_none() {
+    let tokens = format!("ops:{TOKEN}");
+    let tokens = ("PBX_PORTAL__AUTH__TOKENS", tokens.as_str());
+    for bind in ["0.0.0.0:8000", "[::]:8000", "192.0.2.1:8000"] {
+        assert!(load("", &[tokens, ("PBX_PORTAL__SERVER__BIND", bind)]).is_ok(), "{bind}");
+    }
+    for bind in ["127.0.0.1:8000", "127.1.2.3:1", "[::1]:8000", "[::ffff:127.0.0.1]:8000"] {
+        assert!(load("", &[("PBX_PORTAL__SERVER__BIND", bind)]).is_ok(), "{bind}");
+    }
+}
+
+#[test]
+fn wrong_tokens_are_refused_by_key_without_repeating_them() {
+    let message = refused_variable("PBX_PORTAL__AUTH__TOKENS", &TOKEN[1..]);
+    assert!(message.starts_with("auth.tokens (PBX_PORTAL__AUTH__TOKENS) is wrong: entry 1"), "{message}");
+    assert!(!message.contains(&TOKEN[1..]), "{message}");
+}
+
+#[test]
+fn the_database_must_be_named() {
+    for variables in [&[][..], &[("DATABASE_URL", "")], &[("PBX_PORTAL__DATABASE__URL", "")]] {
+        let environment = Environment::of(variables.iter().copied()).unwrap();
+        let message = Settings::load(None, &environment).unwrap_err().to_string();
+        assert!(message.starts_with("database.url is missing; set DATABASE_URL="), "{message}");
+    }
+}
+
+#[test]
+fn debug_shows_no_secret() {
+    let settings = load("", &[("PBX_PORTAL__AUTH__TOKENS", &format!("ops:{TOKEN}"))]).unwrap();
+    let shown = format!("{settings:?} {settings:#?}");
+    assert!(!shown.contains("hidden") && !shown.contains(TOKEN) && shown.contains("ops"), "{shown}");
+}

@@ -1,0 +1,142 @@
+//! Makes values of what is written, each with its own rule.
+
+use std::{
+    fmt::Display,
+    net::SocketAddr,
+    ops::RangeInclusive,
+    path::{Component, Path, PathBuf},
+    time::Duration,
+};
+
+use config::ValueKind;
+use pbx_domain::Realm;
+
+use super::{SettingsError, written::Written};
+use crate::auth::Tokens;
+
+impl Written {
+    fn text(&self, key: &'static str) -> Result<&str, SettingsError> {
+        match &self.get(key).kind {
+            ValueKind::String(text) => Ok(text),
+            other => Err(self.wrong(key, "must be a text", shown(other), "write it in quotes")),
+        }
+    }
+
+    /// `config`'s own conversion would take `"2"`, `2.0` and `true` for numbers.
+    pub(super) fn number<N>(&self, key: &'static str, range: RangeInclusive<N>) -> Result<N, SettingsError>
+    where
+        N: TryFrom<i64> + PartialOrd + Display,
+    {
+        let value = self.get(key);
+        let number = match &value.kind {
+            ValueKind::I64(number) => Some(*number),
+            // Outside the file everything is text.
+            ValueKind::String(text) if value.origin().is_some() => text.parse().ok(),
+            _ => None,
+        };
+        number.and_then(|number| N::try_from(number).ok()).filter(|number| range.contains(number)).ok_or_else(|| {
+            let (first, last) = (range.start(), range.end());
+            self.wrong(
+                key,
+                &format!("must be a whole number from {first} to {last}"),
+                shown(&value.kind),
+                "without quotes or unit",
+            )
+        })
+    }
+
+    pub(super) fn seconds(&self, key: &'static str, range: RangeInclusive<u64>) -> Result<Duration, SettingsError> {
+        self.number(key, range).map(Duration::from_secs)
+    }
+
+    pub(super) fn address(&self, key: &'static str) -> Result<SocketAddr, SettingsError> {
+        let text = self.text(key)?;
+        text.parse().map_err(|_| {
+            self.wrong(key, "must be an IP address and a port", text, "write for example 127.0.0.1:8000 or [::1]:8000")
+        })
+    }
+
+    /// An absolute path without `..`, which says where the file lies whoever looks.
+    pub(super) fn path(&self, key: &'static str) -> Result<PathBuf, SettingsError> {
+        let text = self.text(key)?;
+        let path = Path::new(text);
+        let is_plain = path.components().all(|part| matches!(part, Component::RootDir | Component::Normal(_)));
+        if !path.is_absolute() || !is_plain || path.file_name().is_none() || text.chars().any(char::is_control) {
+            return Err(self.wrong(key, "must be an absolute path without ..", text, "begin it with /"));
+        }
+        // Without doubled and trailing slashes.
+        Ok(path.components().collect())
+    }
+
+    /// A program and its leading arguments. Only an absolute path, or a name to look up in `PATH`:
+    /// a relative path would depend on the directory the service was started in.
+    pub(super) fn command(&self, key: &'static str) -> Result<Vec<String>, SettingsError> {
+        let text = self.text(key)?;
+        let words: Vec<_> = text.split_whitespace().map(str::to_owned).collect();
+        match words.first() {
+            Some(program) if program.starts_with('/') || !program.contains('/') => Ok(words),
+            Some(_) => Err(self.wrong(key, "must not be a relative path", text, "begin it with /")),
+            None => Err(self.wrong(key, "must name a program", text, "write for example asterisk")),
+        }
+    }
+
+    pub(super) fn realm(&self, key: &'static str) -> Result<Realm, SettingsError> {
+        let text = self.text(key)?;
+        text.parse().map_err(|error| {
+            self.wrong(
+                key,
+                &format!("{error}"),
+                text,
+                "write what default_realm of pjsip.conf says, asterisk if nothing",
+            )
+        })
+    }
+
+    /// The name of this host in audit records.
+    pub(super) fn node(&self, key: &'static str) -> Result<String, SettingsError> {
+        let name = self.text(key)?;
+        let legal = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'_' | b'-');
+        if (1..=64).contains(&name.len()) && name.bytes().all(legal) {
+            Ok(name.to_owned())
+        } else {
+            Err(self.wrong(
+                key,
+                "must be 1 to 64 of A-Z a-z 0-9 . _ -",
+                format!("{name:?}"),
+                "name this host, for example pbx1",
+            ))
+        }
+    }
+
+    /// Whether libpq can read it is found out where it is used.
+    pub(super) fn database_url(&self) -> Result<String, SettingsError> {
+        match self.text("database.url")? {
+            "" => Err(SettingsError::new(
+                "database.url",
+                "is missing",
+                "set DATABASE_URL=postgresql://user:password@host/database in the environment",
+            )),
+            url => Ok(url.to_owned()),
+        }
+    }
+
+    pub(super) fn tokens(&self, key: &'static str) -> Result<Tokens, SettingsError> {
+        Tokens::parse(self.text(key)?).map_err(|problem| {
+            let (problem, mend) = problem.split_once("; ").unwrap_or((&problem, "write name:token,name:token"));
+            self.error(key, &format!("is wrong: {problem}"), mend)
+        })
+    }
+
+    fn wrong(&self, key: &'static str, rule: &str, written: impl Display, mend: &str) -> SettingsError {
+        self.error(key, &format!("{rule}, is {written}"), mend)
+    }
+}
+
+fn shown(kind: &ValueKind) -> String {
+    match kind {
+        ValueKind::String(text) => format!("{text:?}"),
+        ValueKind::Table(_) => "a table".to_owned(),
+        ValueKind::Array(_) => "an array".to_owned(),
+        other => other.to_string(),
+    }
+}

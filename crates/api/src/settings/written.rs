@@ -1,0 +1,160 @@
+//! The settings as they are written, before anything is made of them: defaults, file and
+//! environment laid over each other, where each value remembers its origin.
+
+use std::{collections::BTreeMap, path::Path};
+
+use config::{Config, ConfigError, File, FileFormat, Map, Source as _, Value, ValueKind};
+
+use super::{
+    Environment, SettingsError, cores,
+    environment::{DATABASE_URL, OWN_DATABASE_URL, PREFIX},
+    node_name,
+};
+
+/// Every key there is, and its default; those of `server.workers` and `node` are the host's.
+pub const KEYS: &[(&str, &str)] = &[
+    ("server.bind", "127.0.0.1:8000"),
+    ("server.workers", ""),
+    ("database.url", ""),
+    ("database.pool_size", "8"),
+    ("database.timeout_seconds", "5"),
+    ("asterisk.command", "asterisk"),
+    ("asterisk.pjsip_include", "/etc/asterisk/pjsip.d/synergycall/generated_endpoints.conf"),
+    ("asterisk.dialplan_include", "/etc/asterisk/extensions.d/synergycall/generated_routing.conf"),
+    ("asterisk.command_timeout_seconds", "10"),
+    ("asterisk.apply_timeout_seconds", "60"),
+    ("asterisk.realm", "asterisk"),
+    ("node", ""),
+    ("state_dir", "/var/lib/pbx-portal"),
+    ("auth.tokens", ""),
+];
+
+/// The keys whose values are secrets, which have no place in a file.
+const SECRETS: &[&str] = &["database.url", "auth.tokens"];
+
+/// The value of every key. Those of the file alone have no origin of their own.
+pub(super) struct Written {
+    values: BTreeMap<&'static str, Value>,
+    file: String,
+}
+
+impl Written {
+    pub(super) fn read(file: Option<(&Path, &str)>, environment: &Environment) -> Result<Self, SettingsError> {
+        let (origin, text) = file.map_or_else(Default::default, |(path, text)| (path.display().to_string(), text));
+        let file = File::from_str(text, FileFormat::Toml);
+        // What would be hidden below the environment is looked at, too.
+        refuse_foreign(&origin, "", file.collect().map_err(|error| not_toml(&origin, &error))?)?;
+        let layers = lay(file, variables(environment)?).map_err(|error| not_toml(&origin, &error))?;
+        let values = KEYS.iter().filter_map(|(key, _)| Some((*key, find(&layers, key)?.clone()))).collect();
+        Ok(Self { values, file: origin })
+    }
+
+    pub(super) fn get(&self, key: &str) -> &Value {
+        &self.values[key]
+    }
+
+    /// An error about the value of a key, which says where that stands.
+    pub(super) fn error(&self, key: &'static str, problem: &str, mend: &str) -> SettingsError {
+        let origin = self.get(key).origin().unwrap_or(&self.file);
+        SettingsError::new(format!("{key} ({origin})"), problem, mend)
+    }
+}
+
+/// Defaults below the file below the environment.
+fn lay<'a>(
+    file: impl config::Source + Send + Sync + 'static,
+    variables: impl IntoIterator<Item = (&'static str, &'a str, &'a str)>,
+) -> Result<Value, ConfigError> {
+    let from = |origin: &str, text: &str| Value::new(Some(&origin.to_owned()), text);
+    let by_default = |text: &str| from("its default", text);
+    let mut layers = Config::builder().add_source(file);
+    for (key, default) in KEYS {
+        layers = layers.set_default(key, by_default(default))?;
+    }
+    layers = layers.set_default("server.workers", by_default(&cores().to_string()))?;
+    layers = layers.set_default("node", by_default(&node_name()))?;
+    for (key, variable, value) in variables {
+        layers = layers.set_override(key, from(variable, value))?;
+    }
+    layers.build().map(|config| config.cache)
+}
+
+/// The keys, names and values of the variables that are set.
+fn variables(environment: &Environment) -> Result<Vec<(&'static str, &str, &str)>, SettingsError> {
+    let mut variables = Vec::new();
+    for (variable, rest, value) in environment.settings() {
+        let (key, _) = KEYS.iter().find(|(key, _)| variable_rest(key) == rest).ok_or_else(|| unknown(variable))?;
+        if value.is_empty() && !SECRETS.contains(key) {
+            return Err(SettingsError::new(variable, "is empty", format!("give it a value or unset it ({key})")));
+        }
+        variables.push((*key, variable, value));
+    }
+    if let Some(url) = environment.get(DATABASE_URL) {
+        if environment.get(OWN_DATABASE_URL).is_some_and(|own| own != url) {
+            return Err(SettingsError::new(
+                "database.url",
+                format!("is given twice and differently, as {DATABASE_URL} and as {OWN_DATABASE_URL}"),
+                "unset one of the two",
+            ));
+        }
+        variables.push(("database.url", DATABASE_URL, url));
+    }
+    Ok(variables)
+}
+
+/// Refuses what of a file is no setting, no section, or a secret.
+fn refuse_foreign(origin: &str, prefix: &str, table: Map<String, Value>) -> Result<(), SettingsError> {
+    // In an order, so that the same file gives the same message.
+    for (name, value) in table.into_iter().collect::<BTreeMap<_, _>>() {
+        let key = format!("{prefix}{name}");
+        let subject = format!("{key} ({origin})");
+        let is_section = KEYS.iter().any(|(known, _)| known.starts_with(&format!("{key}.")));
+        match value.kind {
+            _ if SECRETS.contains(&key.as_str()) => {
+                return Err(SettingsError::new(
+                    subject,
+                    "is a secret, which does not belong in a file",
+                    format!("remove it there and set {} in the environment", variable_of(&key)),
+                ));
+            }
+            _ if KEYS.iter().any(|(known, _)| *known == key) => {}
+            ValueKind::Table(table) if is_section => refuse_foreign(origin, &format!("{key}."), table)?,
+            _ if is_section => {
+                let mend = format!("write its keys below [{key}]");
+                return Err(SettingsError::new(subject, "is a section, not a setting", mend));
+            }
+            _ => return Err(unknown(&subject)),
+        }
+    }
+    Ok(())
+}
+
+fn find<'a>(layers: &'a Value, key: &str) -> Option<&'a Value> {
+    key.split('.').try_fold(layers, |value, name| match &value.kind {
+        ValueKind::Table(table) => table.get(name),
+        _ => None,
+    })
+}
+
+/// The environment variable of a key.
+pub(super) fn variable_of(key: &str) -> String {
+    if key == "database.url" { DATABASE_URL.to_owned() } else { format!("{PREFIX}{}", variable_rest(key)) }
+}
+
+fn variable_rest(key: &str) -> String {
+    key.to_ascii_uppercase().replace('.', "__")
+}
+
+fn unknown(subject: &str) -> SettingsError {
+    let keys: Vec<_> = KEYS.iter().map(|(key, _)| *key).collect();
+    SettingsError::new(subject, "is no setting", format!("remove it or write it as one of {}", keys.join(", ")))
+}
+
+/// The parser's own text repeats the line between its first, which says where it is, and its last;
+/// it may hold a secret.
+fn not_toml(origin: &str, error: &ConfigError) -> SettingsError {
+    let text = error.to_string();
+    let place = text.lines().next().and_then(|line| line.strip_prefix("TOML parse error")).unwrap_or_default();
+    let message = text.lines().last().unwrap_or_default();
+    SettingsError::new(format!("settings file {origin}"), format!("is not TOML{place}: {message}"), "mend the line")
+}

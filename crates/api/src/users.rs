@@ -1,0 +1,216 @@
+//! `/users`.
+
+use actix_web::{
+    HttpRequest, HttpResponse,
+    http::header::{CACHE_CONTROL, ContentType, ETAG, IF_NONE_MATCH, LOCATION},
+    web,
+};
+use pbx_domain::{Revision, SipPassword, User, UserId};
+use pbx_persistence::{CreateUserError, DeleteUserError};
+use serde::Serialize;
+use utoipa::ToSchema;
+
+use crate::{
+    AppState,
+    auth::Actor,
+    body,
+    listing::{self, UserAnswer, UserListAnswer},
+    new_user::{self, NewUserBody},
+    problem::{Code, Problem},
+    query,
+};
+
+/// A user just created, with the password of its phone.
+#[derive(Serialize, ToSchema)]
+#[schema(as = CreatedUser)]
+pub struct CreatedUserAnswer {
+    #[serde(flatten)]
+    user: UserAnswer,
+    /// The password that the phone registers with. It is shown this once: only a digest is stored.
+    #[schema(min_length = 24, example = "q7m2kfx4wz9ub5nhr3tc8vpdya6e")]
+    sip_password: String,
+}
+
+/// Creates a user with the lowest free extension.
+///
+/// Asterisk learns of it with the next `POST /apply`. When the answer is `503`, the user may have
+/// been created all the same: look at `GET /users` before trying again.
+#[utoipa::path(
+    post, path = "/users", operation_id = "createUser", tag = "users",
+    request_body(
+        content = NewUserBody,
+        example = json!({"name": "Alice Example", "email": "alice@example.com"}),
+    ),
+    responses((
+        status = 201, description = "The user, with the password of its phone, which is never shown again",
+        body = CreatedUserAnswer,
+        headers(("Location" = String, description = "The path of the user")),
+        links(("delete" = (operation_id = "deleteUser", parameters(("id" = "$response.body#/id"))))),
+        example = json!({
+            "id": "01a1f927-2fb9-702e-8462-40d9586e5694", "name": "Alice Example", "email": "alice@example.com",
+            "extension": 1000, "applied": false, "created_at": "2026-11-20T12:45:00.123456Z",
+            "sip_password": "q7m2kfx4wz9ub5nhr3tc8vpdya6e",
+        }),
+    )),
+)]
+pub(crate) async fn create(
+    _actor: Actor,
+    request: HttpRequest,
+    payload: web::Payload,
+    state: web::Data<AppState>,
+) -> Result<HttpResponse, Problem> {
+    query::none(&request)?;
+    body::must_be_json(&request)?;
+    let new = new_user::parse(&body::read(payload).await?)?;
+    let realm = state.settings.asterisk.realm.clone();
+    let created = state.change(move |database| {
+        let password = SipPassword::generate().map_err(Problem::internal)?;
+        let user = database.users().create(&new, &realm, &password)?;
+        Ok::<_, Problem>((user, password))
+    });
+    let (user, password) = created.await??;
+    log::info!("created user {} with extension {}", user.id, user.extension);
+    Ok(HttpResponse::Created()
+        .insert_header((LOCATION, format!("/users/{}", user.id)))
+        .insert_header((CACHE_CONTROL, "no-store"))
+        .json(CreatedUserAnswer::of(&user, &password)))
+}
+
+impl CreatedUserAnswer {
+    fn of(user: &User, password: &SipPassword) -> Self {
+        // No apply can have had a user that is only being answered for.
+        Self { user: UserAnswer::of(user, Revision::default()), sip_password: password.reveal().to_owned() }
+    }
+}
+
+impl From<CreateUserError> for Problem {
+    fn from(error: CreateUserError) -> Self {
+        match error {
+            CreateUserError::EmailTaken => {
+                Self::new(Code::EmailTaken, "Another user has this email; upper and lower case make no difference.")
+            }
+            CreateUserError::ExtensionsExhausted => Self::new(
+                Code::ExtensionsExhausted,
+                "Every extension from 1000 to 1999 has a user; delete one to free its extension.",
+            ),
+            CreateUserError::Database(error) => error.into(),
+            error => Self::internal(error),
+        }
+    }
+}
+
+/// Lists all users by extension, and tells whether Asterisk runs with them.
+///
+/// What is told of Asterisk is proven, and it is the truth of this host.
+#[utoipa::path(
+    get, path = "/users", operation_id = "listUsers", tag = "users",
+    responses(
+        (
+            status = 200, description = "All users", body = UserListAnswer,
+            headers(("ETag" = String, description = "The entity tag of this list")),
+            example = json!({
+                "users": [{
+                    "id": "01a1f927-2fb9-702e-8462-40d9586e5694", "name": "Alice Example", "email": "alice@example.com",
+                    "extension": 1000, "applied": true, "created_at": "2026-11-20T12:45:00.123456Z",
+                }],
+                "revision": 42, "applied_revision": 41, "apply_required": true,
+            }),
+        ),
+        (
+            status = 304, description = "The list is the one already known",
+            headers(("ETag" = String, description = "The entity tag of this list")),
+        ),
+    ),
+)]
+pub(crate) async fn list(
+    _actor: Actor,
+    request: HttpRequest,
+    state: web::Data<AppState>,
+) -> Result<HttpResponse, Problem> {
+    query::none(&request)?;
+    let listing = state.in_time(listing::answer(&state)).await?;
+    let mut response = if is_known(&request, &listing.etag) { HttpResponse::NotModified() } else { HttpResponse::Ok() };
+    response.insert_header((ETAG, listing.etag.as_str())).insert_header((CACHE_CONTROL, "private, no-cache"));
+    if is_known(&request, &listing.etag) {
+        return Ok(response.finish());
+    }
+    Ok(response.content_type(ContentType::json()).body(listing.body.clone()))
+}
+
+/// Whether `If-None-Match` names this entity tag, by the weak comparison of
+/// [RFC 9110, section 13.1.2](https://www.rfc-editor.org/rfc/rfc9110#section-13.1.2).
+fn is_known(request: &HttpRequest, etag: &str) -> bool {
+    request.headers().get_all(IF_NONE_MATCH).filter_map(|header| header.to_str().ok()).any(|header| {
+        // Our tags have no comma inside, so a tag that has one is none of ours, whole or in parts.
+        header.trim() == "*"
+            || header.split(',').map(str::trim).any(|tag| tag.strip_prefix("W/").unwrap_or(tag) == etag)
+    })
+}
+
+/// Deletes a user; its extension is free at once.
+///
+/// Asterisk learns of it with the next `POST /apply`.
+#[utoipa::path(
+    delete, path = "/users/{id}", operation_id = "deleteUser", tag = "users",
+    params(("id" = uuid::Uuid, Path, description = "The user's id")),
+    responses((status = 204, description = "The user is deleted")),
+)]
+pub(crate) async fn delete(
+    _actor: Actor,
+    request: HttpRequest,
+    state: web::Data<AppState>,
+) -> Result<HttpResponse, Problem> {
+    query::none(&request)?;
+    let id = user_id(request.match_info().query("id"))?;
+    state.change(move |database| database.users().delete(id)).await??;
+    log::info!("deleted user {id}");
+    Ok(HttpResponse::NoContent().finish())
+}
+
+/// A UUID as answers have it, with hyphens; its other notations are no ids here.
+fn user_id(text: &str) -> Result<UserId, Problem> {
+    Some(text).filter(|text| text.len() == 36).and_then(|text| text.parse().ok()).ok_or_else(|| {
+        Problem::new(Code::MalformedId, "The id of a user is a UUID such as 01939d5e-7a8b-7c3d-9e4f-5a6b7c8d9e0f.")
+    })
+}
+
+impl From<DeleteUserError> for Problem {
+    fn from(error: DeleteUserError) -> Self {
+        match error {
+            DeleteUserError::NotFound => Self::new(Code::NotFound, "There is no user with this id."),
+            DeleteUserError::Database(error) => error.into(),
+            error => Self::internal(error),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use actix_web::test::TestRequest;
+
+    use super::*;
+
+    #[test]
+    fn entity_tags_are_compared_as_http_says() {
+        let known = |header: &str| {
+            is_known(&TestRequest::get().insert_header((IF_NONE_MATCH, header)).to_http_request(), "\"abc\"")
+        };
+        for header in ["\"abc\"", "W/\"abc\"", "*", " * ", "\"x\", \"abc\"", "\"x\",W/\"abc\",\"y\""] {
+            assert!(known(header), "{header}");
+        }
+        for header in ["", "abc", "\"ABC\"", "w/\"abc\"", "\"x\"", "\"abc", "\"*\""] {
+            assert!(!known(header), "{header}");
+        }
+    }
+
+    #[test]
+    fn an_id_is_a_uuid_with_hyphens() {
+        let id = UserId::generate();
+        assert_eq!(user_id(&id.to_string()).unwrap(), id);
+        assert_eq!(user_id(&id.to_string().to_uppercase()).unwrap(), id);
+        let simple = id.as_uuid().simple().to_string();
+        for wrong in ["", "1", &simple, &format!("{{{id}}}"), &format!("urn:uuid:{id}"), &"x".repeat(36)] {
+            assert_eq!(user_id(wrong).unwrap_err().code(), Code::MalformedId, "{wrong}");
+        }
+    }
+}
