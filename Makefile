@@ -1,0 +1,50 @@
+# The two commands of a newcomer, and what they are made of.
+.DEFAULT_GOAL := help
+.PHONY: help demo test bench ha sandbox sandbox-test check run-tests deb fuzz
+
+step := deploy/sandbox/step
+with_servers := deploy/sandbox/with-servers
+
+help: ## list the targets
+	@sed -nE 's/^([a-z-]+):.*## (.*)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand --tabs=22
+
+demo: sandbox ## two users, two phones and an answered call on this machine, then the portal until Ctrl-C
+	@$(step) "Building the portal" cargo build --locked --package pbx-api --bin pbx-portal --package pbx-tests --example demo
+	@exec $(with_servers) $${CARGO_TARGET_DIR:-target}/debug/examples/demo
+
+bench: ## how fast it is: the figures of docs/performance.md and its charts, on this machine
+	@deploy/sandbox/packages bench
+	@deploy/sandbox/asterisk
+	@$(step) "Building the release" cargo build --release --locked --package pbx-api --bin pbx-portal --package pbx-tests --example bench
+	@exec env PBX_SANDBOX_FSYNC=on $(with_servers) $${CARGO_TARGET_DIR:-target}/release/examples/bench $(EFFORT)
+
+ha: sandbox ## two nodes on one database, and a PostgreSQL primary that dies under load
+	@$(step) "Building" cargo build --locked --package pbx-api --bin pbx-portal
+	@exec $(with_servers) cargo test --locked --package pbx-tests --test ha -- --nocapture --test-threads=1
+
+test: sandbox-test check run-tests ## everything that CI checks
+
+sandbox: ## install what is missing, unpack Asterisk below .sandbox
+	@deploy/sandbox/packages
+	@deploy/sandbox/asterisk
+
+sandbox-test:
+	@deploy/sandbox/packages test
+	@deploy/sandbox/asterisk
+	@deploy/sandbox/schemathesis
+
+check: ## format, lints, documentation, scripts
+	@$(step) "Format" cargo fmt --all --check
+	@$(step) "Scripts" shellcheck --external-sources $(wildcard deploy/sandbox/*) deploy/package deploy/debian/postinst deploy/debian/postrm $(wildcard deploy/examples/*/*.sh tests/package/*)
+	@$(step) "Lints" cargo clippy --locked --workspace --all-targets -- -D warnings
+	@$(step) "Documentation" env RUSTDOCFLAGS='-D warnings' cargo doc --locked --workspace --no-deps
+
+run-tests: ## the tests alone, each with its private PostgreSQL and Asterisk
+	@$(step) "Building" cargo build --locked --workspace --all-targets
+	@exec $(with_servers) cargo test --locked --workspace --no-fail-fast
+
+deb: ## the Debian package, in target/debian (tests/package/story proves it)
+	@deploy/package
+
+fuzz: ## look for names that Asterisk would read otherwise, for ten minutes (rustup's nightly, cargo-fuzz)
+	@cd fuzz && cargo +nightly fuzz run names -- -max_total_time=600
