@@ -1,0 +1,93 @@
+//! The arrows between our crates, and the rooms of outside packages: a new arrow is a decision, made here.
+#![expect(clippy::unwrap_used, reason = "a failing step fails its test")]
+#![expect(clippy::disallowed_methods, reason = "it asks cargo")]
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::process::Command;
+
+use serde_json::Value;
+
+/// What each crate may know of ours.
+const ARROWS: [(&str, &[&str]); 5] = [
+    ("pbx-domain", &[]),
+    ("pbx-asterisk", &[]),
+    ("pbx-persistence", &["pbx-domain"]),
+    ("pbx-confgen", &["pbx-domain"]),
+    ("pbx-api", &["pbx-asterisk", "pbx-confgen", "pbx-domain", "pbx-persistence"]),
+];
+
+/// Outside packages that live in one room, or in a few.
+const ROOMS: [(&str, &[&str]); 15] = [
+    ("actix-web", &["pbx-api"]),
+    ("anyhow", &["pbx-api"]),
+    ("askama", &["pbx-confgen"]),
+    ("clap", &["pbx-api"]),
+    ("config", &["pbx-api"]),
+    ("diesel", &["pbx-persistence"]),
+    ("diesel_migrations", &["pbx-persistence"]),
+    ("dotenvy", &["pbx-api"]),
+    ("email_address", &["pbx-domain"]),
+    ("env_logger", &["pbx-api"]),
+    ("getrandom", &["pbx-domain"]),
+    ("md-5", &["pbx-domain"]),
+    // The host's name in the settings' defaults; everything else about processes and files in pbx-asterisk.
+    ("rustix", &["pbx-api", "pbx-asterisk"]),
+    ("tempfile", &["pbx-asterisk"]),
+    ("utoipa", &["pbx-api"]),
+];
+
+#[test]
+fn every_arrow_between_our_crates_is_a_decision() {
+    let found = dependencies();
+    let crates: BTreeSet<&str> = found.keys().map(String::as_str).filter(|name| *name != "pbx-tests").collect();
+    assert_eq!(crates, ARROWS.iter().map(|(name, _)| *name).collect(), "a crate came or went");
+    for (name, allowed) in ARROWS {
+        let ours: BTreeSet<&str> =
+            found[name].iter().map(String::as_str).filter(|dependency| dependency.starts_with("pbx-")).collect();
+        assert_eq!(ours, allowed.iter().copied().collect(), "the arrows of {name}");
+    }
+}
+
+#[test]
+fn outside_packages_stay_in_their_rooms() {
+    let found = dependencies();
+    for (package, rooms) in ROOMS {
+        let homes: Vec<&str> = found
+            .iter()
+            .filter(|(name, dependencies)| *name != "pbx-tests" && dependencies.contains(package))
+            .map(|(name, _)| name.as_str())
+            .collect();
+        assert_eq!(homes, rooms, "who depends on {package}");
+    }
+}
+
+#[test]
+fn the_harness_knows_no_crate_of_ours() {
+    let ours: Vec<String> =
+        dependencies()["pbx-tests"].iter().filter(|name| name.starts_with("pbx-")).cloned().collect();
+    assert_eq!(ours, Vec::<String>::new());
+}
+
+/// Each crate of the workspace and what it directly depends on when it is built for use.
+///
+/// `cargo tree --invert` is no guard: it succeeds for packages that only tests depend on.
+fn dependencies() -> BTreeMap<String, BTreeSet<String>> {
+    let output = Command::new(env!("CARGO"))
+        .args(["metadata", "--no-deps", "--format-version=1", "--offline", "--manifest-path"])
+        .arg(concat!(env!("CARGO_MANIFEST_DIR"), "/../Cargo.toml"))
+        .output()
+        .unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let metadata: Value = serde_json::from_slice(&output.stdout).unwrap();
+    let text = |value: &Value| value.as_str().unwrap().to_owned();
+    metadata["packages"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|package| {
+            let all = package["dependencies"].as_array().unwrap().iter();
+            let built = all.filter(|dependency| dependency["kind"] != "dev");
+            (text(&package["name"]), built.map(|dependency| text(&dependency["name"])).collect())
+        })
+        .collect()
+}

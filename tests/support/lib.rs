@@ -1,0 +1,39 @@
+//! What the tests stand on: a private PostgreSQL, a private real Asterisk, SIP phones that nobody here wrote, the real
+//! program, and a stand-in for `asterisk` that misbehaves on command.
+//!
+//! Nothing here knows a crate of ours: it drives programs, databases and sockets, as an administrator would. Everything
+//! private lies in a directory of its own below the system's temporary directory and goes with the value that made it.
+#![expect(
+    clippy::disallowed_methods,
+    reason = "a test harness starts programs, writes files and reads its environment"
+)]
+#![expect(
+    clippy::expect_used,
+    clippy::panic,
+    clippy::missing_panics_doc,
+    reason = "a harness that fails says so at once"
+)]
+#![expect(clippy::must_use_candidate, reason = "a test may act for the effect alone")]
+
+pub mod asterisk;
+mod asterisk_files;
+pub mod cluster;
+mod environment;
+pub mod http;
+pub mod misbehaving;
+pub mod phone;
+pub mod portal;
+mod ports;
+pub mod postgres;
+mod program;
+mod sipp;
+pub mod wait;
+
+pub use asterisk::Asterisk;
+pub use cluster::Cluster;
+pub use http::{Answer, Http};
+pub use misbehaving::{Behaviour, MisbehavingAsterisk};
+pub use phone::{AnsweringPhone, Phone};
+pub use portal::{Portal, Settings};
+pub use postgres::Database;
+pub use wait::until;

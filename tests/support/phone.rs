@@ -1,0 +1,201 @@
+//! SIP phones: `sipp`, driven by the scenario files of `tests/sipp`.
+
+use std::time::Duration;
+
+use crate::asterisk::Asterisk;
+use crate::ports::free_port;
+use crate::sipp::{ANSWER, BUSY, CALL, REGISTER, RING, Run, Scenario, Sipp};
+use crate::wait::until;
+
+/// How long a registration or the setting up of a call may take. A phone that nobody answers rings for 30 s.
+const LIMIT: Duration = Duration::from_mins(1);
+const FOR_EVER: Duration = Duration::from_hours(1);
+
+/// A phone as its owner has set it up: a server, an extension, a password.
+pub struct Phone {
+    server: u16,
+    extension: String,
+    password: String,
+}
+
+/// A phone that is registered and takes calls in the background; gone with the value, without a goodbye.
+pub struct AnsweringPhone {
+    sipp: Sipp,
+}
+
+/// A call in progress.
+pub struct Call {
+    sipp: Sipp,
+}
+
+impl Phone {
+    /// A phone for `extension` at `asterisk`.
+    pub fn new(asterisk: &Asterisk, extension: &str, password: &str) -> Self {
+        Self { server: asterisk.port(), extension: extension.to_owned(), password: password.to_owned() }
+    }
+
+    /// Registers for five minutes and gives the answer's code: 200, or 401 for somebody unknown. Nobody is at the
+    /// phone afterwards: see [`Self::answering`].
+    pub fn register(&self) -> u16 {
+        let port = free_port();
+        self.registration(port, &contact(&self.extension, port), "300")
+    }
+
+    /// Makes `count` registrations, `rate` a second, of phones with these extensions and passwords by turns, and gives
+    /// the number of those that succeeded.
+    pub fn register_many(asterisk: &Asterisk, logins: &[(String, String)], count: u32, rate: u32) -> usize {
+        let port = free_port();
+        let fields = logins.iter().map(|(extension, password)| {
+            let login = format!("[authentication username={extension} password={password}]");
+            vec![extension.clone(), login, format!("<sip:{extension}@127.0.0.1:{port}>"), "300".to_owned()]
+        });
+        let fields: Vec<_> = fields.collect();
+        let (first, more) = fields.split_first().expect("a login");
+        let run = Run {
+            scenario: REGISTER,
+            incoming: None,
+            server: asterisk.port(),
+            port,
+            fields: first,
+            more,
+            calls: (count, rate),
+            pause: Duration::ZERO,
+        };
+        let mut sipp = Sipp::start(&run);
+        sipp.wait(LIMIT);
+        sipp.answers(200, "2 REGISTER")
+    }
+
+    /// Takes every registration of the extension back.
+    pub fn unregister(&self) -> u16 {
+        self.registration(free_port(), "*", "0")
+    }
+
+    /// Registers, and answers every call until the value is dropped. What comes as audio goes back.
+    pub fn answering(&self) -> AnsweringPhone {
+        self.stay(ANSWER, &self.extension)
+    }
+
+    /// Registers, and is busy.
+    pub fn busy(&self) -> AnsweringPhone {
+        self.stay(BUSY, &self.extension)
+    }
+
+    /// As [`Self::busy`], with a contact of another user part than the extension.
+    pub fn busy_as(&self, user_part: &str) -> AnsweringPhone {
+        self.stay(BUSY, user_part)
+    }
+
+    /// Registers, and rings without ever being answered.
+    pub fn ringing(&self) -> AnsweringPhone {
+        self.stay(RING, &self.extension)
+    }
+
+    /// Calls a number, talks for a moment, hangs up, and gives the code of the answer: 200, 404, 480, 486 …
+    pub fn call(&self, number: &str) -> u16 {
+        self.start_call(number, Duration::from_millis(200)).wait(LIMIT)
+    }
+
+    /// Calls a number, to talk for as long as `talk` once it is answered.
+    pub fn start_call(&self, number: &str, talk: Duration) -> Call {
+        let sipp = self.run(CALL, None, free_port(), &[number.to_owned()], talk);
+        Call { sipp }
+    }
+
+    fn registration(&self, port: u16, contact: &str, expires: &str) -> u16 {
+        let fields = [contact.to_owned(), expires.to_owned()];
+        let mut sipp = self.run(REGISTER, None, port, &fields, Duration::ZERO);
+        registered(&mut sipp)
+    }
+
+    fn stay(&self, incoming: Scenario, user_part: &str) -> AnsweringPhone {
+        let port = free_port();
+        let fields = [contact(user_part, port), "600".to_owned()];
+        let mut sipp = self.run(REGISTER, Some(incoming), port, &fields, FOR_EVER);
+        let code = registered(&mut sipp);
+        assert!(code == 200, "{} could not register: {code}", self.extension);
+        AnsweringPhone { sipp }
+    }
+
+    fn run(&self, scenario: Scenario, incoming: Option<Scenario>, port: u16, more: &[String], pause: Duration) -> Sipp {
+        let login = format!("[authentication username={} password={}]", self.extension, self.password);
+        let mut fields = vec![self.extension.clone(), login];
+        fields.extend_from_slice(more);
+        Sipp::start(&Run {
+            scenario,
+            incoming,
+            server: self.server,
+            port,
+            fields: &fields,
+            more: &[],
+            calls: (1, 1),
+            pause,
+        })
+    }
+}
+
+impl AnsweringPhone {
+    /// The `From` headers of the calls that came, in order: what its display shows.
+    pub fn callers(&self) -> Vec<String> {
+        let messages = self.sipp.messages();
+        let invites = messages.iter().filter(|message| message.received && message.text.starts_with("INVITE "));
+        let mut callers: Vec<(Option<&str>, &str)> = Vec::new();
+        for invite in invites {
+            let call = (invite.header("Call-ID"), invite.header("From").unwrap_or_default());
+            // One that was sent twice is one call.
+            if !callers.contains(&call) {
+                callers.push(call);
+            }
+        }
+        callers.into_iter().map(|(_, from)| from.to_owned()).collect()
+    }
+
+    /// Waits until a call has come, and gives its `From` header.
+    pub fn wait_for_caller(&self) -> String {
+        until("the phone to ring", LIMIT, || self.callers().pop())
+    }
+}
+
+impl Call {
+    /// Waits until it is answered or refused, and gives the code.
+    pub fn answered(&mut self) -> u16 {
+        let sipp = &mut self.sipp;
+        until("an answer to the call", LIMIT, || {
+            let ended = sipp.ended();
+            let code = code(sipp);
+            assert!(!ended || code.is_some(), "no answer to INVITE. {}", sipp.report());
+            code
+        })
+    }
+
+    /// Waits until it is over, and gives the code it was answered with.
+    ///
+    /// # Panics
+    /// When it is not over within `limit`, or broke off after it was answered.
+    pub fn wait(mut self, limit: Duration) -> u16 {
+        self.sipp.wait(limit);
+        let code = code(&self.sipp).unwrap_or_else(|| panic!("no answer to INVITE. {}", self.sipp.report()));
+        let hung_up = self.sipp.answer_to("3 BYE");
+        assert!(code >= 300 || hung_up == Some(200), "the call broke off. {}", self.sipp.report());
+        code
+    }
+}
+
+fn contact(user_part: &str, port: u16) -> String {
+    format!("<sip:{user_part}@127.0.0.1:{port}>")
+}
+
+/// Waits for the answer to a registration, and not for `sipp` to end, which takes a second more.
+fn registered(sipp: &mut Sipp) -> u16 {
+    until("the phone to register", LIMIT, || {
+        let ended = sipp.ended();
+        let code = sipp.answer_to("2 REGISTER");
+        assert!(!ended || code.is_some(), "no answer to REGISTER. {}", sipp.report());
+        code
+    })
+}
+
+/// The first INVITE is answered with a challenge; one who is refused already there gets no further.
+fn code(sipp: &Sipp) -> Option<u16> {
+    sipp.answer_to("2 INVITE").or_else(|| sipp.answer_to("1 INVITE").filter(|code| *code != 401))
+}

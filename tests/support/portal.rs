@@ -1,0 +1,233 @@
+//! The real program, started with settings of its own.
+
+use std::collections::BTreeMap;
+use std::fs::{self, File};
+use std::io::Read;
+use std::path::{Path, PathBuf};
+use std::process::{Command, ExitStatus, Stdio};
+use std::sync::Arc;
+use std::thread;
+use std::time::Duration;
+
+use tempfile::TempDir;
+
+use crate::asterisk::Asterisk;
+use crate::environment;
+use crate::http::Http;
+use crate::ports::free_port;
+use crate::program::{Program, Signal};
+use crate::wait::until;
+
+const LIMIT: Duration = Duration::from_secs(30);
+
+/// How a portal is started. Clones share the state directory: two portals of the same settings are two processes of
+/// one node.
+#[derive(Clone)]
+pub struct Settings {
+    environment: BTreeMap<String, String>,
+    token: String,
+    directory: Arc<TempDir>,
+}
+
+/// How a command of the portal ended.
+#[derive(Debug)]
+pub struct Finished {
+    /// Its exit status.
+    pub status: ExitStatus,
+    /// What it printed.
+    pub stdout: String,
+    /// What it logged.
+    pub stderr: String,
+}
+
+impl Settings {
+    /// Settings for a portal on the database at `database_url` and beside `asterisk`.
+    pub fn new(database_url: &str, asterisk: &Asterisk) -> Self {
+        let directory = tempfile::Builder::new().prefix("portal-").tempdir().expect("a directory for the portal");
+        let state = directory.path().join("state");
+        fs::create_dir(&state).expect("the state directory");
+        let path = |path: &Path| path.to_string_lossy().into_owned();
+        let token = random_token();
+        let tokens = format!("test:{token}");
+        let mut settings = Self { environment: BTreeMap::new(), token, directory: Arc::new(directory) };
+        for (name, value) in [
+            ("DATABASE_URL", database_url.to_owned()),
+            ("PBX_PORTAL__ASTERISK__COMMAND", asterisk.command()),
+            ("PBX_PORTAL__ASTERISK__DIALPLAN_INCLUDE", path(&asterisk.dialplan_include())),
+            ("PBX_PORTAL__ASTERISK__PJSIP_INCLUDE", path(&asterisk.pjsip_include())),
+            ("PBX_PORTAL__AUTH__TOKENS", tokens),
+            ("PBX_PORTAL__NODE", "test-node".to_owned()),
+            ("PBX_PORTAL__STATE_DIR", path(&state)),
+            ("RUST_BACKTRACE", "1".to_owned()),
+            ("RUST_LOG", "info".to_owned()),
+        ] {
+            settings.environment.insert(name.to_owned(), value);
+        }
+        settings
+    }
+
+    /// The same, with one variable of the environment set.
+    #[must_use]
+    pub fn with(mut self, variable: &str, value: &str) -> Self {
+        self.environment.insert(variable.to_owned(), value.to_owned());
+        self
+    }
+
+    /// The same, with one variable of the environment left out.
+    #[must_use]
+    pub fn without(mut self, variable: &str) -> Self {
+        self.environment.remove(variable);
+        self
+    }
+
+    /// The token that the portal knows under the name `test`.
+    pub fn token(&self) -> &str {
+        &self.token
+    }
+
+    /// The state directory.
+    pub fn state_dir(&self) -> PathBuf {
+        PathBuf::from(&self.environment["PBX_PORTAL__STATE_DIR"])
+    }
+
+    /// The working directory of the program: empty, unless a test puts something there.
+    pub fn working_directory(&self) -> &Path {
+        self.directory.path()
+    }
+
+    /// Starts `serve`, on a free port unless `PBX_PORTAL__SERVER__BIND` says which, and waits until it answers.
+    pub fn start(&self) -> Portal {
+        let mut portal = self.start_unready();
+        portal.wait_until_ready();
+        portal
+    }
+
+    /// As [`Self::start`], and waits for nothing.
+    pub fn start_unready(&self) -> Portal {
+        let settings = self.clone();
+        let mut command = settings.command(&["serve"]);
+        let free = || format!("127.0.0.1:{}", free_port());
+        let bind = self.environment.get("PBX_PORTAL__SERVER__BIND").cloned().unwrap_or_else(free);
+        command.env("PBX_PORTAL__SERVER__BIND", &bind);
+        let log = tempfile::Builder::new().prefix("log-").tempfile_in(self.directory.path());
+        let (log_file, log) = log.and_then(|log| log.keep().map_err(|error| error.error)).expect("the portal's log");
+        command.stdout(log_file.try_clone().expect("the portal's log")).stderr(log_file);
+        let url = format!("http://{bind}");
+        let http = Http::new(&url, Some(&self.token));
+        Portal { program: Program::start(command), url, http, log, settings }
+    }
+
+    /// Runs any command of the program to its end (`migrate`, `check`, `openapi`, or a `serve` that has to fail).
+    pub fn run(&self, arguments: &[&str]) -> Finished {
+        let (stdout, stderr) = (self.directory.path().join("stdout"), self.directory.path().join("stderr"));
+        let mut command = self.command(arguments);
+        command.stdout(File::create(&stdout).expect("a file for its output"));
+        command.stderr(File::create(&stderr).expect("a file for its log"));
+        let status = Program::start(command).wait(LIMIT);
+        let text = |path: &Path| fs::read_to_string(path).expect("output in UTF-8");
+        Finished { status, stdout: text(&stdout), stderr: text(&stderr) }
+    }
+
+    fn command(&self, arguments: &[&str]) -> Command {
+        let mut command = Command::new(environment::portal_program());
+        // Neither a variable nor an `.env` of this machine has a say.
+        command.env_clear().env("PATH", std::env::var_os("PATH").unwrap_or_default());
+        command.envs(&self.environment).current_dir(self.directory.path()).args(arguments).stdin(Stdio::null());
+        command
+    }
+}
+
+/// A running portal, killed with the value.
+pub struct Portal {
+    program: Program,
+    url: String,
+    http: Http,
+    log: PathBuf,
+    settings: Settings,
+}
+
+impl Portal {
+    /// Waits until it answers.
+    pub fn wait_until_ready(&mut self) {
+        until("the portal to answer", LIMIT, || {
+            if let Some(status) = self.program.ended() {
+                panic!("the portal ended at its start ({status}):\n{}", self.log());
+            }
+            self.http.answers("/openapi.json").then_some(())
+        });
+    }
+
+    /// Where it listens: `http://127.0.0.1:…`.
+    pub fn url(&self) -> &str {
+        &self.url
+    }
+
+    /// Whether it still runs.
+    pub fn runs(&mut self) -> bool {
+        self.program.ended().is_none()
+    }
+
+    /// Speaks to it, with a token that it knows.
+    pub fn http(&self) -> &Http {
+        &self.http
+    }
+
+    /// What it was started with.
+    pub fn settings(&self) -> &Settings {
+        &self.settings
+    }
+
+    /// Its process id.
+    pub fn id(&self) -> u32 {
+        self.program.id()
+    }
+
+    /// What it wrote to standard output and standard error so far.
+    pub fn log(&self) -> String {
+        fs::read_to_string(&self.log).expect("a log in UTF-8")
+    }
+
+    /// Asks it to stop (SIGTERM) and waits for nothing.
+    pub fn terminate(&self) {
+        self.program.signal(Signal::TERM);
+    }
+
+    /// Waits for its end.
+    pub fn wait(&mut self, limit: Duration) -> ExitStatus {
+        self.program.wait(limit)
+    }
+
+    /// Stops it as systemd would.
+    pub fn stop(&mut self) -> ExitStatus {
+        self.terminate();
+        self.wait(LIMIT)
+    }
+
+    /// Kills it as a power cut would.
+    pub fn kill(&mut self) {
+        self.program.kill();
+    }
+
+    /// Stops it and starts it again with the same settings.
+    #[must_use]
+    pub fn restart(mut self) -> Self {
+        let status = self.stop();
+        assert!(status.success(), "the portal stopped with {status}:\n{}", self.log());
+        self.settings.start()
+    }
+}
+
+impl Drop for Portal {
+    fn drop(&mut self) {
+        if thread::panicking() {
+            eprintln!("The portal's log:\n{}", fs::read_to_string(&self.log).unwrap_or_default());
+        }
+    }
+}
+
+/// No token stands in the code, and none is known to another test.
+fn random_token() -> String {
+    let mut bytes = [0; 24];
+    File::open("/dev/urandom").and_then(|mut random| random.read_exact(&mut bytes)).expect("random bytes");
+    bytes.iter().fold(String::new(), |token, byte| token + &format!("{byte:02x}"))
+}

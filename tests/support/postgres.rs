@@ -1,0 +1,83 @@
+//! A private database for one test, in the cluster that the run of the tests started.
+
+use std::process::{self, Command, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use crate::environment;
+
+/// A database of its own, gone with the value.
+///
+/// SQL goes through `psql`: a test is an outsider, and one more driver in the lock file would say nothing more.
+pub struct Database {
+    server: String,
+    name: String,
+}
+
+impl Database {
+    /// Makes an empty database in the cluster of this run.
+    pub fn create() -> Self {
+        Self::create_in(&environment::postgres_url())
+    }
+
+    /// Makes an empty database in the cluster that `server` (the URL of a superuser's database) names.
+    pub fn create_in(server: &str) -> Self {
+        static COUNT: AtomicU32 = AtomicU32::new(0);
+        let name = format!("test_{}_{}", process::id(), COUNT.fetch_add(1, Ordering::Relaxed));
+        let database = Self { server: server.to_owned(), name };
+        run(server, &format!("CREATE DATABASE {} ENCODING 'UTF8' TEMPLATE template0", database.name))
+            .unwrap_or_else(|error| panic!("cannot create a database for the test: {error}"));
+        database
+    }
+
+    /// The database's URL, as `DATABASE_URL` wants it.
+    pub fn url(&self) -> String {
+        with_database(&self.server, &self.name)
+    }
+
+    /// Runs SQL in one transaction and gives what it printed: a row per line, columns separated by `|`.
+    ///
+    /// # Panics
+    /// When PostgreSQL refuses it.
+    #[track_caller]
+    pub fn sql(&self, sql: &str) -> String {
+        self.try_sql(sql).unwrap_or_else(|error| panic!("{error}\nin {sql}"))
+    }
+
+    /// As [`Self::sql`], for SQL that may be refused.
+    ///
+    /// # Errors
+    /// What `psql` wrote to its standard error, with the names of violated constraints.
+    pub fn try_sql(&self, sql: &str) -> Result<String, String> {
+        run(&self.url(), sql)
+    }
+}
+
+impl Drop for Database {
+    fn drop(&mut self) {
+        // A cluster that a test has stopped takes its databases along.
+        let _gone_with_its_cluster = run(&self.server, &format!("DROP DATABASE IF EXISTS {} WITH (FORCE)", self.name));
+    }
+}
+
+/// `url` with another database in its path; what follows a `?` stays.
+fn with_database(url: &str, name: &str) -> String {
+    let (address, options) = url.split_once('?').map_or((url, None), |(address, options)| (address, Some(options)));
+    let server = match address.split_once("://") {
+        Some((_, rest)) => rest.find('/').map_or(address, |slash| &address[..address.len() - rest.len() + slash]),
+        None => panic!("PBX_TEST_POSTGRES is no URL: postgres://user@host:port/database is expected"),
+    };
+    options.map_or_else(|| format!("{server}/{name}"), |options| format!("{server}/{name}?{options}"))
+}
+
+fn run(url: &str, sql: &str) -> Result<String, String> {
+    let output = Command::new("psql")
+        .args(["--no-psqlrc", "--no-password", "--quiet", "--tuples-only", "--no-align"])
+        // A private cluster trusts everybody who reaches it, so there is no password in the URL.
+        .args(["--set", "ON_ERROR_STOP=1", "--command", sql, "--dbname", url])
+        .env("PGCONNECT_TIMEOUT", "5")
+        .stdin(Stdio::null())
+        .output()
+        .unwrap_or_else(|error| panic!("cannot start psql (package postgresql-client): {error}"));
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).trim_end().to_owned();
+    if output.status.success() { Ok(text(&output.stdout)) } else { Err(text(&output.stderr)) }
+}

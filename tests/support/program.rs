@@ -1,0 +1,57 @@
+//! A program that a test started, and that ends with the test.
+
+use std::process::{Child, Command, ExitStatus};
+use std::time::Duration;
+
+pub(crate) use rustix::process::Signal;
+use rustix::process::{Pid, kill_process};
+
+use crate::wait::within;
+
+pub(crate) struct Program {
+    name: String,
+    child: Child,
+}
+
+impl Program {
+    pub(crate) fn start(mut command: Command) -> Self {
+        let name = command.get_program().to_string_lossy().into_owned();
+        let child = command.spawn().unwrap_or_else(|error| panic!("cannot start {name}: {error}"));
+        Self { name, child }
+    }
+
+    pub(crate) fn id(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// Sends a signal. The process is our own child and not waited for yet, so its number cannot be anybody else's.
+    pub(crate) fn signal(&self, signal: Signal) {
+        kill_process(Pid::from_child(&self.child), signal)
+            .unwrap_or_else(|error| panic!("cannot signal {}: {error}", self.name));
+    }
+
+    /// How it ended, or `None` while it runs.
+    pub(crate) fn ended(&mut self) -> Option<ExitStatus> {
+        self.child.try_wait().unwrap_or_else(|error| panic!("cannot wait for {}: {error}", self.name))
+    }
+
+    /// Waits for its end.
+    pub(crate) fn wait(&mut self, limit: Duration) -> ExitStatus {
+        within(limit, || self.ended()).unwrap_or_else(|| panic!("{} still ran after {limit:?}", self.name))
+    }
+
+    /// Kills it as a power cut would, without a word.
+    pub(crate) fn kill(&mut self) {
+        if self.child.try_wait().is_ok_and(|status| status.is_none()) {
+            // Nothing can be done about a failure here, and a process that is gone is what was wanted.
+            drop(self.child.kill());
+            drop(self.child.wait());
+        }
+    }
+}
+
+impl Drop for Program {
+    fn drop(&mut self) {
+        self.kill();
+    }
+}
