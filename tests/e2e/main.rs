@@ -1,0 +1,137 @@
+//! From `POST /users` to the answered call: the real program, a real PostgreSQL, a real Asterisk, real phones.
+
+use std::collections::BTreeSet;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::thread;
+
+use pbx_tests::{Answer, Asterisk, Database, Phone, Portal, Settings};
+use serde_json::json;
+
+fn portal(database: &Database, asterisk: &Asterisk) -> Portal {
+    Settings::new(&database.url(), asterisk).start()
+}
+
+fn create(portal: &Portal, name: &str, email: &str) -> Answer {
+    portal.http().post("/users", &json!({ "name": name, "email": email })).expect(201)
+}
+
+/// The phone of a user who was just created.
+fn phone(asterisk: &Asterisk, user: &Answer) -> Phone {
+    Phone::new(asterisk, &user.number("/extension").to_string(), &user.string("/sip_password"))
+}
+
+#[test]
+fn two_users_are_created_applied_registered_and_talk_and_one_goes_for_good() {
+    let (database, asterisk) = (Database::create(), Asterisk::start_new());
+    let portal = portal(&database, &asterisk);
+
+    let alice = create(&portal, "Alice Example", "alice@example.com");
+    let bob = create(&portal, "Bob \"the Builder\"; \\o/ 😀", "bob@example.com");
+    assert_eq!((alice.number("/extension"), bob.number("/extension")), (1000, 1001));
+    assert_eq!(alice.header("location"), format!("/users/{}", alice.string("/id")));
+    let (alices_phone, bobs_phone) = (phone(&asterisk, &alice), phone(&asterisk, &bob));
+
+    // A user exists for Asterisk from the apply on, and not before.
+    assert_eq!((alices_phone.register(), bobs_phone.register()), (401, 401));
+    let users = portal.http().get("/users").expect(200);
+    assert_eq!(users.json["apply_required"], true);
+    assert_eq!(users.json["users"][0]["applied"], false);
+
+    let applied = portal.http().post_empty("/apply").expect(200);
+    assert_eq!(applied.json["outcome"], "applied");
+    assert_eq!(applied.json["changes"], json!({ "added": [1000, 1001], "removed": [], "changed": [] }));
+    let users = portal.http().get("/users").expect(200);
+    assert_eq!(users.json["apply_required"], false);
+    assert_eq!(users.json["users"][1]["applied"], true);
+    assert_eq!(users.json["revision"], users.json["applied_revision"]);
+
+    let at_bob = bobs_phone.answering();
+    let at_alice = alices_phone.answering();
+    assert_eq!(alices_phone.call("1001"), 200);
+    assert!(at_bob.wait_for_caller().starts_with("\"Alice Example\" <sip:1000@"), "{:?}", at_bob.callers());
+    assert_eq!(bobs_phone.call("1000"), 200);
+    let shown = at_alice.wait_for_caller();
+    assert!(shown.starts_with(r#""Bob \"the Builder\"; \\o/ 😀" <sip:1001@"#), "{shown}");
+    assert_eq!(alices_phone.call("1999"), 404, "a number that nobody has");
+
+    portal.http().delete(&format!("/users/{}", bob.string("/id"))).expect(204);
+    assert_eq!(bobs_phone.register(), 200, "a deletion waits for the apply, too");
+    let applied = portal.http().post_empty("/apply").expect(200);
+    assert_eq!(applied.json["changes"], json!({ "added": [], "removed": [1001], "changed": [] }));
+    assert_eq!(bobs_phone.register(), 401);
+    assert_eq!(bobs_phone.call("1000"), 401);
+    assert_eq!(alices_phone.call("1001"), 404);
+
+    // The number goes to the next user, and the former owner's phone, which is still there, rings no more.
+    let calls_before = at_bob.callers().len();
+    let carol = create(&portal, "Carol", "carol@example.com");
+    assert_eq!(carol.number("/extension"), 1001);
+    portal.http().post_empty("/apply").expect(200);
+    assert_eq!(bobs_phone.register(), 401);
+    assert_eq!(alices_phone.call("1001"), 480, "nobody has registered");
+    assert_eq!(at_bob.callers().len(), calls_before);
+    let _at_carol = phone(&asterisk, &carol).answering();
+    assert_eq!(alices_phone.call("1001"), 200);
+
+    assert_eq!(asterisk.complaints(), Vec::<String>::new());
+}
+
+#[test]
+fn an_asterisk_that_starts_with_our_files_has_nothing_to_complain_about() {
+    let (database, mut asterisk) = (Database::create(), Asterisk::start_new());
+    let portal = portal(&database, &asterisk);
+    let alice = create(&portal, "Alice; #include \"x\" [y] ${EXTEN} --;", "alice@example.com");
+    assert_eq!(portal.http().post_empty("/apply").expect(200).json["outcome"], "applied");
+    asterisk.restart();
+    assert_eq!(asterisk.complaints(), Vec::<String>::new());
+    assert_eq!(phone(&asterisk, &alice).register(), 200);
+    assert_eq!(portal.http().post_empty("/apply").expect(200).json["outcome"], "unchanged");
+}
+
+#[test]
+fn what_a_caller_hears_is_what_happened() {
+    let (database, asterisk) = (Database::create(), Asterisk::start_new());
+    let portal = portal(&database, &asterisk);
+    let alice = create(&portal, "Alice", "alice@example.com");
+    let bob = create(&portal, "Bob", "bob@example.com");
+    portal.http().post_empty("/apply").expect(200);
+    let (alice, bob) = (phone(&asterisk, &alice), phone(&asterisk, &bob));
+
+    assert_eq!(alice.call("1001"), 480, "not registered");
+    let busy = bob.busy();
+    assert_eq!(alice.call("1001"), 486);
+    drop(busy);
+    assert_eq!(bob.unregister(), 200);
+
+    // Every contact of a user rings: the one that is answered takes the call.
+    let _rings_in_vain = bob.ringing();
+    let _second_phone = bob.answering();
+    assert_eq!(alice.call("1001"), 200);
+}
+
+#[test]
+fn a_thousand_users_from_64_threads_take_each_number_once_and_the_next_gets_409() {
+    let (database, asterisk) = (Database::create(), Asterisk::configured());
+    let portal = portal(&database, &asterisk);
+    let next = AtomicU32::new(0);
+    let numbers: Vec<i64> = thread::scope(|scope| {
+        let work = || {
+            let mut taken = Vec::new();
+            loop {
+                let turn = next.fetch_add(1, Ordering::Relaxed);
+                if turn >= 1000 {
+                    return taken;
+                }
+                taken.push(create(&portal, "User", &format!("user{turn}@example.com")).number("/extension"));
+            }
+        };
+        let threads: Vec<_> = (0..64).map(|_| scope.spawn(work)).collect();
+        threads.into_iter().flat_map(|thread| thread.join().unwrap()).collect()
+    });
+    assert_eq!(numbers.len(), 1000);
+    assert_eq!(numbers.into_iter().collect::<BTreeSet<_>>(), (1000..2000).collect());
+
+    let refused = portal.http().post("/users", &json!({ "name": "One more", "email": "more@example.com" }));
+    assert_eq!(refused.clone().expect(409).json["type"], "urn:pbx-portal:extensions-exhausted");
+    assert_eq!(database.sql("SELECT count(*), min(number), max(number) FROM extensions"), "1000|1000|1999");
+}

@@ -1,0 +1,161 @@
+//! Names on a real call: from `POST /users` to the `From` header that the called phone gets.
+
+use std::collections::BTreeMap;
+use std::sync::Mutex;
+use std::thread;
+
+use pbx_tests::{Asterisk, Database, Phone, Settings};
+use serde_json::json;
+
+const HOSTILE: [&str; 52] = [
+    // Asterisk's file reader: sections, templates, directives, comments, the operators of a setting.
+    "[1000]",
+    "[synergycall-endpoint](!)",
+    "#include \"/etc/passwd\"",
+    "#exec /bin/true",
+    ";",
+    "Alice; the first",
+    ";-- Alice --;",
+    "--; Alice ;--",
+    ";--",
+    "a => b",
+    "a = b",
+    "context += default",
+    "type=transport",
+    "(!)",
+    // Its dialplan: variables, expressions, arguments.
+    "${EXTEN}",
+    "${SHELL(id)}",
+    "$[1+1]",
+    "$${X}}",
+    "a,b,c",
+    "a&b|c^d",
+    "%41%00%0d%0a",
+    // Quoting, in the file and in the header.
+    "\"",
+    "\\",
+    "\"Alice\"",
+    "\"Alice",
+    "Alice\"",
+    "Alice\\",
+    "\\\"",
+    "\\\\\\\"\\;",
+    "Alice \"Al\" Example",
+    "C:\\new\\table",
+    "O'Brien `x` $x",
+    // SIP: addresses, parameters, other headers.
+    "<sip:x@y>",
+    "\" <sip:1999@evil.example>",
+    "Alice <1000>",
+    "Alice;tag=1;transport=tcp",
+    "sip:alice@example.com",
+    "Alice, \"Bob\" <sip:b@example.com>",
+    "anonymous",
+    // Scripts, directions, marks, pictures.
+    "Ærøskøbing Çelik Ñandú",
+    "Αλίκη Παραδείγματος",
+    "Алиса Примерова",
+    "李雷 与 韩梅梅",
+    "山田　太郎",
+    "김철수",
+    "שלום עולם",
+    "\u{200f}مرحبا\u{200f} (abc)",
+    "नमस्ते दुनिया",
+    "e\u{301}\u{323} Z\u{361}a\u{334}l\u{335}g\u{336}o",
+    "👩‍👩‍👧‍👦 🇩🇪 😀",
+    // Exactly the 79 bytes that Asterisk keeps of a name; the first is twice as long when it is escaped.
+    "\"\\;\"\\;\"\\;\"\\;\"\\;\"\\;\"\\;\"\\;\"\\;\"\\;\"\\;\"\\;\"\\;\"\\;\"\\;\"\\;\"\\;\"\\;\"\\;\"\\;\"\\;\"\\;\"\\;\"\\;\"\\;\"\\;\"",
+    "ééééééééééééééééééééééééééééééééééééé😀a",
+];
+
+const ILLEGAL: [&str; 24] = [
+    "",
+    " ",
+    "\u{3000}\u{a0} ",
+    "Alice\0",
+    "Alice\nBob",
+    "\n",
+    "Alice\n",
+    "Alice\" <1000>\n#include /etc/passwd",
+    "Alice\r",
+    "\rAlice",
+    "Alice\tExample",
+    "\u{1b}[31mAlice",
+    "\u{7}",
+    "Alice\u{7f}",
+    "\u{80}Alice",
+    "Alice\u{85}",
+    "Alice\u{9f}",
+    "Alice\u{2028}Bob",
+    "Alice\u{2029}",
+    "\u{202a}Alice",
+    "Alice \u{202e}ecilA",
+    "\u{2066}Alice\u{2069}",
+    "Eighty bytes: one more than Asterisk keeps of a name, which would cut it: ......",
+    "éééééééééééééééééééééééééééééééééééééééé",
+];
+
+#[test]
+fn hostile_names_reach_the_called_phone_as_they_were_given() {
+    let (database, asterisk) = (Database::create(), Asterisk::start_new());
+    let portal = Settings::new(&database.url(), &asterisk).start();
+    assert_eq!(HOSTILE.iter().filter(|name| name.len() == 79).count(), 2);
+
+    let user = |name: &str, email: &str| {
+        let user = portal.http().post("/users", &json!({ "name": name, "email": email })).expect(201);
+        assert_eq!(user.string("/name"), name);
+        (user.number("/extension").to_string(), user.string("/sip_password"))
+    };
+    let (number, password) = user("Called", "called@example.com");
+    let callers: Vec<_> = (0..).zip(HOSTILE).map(|(at, name)| user(name, &format!("{at}@example.com"))).collect();
+    assert_eq!(portal.http().post_empty("/apply").expect(200).json["outcome"], "applied");
+
+    let called = Phone::new(&asterisk, &number, &password).answering();
+    let waiting = Mutex::new(callers.iter());
+    thread::scope(|scope| {
+        // As many at once as two cores carry.
+        for _ in 0..6 {
+            scope.spawn(|| {
+                while let Some((extension, password)) = { waiting.lock().unwrap().next() } {
+                    assert_eq!(Phone::new(&asterisk, extension, password).call(&number), 200, "{extension}");
+                }
+            });
+        }
+    });
+
+    let shown: BTreeMap<String, String> = called.callers().iter().map(|from| shown(from)).collect();
+    let meant = callers.into_iter().map(|(extension, _)| extension).zip(HOSTILE.map(str::to_owned)).collect();
+    assert_eq!(shown, meant);
+    assert_eq!(asterisk.complaints(), Vec::<String>::new());
+}
+
+#[test]
+fn illegal_names_are_refused_and_the_field_is_named() {
+    let (database, asterisk) = (Database::create(), Asterisk::configured());
+    let portal = Settings::new(&database.url(), &asterisk).start();
+    for name in ILLEGAL {
+        let refused = portal.http().post("/users", &json!({ "name": name, "email": "alice@example.com" }));
+        assert_eq!(refused.status, 422, "{name:?}");
+        assert_eq!(refused.string("/type"), "urn:pbx-portal:invalid-user");
+        let fields: Vec<_> = refused.json["errors"].as_array().unwrap().iter().map(|error| &error["field"]).collect();
+        assert_eq!(fields, ["name"], "{name:?}");
+    }
+    assert_eq!(database.sql("SELECT count(*) FROM users"), "0");
+}
+
+/// The number and the display name of a `From` header: `"<quoted string>" <sip:<number>@…>`, read by the grammar of RFC
+/// 3261, section 25.1, in which a backslash within the quotes stands for the character behind it.
+fn shown(from: &str) -> (String, String) {
+    let mut name = String::new();
+    let mut rest = from.strip_prefix('"').unwrap_or_else(|| panic!("no quoted display name: {from}")).chars();
+    loop {
+        match rest.next().expect("a closing quote") {
+            '"' => break,
+            '\\' => name.push(rest.next().expect("a character behind a backslash")),
+            c => name.push(c),
+        }
+    }
+    let number = rest.as_str().strip_prefix(" <sip:").and_then(|address| address.split_once('@'));
+    let (number, _) = number.unwrap_or_else(|| panic!("no address behind the name: {from}"));
+    (number.to_owned(), name)
+}

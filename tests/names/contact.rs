@@ -1,0 +1,70 @@
+//! What a phone registers as its contact is its own choice, and may not steer those who call it.
+
+use std::thread;
+
+use pbx_tests::{Asterisk, Database, Phone, Settings};
+use serde_json::json;
+
+/// Where no call of this test may end: the administrator's own context, with a number that costs.
+const ADMINISTRATORS: &str = "
+[default]
+exten => 0900123,1,Log(WARNING,0900123 was dialled)
+ same => n,Answer()
+ same => n,Wait(1)
+[synergycall-internal]
+exten => unguarded,1,Dial(${PJSIP_DIAL_CONTACTS(1001)},30)
+";
+
+/// User parts of contacts with what separates phones and arguments for `Dial`, and what the dialplan evaluates. `OWN`
+/// stands for the phone's own extension.
+const CONTACTS: [&str; 12] = [
+    "x&Local/0900123,30,",
+    "x&Local/0900123%40default/n&PJSIP/OWN",
+    "x,30,G(default)",
+    "x%2c30%2cG%28default%5e0900123%5e1%29",
+    "x,1,g&Local/0900123",
+    "x%26Local%2f0900123",
+    "&Local/0900123,1",
+    "x)&Local/0900123,30,",
+    "OWN&PJSIP/OWN/sip",
+    "x.example&PJSIP/OWN/sip:y",
+    "$%7bEXTEN%7d",
+    "$%7bSHELL(id)%7d",
+];
+
+#[test]
+fn no_registered_contact_dials_for_its_callers() {
+    let (database, mut asterisk) = (Database::create(), Asterisk::configured());
+    asterisk.append("modules.conf", "load=app_verbose.so");
+    asterisk.append("extensions.conf", ADMINISTRATORS);
+    asterisk.start();
+    let portal = Settings::new(&database.url(), &asterisk).start();
+    let user = |email: &str| {
+        let user = portal.http().post("/users", &json!({ "name": "User", "email": email })).expect(201);
+        let number = user.number("/extension").to_string();
+        (Phone::new(&asterisk, &number, &user.string("/sip_password")), number)
+    };
+    let (caller, _) = user("caller@example.com");
+    let phones: Vec<_> =
+        (0..).zip(CONTACTS).map(|(at, contact)| (user(&format!("{at}@example.com")), contact)).collect();
+    portal.http().post_empty("/apply").expect(200);
+
+    thread::scope(|scope| {
+        for ((phone, number), contact) in &phones {
+            let caller = &caller;
+            scope.spawn(move || {
+                let rings = phone.busy_as(&contact.replace("OWN", number));
+                assert_eq!(caller.call(number), 486, "{contact}");
+                assert_eq!(rings.callers().len(), 1, "{contact}: the phone itself rings");
+            });
+        }
+    });
+    assert_eq!(asterisk.complaints(), Vec::<String>::new());
+
+    // The first would do it, were it not for the guard.
+    let (phone, _) = &phones[0].0;
+    assert_eq!(phone.unregister(), 200);
+    let _rings = phone.busy_as(CONTACTS[0]);
+    assert_eq!(caller.call("unguarded"), 200);
+    assert!(asterisk.complaints().iter().any(|line| line.ends_with("0900123 was dialled")));
+}
