@@ -1,0 +1,157 @@
+//! What goes on while configurations come and go: calls with their audio, registrations, the administrator's own objects.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
+use std::time::Duration;
+
+use pbx_tests::{Asterisk, Database, Phone};
+
+use crate::matrix;
+use crate::world::{Running, World, create, phone};
+
+/// A world in which nothing is late, however busy the machine.
+fn world(prepare: impl FnOnce(&Asterisk)) -> World {
+    let mut asterisk = Asterisk::configured();
+    prepare(&asterisk);
+    asterisk.start();
+    let command = asterisk.command();
+    World::with(Database::create(), asterisk, |settings| {
+        settings
+            .with("PBX_PORTAL__ASTERISK__COMMAND", &command)
+            .with("PBX_PORTAL__ASTERISK__COMMAND_TIMEOUT_SECONDS", "10")
+            .with("PBX_PORTAL__ASTERISK__APPLY_TIMEOUT_SECONDS", "60")
+    })
+}
+
+/// Packets received and sent on each leg of the call.
+fn audio(asterisk: &Asterisk) -> Vec<[u32; 2]> {
+    let statistics = asterisk.rx("pjsip show channelstats");
+    let legs = statistics.lines().filter(|line| line.contains("ulaw"));
+    legs.map(|line| {
+        // … codec, received, lost, %, jitter, sent, …
+        let columns: Vec<&str> = line.split_whitespace().skip_while(|word| *word != "ulaw").collect();
+        [1, 5].map(|column| columns.get(column).and_then(|n| n.parse().ok()).unwrap_or_default())
+    })
+    .collect()
+}
+
+/// Half a second of audio more on both legs, in both directions, counted from `before`.
+#[track_caller]
+fn goes_on(asterisk: &Asterisk, before: &[[u32; 2]]) {
+    let mut now = Vec::new();
+    let heard = pbx_tests::wait::within(Duration::from_secs(5), || {
+        now = audio(asterisk);
+        let more = |(now, before): (&[u32; 2], &[u32; 2])| now[0] >= before[0] + 25 && now[1] >= before[1] + 25;
+        (now.len() == 2 && now.iter().zip(before).all(more)).then_some(())
+    });
+    assert!(heard.is_some(), "the audio stopped: {before:?}, then {now:?}");
+}
+
+#[test]
+fn a_call_goes_on_through_applies_that_add_500_remove_500_and_remove_its_own_caller() {
+    let world = world(|_| ());
+    let (http, sql) = (world.portal.http(), |sql: &str| world.database.sql(sql));
+    let newcomer = http.get("/users").expect(200).string("/users/1/id");
+    http.delete(&format!("/users/{newcomer}")).expect(204);
+    let caller = create(&world.portal, "caller");
+    http.post_empty("/apply").expect(200);
+    let _callee = world.bystander.answering();
+    let mut call = phone(&world.asterisk, &caller).start_call("1000", Duration::from_secs(20));
+    assert_eq!(call.answered(), 200);
+    goes_on(&world.asterisk, &[[0, 0]; 2]);
+
+    let steps: [(&str, &dyn Fn()); 3] = [
+        ("add 500", &|| {
+            sql("WITH u AS (INSERT INTO users (id, name, email) SELECT gen_random_uuid(), 'Bulk', 'bulk' || n || '@example.com'
+                 FROM generate_series(1, 500) n RETURNING id)
+                 INSERT INTO extensions (number, user_id, realm, ha1)
+                 SELECT 1100 + row_number() OVER (), id, 'asterisk', md5(id::text) FROM u");
+        }),
+        ("remove 500", &|| drop(sql("DELETE FROM users WHERE name = 'Bulk'"))),
+        ("remove the caller", &|| drop(http.delete(&format!("/users/{}", caller.string("/id"))).expect(204))),
+    ];
+    for (step, change) in steps {
+        change();
+        let before = audio(&world.asterisk);
+        let answer = http.post_empty("/apply").expect(200);
+        assert_eq!(answer.json["outcome"], "applied", "{step}");
+        let changes = answer.json["changes"].to_string();
+        goes_on(&world.asterisk, &before);
+        world.check_new_is_live();
+        assert_eq!(changes.contains("1600"), step != "remove the caller", "{step}: {changes}");
+    }
+    // Whoever hangs up is heard, although the caller is nobody any more.
+    assert_eq!(call.wait(Duration::from_secs(40)), 200);
+    assert!(world.asterisk.rx("core show channels count").contains("0 active calls"));
+}
+
+#[test]
+fn a_thousand_registrations_during_applies_all_succeed() {
+    let world = world(|_| ());
+    let users: Vec<_> = (0..40).map(|n| create(&world.portal, &format!("u{n}"))).collect();
+    world.portal.http().post_empty("/apply").expect(200);
+    let logins: Vec<_> =
+        users.iter().map(|user| (user.number("/extension").to_string(), user.string("/sip_password"))).collect();
+    let done = AtomicBool::new(false);
+    let (registered, applies) = thread::scope(|scope| {
+        let applies = scope.spawn(|| {
+            let mut applies = 0;
+            while !done.load(Ordering::SeqCst) {
+                let user = create(&world.portal, &format!("guest{applies}"));
+                assert_eq!(world.portal.http().post_empty("/apply").expect(200).json["outcome"], "applied");
+                world.portal.http().delete(&format!("/users/{}", user.string("/id"))).expect(204);
+                assert_eq!(world.portal.http().post_empty("/apply").expect(200).json["outcome"], "applied");
+                applies += 2;
+            }
+            applies
+        });
+        let registered = Phone::register_many(&world.asterisk, &logins, 1000, 150);
+        done.store(true, Ordering::SeqCst);
+        (registered, applies.join().unwrap())
+    });
+    println!("{registered} registrations during {applies} applies");
+    assert_eq!(registered, 1000);
+    assert!(applies >= 6, "{applies} applies");
+    world.recovers();
+}
+
+#[test]
+fn the_administrators_own_objects_survive_untouched() {
+    let mut world = world(|asterisk| {
+        asterisk.append(
+            "pjsip.conf",
+            "[trunk]\ntype=endpoint\ncontext=from-trunk\ndisallow=all\nallow=alaw\naors=trunk\n[trunk]\ntype=aor\n\
+             contact=sip:192.0.2.1\n[1500]\ntype=endpoint\ncontext=mine\ndisallow=all\nallow=ulaw\nauth=1500\naors=1500\n\
+             [1500]\ntype=auth\nauth_type=userpass\nusername=1500\npassword=the-administrators-own\n[1500]\ntype=aor\nmax_contacts=5",
+        );
+        asterisk.append("extensions.conf", "[from-trunk]\nexten => 4930,1,Hangup()\n[mine]\nexten => 7,1,Hangup()");
+    });
+    // What is registered or reachable at the moment is no part of the configuration.
+    let own = || {
+        let shown = [
+            "pjsip show endpoint trunk",
+            "pjsip show endpoint 1500",
+            "pjsip show aor trunk",
+            "dialplan show from-trunk",
+            "dialplan show mine",
+        ];
+        let text = shown.map(|command| world.asterisk.rx(command)).concat();
+        let lines = text.lines().filter(|line| {
+            !["Contact:", "Endpoint:", "contact "].iter().any(|word| line.trim_start().starts_with(word))
+        });
+        lines.map(str::to_owned).collect::<Vec<_>>()
+    };
+    let admins_phone = Phone::new(&world.asterisk, "1500", "the-administrators-own");
+    assert_eq!(admins_phone.register(), 200);
+    let before = own();
+    world.strangers = &["1500"];
+    let answer = world.apply(matrix::STRANGER);
+    let warnings = answer.json["warnings"].as_array().unwrap();
+    assert!(warnings.len() == 1 && warnings[0].as_str().unwrap().contains("1500"), "{}", answer.text);
+    assert_eq!(world.audit(&answer, "cardinality(warnings)"), "1");
+    assert_eq!(own(), before);
+    assert!(world.has_contact("1500"));
+    assert_eq!(admins_phone.register(), 200);
+    assert!(Running::of(&world.asterisk).endpoints.contains_key("trunk"));
+    assert_eq!(world.recovers().json["outcome"], "unchanged");
+}

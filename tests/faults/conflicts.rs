@@ -1,0 +1,163 @@
+//! The administrator's own configuration, or a file's mode, in the way of ours.
+
+use std::fs;
+use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _, chown};
+
+use pbx_tests::{Answer, Asterisk, Behaviour, Database};
+
+use crate::matrix::{self, Row};
+use crate::world::World;
+
+const RELOAD: &str = "module reload*";
+/// The user and the group `nobody`, on every Linux.
+const NOBODY: u32 = 65_534;
+
+/// The line of one of the administrator's files that holds `text`, from 1.
+fn line_of(world: &World, file: &str, text: &str) -> usize {
+    let lines = fs::read_to_string(world.asterisk.etc().join(file)).unwrap();
+    lines.lines().position(|line| line == text).unwrap() + 1
+}
+
+fn without_include(row: Row, file: &str, line: &str) {
+    let world = World::new();
+    let whole = fs::read_to_string(world.asterisk.etc().join(file)).unwrap();
+    world.asterisk.remove_include(file);
+    let detail = world.apply(row).string("/detail");
+    assert!(detail.contains(&world.asterisk.etc().join(file).display().to_string()), "{detail}");
+    assert!(detail.contains(line), "{detail}");
+    fs::write(world.asterisk.etc().join(file), whole).unwrap();
+    world.recovers();
+}
+
+#[test]
+fn a_missing_include_in_pjsip_conf_is_named() {
+    without_include(
+        matrix::NO_PJSIP_INCLUDE,
+        "pjsip.conf",
+        "add the line `#include pjsip.d/synergycall/generated_endpoints.conf`",
+    );
+}
+
+#[test]
+fn a_missing_include_in_extensions_conf_is_named() {
+    without_include(
+        matrix::NO_DIALPLAN_INCLUDE,
+        "extensions.conf",
+        "add the line `#include extensions.d/synergycall/generated_routing.conf`",
+    );
+}
+
+/// The administrator adds `lines` to `file`, and takes them out again after the apply.
+fn conflict(row: Row, file: &str, lines: &str) -> Answer {
+    let world = World::new();
+    let whole = fs::read_to_string(world.asterisk.etc().join(file)).unwrap();
+    world.asterisk.append(file, lines);
+    let header = lines.lines().next().unwrap();
+    let at = line_of(&world, file, header);
+    let answer = world.portal.http().post_empty("/apply");
+    let detail = answer.string("/detail");
+    assert!(detail.contains(file), "{detail}");
+    assert!(row.fault.contains("context") || detail.contains(&format!("line {at}")), "line {at}: {detail}");
+    // What the administrator added is live, and is the administrator's: it goes before the rest is compared.
+    fs::write(world.asterisk.etc().join(file), whole).unwrap();
+    world.asterisk.rx("module reload res_pjsip.so pbx_config.so");
+    world.check(row, &answer);
+    world.recovers();
+    answer
+}
+
+#[test]
+fn an_endpoint_that_the_administrator_defines_too_is_named_with_its_place() {
+    let answer =
+        conflict(matrix::SAME_ENDPOINT, "pjsip.conf", "[1001]\ntype=endpoint\ncontext=mine\ndisallow=all\nallow=ulaw");
+    assert!(answer.string("/detail").contains("the endpoint 1001"), "{}", answer.text);
+}
+
+#[test]
+fn an_aor_that_the_administrator_defines_too_is_named_with_its_place() {
+    let answer = conflict(matrix::SAME_AOR, "pjsip.conf", "[1001]\ntype=aor\nmax_contacts=1");
+    assert!(answer.string("/detail").contains("the aor 1001"), "{}", answer.text);
+}
+
+#[test]
+fn a_context_that_the_administrator_adds_to_is_named_with_its_place() {
+    let answer = conflict(
+        matrix::SAME_CONTEXT,
+        "extensions.conf",
+        "[synergycall-internal]\nexten => 1001,1,Hangup()\nexten => 1001,2,Answer()",
+    );
+    assert!(answer.string("/detail").contains("1001@synergycall-internal"), "{}", answer.text);
+}
+
+#[test]
+fn an_object_that_asterisk_keeps_from_before_is_found_out() {
+    let world = World::new();
+    // The bystander's number goes to somebody else, and Asterisk does not take the new endpoint.
+    let id = world.portal.http().get("/users").expect(200).string("/users/0/id");
+    world.portal.http().delete(&format!("/users/{id}")).expect(204);
+    crate::world::create(&world.portal, "successor");
+    let spoil = format!(
+        "sed -i 's/^\\[1000\\](synergycall-endpoint)$/&\\nno_such_option=1/' {}",
+        world.asterisk.pjsip_include().display()
+    );
+    world.stand_in.on_next(1, RELOAD, &Behaviour::Before(spoil));
+    let answer = world.apply(matrix::BAD_OBJECT);
+    assert!(answer.string("/detail").contains("endpoint 1000"), "{}", answer.text);
+    world.stand_in.behave();
+    world.portal.http().post_empty("/apply").expect(200);
+    world.check_new_is_live();
+    assert_eq!(world.bystander.register(), 401, "the number has another owner now");
+}
+
+#[test]
+fn a_file_that_asterisk_reads_to_its_half_is_found_out() {
+    for file in ["endpoints", "dialplan"] {
+        let world = World::new();
+        let path = match file {
+            "endpoints" => world.asterisk.pjsip_include(),
+            _ => world.asterisk.dialplan_include(),
+        };
+        // The last line of the file is cut off with all that it brings.
+        let cut = format!("sed -i '$d' {0}; sed -i '$d' {0}; sed -i '$d' {0}", path.display());
+        world.stand_in.on_next(1, RELOAD, &Behaviour::Before(cut));
+        let answer = world.apply(matrix::CUT_SHORT);
+        assert!(answer.string("/detail").contains("not live"), "{file}: {}", answer.text);
+        world.recovers();
+    }
+}
+
+#[test]
+fn files_that_asterisk_may_not_read_are_named_with_the_mend() {
+    // Root reads everything, so Asterisk runs as somebody else where the test may arrange that. Where it may not, the
+    // files' mode shuts out everybody.
+    let mut asterisk = Asterisk::configured();
+    let directories =
+        [asterisk.pjsip_include(), asterisk.dialplan_include()].map(|file| file.parent().unwrap().to_owned());
+    let is_root = fs::metadata("/proc/self").unwrap().uid() == 0;
+    let give = |group: u32, mode: u32| {
+        for directory in &directories {
+            if is_root {
+                chown(directory, None, Some(group)).unwrap();
+            }
+            fs::set_permissions(directory, fs::Permissions::from_mode(mode)).unwrap();
+        }
+    };
+    if is_root {
+        asterisk.run_as(NOBODY);
+    }
+    give(NOBODY, 0o2770);
+    asterisk.start();
+    let world = World::with(Database::create(), asterisk, |settings| settings);
+    give(0, 0o755);
+    if !is_root {
+        let files = [world.asterisk.pjsip_include(), world.asterisk.dialplan_include()];
+        let shut = format!("chmod 0 {} {}", files[0].display(), files[1].display());
+        world.stand_in.on_next(1, RELOAD, &Behaviour::Before(shut));
+    }
+    let detail = world.apply(matrix::UNREADABLE).string("/detail");
+    assert!(detail.contains(&format!("unable to read {}", world.asterisk.pjsip_include().display())), "{detail}");
+    assert!(detail.contains(&format!("chmod 2770 {}", directories[0].display())), "{detail}");
+    // What it says is what helps.
+    give(NOBODY, 0o2770);
+    world.recovers();
+}

@@ -1,0 +1,173 @@
+//! Directories and files that are missing, full, read-only, elsewhere, or not what was left there.
+
+use std::fs;
+use std::io::Write as _;
+use std::os::unix::fs::symlink;
+use std::path::{Path, PathBuf};
+
+use pbx_tests::{Asterisk, Database};
+
+use crate::matrix::{self, Row};
+use crate::mounts::{Mount, able_to_mount};
+use crate::world::{Disk, World};
+
+/// Both directories of include files.
+fn directories(world: &World) -> [PathBuf; 2] {
+    [world.asterisk.pjsip_include(), world.asterisk.dialplan_include()].map(|file| file.parent().unwrap().to_owned())
+}
+
+/// One world in which `arrange` does something to a directory for as long as its value lives.
+fn directory_case<T>(row: Row, mend: &str, arrange: impl Fn(&Path) -> T) {
+    let world = World::new();
+    for directory in directories(&world) {
+        let arranged = arrange(&directory);
+        let detail = world.apply(row).string("/detail");
+        assert!(detail.contains(&directory.display().to_string()) && detail.contains(mend), "{detail}");
+        drop(arranged);
+        world.check_old();
+    }
+    world.recovers();
+}
+
+#[test]
+fn a_missing_directory_is_named() {
+    /// Out of the way until the value goes.
+    struct Aside(PathBuf, PathBuf);
+    impl Drop for Aside {
+        fn drop(&mut self) {
+            fs::rename(&self.1, &self.0).unwrap();
+        }
+    }
+    directory_case(matrix::NO_DIRECTORY, "create the directory", |directory| {
+        let aside = directory.with_extension("aside");
+        fs::rename(directory, &aside).unwrap();
+        Aside(directory.to_owned(), aside)
+    });
+}
+
+#[test]
+fn a_read_only_directory_is_named() {
+    able_to_mount("disk::a_read_only_directory_is_named", || {
+        directory_case(matrix::READ_ONLY, "read-only", Mount::read_only);
+    });
+}
+
+#[test]
+fn a_full_directory_is_named() {
+    able_to_mount("disk::a_full_directory_is_named", || {
+        // Space for what lies there; then for the new file as well, and not for a way back.
+        for pages in [1, 2] {
+            directory_case(matrix::FULL, "free space", |directory| Mount::small(directory, pages));
+        }
+    });
+}
+
+#[test]
+fn a_state_directory_on_another_file_system_is_as_good() {
+    let state = tempfile::Builder::new().prefix("pbx-state-").tempdir_in("/dev/shm").unwrap();
+    let path = state.path().to_string_lossy().into_owned();
+    let world = World::with(Database::create(), Asterisk::start_new(), |settings| {
+        settings.with("PBX_PORTAL__STATE_DIR", &path)
+    });
+    assert!(state.path().join("proven").exists());
+    world.apply(matrix::OTHER_FILE_SYSTEM);
+    world.recovers();
+}
+
+#[test]
+fn a_damaged_record_is_named_and_nothing_is_taken_from_it() {
+    let state = tempfile::Builder::new().prefix("pbx-state-").tempdir().unwrap();
+    let path = state.path().to_string_lossy().into_owned();
+    let world = World::with(Database::create(), Asterisk::start_new(), |settings| {
+        settings.with("PBX_PORTAL__STATE_DIR", &path)
+    });
+    let proven = state.path().join("proven");
+    let whole = fs::read(&proven).unwrap();
+    fs::write(&proven, &whole[..whole.len() / 2]).unwrap();
+    let detail = world.apply(matrix::STATE_DAMAGED).string("/detail");
+    assert!(detail.contains(&format!("{} cannot be read: it is damaged", proven.display())), "{detail}");
+    // What it says is what helps.
+    fs::remove_file(&proven).unwrap();
+    world.recovers();
+}
+
+#[test]
+fn a_full_state_directory_is_named() {
+    able_to_mount("disk::a_full_state_directory_is_named", || {
+        let state = tempfile::Builder::new().prefix("pbx-state-").tempdir().unwrap();
+        let path = state.path().to_string_lossy().into_owned();
+        let mount = Mount::small(state.path(), 16);
+        let world = World::with(Database::create(), Asterisk::start_new(), |settings| {
+            settings.with("PBX_PORTAL__STATE_DIR", &path)
+        });
+        let filler = state.path().join("filler");
+        // Page by page less, so that each of the writes is the one that fails.
+        for pages_left in [0, 1, 2] {
+            let mut file = fs::File::create(&filler).unwrap();
+            while file.write_all(&[0; 4096]).is_ok() {}
+            let length = fs::metadata(&filler).unwrap().len();
+            file.set_len(length - pages_left * 4096).unwrap();
+            let answer = world.portal.http().post_empty("/apply");
+            if pages_left == 2 && answer.status == 200 {
+                break;
+            }
+            world.check(matrix::STATE_FULL, &answer);
+            let detail = answer.string("/detail");
+            assert!(detail.contains(&path) && detail.contains("free space"), "{detail}");
+            fs::remove_file(&filler).unwrap();
+        }
+        drop(fs::remove_file(&filler));
+        world.recovers();
+        drop(world);
+        drop(mount);
+    });
+}
+
+#[test]
+fn a_state_directory_that_was_removed_is_made_again() {
+    let world = World::new();
+    fs::remove_dir_all(world.portal.settings().state_dir()).unwrap();
+    world.apply(matrix::STATE_GONE);
+    world.recovers();
+}
+
+#[test]
+fn a_symbolic_link_in_a_files_place_stays_and_is_named() {
+    let world = World::new();
+    for file in [world.asterisk.pjsip_include(), world.asterisk.dialplan_include()] {
+        let elsewhere = world.asterisk.home().join("elsewhere.conf");
+        fs::rename(&file, &elsewhere).unwrap();
+        symlink(&elsewhere, &file).unwrap();
+        let detail = world.apply(matrix::SYMLINK).string("/detail");
+        assert!(detail.contains(&file.display().to_string()) && detail.contains("symbolic link"), "{detail}");
+        assert_eq!(fs::read_link(&file).unwrap(), elsewhere);
+        fs::rename(&elsewhere, &file).unwrap();
+    }
+    world.recovers();
+}
+
+#[test]
+fn an_edit_by_hand_is_told_by_a_dry_run_and_undone_by_an_apply() {
+    let world = World::new();
+    for (file, edit) in [
+        (world.asterisk.pjsip_include(), "s/^\\[1000\\](synergycall-endpoint)/[1700](synergycall-endpoint)/"),
+        (world.asterisk.dialplan_include(), "s/^exten => 1000,1.*/exten => 1000,1,Hangup()/"),
+    ] {
+        let status = std::process::Command::new("sed").args(["-i", edit]).arg(&file).status().unwrap();
+        assert!(status.success() && Disk::of(&world.asterisk) != world.old.disk);
+        let live = |reloaded: bool| {
+            let plan = world.portal.http().post_empty("/apply?dry_run=true").expect(200);
+            assert_eq!(plan.json["live"]["matches"], false, "{}", plan.text);
+            let problems = plan.json["live"]["problems"].to_string();
+            assert!(problems.contains(&format!("{} was changed", file.display())), "{problems}");
+            assert_eq!(problems.contains("Asterisk does not run what was applied"), reloaded, "{problems}");
+        };
+        live(false);
+        world.asterisk.rx("module reload res_pjsip.so pbx_config.so");
+        live(true);
+        world.apply(matrix::EDITED);
+        let plan = world.portal.http().post_empty("/apply?dry_run=true").expect(200);
+        assert_eq!(plan.json["live"]["matches"], true, "{}", plan.text);
+    }
+    world.recovers();
+}

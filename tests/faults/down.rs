@@ -1,0 +1,134 @@
+//! An Asterisk that is not there, not there yet, gone in the middle, or busy.
+
+use std::thread;
+use std::time::Duration;
+
+use pbx_tests::Behaviour;
+use pbx_tests::misbehaving::{BUSY, QUEUED};
+
+use crate::matrix;
+use crate::world::World;
+
+const RELOAD: &str = "module reload*";
+
+/// A world whose phones outlive a killed Asterisk, which writes its database once a second.
+fn settled_world() -> World {
+    let world = World::new();
+    thread::sleep(Duration::from_millis(1200));
+    world
+}
+
+#[test]
+fn an_asterisk_that_is_down_is_left_alone_and_starts_with_the_old_files() {
+    let mut world = World::new();
+    world.asterisk.stop();
+    let answer = world.apply(matrix::DOWN);
+    assert!(answer.string("/detail").contains("Asterisk is not running"), "{}", answer.text);
+    world.asterisk.start();
+    world.check_old();
+    world.recovers();
+}
+
+#[test]
+fn an_asterisk_that_was_killed_and_left_its_socket_is_down() {
+    let mut world = settled_world();
+    world.asterisk.kill();
+    world.apply(matrix::DOWN);
+    world.asterisk.start();
+    world.check_old();
+    world.recovers();
+}
+
+#[test]
+fn an_asterisk_that_boots_is_waited_for() {
+    let world = World::new();
+    world.stand_in.on_next(1, "core waitfullybooted", &Behaviour::Delay(600));
+    world.apply(matrix::BOOTING);
+}
+
+#[test]
+fn whenever_an_apply_meets_a_real_boot_it_is_refused_or_proven() {
+    let mut world = World::new();
+    world.asterisk.stop();
+    world.asterisk.start_booting();
+    let mut refused = 0;
+    loop {
+        let answer = world.portal.http().post_empty("/apply");
+        if answer.status == 200 {
+            world.check(matrix::BOOTING, &answer);
+            break;
+        }
+        world.check(matrix::DOWN, &answer);
+        refused += 1;
+        assert!(refused < 200, "{}", answer.text);
+        thread::sleep(Duration::from_millis(20));
+    }
+    world.recovers();
+}
+
+#[test]
+fn a_reload_that_is_queued_behind_the_boot_is_made_again() {
+    let world = World::new();
+    world.stand_in.on_next(2, RELOAD, &Behaviour::Say(QUEUED.to_owned()));
+    world.apply(matrix::QUEUED);
+    assert_eq!(world.stand_in.commands().iter().filter(|command| command.starts_with("module reload")).count(), 4);
+}
+
+#[test]
+fn an_asterisk_that_is_killed_at_the_reload_starts_with_the_old_files() {
+    let mut world = settled_world();
+    world.stand_in.on_next(1, RELOAD, &Behaviour::Before(format!("kill -KILL {}; sleep 0.1", world.asterisk.id())));
+    world.apply(matrix::KILLED_DURING);
+    world.asterisk.kill();
+    world.asterisk.start();
+    world.check_old();
+    world.recovers();
+}
+
+#[test]
+fn an_asterisk_that_is_killed_after_the_reload_starts_with_the_old_files() {
+    let mut world = settled_world();
+    world.stand_in.on_next(1, RELOAD, &Behaviour::After(format!("kill -KILL {}; sleep 0.1", world.asterisk.id())));
+    world.apply(matrix::KILLED_AFTER);
+    world.asterisk.kill();
+    world.asterisk.start();
+    world.check_old();
+    world.recovers();
+}
+
+#[test]
+fn an_asterisk_that_was_restarted_between_two_applies_is_no_surprise() {
+    let mut world = World::new();
+    world.asterisk.restart();
+    world.apply(matrix::RESTARTED_BETWEEN);
+    world.asterisk.restart();
+    world.check_new_is_live();
+    assert_eq!(world.recovers().json["outcome"], "unchanged");
+}
+
+#[test]
+fn an_asterisk_that_is_busy_for_a_while_is_waited_for() {
+    let world = World::new();
+    world.stand_in.on_next(5, RELOAD, &Behaviour::Say(BUSY.to_owned()));
+    world.apply(matrix::BUSY_FOR_A_WHILE);
+}
+
+#[test]
+fn an_asterisk_that_really_reloads_something_else_all_the_time_is_waited_for() {
+    let world = World::new();
+    thread::scope(|scope| {
+        scope.spawn(|| (0..60).for_each(|_| drop(world.asterisk.rx("module reload res_pjsip.so"))));
+        world.apply(matrix::BUSY_FOR_A_WHILE);
+    });
+}
+
+#[test]
+fn an_asterisk_that_is_busy_for_ever_keeps_the_old_pair() {
+    let world = World::new();
+    world.stand_in.on(RELOAD, &Behaviour::Say(BUSY.to_owned()));
+    let answer = world.apply(matrix::BUSY_FOR_EVER);
+    assert!(answer.string("/detail").contains("busy with other reloads"), "{}", answer.text);
+    assert!(!answer.header("retry-after").is_empty());
+    assert!(answer.json["apply"]["duration_ms"].as_f64().unwrap() < 8000.0, "{}", answer.text);
+    world.recovers();
+}

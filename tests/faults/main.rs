@@ -1,0 +1,24 @@
+//! Whatever happens during `POST /apply`: the answer is true, one whole pair of files is on disk, Asterisk runs it, the
+//! phones stay registered, and the audit record says how it was.
+//!
+//! On a real Asterisk and a real PostgreSQL, with a program in front of the one that misbehaves on command.
+#![expect(clippy::unwrap_used, clippy::panic, reason = "a test's helper that fails fails the test")]
+#![expect(
+    clippy::disallowed_methods,
+    reason = "a test does to files and processes what an administrator or a crash would"
+)]
+
+mod calls;
+mod conflicts;
+mod database;
+mod disk;
+mod down;
+mod hang;
+mod kill;
+mod lies;
+mod matrix;
+mod mounts;
+mod purge;
+mod strace;
+mod turns;
+mod world;

@@ -1,0 +1,173 @@
+//! What `POST /apply` makes of each fault, as data: the tests hold the real thing against a row of this table, and the
+//! table in the documentation is made of the same rows.
+
+use std::fmt::Write as _;
+use std::path::Path;
+use std::{env, fs};
+
+/// A fault, and what is to come of it.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Row {
+    pub(crate) fault: &'static str,
+    pub(crate) status: u16,
+    /// The problem's code; empty where there is none.
+    pub(crate) code: &'static str,
+    /// The outcome in the answer and in the audit record; empty where there is no record.
+    pub(crate) outcome: &'static str,
+    pub(crate) disk: Files,
+    pub(crate) live: Live,
+}
+
+/// Which pair of include files lies on disk after the answer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Files {
+    Old,
+    New,
+    /// The fault took them away, and nothing was put in their place.
+    Gone,
+}
+
+/// What Asterisk runs after the answer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Live {
+    /// Exactly what it ran before.
+    Old,
+    /// Exactly what is in the database.
+    New,
+    /// Nothing: it is down, and starts with the old pair.
+    Down,
+    /// It hangs; what it runs shows when it goes on, and the next apply makes it right.
+    Hung,
+    /// Nothing of ours: an `#include` line is missing.
+    NotOurs,
+}
+
+/// Each row stands twice in what this makes: in the table, and as a constant of which the compiler complains unless a
+/// test uses it.
+macro_rules! rows {
+    ($($name:ident: $fault:literal => $status:literal $code:literal, $outcome:literal, $disk:ident, $live:ident;)*) => {
+        const ROWS: &[Row] = &[$(rows!(@row $fault, $status, $code, $outcome, $disk, $live)),*];
+        $(pub(crate) const $name: Row = rows!(@row $fault, $status, $code, $outcome, $disk, $live);)*
+    };
+    (@row $fault:literal, $status:literal, $code:literal, $outcome:literal, $disk:ident, $live:ident) => {
+        Row { fault: $fault, status: $status, code: $code, outcome: $outcome, disk: Files::$disk, live: Live::$live }
+    };
+}
+
+rows! {
+    HUNG_BEFORE: "Asterisk hangs before the apply" => 503 "asterisk-unavailable", "refused", Old, Old;
+    HUNG_DURING: "Asterisk hangs when it is told to reload" => 504 "asterisk-timeout", "rollback_failed", Old, Hung;
+    HUNG_AFTER: "Asterisk hangs after the reload" => 504 "asterisk-timeout", "rollback_failed", Old, Hung;
+    CLIENT_HUNG: "Asterisk reloads, and its answer never comes" => 200 "", "applied", New, New;
+    HUNG_FOR_A_WHILE: "Asterisk hangs when it is told to reload, and goes on for the way back"
+        => 504 "asterisk-timeout", "rolled_back", Old, Old;
+    DOWN: "Asterisk is down" => 503 "asterisk-unavailable", "refused", Old, Down;
+    BOOTING: "Asterisk boots" => 200 "", "applied", New, New;
+    QUEUED: "Asterisk boots again when it is told to reload" => 200 "", "applied", New, New;
+    KILLED_DURING: "Asterisk is killed at the reload" => 502 "apply-rejected", "rollback_failed", Old, Down;
+    KILLED_AFTER: "Asterisk is killed after the reload" => 502 "apply-rejected", "rollback_failed", Old, Down;
+    RESTARTED_BETWEEN: "Asterisk was restarted between two applies" => 200 "", "applied", New, New;
+    BUSY_FOR_A_WHILE: "Asterisk is busy with other reloads for a while" => 200 "", "applied", New, New;
+    BUSY_FOR_EVER: "Asterisk is busy with other reloads for ever" => 503 "apply-busy", "rolled_back", Old, Old;
+    NOTHING_RELOADED: "Asterisk says success and reloads nothing" => 502 "apply-rejected", "rolled_back", Old, Old;
+    ONE_MODULE: "Asterisk reloads one module of two" => 502 "apply-rejected", "rolled_back", Old, Old;
+    SILENT_RELOAD: "Asterisk reloads nothing and prints nothing, once" => 502 "apply-rejected", "rolled_back", Old, Old;
+    SILENT_LISTING: "Asterisk prints nothing when asked what it runs" => 502 "apply-rejected", "rollback_failed", Old, Old;
+    HALF_A_RELOAD: "Asterisk reloads and prints half of its answer" => 502 "apply-rejected", "rolled_back", Old, Old;
+    HALF_A_LISTING: "Asterisk prints half of what it runs, once" => 502 "apply-rejected", "rolled_back", Old, Old;
+    FLOOD: "Asterisk floods its output at the reload" => 502 "apply-rejected", "rolled_back", Old, Old;
+    ENDLESS_FLOOD: "Asterisk's output at the reload does not end, once" => 502 "apply-rejected", "rolled_back", Old, Old;
+    NO_PROGRAM: "Asterisk's client cannot be started" => 503 "asterisk-unavailable", "refused", Old, Old;
+    PROGRAM_GOES: "Asterisk's client cannot be started any more after the preflight"
+        => 502 "apply-rejected", "rollback_failed", Old, Old;
+    CLIENT_FAILS: "Asterisk's client fails at the reload, once" => 502 "apply-rejected", "rolled_back", Old, Old;
+    NO_PJSIP_INCLUDE: "`#include` is missing in `pjsip.conf`" => 502 "apply-rejected", "rollback_failed", Old, NotOurs;
+    NO_DIALPLAN_INCLUDE: "`#include` is missing in `extensions.conf`"
+        => 502 "apply-rejected", "rollback_failed", Old, NotOurs;
+    SAME_ENDPOINT: "The administrator defines an endpoint with a new user's number"
+        => 502 "apply-rejected", "rolled_back", Old, Old;
+    SAME_AOR: "The administrator defines an aor with a new user's number" => 502 "apply-rejected", "rolled_back", Old, Old;
+    SAME_CONTEXT: "The administrator adds steps to an extension of our context"
+        => 502 "apply-rejected", "rolled_back", Old, Old;
+    BAD_OBJECT: "Asterisk finds an object bad and keeps the old one" => 502 "apply-rejected", "rolled_back", Old, Old;
+    CUT_SHORT: "Asterisk reads a file that is cut short" => 502 "apply-rejected", "rolled_back", Old, Old;
+    NO_DIRECTORY: "A directory of the include files is missing" => 500 "install-failed", "refused", Gone, Old;
+    READ_ONLY: "A directory of the include files is read-only" => 500 "install-failed", "refused", Old, Old;
+    FULL: "A directory of the include files has no space left" => 500 "install-failed", "refused", Old, Old;
+    OTHER_FILE_SYSTEM: "The state directory is on another file system" => 200 "", "applied", New, New;
+    STATE_FULL: "The state directory has no space left" => 500 "install-failed", "refused", Old, Old;
+    STATE_DAMAGED: "The record of the last proven pair is damaged" => 500 "install-failed", "refused", Old, Old;
+    STATE_GONE: "The state directory was removed between two applies" => 200 "", "applied", New, New;
+    SYMLINK: "A symbolic link lies in a file's place" => 500 "install-failed", "refused", Old, Old;
+    EDITED: "Somebody edits a file between two applies, and reloads" => 200 "", "applied", New, New;
+    NO_DATABASE: "PostgreSQL is down before the snapshot" => 503 "database-unavailable", "", Old, Old;
+    FROZEN_DATABASE: "PostgreSQL hangs before the snapshot" => 503 "database-unavailable", "", Old, Old;
+    NO_AUDIT: "PostgreSQL dies between snapshot and audit record" => 503 "database-unavailable", "", Old, Old;
+    NO_LAST_WORD: "PostgreSQL dies before the last word, and the apply succeeds"
+        => 503 "database-unavailable", "applied", New, New;
+    NO_LAST_WORD_FROZEN: "PostgreSQL hangs before the last word, and the apply succeeds"
+        => 503 "database-unavailable", "applied", New, New;
+    NO_LAST_WORD_ROLLED_BACK: "PostgreSQL dies before the last word, and the apply fails"
+        => 503 "database-unavailable", "rolled_back", Old, Old;
+    TERMINATED: "SIGTERM while an apply runs" => 200 "", "applied", New, New;
+    TWO_PORTALS: "Two portals of one host apply at once" => 200 "", "applied", New, New;
+    NO_TURN: "Another apply takes all the time" => 503 "apply-busy", "refused", Old, Old;
+    PURGE_FAILS: "A former owner's registration cannot be removed (a warning; the next apply tries again)"
+        => 200 "", "applied", New, New;
+    STRANGER: "The administrator has an endpoint with a number that no user has (a warning)"
+        => 200 "", "applied", New, New;
+    UNREADABLE: "Asterisk may not read the files" => 502 "apply-rejected", "rolled_back", Old, Old;
+}
+
+const HEAD: &str = "# What comes of each fault
+
+`POST /apply` ends in one of these ways, whatever happens between the request and the answer. *Old* is what the last
+proven apply left, *new* is what the database says. The phones that were registered before stay registered in every case,
+and Asterisk's directories hold the two include files and nothing else.
+
+Every row is proven by a test of `tests/faults` on a real Asterisk; the table is made by that suite
+(`UPDATE_GOLDEN=1`) and compared with it in every run.
+
+| Fault | Answer | Outcome | On disk | Live |
+|---|---|---|---|---|
+";
+
+const TAIL: &str = "
+A process that is killed at any point of an apply leaves the old or the new pair whole; its next start puts the record to
+`interrupted`, and the next apply is proven. The suite kills it at every call of an apply that changes a file or a
+directory, and at random moments.
+";
+
+fn rendered() -> String {
+    let mut text = HEAD.to_owned();
+    for row in ROWS {
+        let Row { fault, status, code, outcome, disk, live } = row;
+        let code = if code.is_empty() { String::new() } else { format!(" `{code}`") };
+        let outcome = if outcome.is_empty() { "no record".to_owned() } else { format!("`{outcome}`") };
+        let disk = match disk {
+            Files::Old => "old",
+            Files::New => "new",
+            Files::Gone => "gone, as the fault left it",
+        };
+        let live = match live {
+            Live::Old => "old",
+            Live::New => "new",
+            Live::Down => "nothing; old at its next start",
+            Live::Hung => "old or new when it goes on, until the next apply",
+            Live::NotOurs => "what the missing line leaves",
+        };
+        writeln!(text, "| {fault} | {status}{code} | {outcome} | {disk} | {live} |").unwrap();
+    }
+    text + TAIL
+}
+
+#[test]
+fn the_documented_matrix_is_the_tested_one() {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/fault-matrix.md");
+    if env::var_os("UPDATE_GOLDEN").is_some() {
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(&path, rendered()).unwrap();
+    }
+    let documented = fs::read_to_string(&path).unwrap_or_default();
+    assert!(documented == rendered(), "docs/fault-matrix.md is stale: run this test with UPDATE_GOLDEN=1");
+}

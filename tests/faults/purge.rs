@@ -1,0 +1,124 @@
+//! The phone of a number's former owner, which does not know yet that it is one.
+
+use pbx_tests::misbehaving::RELOADED;
+use pbx_tests::{Answer, Behaviour, Phone};
+
+use crate::matrix;
+use crate::world::{World, create, phone};
+
+/// Deletes the user with this number.
+fn delete(world: &World, number: i64) {
+    let users = world.portal.http().get("/users").expect(200);
+    let user = users.json["users"].as_array().unwrap().iter().find(|user| user["extension"] == number).unwrap();
+    world.portal.http().delete(&format!("/users/{}", user["id"].as_str().unwrap())).expect(204);
+}
+
+fn apply(world: &World) -> Answer {
+    world.portal.http().post_empty("/apply").expect(200)
+}
+
+/// The number 1001, applied; its phone.
+fn owner(world: &World) -> Phone {
+    delete(world, 1001);
+    let phone = phone(&world.asterisk, &create(&world.portal, "owner"));
+    apply(world);
+    phone
+}
+
+#[test]
+fn the_phone_of_a_deleted_user_is_gone_and_stays_out() {
+    let world = World::new();
+    let former = owner(&world);
+    let at_former = former.answering();
+    assert!(world.has_contact("1001"));
+    delete(&world, 1001);
+    assert_eq!(apply(&world).json["warnings"], serde_json::json!([]));
+    assert!(!world.has_contact("1001"));
+    assert_eq!((former.register(), former.call("1000")), (401, 401));
+    create(&world.portal, "successor");
+    apply(&world);
+    assert_eq!(world.bystander.call("1001"), 480, "nobody has registered");
+    assert_eq!(at_former.callers(), Vec::<String>::new());
+    world.check_bystander();
+}
+
+#[test]
+fn the_phone_of_a_number_that_went_to_somebody_else_in_one_apply_is_gone_and_stays_out() {
+    let world = World::new();
+    let former = owner(&world);
+    let at_former = former.answering();
+    delete(&world, 1001);
+    let successor = phone(&world.asterisk, &create(&world.portal, "successor"));
+    assert_eq!(apply(&world).json["changes"]["changed"], serde_json::json!([1001]));
+    assert!(!world.has_contact("1001"));
+    assert_eq!((former.register(), former.call("1000")), (401, 401));
+    let at_successor = successor.answering();
+    assert_eq!(world.bystander.call("1001"), 200);
+    assert_eq!((at_former.callers().len(), at_successor.callers().len()), (0, 1));
+    world.check_bystander();
+}
+
+#[test]
+fn a_purge_that_fails_is_a_warning_and_is_made_up_for() {
+    for (command, behaviour) in [
+        ("database del*", Behaviour::Say("Database entry could not be removed.\n".to_owned())),
+        ("database del*", Behaviour::Hang),
+        ("database show*", Behaviour::Silence),
+    ] {
+        let world = World::new();
+        let former = owner(&world);
+        assert_eq!(former.register(), 200);
+        delete(&world, 1001);
+        world.stand_in.on(command, &behaviour);
+        let answer = world.apply(matrix::PURGE_FAILS);
+        assert!(answer.json["warnings"][0].as_str().unwrap_or_default().contains("1001"), "{}", answer.text);
+        assert_eq!(world.audit(&answer, "cardinality(warnings)"), "1");
+        assert!(world.has_contact("1001") && former.register() == 401);
+        // The debt outlives the process, and the number's next owner.
+        create(&world.portal, "successor");
+        let answer = world.recovers();
+        assert_eq!(answer.json["warnings"], serde_json::json!([]), "{}", answer.text);
+        assert!(!world.has_contact("1001"));
+        assert_eq!(world.recovers().json["outcome"], "unchanged");
+    }
+}
+
+#[test]
+fn a_debt_is_paid_by_an_apply_that_has_nothing_else_to_do() {
+    let world = World::new();
+    let former = owner(&world);
+    assert_eq!(former.register(), 200);
+    delete(&world, 1001);
+    world.stand_in.on("database show*", &Behaviour::Silence);
+    apply(&world);
+    assert!(world.has_contact("1001"));
+    let answer = apply(&world);
+    assert_eq!(
+        (answer.json["outcome"].as_str(), answer.json["warnings"].as_array().map(Vec::len)),
+        (Some("unchanged"), Some(1))
+    );
+    assert_eq!(world.recovers().json["outcome"], "unchanged");
+    assert!(!world.has_contact("1001"));
+}
+
+#[test]
+fn a_phone_that_registered_while_a_rolled_back_apply_was_live_does_not_ring_for_the_next_owner() {
+    let world = World::new();
+    delete(&world, 1001);
+    let former = phone(&world.asterisk, &create(&world.portal, "owner"));
+    // Asterisk takes the new files, cannot show it, and takes the old ones back only in words.
+    let listing = "pjsip show endpoints";
+    world.stand_in.on(listing, &Behaviour::Silence);
+    let reload = "module reload*";
+    world.stand_in.on_next(1, reload, &Behaviour::Delay(0));
+    world.stand_in.on(reload, &Behaviour::Say(RELOADED.to_owned()));
+    assert_eq!(world.portal.http().post_empty("/apply").expect(502).json["apply"]["outcome"], "rollback_failed");
+    world.stand_in.behave();
+    let at_former = former.answering();
+    delete(&world, 1001);
+    create(&world.portal, "successor");
+    apply(&world);
+    assert_eq!((former.register(), former.call("1000")), (401, 401));
+    assert_eq!(world.bystander.call("1001"), 480, "the successor has not registered");
+    assert_eq!(at_former.callers(), Vec::<String>::new());
+}

@@ -1,0 +1,123 @@
+//! The system calls of a running portal: listed, and one of them its last.
+
+use std::fs::{self, File};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::Duration;
+
+use pbx_tests::until;
+
+/// Every call that changes what is on disk, of those that a program may use for it.
+const CALLS: &str = "openat,creat,write,writev,pwrite64,fchmod,fchmodat,fchown,fsync,fdatasync,rename,renameat,renameat2,\
+                     link,linkat,symlinkat,unlink,unlinkat,mkdir,mkdirat,rmdir,ftruncate,fallocate,copy_file_range";
+
+/// The `nth` call of this name on its thread, and what it was given.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Call {
+    pub(crate) name: String,
+    pub(crate) nth: usize,
+    pub(crate) what: String,
+}
+
+/// An attached `strace`.
+pub(crate) struct Strace {
+    child: Child,
+    log: PathBuf,
+}
+
+impl Strace {
+    /// Watches the process until it ends or the value goes. With `last`, that call is not made: SIGKILL comes first.
+    pub(crate) fn attach(process: u32, directory: &Path, last: Option<&Call>) -> Self {
+        let log = directory.join("strace");
+        drop(fs::remove_file(&log));
+        let mut command = Command::new("strace");
+        // The commands that it starts are no part of it.
+        command.args(["-f", "--detach-on=execve", "-y", "-s", "0", "-e", "signal=none", "-e"]);
+        command.arg(format!("trace={CALLS}"));
+        if let Some(Call { name, nth, .. }) = last {
+            command.arg("-e").arg(format!("inject={name}:signal=KILL:when={nth}"));
+        }
+        let errors = File::create(directory.join("strace.errors")).unwrap();
+        command.arg("-o").arg(&log).arg("-p").arg(process.to_string()).stdin(Stdio::null()).stderr(errors);
+        let child = command.spawn().unwrap_or_else(|error| panic!("cannot start strace (package strace): {error}"));
+        until("strace to attach", Duration::from_secs(10), || {
+            let mut threads = fs::read_dir(format!("/proc/{process}/task")).unwrap().flatten();
+            let traced = |thread: fs::DirEntry| {
+                let status = fs::read_to_string(thread.path().join("status")).unwrap_or_default();
+                status.lines().any(|line| line.starts_with("TracerPid:") && !line.ends_with("\t0"))
+            };
+            threads.all(traced).then_some(())
+        });
+        Self { child, log }
+    }
+
+    /// Lets the process go, and gives its calls that changed something below these directories, in order.
+    pub(crate) fn detach(mut self, directories: &[PathBuf]) -> Vec<Call> {
+        let process = rustix::process::Pid::from_child(&self.child);
+        rustix::process::kill_process(process, rustix::process::Signal::INT).unwrap();
+        self.child.wait().unwrap();
+        calls(&fs::read_to_string(&self.log).unwrap(), directories)
+    }
+
+    /// Waits for the end of the process, and gives the call that it did not live to make.
+    pub(crate) fn last(mut self, directories: &[PathBuf]) -> Option<Call> {
+        self.child.wait().unwrap();
+        let log = fs::read_to_string(&self.log).unwrap();
+        let killed: Vec<_> = log.lines().filter(|line| line.ends_with(" = ?")).collect();
+        calls(&log, directories)
+            .into_iter()
+            .rfind(|call| killed.iter().any(|line| normal(line, directories) == call.what))
+    }
+}
+
+impl Drop for Strace {
+    fn drop(&mut self) {
+        drop(self.child.kill());
+        drop(self.child.wait());
+    }
+}
+
+/// `1234  fsync(7</directory/.name.AbCdEf.staged>) = 0`
+fn calls(log: &str, directories: &[PathBuf]) -> Vec<Call> {
+    let mut counts = std::collections::BTreeMap::<(&str, &str), usize>::new();
+    let mut found = Vec::new();
+    for line in log.lines() {
+        let Some((thread, rest)) = line.split_once(' ') else { continue };
+        let Some((name, arguments)) = rest.trim_start().split_once('(') else { continue };
+        if name.contains(' ') {
+            continue;
+        }
+        let nth = counts.entry((thread, name)).or_default();
+        *nth += 1;
+        let ours = directories.iter().any(|directory| arguments.contains(&*directory.to_string_lossy()));
+        let changes = name != "openat" || arguments.contains("O_CREAT");
+        if ours && changes {
+            found.push(Call { name: name.to_owned(), nth: *nth, what: normal(line, directories) });
+        }
+    }
+    found
+}
+
+/// The call without what is another every time: the thread, descriptors, random names, results.
+fn normal(line: &str, directories: &[PathBuf]) -> String {
+    let call = line.split_once(' ').map_or(line, |(_, rest)| rest.trim_start());
+    let call = call.rsplit_once(" = ").map_or(call, |(call, _)| call.trim_end());
+    let mut text = call.to_owned();
+    for (number, directory) in directories.iter().enumerate() {
+        text = text.replace(&*directory.to_string_lossy(), &format!("DIRECTORY{number}"));
+    }
+    // `.name.AbCdEf.staged`
+    let mut parts: Vec<String> = text.split(".staged").map(str::to_owned).collect();
+    let last = parts.pop().unwrap_or_default();
+    for part in &mut parts {
+        if let Some(dot) = part.rfind('.') {
+            part.truncate(dot);
+        }
+    }
+    parts.push(last);
+    let text = parts.join(".staged");
+    // `7</path>`, and the length of what is written.
+    let name = text.split_once('(').map_or("", |(name, _)| name);
+    let path = text.find("DIRECTORY").map_or("", |at| &text[at..]);
+    format!("{name} {}", path.split(['"', '>']).next().unwrap_or_default())
+}

@@ -1,0 +1,137 @@
+//! One apply after the other: of one process, of two, and the ones that only look.
+
+use std::fs;
+use std::os::unix::fs::MetadataExt as _;
+use std::path::Path;
+use std::thread;
+
+use pbx_tests::misbehaving::BUSY;
+use pbx_tests::{Answer, Asterisk, Behaviour, Database, Http};
+
+use crate::matrix;
+use crate::world::{Disk, Running, World, create};
+
+const RELOAD: &str = "module reload*";
+
+fn patient() -> World {
+    World::with(Database::create(), Asterisk::start_new(), |settings| {
+        settings
+            .with("PBX_PORTAL__ASTERISK__COMMAND_TIMEOUT_SECONDS", "10")
+            .with("PBX_PORTAL__ASTERISK__APPLY_TIMEOUT_SECONDS", "60")
+    })
+}
+
+/// So many applies at once, by turns of these portals.
+fn applies(portals: &[&Http], count: usize) -> Vec<Answer> {
+    thread::scope(|scope| {
+        let callers: Vec<_> = (0..count)
+            .map(|n| portals[n % portals.len()])
+            .map(|http| scope.spawn(|| http.post_empty("/apply")))
+            .collect();
+        callers.into_iter().map(|caller| caller.join().unwrap().expect(200)).collect()
+    })
+}
+
+#[track_caller]
+fn one_is_applied(world: &World, answers: &[Answer]) -> Answer {
+    let (applied, unchanged): (Vec<_>, Vec<_>) = answers.iter().partition(|answer| answer.json["outcome"] == "applied");
+    assert_eq!(applied.len(), 1);
+    assert!(unchanged.iter().all(|answer| answer.json["outcome"] == "unchanged"));
+    assert_eq!(
+        world.database.sql("SELECT count(*) FROM apply_audit_log WHERE outcome = 'unchanged'"),
+        unchanged.len().to_string()
+    );
+    applied[0].clone()
+}
+
+#[test]
+fn of_twenty_applies_at_once_one_does_it_and_all_tell_the_truth() {
+    let world = patient();
+    let reloads = || world.stand_in.commands().iter().filter(|command| command.starts_with("module reload")).count();
+    let before = reloads();
+    let answers = applies(&[world.portal.http()], 20);
+    one_is_applied(&world, &answers);
+    assert_eq!(reloads() - before, 1);
+    world.recovers();
+}
+
+#[test]
+fn two_portals_of_one_host_take_turns() {
+    let world = patient();
+    let other = world.portal.settings().start();
+    let answers = applies(&[world.portal.http(), other.http()], 12);
+    world.check(matrix::TWO_PORTALS, &one_is_applied(&world, &answers));
+    // What one applied, both know.
+    assert_eq!(other.http().get("/users").expect(200).json["apply_required"], false);
+    create(&other, "third");
+    assert_eq!(other.http().post_empty("/apply").expect(200).json["outcome"], "applied");
+    let users = world.portal.http().get("/users").expect(200);
+    assert_eq!(users.json["apply_required"], false, "{}", users.text);
+    assert_eq!(users.json["users"][2]["applied"], true, "{}", users.text);
+}
+
+#[test]
+fn a_caller_that_gets_no_turn_is_told_so_and_recorded() {
+    let world = World::new();
+    let neighbour = world.portal.settings().clone().with("PBX_PORTAL__ASTERISK__APPLY_TIMEOUT_SECONDS", "1").start();
+    world.stand_in.on(RELOAD, &Behaviour::Say(BUSY.to_owned()));
+    thread::scope(|scope| {
+        let first = scope.spawn(|| world.portal.http().post_empty("/apply"));
+        pbx_tests::until("the first to reload", std::time::Duration::from_secs(5), || {
+            world.stand_in.commands().iter().filter(|command| command.starts_with("module reload")).nth(1).map(drop)
+        });
+        // One waits for the other process, and one behind it for its own.
+        let second = scope.spawn(|| neighbour.http().post_empty("/apply"));
+        let third = scope.spawn(|| neighbour.http().post_empty("/apply"));
+        let answers = [second.join().unwrap(), third.join().unwrap()];
+        assert_eq!(first.join().unwrap().status, 503);
+        for answer in answers {
+            world.check(matrix::NO_TURN, &answer);
+            assert!(!answer.header("retry-after").is_empty());
+        }
+    });
+    world.recovers();
+}
+
+/// All that could tell of a visit: names, numbers and times of everything in a directory.
+fn trace(directory: &Path) -> Vec<String> {
+    let entry = |path: &Path| {
+        let data = fs::symlink_metadata(path).unwrap();
+        format!("{} {} {} {} {}", path.display(), data.ino(), data.mtime(), data.mtime_nsec(), data.size())
+    };
+    let mut all = vec![entry(directory)];
+    all.extend(fs::read_dir(directory).unwrap().map(|file| entry(&file.unwrap().path())));
+    all.sort();
+    all
+}
+
+#[test]
+fn a_dry_run_tells_what_would_be_and_leaves_no_trace() {
+    let mut world = World::new();
+    let state = world.portal.settings().state_dir();
+    let directories = [world.asterisk.pjsip_include(), world.asterisk.dialplan_include(), state.join("proven")];
+    let look = || directories.iter().flat_map(|file| trace(file.parent().unwrap())).collect::<Vec<_>>();
+    let (before, records) = (look(), world.records());
+    let commands = world.stand_in.commands().len();
+    let plan = world.portal.http().post_empty("/apply?dry_run=true").expect(200);
+    assert_eq!((plan.json["outcome"].as_str(), &plan.json["id"]), (Some("planned"), &serde_json::Value::Null));
+    assert_eq!(plan.json["changes"]["added"], serde_json::json!([1001]));
+    assert_eq!(plan.json["live"], serde_json::json!({ "matches": true, "problems": [] }), "what waits is no drift");
+    assert!(
+        world.stand_in.commands()[commands..]
+            .iter()
+            .all(|command| !command.contains("reload") && !command.contains("del"))
+    );
+
+    world.asterisk.stop();
+    let down = world.portal.http().post_empty("/apply?dry_run=true").expect(200);
+    assert_eq!(down.json["live"]["matches"], false);
+    assert!(down.json["live"]["problems"].to_string().contains("not running"), "{}", down.text);
+    world.asterisk.start();
+
+    assert_eq!(look(), before);
+    assert_eq!(world.records(), records);
+    assert!(Disk::of(&world.asterisk) == world.old.disk && Running::of(&world.asterisk) == world.old.running);
+    let applied = world.recovers();
+    assert_eq!(applied.json["files"], plan.json["files"], "what was planned is what came");
+}

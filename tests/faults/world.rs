@@ -1,0 +1,299 @@
+//! A portal beside a real Asterisk that runs one user, whose phone is registered, and a second user who waits for the
+//! apply under test.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::path::Path;
+
+use pbx_tests::{Answer, Asterisk, Database, MisbehavingAsterisk, Phone, Portal, Settings};
+use serde_json::json;
+
+use crate::matrix::{Files, Live, Row};
+
+pub(crate) struct World {
+    pub(crate) portal: Portal,
+    /// Whose number was live before, and stays.
+    pub(crate) bystander: Phone,
+    pub(crate) stand_in: MisbehavingAsterisk,
+    pub(crate) asterisk: Asterisk,
+    pub(crate) database: Database,
+    pub(crate) old: State,
+    /// Numbers that the administrator has taken.
+    pub(crate) strangers: &'static [&'static str],
+}
+
+/// What is on disk, and what Asterisk runs.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct State {
+    pub(crate) disk: Disk,
+    pub(crate) running: Running,
+}
+
+/// Both include files.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Disk {
+    pub(crate) endpoints: String,
+    pub(crate) dialplan: String,
+}
+
+/// What Asterisk runs.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Running {
+    /// Every endpoint with the auth it names.
+    pub(crate) endpoints: BTreeMap<String, String>,
+    /// The extensions that can be called.
+    pub(crate) extens: BTreeSet<String>,
+    /// The marker among the aors, and the one in the dialplan.
+    pub(crate) generation: (String, String),
+}
+
+impl World {
+    /// With every command to Asterisk given a second, and four to an apply.
+    pub(crate) fn new() -> Self {
+        Self::with(Database::create(), Asterisk::start_new(), |settings| settings)
+    }
+
+    pub(crate) fn with(database: Database, asterisk: Asterisk, adjust: impl FnOnce(Settings) -> Settings) -> Self {
+        let stand_in = MisbehavingAsterisk::before(&asterisk);
+        let settings = Settings::new(&database.url(), &asterisk)
+            .with("PBX_PORTAL__ASTERISK__COMMAND", &stand_in.command())
+            .with("PBX_PORTAL__ASTERISK__COMMAND_TIMEOUT_SECONDS", "1")
+            .with("PBX_PORTAL__ASTERISK__APPLY_TIMEOUT_SECONDS", "4")
+            .with("PBX_PORTAL__DATABASE__TIMEOUT_SECONDS", "1");
+        let portal = adjust(settings).start();
+        let bystander = create(&portal, "bystander");
+        assert_eq!(portal.http().post_empty("/apply").expect(200).json["outcome"], "applied");
+        let bystander = phone(&asterisk, &bystander);
+        assert_eq!(bystander.register(), 200);
+        let old = State { disk: Disk::of(&asterisk), running: Running::of(&asterisk) };
+        create(&portal, "newcomer");
+        Self { portal, bystander, stand_in, asterisk, database, old, strangers: &[] }
+    }
+
+    /// Applies, and holds everything that can be seen against `row`.
+    #[track_caller]
+    pub(crate) fn apply(&self, row: Row) -> Answer {
+        let answer = self.portal.http().post_empty("/apply");
+        self.check(row, &answer);
+        answer
+    }
+
+    /// As [`Self::apply`], for a fault that was dealt with in the meantime.
+    #[track_caller]
+    pub(crate) fn check(&self, row: Row, answer: &Answer) {
+        let fault = row.fault;
+        assert_eq!(answer.status, row.status, "{fault}: {}", answer.text);
+        let code = answer.json["type"].as_str().unwrap_or_default();
+        assert_eq!(code.trim_start_matches("urn:pbx-portal:"), row.code, "{fault}: {}", answer.text);
+        self.check_record(row, answer);
+        match row.disk {
+            Files::Old => assert!(Disk::of(&self.asterisk) == self.old.disk, "{fault}: the old pair is not on disk"),
+            Files::New => self.check_new_on_disk(answer),
+            Files::Gone => {}
+        }
+        match row.live {
+            Live::Old => assert_eq!(Running::of(&self.asterisk), self.old.running, "{fault}"),
+            Live::New => self.check_new_is_live(),
+            Live::Down | Live::Hung | Live::NotOurs => {}
+        }
+        if row.disk != Files::Gone {
+            self.check_no_litter();
+        }
+        if matches!(row.live, Live::Old | Live::New) {
+            self.check_bystander();
+        }
+    }
+
+    /// The old pair is on disk and live.
+    #[track_caller]
+    pub(crate) fn check_old(&self) {
+        assert!(Disk::of(&self.asterisk) == self.old.disk, "the old pair is not on disk");
+        assert_eq!(Running::of(&self.asterisk), self.old.running);
+        self.check_bystander();
+    }
+
+    /// The fault is gone: the next apply is proven, and all is as if there had been none.
+    #[track_caller]
+    pub(crate) fn recovers(&self) -> Answer {
+        self.stand_in.behave();
+        let answer = self.portal.http().post_empty("/apply").expect(200);
+        let outcome = answer.string("/outcome");
+        assert!(outcome == "applied" || outcome == "unchanged", "{outcome}");
+        self.check_new_on_disk(&answer);
+        self.check_new_is_live();
+        self.check_no_litter();
+        self.check_bystander();
+        assert_eq!(self.database.sql("SELECT count(*) FROM apply_audit_log WHERE finished_at IS NULL"), "0");
+        let users = self.portal.http().get("/users").expect(200);
+        assert_eq!(users.json["apply_required"], false, "{}", users.text);
+        answer
+    }
+
+    /// The files on disk are those of the answer.
+    #[track_caller]
+    pub(crate) fn check_new_on_disk(&self, answer: &Answer) {
+        let record = if answer.status == 200 { &answer.json } else { &answer.json["apply"] };
+        let told: Vec<_> = record["files"].as_array().unwrap().iter().map(|file| file["sha256"].as_str()).collect();
+        let disk = Disk::of(&self.asterisk);
+        assert_eq!(
+            told,
+            [Some(&*sha256(&self.asterisk.pjsip_include())), Some(&*sha256(&self.asterisk.dialplan_include()))]
+        );
+        assert_eq!(disk.generations().0, disk.generations().1, "the files are of one generation");
+    }
+
+    /// Asterisk runs exactly the users that there are, of the generation that is on disk.
+    #[track_caller]
+    pub(crate) fn check_new_is_live(&self) {
+        let running = Running::of(&self.asterisk);
+        assert_eq!(running.generation, Disk::of(&self.asterisk).generations());
+        let users = self.extensions();
+        let mut ours = running.ours();
+        ours.retain(|number| !self.strangers.contains(&&**number));
+        assert_eq!(ours, users);
+        assert_eq!(running.extens, users);
+        for (endpoint, auth) in running.endpoints.iter().filter(|(name, _)| users.contains(*name)) {
+            assert!(auth.starts_with(&format!("{endpoint}-")), "{endpoint} has the auth {auth:?}");
+        }
+    }
+
+    /// The phone that was registered before still is, and can register again.
+    #[track_caller]
+    pub(crate) fn check_bystander(&self) {
+        assert!(self.has_contact("1000"), "the bystander's contact is lost");
+        assert_eq!(self.bystander.register(), 200);
+    }
+
+    /// Whether a phone is registered at the extension.
+    pub(crate) fn has_contact(&self, extension: &str) -> bool {
+        has_contact(&self.asterisk, extension)
+    }
+
+    /// Nothing but the two files is in Asterisk's directories.
+    #[track_caller]
+    pub(crate) fn check_no_litter(&self) {
+        for file in [self.asterisk.pjsip_include(), self.asterisk.dialplan_include()] {
+            let mut names: Vec<_> =
+                fs::read_dir(file.parent().unwrap()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+            names.retain(|name| Some(&**name) != file.file_name());
+            assert_eq!(names, Vec::<std::ffi::OsString>::new(), "litter beside {}", file.display());
+        }
+    }
+
+    /// The extensions of all users.
+    pub(crate) fn extensions(&self) -> BTreeSet<String> {
+        let users = self.portal.http().get("/users").expect(200);
+        users.json["users"].as_array().unwrap().iter().map(|user| user["extension"].to_string()).collect()
+    }
+
+    /// A column of the audit record of this answer.
+    #[track_caller]
+    pub(crate) fn audit(&self, answer: &Answer, column: &str) -> String {
+        let id = answer.json.pointer("/apply/id").or_else(|| answer.json.pointer("/id"));
+        let id = id.and_then(|id| id.as_str()).unwrap_or_else(|| panic!("no id of a record in {}", answer.text));
+        self.database.sql(&format!("SELECT {column} FROM apply_audit_log WHERE id = '{id}'"))
+    }
+
+    pub(crate) fn records(&self) -> usize {
+        self.database.sql("SELECT count(*) FROM apply_audit_log").parse().unwrap()
+    }
+
+    #[track_caller]
+    fn check_record(&self, row: Row, answer: &Answer) {
+        let record = if answer.status == 200 { &answer.json } else { &answer.json["apply"] };
+        if row.outcome.is_empty() {
+            assert!(record.is_null(), "{}: {}", row.fault, answer.text);
+            return;
+        }
+        assert_eq!(record["outcome"], row.outcome, "{}: {}", row.fault, answer.text);
+        assert_eq!(record["actor"], "test");
+        let columns = "outcome, actor, request_id, node, finished_at IS NOT NULL, revision, users";
+        let (id, revision, users) = (answer.header("x-request-id"), &record["revision"], &record["users"]);
+        let expected = format!("{}|test|{id}|test-node|t|{revision}|{users}", row.outcome);
+        assert_eq!(self.audit(answer, columns), expected, "{}", row.fault);
+        if row.code != "database-unavailable" {
+            let told = answer.json["detail"].as_str().unwrap_or_default();
+            assert_eq!(self.audit(answer, "detail"), told, "{}", row.fault);
+        }
+        let whole = self.audit(answer, "apply_audit_log");
+        let ha1 = self.database.sql("SELECT string_agg(ha1, '|') FROM extensions");
+        assert!(ha1.split('|').all(|ha1| !whole.contains(ha1) && !answer.text.contains(ha1)), "a secret is told");
+    }
+}
+
+impl Disk {
+    pub(crate) fn of(asterisk: &Asterisk) -> Self {
+        let text = |path: &Path| fs::read_to_string(path).unwrap_or_default();
+        Self { endpoints: text(&asterisk.pjsip_include()), dialplan: text(&asterisk.dialplan_include()) }
+    }
+
+    /// The generation that the head of each file tells.
+    pub(crate) fn generations(&self) -> (String, String) {
+        let of = |text: &str| {
+            text.lines().find_map(|line| line.strip_prefix("; generation ")).unwrap_or_default().to_owned()
+        };
+        (of(&self.endpoints), of(&self.dialplan))
+    }
+}
+
+impl Running {
+    pub(crate) fn of(asterisk: &Asterisk) -> Self {
+        let mut endpoints = BTreeMap::new();
+        let mut last = None;
+        for line in asterisk.rx("pjsip show endpoints").lines().map(str::trim) {
+            if let Some(rest) = line.strip_prefix("Endpoint:  ").filter(|rest| !rest.starts_with('<')) {
+                let name = rest.split(['/', ' ']).next().unwrap_or_default().to_owned();
+                endpoints.insert(name.clone(), String::new());
+                last = Some(name);
+            } else if let Some(rest) = line.strip_prefix("InAuth:  ").filter(|rest| !rest.starts_with('<')) {
+                let auth = rest.split(['/', ' ']).next().unwrap_or_default();
+                if let Some(name) = &last {
+                    endpoints.insert(name.clone(), auth.to_owned());
+                }
+            }
+        }
+        let dialplan = asterisk.rx("dialplan show synergycall-internal");
+        let extens = dialplan
+            .lines()
+            .filter_map(|line| line.trim().strip_prefix('\'')?.split_once('\''))
+            .map(|(exten, _)| exten.to_owned())
+            .collect();
+        let aors = asterisk.rx("pjsip list aors like synergycall-generation");
+        let meta = asterisk.rx("dialplan show generation@synergycall-ring");
+        let after = |text: &str, word: &str| {
+            let found: Vec<_> = text
+                .split(word)
+                .skip(1)
+                .map(|rest| rest.split(|c: char| !c.is_ascii_alphanumeric()).next().unwrap_or_default())
+                .collect();
+            found.join("+")
+        };
+        let generation = (after(&aors, "synergycall-generation-"), after(&meta, "NoOp("));
+        Self { endpoints, extens, generation }
+    }
+
+    /// The endpoints with a number that a user may have.
+    fn ours(&self) -> BTreeSet<String> {
+        self.endpoints.keys().filter(|name| name.len() == 4 && name.starts_with('1')).cloned().collect()
+    }
+}
+
+/// Creates a user of that name.
+pub(crate) fn create(portal: &Portal, name: &str) -> Answer {
+    portal.http().post("/users", &json!({ "name": name, "email": format!("{name}@example.com") })).expect(201)
+}
+
+/// The phone of a user who was just created.
+pub(crate) fn phone(asterisk: &Asterisk, user: &Answer) -> Phone {
+    Phone::new(asterisk, &user.number("/extension").to_string(), &user.string("/sip_password"))
+}
+
+pub(crate) fn has_contact(asterisk: &Asterisk, extension: &str) -> bool {
+    asterisk.rx("database show registrar/contact").contains(&format!("/registrar/contact/{extension};@"))
+}
+
+/// By the system's own program: nothing of ours has a say in it.
+pub(crate) fn sha256(path: &Path) -> String {
+    let output = std::process::Command::new("sha256sum").arg(path).output().unwrap();
+    String::from_utf8_lossy(&output.stdout).split(' ').next().unwrap_or_default().to_owned()
+}
