@@ -1,0 +1,145 @@
+//! Starting, stopping and starting again.
+
+use std::io::Write;
+use std::net::{TcpListener, TcpStream};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use pbx_tests::{Asterisk, Cluster, Database, Portal, Settings};
+use serde_json::json;
+
+use crate::{Service, raw};
+
+const BODY: &str = r#"{"name": "A", "email": "a@example.com"}"#;
+
+/// Sends a create that has to wait for a lock, and what `then` does in the meantime.
+fn create_while_locked(service: Service, then: impl FnOnce(TcpStream, &Portal)) {
+    let Service { mut portal, database, _asterisk: asterisk } = service;
+    let token = portal.settings().token().to_owned();
+    thread::scope(|scope| {
+        // A transaction by hand holds the row that every create needs.
+        scope.spawn(|| database.sql("UPDATE tenants SET revision = revision; SELECT pg_sleep(2)"));
+        thread::sleep(Duration::from_millis(500));
+        let mut stream = raw::connect(portal.url());
+        write!(
+            stream,
+            "POST /users HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {token}\r\nContent-Type: application/json\r\n\
+             Content-Length: {}\r\n\r\n{BODY}",
+            BODY.len()
+        )
+        .unwrap();
+        thread::sleep(Duration::from_millis(300));
+        then(stream, &portal);
+    });
+    let status = portal.wait(Duration::from_secs(10));
+    assert!(status.success(), "{status}: {}", portal.log());
+    assert_eq!(database.sql("SELECT count(*) FROM users"), "1");
+    drop(asterisk);
+}
+
+#[test]
+fn a_request_in_flight_ends_before_the_service_does() {
+    create_while_locked(Service::start(), |stream, portal| {
+        portal.terminate();
+        let answer = raw::receive(stream);
+        assert_eq!(answer.status, 201, "{}", answer.head);
+    });
+}
+
+#[test]
+fn a_request_whose_client_has_gone_ends_before_the_service_does() {
+    create_while_locked(Service::start(), |stream, portal| {
+        drop(stream);
+        thread::sleep(Duration::from_millis(200));
+        portal.terminate();
+    });
+}
+
+#[test]
+fn idle_connections_do_not_delay_the_end() {
+    let mut service = Service::start();
+    let mut idle = raw::connect(service.portal.url());
+    write!(idle, "GET /openapi.json HTTP/1.1\r\nHost: x\r\n\r\n").unwrap();
+    let fresh = raw::connect(service.portal.url());
+    thread::sleep(Duration::from_millis(200));
+    let start = Instant::now();
+    assert!(service.portal.stop().success());
+    assert!(start.elapsed() < Duration::from_secs(5), "{:?}", start.elapsed());
+    drop((idle, fresh));
+}
+
+#[test]
+fn nothing_is_forgotten_by_a_restart() {
+    let service = Service::start();
+    service.create("A", "a@example.com").expect(201);
+    let before = service.portal.http().get("/users").expect(200);
+    let portal = service.portal.restart();
+    let after = portal.http().get("/users").expect(200);
+    assert_eq!((after.header("etag"), &after.json), (before.header("etag"), &before.json));
+}
+
+#[test]
+fn several_may_start_at_once_on_one_empty_database() {
+    let (database, asterisk) = (Database::create(), Asterisk::configured());
+    let mut portals: Vec<_> = (0..4).map(|_| Settings::new(&database.url(), &asterisk).start_unready()).collect();
+    for (n, portal) in portals.iter_mut().enumerate() {
+        portal.wait_until_ready();
+        portal.http().post("/users", &json!({"name": "A", "email": format!("a{n}@example.com")})).expect(201);
+    }
+    for portal in &portals {
+        assert_eq!(portal.http().get("/users").number("/revision"), 4);
+    }
+}
+
+#[test]
+fn an_address_that_is_taken_is_named() {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap().to_string();
+    let (database, asterisk) = (Database::create(), Asterisk::configured());
+    let finished = Settings::new(&database.url(), &asterisk).with("PBX_PORTAL__SERVER__BIND", &address).run(&["serve"]);
+    assert_eq!(finished.status.code(), Some(1));
+    assert!(finished.stderr.contains(&format!("server.bind: cannot listen on {address}")), "{}", finished.stderr);
+}
+
+#[test]
+fn without_postgresql_the_start_fails_soon_and_says_why() {
+    let mut cluster = Cluster::start_new();
+    let (url, asterisk) = (cluster.url(), Asterisk::configured());
+    let settings = Settings::new(&url, &asterisk).with("PBX_PORTAL__DATABASE__TIMEOUT_SECONDS", "2");
+    cluster.freeze();
+    let start = Instant::now();
+    let frozen = settings.run(&["migrate"]);
+    assert_eq!(frozen.status.code(), Some(1));
+    assert!(start.elapsed() < Duration::from_secs(10), "{:?}", start.elapsed());
+    cluster.thaw();
+    cluster.stop();
+    for command in ["migrate", "serve"] {
+        let stopped = settings.run(&[command]);
+        assert_eq!(stopped.status.code(), Some(1));
+        let last = stopped.stderr.lines().last().unwrap();
+        assert!(last.starts_with("pbx-portal: ") && last.contains("database is unavailable"), "{last}");
+    }
+}
+
+#[test]
+fn systemd_is_told_when_it_is_ready_and_fed_while_it_answers() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("notify");
+    let socket = std::os::unix::net::UnixDatagram::bind(&path).unwrap();
+    socket.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
+    let mut service = Service::start_with(|settings| {
+        settings.with("NOTIFY_SOCKET", path.to_str().unwrap()).with("WATCHDOG_USEC", "2000000")
+    });
+    let told = || {
+        let mut buffer = [0; 200];
+        let length = socket.recv(&mut buffer).expect("a word to systemd");
+        String::from_utf8_lossy(&buffer[..length]).trim().to_owned()
+    };
+    assert_eq!(told(), "READY=1");
+    assert_eq!((told(), told()), ("WATCHDOG=1".to_owned(), "WATCHDOG=1".to_owned()));
+    assert!(!service.portal.log().contains("HEAD /openapi.json"), "the watchdog does not fill the log");
+    service.portal.terminate();
+    while !told().starts_with("STOPPING=1") {}
+    assert!(service.portal.wait(Duration::from_secs(10)).success());
+    assert!(TcpStream::connect(service.portal.url().strip_prefix("http://").unwrap()).is_err());
+}

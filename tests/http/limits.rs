@@ -1,0 +1,83 @@
+//! Clients that send too much, too slowly or too often.
+
+use std::io::Write;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use crate::{Service, raw};
+
+const JSON: &str = "Content-Type: application/json\r\n";
+
+#[test]
+fn a_body_is_refused_at_16_kib_whether_announced_or_not() {
+    let service = Service::start();
+    let announced = service.raw_with_token("POST /users", &format!("{JSON}Content-Length: 16385\r\n\r\n"));
+    announced.assert_problem(413, "body-too-large");
+    let endless =
+        format!("{JSON}Transfer-Encoding: chunked\r\n\r\n{}", "1000\r\n".to_owned() + &" ".repeat(0x1000) + "\r\n");
+    let chunks = endless + &("1000\r\n".to_owned() + &" ".repeat(0x1000) + "\r\n").repeat(4);
+    service.raw_with_token("POST /users", &chunks).assert_problem(413, "body-too-large");
+    for path in ["POST /apply", "GET /users", "DELETE /users/x", "GET /docs/"] {
+        service.raw_with_token(path, "Content-Length: 16385\r\n\r\n").assert_problem(413, "body-too-large");
+    }
+    service.raw_with_token("POST /apply", &chunks).assert_problem(413, "body-too-large");
+
+    let user = r#"{"name": "A", "email": "a@example.com"}"#;
+    let padded = format!("{user:<16384}");
+    let fits = service.raw_with_token("POST /users", &format!("{JSON}Content-Length: 16384\r\n\r\n{padded}"));
+    assert_eq!(fits.status, 201, "{}", fits.head);
+}
+
+#[test]
+fn a_head_that_is_too_large_is_refused() {
+    let service = Service::start();
+    let long = service.raw_with_token("GET /users", &format!("X: {}\r\n\r\n", "x".repeat(200_000)));
+    long.assert_problem(431, "head-too-large");
+    let many = service.raw_with_token("GET /users", &format!("{}\r\n", "X: x\r\n".repeat(200)));
+    many.assert_problem(431, "head-too-large");
+}
+
+#[test]
+fn a_client_that_sends_too_slowly_is_cut_off_and_disturbs_nobody() {
+    let service = Service::start();
+    let token = service.portal.settings().token();
+    let start = Instant::now();
+    let mut body = raw::connect(service.portal.url());
+    write!(
+        body,
+        "POST /users HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {token}\r\n{JSON}Content-Length: 100\r\n\r\n{{"
+    )
+    .unwrap();
+    let mut head = raw::connect(service.portal.url());
+    write!(head, "GET /users HTTP/1.1\r\nHost:").unwrap();
+
+    for _ in 0..20 {
+        service.portal.http().get("/users").expect(200);
+    }
+    raw::receive(body).assert_problem(408, "request-timeout");
+    raw::receive(head).assert_problem(408, "request-timeout");
+    let took = start.elapsed();
+    assert!((Duration::from_secs(5)..Duration::from_secs(20)).contains(&took), "{took:?}");
+}
+
+#[test]
+fn many_idle_and_slow_connections_keep_nobody_out() {
+    let service = Service::start();
+    let idle: Vec<_> = (0..400)
+        .map(|n| {
+            let mut stream = raw::connect(service.portal.url());
+            if n % 2 == 0 {
+                write!(stream, "POST /users HTTP/1.1\r\nHost: x\r\n").unwrap();
+            }
+            stream
+        })
+        .collect();
+    let start = Instant::now();
+    thread::scope(|scope| {
+        for _ in 0..8 {
+            scope.spawn(|| service.portal.http().get("/users").expect(200));
+        }
+    });
+    assert!(start.elapsed() < Duration::from_secs(5), "{:?}", start.elapsed());
+    drop(idle);
+}

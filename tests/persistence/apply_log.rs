@@ -1,0 +1,134 @@
+use std::time::{Duration, SystemTime};
+
+use pbx_domain::{ApplyId, ApplyOutcome, ApplyRecord, Changes, Extension, InstalledFile, Revision, Timings};
+use pbx_persistence::StartedApply;
+
+use crate::Fixture;
+
+fn started(node: &str) -> StartedApply {
+    StartedApply {
+        id: ApplyId::generate(),
+        node: node.to_owned(),
+        actor: Some("ops".to_owned()),
+        request_id: "request-1".to_owned(),
+        started_at: SystemTime::UNIX_EPOCH + Duration::from_micros(1_800_000_000_123_456),
+    }
+}
+
+fn finished(started: &StartedApply) -> ApplyRecord {
+    let extensions = |numbers: &[u16]| numbers.iter().map(|number| Extension::new(*number).unwrap()).collect();
+    ApplyRecord {
+        id: started.id,
+        node: started.node.clone(),
+        actor: started.actor.clone(),
+        request_id: started.request_id.clone(),
+        revision: Revision::new(2),
+        users: 2,
+        outcome: ApplyOutcome::Applied,
+        detail: Some("it's \"done\"".to_owned()),
+        warnings: vec!["1999 is nobody's".to_owned(), "a, {b}".to_owned()],
+        changes: Changes { added: extensions(&[1000, 1001]), removed: extensions(&[1500]), changed: vec![] },
+        files: vec![InstalledFile { path: "/a b/c.conf".to_owned(), sha256: "0f".repeat(32), bytes: 123 }],
+        started_at: started.started_at,
+        duration: Duration::from_micros(131_250),
+        timings: Timings {
+            snapshot: Duration::from_micros(1_500),
+            reload: Duration::from_nanos(1_234_567),
+            ..Timings::default()
+        },
+    }
+}
+
+#[test]
+fn a_record_is_open_while_its_apply_runs_and_whole_afterwards() {
+    let fixture = Fixture::new();
+    let users = [fixture.create(1), fixture.create(2)];
+    let log = fixture.inside.apply_log();
+    let started = started("pbx-a");
+
+    let list = log.begin(&started).unwrap();
+    assert_eq!((list.revision.get(), list.users.as_slice()), (2, users.as_slice()));
+    let row = || fixture.outside.sql("SELECT * FROM apply_audit_log");
+    let (id, time) = (started.id, "2027-01-15 08:00:00.123456+00");
+    assert_eq!(row(), format!("{id}|default|pbx-a|2|running|ops|request-1|2|{{}}|{{}}|{{}}|[]|{{}}|{{}}||{time}||"));
+
+    let record = finished(&started);
+    let whole = format!(
+        "{id}|default|pbx-a|2|applied|ops|request-1|2|{{1000,1001}}|{{1500}}|{{}}|\
+         [{{\"path\": \"/a b/c.conf\", \"bytes\": 123, \"sha256\": \"{}\"}}]|\
+         {{\"purge\": 0.0, \"reload\": 1.235, \"render\": 0.0, \"verify\": 0.0, \"install\": 0.0, \"snapshot\": 1.5}}|\
+         {{\"1999 is nobody's\",\"a, {{b}}\"}}|it's \"done\"|{time}|2027-01-15 08:00:00.254706+00|131.25",
+        "0f".repeat(32)
+    );
+    for _ in 0..2 {
+        log.finish(&record).unwrap();
+        assert_eq!(row(), whole);
+    }
+    fixture.outside.sql("DELETE FROM apply_audit_log");
+    log.finish(&record).unwrap();
+    assert_eq!(row(), whole, "a record that is missing is written");
+}
+
+#[test]
+fn every_outcome_can_be_recorded() {
+    use ApplyOutcome::{Applied, Interrupted, Refused, RollbackFailed, RolledBack, Unchanged};
+    let fixture = Fixture::new();
+    for outcome in [Applied, Unchanged, Refused, RolledBack, RollbackFailed, Interrupted] {
+        let started = StartedApply { actor: None, ..started("pbx-a") };
+        fixture.inside.apply_log().begin(&started).unwrap();
+        fixture.inside.apply_log().finish(&ApplyRecord { outcome, ..finished(&started) }).unwrap();
+        let recorded = fixture.outside.sql(&format!("SELECT outcome FROM apply_audit_log WHERE id = '{}'", started.id));
+        assert_eq!(recorded, outcome.as_str());
+    }
+}
+
+#[test]
+fn what_a_crashed_process_left_running_is_closed_for_its_node_alone() {
+    let fixture = Fixture::new();
+    let log = fixture.inside.apply_log();
+    let [crashed, elsewhere, done] = [started("pbx-a"), started("pbx-b"), started("pbx-a")];
+    for apply in [&crashed, &elsewhere, &done] {
+        log.begin(apply).unwrap();
+    }
+    log.finish(&finished(&done)).unwrap();
+
+    assert_eq!(log.interrupt_running("pbx-a").unwrap(), [crashed.id]);
+    assert_eq!(log.interrupt_running("pbx-a").unwrap(), []);
+    let rows = fixture.outside.sql(
+        "SELECT node, outcome, finished_at > now() - interval '1 minute', duration_ms, detail FROM apply_audit_log ORDER BY node, outcome",
+    );
+    let interrupted = "pbx-a|interrupted|t||the process ended before the apply did";
+    assert_eq!(rows, format!("pbx-a|applied|t|131.25|it's \"done\"\n{interrupted}\npbx-b|running|||"));
+
+    log.finish(&finished(&crashed)).unwrap();
+    let outcome = fixture.outside.sql(&format!("SELECT outcome FROM apply_audit_log WHERE id = '{}'", crashed.id));
+    assert_eq!(outcome, "applied", "who learns later how it ended may say so");
+}
+
+#[test]
+fn the_standing_tells_the_revision_and_whether_an_apply_is_known_here() {
+    let fixture = Fixture::new();
+    fixture.create(1);
+    let started = started("pbx-a");
+    let standing = |applied| {
+        let standing = fixture.inside.users().standing(applied).unwrap();
+        (standing.revision.get(), standing.applied_is_known)
+    };
+    assert_eq!((standing(None), standing(Some(started.id))), ((1, false), (1, false)));
+    fixture.inside.apply_log().begin(&started).unwrap();
+    assert_eq!((standing(None), standing(Some(started.id))), ((1, false), (1, true)));
+}
+
+#[test]
+fn applies_begin_while_users_come_and_go() {
+    let fixture = Fixture::new();
+    std::thread::scope(|scope| {
+        let writer = scope.spawn(|| (0..200).for_each(|number| drop(fixture.create(number))));
+        while !writer.is_finished() {
+            let started = started("pbx-a");
+            let list = fixture.inside.apply_log().begin(&started).unwrap();
+            let recorded = format!("SELECT revision, users FROM apply_audit_log WHERE id = '{}'", started.id);
+            assert_eq!(fixture.outside.sql(&recorded), format!("{}|{}", list.revision, list.users.len()));
+        }
+    });
+}

@@ -1,0 +1,229 @@
+use std::collections::BTreeSet;
+
+use pbx_domain::{DisplayName, Email, Realm};
+
+use crate::Fixture;
+
+const USER: &str = "00000000-0000-7000-8000-000000000001";
+const HA1: &str = "0123456789abcdef0123456789abcdef";
+
+/// SQL that inserts a legal user with these columns replaced; values are SQL.
+fn insert(replaced: &[(&str, &str)]) -> String {
+    let value = |column: &str, default: String| {
+        replaced.iter().find(|(name, _)| *name == column).map_or(default, |(_, value)| (*value).to_owned())
+    };
+    let text = |text: &str| format!("'{text}'");
+    format!(
+        "INSERT INTO users (id, name, email) VALUES ({}, {}, {}); \
+         INSERT INTO extensions (number, user_id, realm, ha1) VALUES ({}, {}, {}, {})",
+        value("id", text(USER)),
+        value("name", text("Alice")),
+        value("email", text("alice@example.com")),
+        value("number", "1999".to_owned()),
+        value("user_id", text(USER)),
+        value("realm", text("asterisk")),
+        value("ha1", text(HA1)),
+    )
+}
+
+/// Every rule, by the name of its constraint, with SQL that breaks this rule and no other.
+fn refused() -> Vec<(&'static str, String)> {
+    let mut cases = Vec::new();
+    let mut case = |constraint, column, values: &[&str]| {
+        cases.extend(values.iter().map(|value| (constraint, insert(&[(column, value)]))));
+    };
+    case("users_name_length_check", "name", &["''", "repeat('x', 80)", "repeat('é', 40)"]);
+    for c in [
+        "\\0001", "\\0009", "\\000A", "\\001F", "\\007F", "\\0085", "\\009F", "\\2028", "\\2029", "\\202A", "\\202E",
+        "\\2066", "\\2069",
+    ] {
+        case("users_name_characters_check", "name", &[&format!("U&'a{c}b'")]);
+    }
+    for c in ["\\0020", "\\00A0", "\\1680", "\\2000", "\\200A", "\\202F", "\\205F", "\\3000"] {
+        case("users_name_trimmed_check", "name", &[&format!("U&'{c}a'"), &format!("U&'a{c}'"), &format!("U&'{c}'")]);
+    }
+    case("users_email_length_check", "email", &["repeat('a', 243) || '@example.com'"]);
+    for email in NO_ADDRESSES {
+        case("users_email_address_check", "email", &[&format!("'{email}'")]);
+    }
+    case("extensions_number_check", "number", &["999", "2000", "-1000"]);
+    case(
+        "extensions_realm_check",
+        "realm",
+        &["''", "repeat('a', 80)", "' a'", "'a '", "'a\"b'", "'a\\b'", "'a;b'", "'a:b'", "E'a\\nb'", "'é'"],
+    );
+    case(
+        "extensions_ha1_check",
+        "ha1",
+        &[
+            "''",
+            "repeat('a', 31)",
+            "repeat('a', 33)",
+            "repeat('A', 32)",
+            "repeat('g', 32)",
+            "E'0123456789abcdef0123456789abcdef\\n'",
+        ],
+    );
+    case("extensions_user_fkey", "user_id", &["'00000000-0000-7000-8000-000000000002'"]);
+
+    let other = |replaced: &[(&'static str, &'static str)]| {
+        let mut columns = vec![
+            ("id", "'00000000-0000-7000-8000-000000000002'"),
+            ("user_id", "'00000000-0000-7000-8000-000000000002'"),
+            ("email", "'bob@example.com'"),
+            ("number", "1000"),
+        ];
+        columns.retain(|(column, _)| replaced.iter().all(|(name, _)| name != column));
+        columns.extend(replaced);
+        format!("{}; {}", insert(&[]), insert(&columns))
+    };
+    cases.push(("users_pkey", other(&[("id", "'00000000-0000-7000-8000-000000000001'")])));
+    cases.push(("users_email_key", other(&[("email", "'ALICE@Example.com'")])));
+    cases.push(("extensions_pkey", other(&[("number", "1999")])));
+    cases.push((
+        "extensions_user_key",
+        format!(
+            "{}; INSERT INTO extensions (number, user_id, realm, ha1) VALUES (1000, '{USER}', 'asterisk', '{HA1}')",
+            insert(&[])
+        ),
+    ));
+    cases.push((
+        "users_extension_fkey",
+        format!("INSERT INTO users (id, name, email) VALUES ('{USER}', 'Alice', 'alice@example.com')"),
+    ));
+    cases.push(("users_extension_fkey", format!("{}; DELETE FROM extensions", insert(&[]))));
+    cases.push((
+        "users_tenant_fkey",
+        format!("INSERT INTO users (tenant, id, name, email) VALUES ('other', '{USER}', 'Alice', 'alice@example.com')"),
+    ));
+    cases.push(("users_tenant_fkey", format!("{}; DELETE FROM tenants", insert(&[]))));
+    // Together with users_pkey this one cannot be broken alone: it is there to be referred to.
+    cases.push((
+        "users_tenant_key",
+        format!(
+            "ALTER TABLE users DROP CONSTRAINT users_pkey; {}",
+            other(&[("id", "'00000000-0000-7000-8000-000000000001'")])
+        ),
+    ));
+    cases.push(("tenants_pkey", "INSERT INTO tenants (name) VALUES ('default')".to_owned()));
+    cases.push(("tenants_name_check", "INSERT INTO tenants (name) VALUES ('Über uns')".to_owned()));
+    cases.push(("tenants_taken_extensions_check", "UPDATE tenants SET taken_extensions = ''".to_owned()));
+    cases.push(("tenants_revision_check", "UPDATE tenants SET revision = -1".to_owned()));
+    cases.extend(refused_records());
+    cases
+}
+
+const NO_ADDRESSES: [&str; 20] = [
+    "",
+    " ",
+    "alice",
+    "alice@",
+    "@example.com",
+    "a@b@c",
+    "a b@example.com",
+    "a@exa mple.com",
+    " a@example.com",
+    "a@example.com ",
+    "Alice <a@example.com>",
+    "a..b@example.com",
+    ".a@example.com",
+    "a.@example.com",
+    "a@-example.com",
+    "a@example-.com",
+    "a@example..com",
+    "josé@example.com",
+    "\"a@example.com",
+    "a@[1.2.3.4",
+];
+
+const RECORD: &str = "INSERT INTO apply_audit_log (id, node, revision, request_id, users, started_at, outcome, finished_at, duration_ms) \
+                      VALUES ('00000000-0000-7000-8000-000000000001', 'pbx', 1, 'r', 1, now(), ";
+
+fn refused_records() -> Vec<(&'static str, String)> {
+    let mut cases =
+        vec![("apply_audit_log_pkey", format!("{RECORD}'running', NULL, NULL); {RECORD}'running', NULL, NULL)"))];
+    for (constraint, wrong) in [
+        ("apply_audit_log_outcome_check", "'planned', now(), 1"),
+        ("apply_audit_log_finished_check", "'running', now(), NULL"),
+        ("apply_audit_log_finished_check", "'running', NULL, 1"),
+        ("apply_audit_log_finished_check", "'applied', NULL, 1"),
+        ("apply_audit_log_finished_check", "'rolled_back', now(), NULL"),
+        ("apply_audit_log_finished_check", "'interrupted', NULL, NULL"),
+        ("apply_audit_log_duration_check", "'applied', now(), -1"),
+    ] {
+        cases.push((constraint, format!("{RECORD}{wrong})")));
+    }
+    for (constraint, wrong) in [
+        ("apply_audit_log_node_check", "node = ''"),
+        ("apply_audit_log_revision_check", "revision = -1"),
+        ("apply_audit_log_users_check", "users = -1"),
+        ("apply_audit_log_files_check", "files = '{}'"),
+        ("apply_audit_log_timings_check", "timings = '[]'"),
+    ] {
+        cases.push((constraint, format!("{RECORD}'interrupted', now(), NULL); UPDATE apply_audit_log SET {wrong}")));
+    }
+    cases
+}
+
+#[test]
+fn every_rule_holds_by_name_against_sql_written_by_hand() {
+    let fixture = Fixture::new();
+    let cases = refused();
+    for (constraint, sql) in &cases {
+        let error = fixture.outside.try_sql(sql).expect_err(sql);
+        assert!(error.contains(&format!("\"{constraint}\"")), "{constraint} should refuse {sql}\n{error}");
+    }
+    fixture.outside.sql(&insert(&[]));
+
+    let tested: BTreeSet<_> = cases.iter().map(|(constraint, _)| *constraint).collect();
+    let all = fixture.outside.sql(
+        "SELECT conname FROM pg_constraint JOIN pg_class t ON t.oid = conrelid WHERE t.relname IN \
+         ('tenants', 'users', 'extensions', 'apply_audit_log') AND contype IN ('c', 'p', 'u', 'f') \
+         UNION SELECT 'users_email_key'",
+    );
+    assert_eq!(all.lines().collect::<BTreeSet<_>>(), tested, "each constraint has a case");
+}
+
+#[test]
+fn sql_accepts_whatever_the_domain_accepts() {
+    let fixture = Fixture::new();
+    let column = |column: &str, text: &str| {
+        let sql = format!("BEGIN; {}; ROLLBACK", insert(&[(column, &format!("'{}'", text.replace('\'', "''")))]));
+        fixture.outside.sql(&sql);
+    };
+    let long = "x".repeat(79);
+    for name in [
+        "A",
+        "Zoë \"Zee\" O'Neil",
+        "a\u{a0}b",
+        "李雷 😀",
+        "\\ ; #include ${EXTEN} [x] => %",
+        "\u{200f}שלום\u{feff}",
+        &long,
+    ] {
+        assert_eq!(name.parse::<DisplayName>().unwrap().as_str(), name);
+        column("name", name);
+    }
+    let longest = format!("{}@{}", "l".repeat(64), [61; 3].map(|bytes| "d".repeat(bytes)).join(".") + ".ddd");
+    for email in [
+        "alice@example.com",
+        "Alice.O'Neil+pbx@Example.COM",
+        "a@localhost",
+        "\"a b\"@example.com",
+        "\"a@\\\"b\\\\\"@x",
+        "a@[127.0.0.1]",
+        "a@[IPv6:::1]",
+        "a@[]",
+        "!#$%&'*+-/=?^_`{|}~@a_b.c!d",
+        "a@xn--bcher-kva.example",
+        "1@1",
+        &longest,
+    ] {
+        assert_eq!(email.parse::<Email>().unwrap().as_str(), email);
+        column("email", email);
+    }
+    for realm in ["asterisk", "pbx.example.com", "Two Words", "!#$%&'()*+,-./<=>?@[]^_`{|}~", "a"] {
+        assert_eq!(realm.parse::<Realm>().unwrap().as_str(), realm);
+        column("realm", realm);
+    }
+}

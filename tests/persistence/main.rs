@@ -1,0 +1,68 @@
+//! `pbx-persistence` on a real PostgreSQL, with a database of its own for every test.
+#![expect(clippy::unwrap_used, reason = "a test's helper that fails fails the test")]
+
+mod apply_log;
+mod constraints;
+mod migrations;
+mod outages;
+mod revision;
+mod tls;
+mod users;
+
+use std::{error::Error, time::Duration};
+
+use pbx_domain::{NewUser, Realm, SipPassword, User};
+use pbx_persistence::{CreateUserError, Database};
+
+/// A migrated database, and what the portal makes of it.
+struct Fixture {
+    outside: pbx_tests::Database,
+    inside: Database,
+}
+
+impl Fixture {
+    fn new() -> Self {
+        let outside = pbx_tests::Database::create();
+        let inside = connect(&outside.url());
+        inside.migrate().unwrap();
+        Self { outside, inside }
+    }
+
+    /// Creates the user `u<number>`.
+    fn create(&self, number: usize) -> User {
+        create(&self.inside, number).unwrap()
+    }
+
+    /// The extensions there are, after a look that the tenant has them down as taken.
+    fn extensions(&self) -> Vec<u16> {
+        let taken = "SELECT ARRAY(SELECT n FROM generate_series(1000, 1999) n WHERE get_bit(taken_extensions, n - 1000) = 1) \
+                     = ARRAY(SELECT number FROM extensions ORDER BY number) FROM tenants";
+        assert_eq!(self.outside.sql(taken), "t");
+        self.inside.users().list().unwrap().users.iter().map(|user| user.extension.get()).collect()
+    }
+
+    fn revision(&self) -> i64 {
+        self.inside.users().list().unwrap().revision.get()
+    }
+}
+
+fn connect(url: &str) -> Database {
+    Database::connect(url, 8, Duration::from_secs(20)).unwrap()
+}
+
+fn create(database: &Database, number: usize) -> Result<User, CreateUserError> {
+    database.users().create(&new_user(number), &Realm::default(), &SipPassword::generate().unwrap())
+}
+
+fn new_user(number: usize) -> NewUser {
+    NewUser {
+        name: format!("User {number}").parse().unwrap(),
+        email: format!("u{number}@example.com").parse().unwrap(),
+    }
+}
+
+/// An error and all that lies behind it.
+fn chain(error: &(dyn Error + 'static)) -> String {
+    let causes = std::iter::successors(Some(error), |error: &&dyn Error| (*error).source());
+    causes.map(ToString::to_string).collect::<Vec<_>>().join(": ")
+}

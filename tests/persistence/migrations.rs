@@ -1,0 +1,83 @@
+use std::{fs, path::Path, thread};
+
+use pbx_tests::Database;
+
+use crate::{Fixture, connect, create};
+
+const TABLES: &str =
+    "SELECT relname FROM pg_class WHERE relnamespace = 'public'::regnamespace AND relkind = 'r' ORDER BY 1";
+
+/// Tables, functions, types and whatever else is in the schema but for what Diesel keeps its list in.
+const ANYTHING: &str = "SELECT relname FROM pg_class WHERE relnamespace = 'public'::regnamespace AND relname NOT LIKE '\\_\\_diesel%' \
+                        UNION ALL SELECT proname FROM pg_proc WHERE pronamespace = 'public'::regnamespace \
+                        UNION ALL SELECT typname FROM pg_type WHERE typnamespace = 'public'::regnamespace AND typname NOT LIKE '%\\_\\_diesel%'";
+
+#[test]
+fn an_empty_database_gets_the_four_tables_and_the_tenant() {
+    let outside = Database::create();
+    let inside = connect(&outside.url());
+    let pending = inside.pending_migrations().unwrap();
+    assert_eq!((pending.len(), outside.sql(TABLES).as_str()), (1, ""), "asking writes nothing");
+    assert_eq!(inside.migrate().unwrap(), pending);
+    assert_eq!(outside.sql(TABLES), "__diesel_schema_migrations\napply_audit_log\nextensions\ntenants\nusers");
+    assert_eq!(outside.sql("SELECT name, revision FROM tenants"), "default|0");
+    assert_eq!((inside.pending_migrations().unwrap(), inside.migrate().unwrap()), (vec![], vec![]));
+}
+
+#[test]
+fn down_leaves_nothing_and_up_again_works() {
+    let Fixture { outside, inside } = Fixture::new();
+    create(&inside, 1).unwrap();
+    for sql in down_scripts() {
+        outside.sql(&sql);
+    }
+    assert_eq!(outside.sql(ANYTHING), "");
+    outside.sql("DELETE FROM __diesel_schema_migrations");
+    assert_eq!(inside.migrate().unwrap().len(), down_scripts().len());
+    assert_eq!(create(&inside, 1).unwrap().extension.get(), 1000);
+}
+
+/// The last first.
+fn down_scripts() -> Vec<String> {
+    let migrations = Path::new(env!("CARGO_MANIFEST_DIR")).join("../migrations");
+    let mut migrations: Vec<_> = fs::read_dir(migrations).unwrap().map(|entry| entry.unwrap().path()).collect();
+    migrations.sort();
+    migrations.iter().rev().map(|migration| fs::read_to_string(migration.join("down.sql")).unwrap()).collect()
+}
+
+#[test]
+fn of_several_that_migrate_at_once_one_does_it_and_all_succeed() {
+    let outside = Database::create();
+    let applied: Vec<_> = thread::scope(|scope| {
+        let migrate = || connect(&outside.url()).migrate().unwrap();
+        let threads: Vec<_> = (0..4).map(|_| scope.spawn(migrate)).collect();
+        threads.into_iter().flat_map(|thread| thread.join().unwrap()).collect()
+    });
+    assert_eq!(applied.len(), 1, "{applied:?}");
+}
+
+#[test]
+fn a_role_that_may_only_use_the_tables_can_serve_a_migrated_database() {
+    let Fixture { outside, .. } = Fixture::new();
+    let role = format!("role_{}", outside.sql("SELECT current_database()").trim());
+    outside.sql(&format!(
+        "CREATE ROLE {role} LOGIN; REVOKE CREATE ON SCHEMA public FROM public; \
+         GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA public TO {role}"
+    ));
+    let separator = if outside.url().contains('?') { '&' } else { '?' };
+    let limited = connect(&format!("{}{separator}user={role}", outside.url()));
+    assert_eq!(limited.migrate().unwrap(), Vec::<String>::new());
+    let user = create(&limited, 1).unwrap();
+    limited.users().delete(user.id).unwrap();
+    outside.sql(&format!("DROP OWNED BY {role}; DROP ROLE {role}"));
+}
+
+#[test]
+fn a_migration_that_fails_is_named() {
+    let outside = Database::create();
+    outside.sql("CREATE TABLE users ()");
+    let error = connect(&outside.url()).migrate().unwrap_err();
+    let chain = crate::chain(&error);
+    assert!(chain.contains("initial") && chain.contains("relation \"users\" already exists"), "{chain}");
+    assert_eq!(outside.sql(TABLES), "__diesel_schema_migrations\nusers", "a migration is applied whole or not at all");
+}

@@ -1,0 +1,226 @@
+use std::{
+    thread,
+    time::{Duration, Instant},
+};
+
+use pbx_domain::UserId;
+use pbx_persistence::{CreateUserError, Database, DatabaseError, DeleteUserError};
+use pbx_tests::Cluster;
+
+use crate::{Fixture, chain, create};
+
+const TIMEOUT: Duration = Duration::from_secs(1);
+/// What an operation may take beyond the timeout on a busy machine.
+const GRACE: Duration = Duration::from_secs(2);
+
+/// A cluster of its own with a migrated database of four users, each created by another connection of the pool, which
+/// therefore has four.
+fn cluster() -> (Cluster, pbx_tests::Database, Database) {
+    let cluster = Cluster::start_new();
+    let outside = pbx_tests::Database::create_in(&cluster.url());
+    let database = Database::connect(&outside.url(), 4, TIMEOUT).unwrap();
+    database.migrate().unwrap();
+    thread::scope(|scope| {
+        let lock = scope.spawn(|| outside.sql("BEGIN; SELECT FROM tenants FOR UPDATE; SELECT pg_sleep(0.5); COMMIT"));
+        thread::sleep(Duration::from_millis(200));
+        for number in 0..4 {
+            let database = &database;
+            scope.spawn(move || create(database, number).unwrap());
+        }
+        lock.join().unwrap();
+    });
+    assert_eq!(outside.sql(CONNECTIONS), "4");
+    (cluster, outside, database)
+}
+
+const CONNECTIONS: &str = "SELECT count(*) FROM pg_stat_activity WHERE application_name = 'pbx-portal'";
+
+fn list_error(database: &Database) -> Option<DatabaseError> {
+    database.users().list().err()
+}
+
+/// Every operation, and whether it says that the database is unavailable.
+fn all_unavailable(database: &Database) -> bool {
+    let is_unavailable = |error: DatabaseError| matches!(error, DatabaseError::Unavailable(_));
+    let create = match create(database, 99) {
+        Err(CreateUserError::Database(error)) => is_unavailable(error),
+        _ => false,
+    };
+    let delete = match database.users().delete(UserId::generate()) {
+        Err(DeleteUserError::Database(error)) => is_unavailable(error),
+        _ => false,
+    };
+    create
+        && delete
+        && database.users().list().is_err_and(is_unavailable)
+        && database.users().standing(None).is_err_and(is_unavailable)
+        && database.apply_log().interrupt_running("pbx").is_err_and(is_unavailable)
+        && database.migrate().is_err_and(is_unavailable)
+        && database.pending_migrations().is_err_and(is_unavailable)
+}
+
+#[test]
+fn a_stopped_server_is_unavailable_within_the_timeout_and_back_by_itself() {
+    let (mut cluster, _outside, database) = cluster();
+    cluster.stop();
+    let begun = Instant::now();
+    let error = list_error(&database).unwrap();
+    assert!(begun.elapsed() < TIMEOUT + GRACE, "{:?}", begun.elapsed());
+    assert_eq!(error.to_string(), "the database is unavailable");
+    assert!(chain(&error).contains("Connection refused"), "{}", chain(&error));
+    assert!(all_unavailable(&database));
+
+    cluster.start();
+    assert_eq!(create(&database, 4).unwrap().extension.get(), 1004);
+}
+
+#[test]
+fn a_restart_between_two_calls_costs_no_error() {
+    let (mut cluster, _outside, database) = cluster();
+    for round in 0..3 {
+        cluster.stop();
+        cluster.start();
+        // The pool still holds four dead connections.
+        match round {
+            0 => assert_eq!(create(&database, 4).unwrap().extension.get(), 1004),
+            1 => assert_eq!(database.users().list().unwrap().users.len(), 5),
+            _ => assert!(matches!(database.users().delete(UserId::generate()), Err(DeleteUserError::NotFound))),
+        }
+    }
+}
+
+#[test]
+fn a_restart_under_load_loses_no_acknowledged_user_and_gives_none_twice() {
+    let (mut cluster, _outside, database) = cluster();
+    let (created, failed) = thread::scope(|scope| {
+        let creators: Vec<_> = (0..8)
+            .map(|creator| {
+                let database = &database;
+                scope.spawn(move || {
+                    let results = (0..60).map(|number| create(database, 1000 + creator * 60 + number));
+                    results.partition::<Vec<_>, _>(Result::is_ok)
+                })
+            })
+            .collect();
+        thread::sleep(Duration::from_millis(100));
+        cluster.stop();
+        cluster.start();
+        creators.into_iter().map(|creator| creator.join().unwrap()).fold((vec![], vec![]), |mut all, (ok, failed)| {
+            all.0.extend(ok);
+            all.1.extend(failed);
+            all
+        })
+    });
+    for error in failed.into_iter().map(Result::unwrap_err) {
+        assert!(matches!(error, CreateUserError::Database(DatabaseError::Unavailable(_))), "{}", chain(&error));
+    }
+    let users = database.users().list().unwrap().users;
+    for user in created.into_iter().map(Result::unwrap) {
+        assert!(users.contains(&user), "{user:?} was acknowledged");
+    }
+    let numbers: Vec<u16> = users.iter().map(|user| user.extension.get()).collect();
+    assert!(numbers.iter().copied().eq((1000..).take(numbers.len())), "{numbers:?}");
+}
+
+#[test]
+fn a_connection_that_the_server_ends_is_replaced() {
+    let (_cluster, outside, database) = cluster();
+    let terminate =
+        "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity WHERE application_name = 'pbx-portal'";
+    assert_eq!(outside.sql(terminate), "4");
+    assert_eq!(create(&database, 4).unwrap().extension.get(), 1004);
+}
+
+/// Lets the server end a creator's connection: in its transaction, or at its COMMIT. Gives how often a create was tried.
+fn end_connections(fixture: &Fixture, trigger: &str, times: u32) -> impl Fn() -> String {
+    fixture.outside.sql(&format!(
+        "CREATE SEQUENCE tries; \
+         CREATE FUNCTION end_connection() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN \
+             IF nextval('tries') <= {times} THEN PERFORM pg_terminate_backend(pg_backend_pid()); END IF; RETURN NULL; END $$; \
+         CREATE {trigger} FOR EACH ROW EXECUTE FUNCTION end_connection()"
+    ));
+    || fixture.outside.sql("SELECT last_value FROM tries")
+}
+
+#[test]
+fn a_connection_that_ends_before_commit_is_replaced_and_the_create_done_once() {
+    let fixture = Fixture::new();
+    fixture.create(0);
+    let tries = end_connections(&fixture, "TRIGGER ending AFTER INSERT ON users", 1);
+    assert_eq!(fixture.create(1).extension.get(), 1001);
+    assert_eq!((tries(), fixture.revision()), ("2".to_owned(), 2));
+}
+
+#[test]
+fn a_commit_whose_answer_is_lost_is_unavailable_and_never_repeated() {
+    let fixture = Fixture::new();
+    fixture.create(0);
+    let at_commit = "CONSTRAINT TRIGGER ending AFTER INSERT ON users DEFERRABLE INITIALLY DEFERRED";
+    let tries = end_connections(&fixture, at_commit, 1);
+    let error = create(&fixture.inside, 1).unwrap_err();
+    assert!(matches!(error, CreateUserError::Database(DatabaseError::Unavailable(_))), "{}", chain(&error));
+    assert_eq!((tries(), fixture.extensions()), ("1".to_owned(), vec![1000]));
+    assert_eq!(fixture.create(2).extension.get(), 1001);
+}
+
+#[test]
+fn a_new_connection_that_ends_too_is_the_end_of_it() {
+    let fixture = Fixture::new();
+    fixture.create(0);
+    let tries = end_connections(&fixture, "TRIGGER ending AFTER INSERT ON users", 100);
+    let error = create(&fixture.inside, 1).unwrap_err();
+    assert!(matches!(error, CreateUserError::Database(DatabaseError::Unavailable(_))), "{}", chain(&error));
+    assert_eq!(tries(), "2");
+}
+
+#[test]
+fn a_server_that_became_a_standby_is_left() {
+    let (_cluster, outside, database) = cluster();
+    let name = outside.sql("SELECT current_database()");
+    outside.sql(&format!("ALTER DATABASE {name} SET default_transaction_read_only = on"));
+    outside.sql("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'pbx-portal'");
+    let error = create(&database, 4).unwrap_err();
+    assert!(matches!(error, CreateUserError::Database(DatabaseError::Unavailable(_))), "{}", chain(&error));
+    outside.sql(&format!(
+        "SET transaction_read_only = off; ALTER DATABASE {name} SET default_transaction_read_only = off"
+    ));
+    assert_eq!(create(&database, 4).unwrap().extension.get(), 1004);
+}
+
+#[test]
+fn a_lock_that_somebody_holds_costs_at_most_the_timeout() {
+    let (_cluster, outside, database) = cluster();
+    thread::scope(|scope| {
+        scope.spawn(|| outside.sql("BEGIN; SELECT FROM tenants FOR UPDATE; SELECT pg_sleep(4); COMMIT"));
+        thread::sleep(Duration::from_millis(500));
+        let begun = Instant::now();
+        let error = create(&database, 4).unwrap_err();
+        assert!(matches!(error, CreateUserError::Database(DatabaseError::Unavailable(_))), "{}", chain(&error));
+        assert!(begun.elapsed() >= TIMEOUT && begun.elapsed() < TIMEOUT + GRACE, "{:?}", begun.elapsed());
+        assert_eq!(database.users().list().unwrap().users.len(), 4, "readers do not wait");
+    });
+    assert_eq!(create(&database, 4).unwrap().extension.get(), 1004);
+}
+
+#[test]
+fn a_host_that_is_gone_costs_at_most_the_timeout() {
+    // TEST-NET-1 (RFC 5737) is nobody's: nothing answers, or the network says so at once.
+    let database = Database::connect("postgresql://192.0.2.1/pbx", 2, TIMEOUT).unwrap();
+    let begun = Instant::now();
+    assert!(matches!(list_error(&database), Some(DatabaseError::Unavailable(_))));
+    assert!(begun.elapsed() < TIMEOUT + GRACE, "{:?}", begun.elapsed());
+}
+
+#[test]
+fn the_first_host_that_takes_writes_is_used() {
+    let (_cluster, outside, _) = cluster();
+    let url = outside.url();
+    let (port, name) = url.rsplit_once(':').and_then(|(_, rest)| rest.split_once('/')).unwrap();
+    for url in [
+        format!("postgresql://postgres@127.0.0.1:1,127.0.0.1:{port}/{name}?target_session_attrs=read-write"),
+        format!("host=127.0.0.1,127.0.0.1 port=1,{port} user=postgres dbname={name} target_session_attrs=read-write"),
+    ] {
+        let database = Database::connect(&url, 2, TIMEOUT).unwrap();
+        assert_eq!(database.users().list().unwrap().users.len(), 4);
+    }
+}
