@@ -1,0 +1,93 @@
+//! Rendering and reading back, without a server: how many bytes a second, and whether that stays so as users grow.
+
+use std::fmt::Write as _;
+use std::hint::black_box;
+use std::time::{Instant, SystemTime};
+
+use pbx_domain::{Extension, Revision, User, UserId};
+
+use crate::report::{Must, Report, Row};
+use crate::statistics::{median, milliseconds};
+
+const USERS: usize = 100_000;
+const TIMES: usize = 9;
+
+pub(crate) fn rendering(report: &mut Report) {
+    let speed = |users: usize| {
+        let users = users_sorted(users);
+        let users: Vec<&User> = users.iter().collect();
+        let rendering = pbx_confgen::render_sorted(&users).expect("legal users");
+        let bytes = rendering.endpoints.len() + rendering.routing.len();
+        let render = megabytes_per_second(bytes, || pbx_confgen::render_sorted(&users).expect("legal users"));
+        (render, megabytes_per_second(bytes, || rendering.clone()))
+    };
+    let (small, _) = speed(USERS / 100);
+    let (large, copy) = speed(USERS);
+    report.add(Row {
+        work: "rendering 100 000 users".to_owned(),
+        unit: "MB/s",
+        figure: large,
+        floor: Some(("the same bytes copied", copy)),
+        must: Must::AtLeast(200.0),
+    });
+    report.add(Row {
+        work: "… linear: against 1000 users".to_owned(),
+        unit: "MB/s",
+        figure: large,
+        floor: Some(("1000 users", small)),
+        must: Must::PartOfFloor(0.5),
+    });
+}
+
+pub(crate) fn reading_back(report: &mut Report) {
+    let answer = endpoints(USERS);
+    report.add(Row {
+        work: "reading back 100 000 endpoints".to_owned(),
+        unit: "MB/s",
+        figure: megabytes_per_second(answer.len(), || pbx_asterisk::listed_endpoints(&answer).expect("a listing")),
+        floor: None,
+        must: Must::AtLeast(200.0),
+    });
+}
+
+/// What Asterisk 22 lists of so many of our endpoints.
+fn endpoints(count: usize) -> String {
+    let mut answer = format!("\n Endpoint:  <Endpoint/CID>  <State>  <Channels.>\n{}\n\n", "=".repeat(90));
+    for number in 0..count {
+        let name = 100_000 + number;
+        // Writing to a String cannot fail.
+        _ = write!(
+            answer,
+            " Endpoint:  {:<52} Unavailable   0 of inf\n     InAuth:  {name}-5625853c4d76/{name}\n        Aor:  {name:<50} 5\n\n",
+            format!("{name}/{name}")
+        );
+    }
+    _ = write!(answer, "\nObjects found: {count}\n\n");
+    answer
+}
+
+/// The median of several runs; what comes of them is dropped within the time, as in the program.
+fn megabytes_per_second<T>(bytes: usize, run: impl Fn() -> T) -> f64 {
+    let once = || {
+        let began = Instant::now();
+        drop(black_box(run()));
+        milliseconds(began.elapsed())
+    };
+    let times: Vec<f64> = (0..TIMES).map(|_| once()).collect();
+    f64::from(u32::try_from(bytes).expect("some megabytes")) / 1000.0 / median(&times)
+}
+
+/// In order of extension, each extension as often as it must: there are no more than a thousand.
+fn users_sorted(count: usize) -> Vec<User> {
+    let of = |extension: u16| User {
+        id: UserId::generate(),
+        name: "Alice Example".parse().expect("a name"),
+        email: format!("user{extension}@example.com").parse().expect("an email"),
+        extension: Extension::new(extension).expect("an extension"),
+        realm: "asterisk".parse().expect("a realm"),
+        ha1: format!("{extension:032}").parse().expect("a digest"),
+        created_at: SystemTime::UNIX_EPOCH,
+        revision: Revision::new(1),
+    };
+    (1000..2000).flat_map(|extension| vec![of(extension); count.div_ceil(1000)]).collect()
+}

@@ -1,0 +1,133 @@
+//! Beyond one machine: several portals on one database, and a database that survives its server. `make ha`.
+//!
+//! The state is PostgreSQL's, so the portal scales and survives as PostgreSQL does; nothing here is configured but
+//! `DATABASE_URL`.
+#![expect(clippy::unwrap_used, clippy::panic, reason = "a failing step fails its test")]
+
+mod load;
+
+use std::collections::BTreeSet;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use pbx_tests::{Asterisk, Cluster, Database, Portal, Settings, until};
+
+use crate::load::Load;
+
+/// How long a portal may be without its database once another server takes over.
+const BACK_WITHIN: Duration = Duration::from_secs(10);
+
+#[test]
+fn two_nodes_create_and_apply_at_once_and_each_tells_its_own_truth() {
+    let database = Database::create();
+    let asterisks = [Asterisk::start_new(), Asterisk::start_new()];
+    let nodes = ["one", "two"];
+    let portals: Vec<Portal> = nodes
+        .iter()
+        .zip(&asterisks)
+        .map(|(node, asterisk)| Settings::new(&database.url(), asterisk).with("PBX_PORTAL__NODE", node).start())
+        .collect();
+
+    let load = Load::start(&portals, 4, 100);
+    let began = Instant::now();
+    let mut applies = Vec::new();
+    thread::scope(|scope| {
+        let applying: Vec<_> = portals
+            .iter()
+            .map(|portal| {
+                let load = &load;
+                scope.spawn(move || {
+                    let mut times = Vec::new();
+                    while times.is_empty() || load.runs() {
+                        let began = Instant::now();
+                        let answer = portal.http().post_empty("/apply").expect(200);
+                        assert!(["applied", "unchanged"].contains(&answer.string("/outcome").as_str()));
+                        times.push(began.elapsed());
+                    }
+                    times
+                })
+            })
+            .collect();
+        applies.extend(applying.into_iter().map(|node| node.join().unwrap()));
+    });
+    let created = load.join();
+    let took = began.elapsed();
+    println!("{} creates at two portals in {took:.1?}, applies meanwhile: {:?}", created.len(), applies);
+    assert_eq!(created.len(), 800, "every create was answered with 201");
+
+    let answer = portals[0].http().get("/users").expect(200);
+    let extensions: Vec<i64> =
+        answer.json["users"].as_array().unwrap().iter().map(|user| user["extension"].as_i64().unwrap()).collect();
+    assert_eq!(extensions, (1000..1800).collect::<Vec<_>>(), "no gap and no duplicate");
+
+    // The users of both are in both Asterisks, once each is told.
+    for (portal, asterisk) in portals.iter().zip(&asterisks) {
+        portal.http().post_empty("/apply").expect(200);
+        assert!(asterisk.rx("pjsip show endpoints").contains("Objects found: 800"));
+    }
+    // A change that one applies still waits at the other.
+    load::create(&portals[1], "late").expect(201);
+    portals[0].http().post_empty("/apply").expect(200);
+    let required = |portal: &Portal| portal.http().get("/users").expect(200).json["apply_required"].as_bool().unwrap();
+    assert_eq!([required(&portals[0]), required(&portals[1])], [false, true]);
+    assert!(asterisks[1].rx("pjsip show endpoints").contains("Objects found: 800"));
+    portals[1].http().post_empty("/apply").expect(200);
+    assert_eq!([required(&portals[0]), required(&portals[1])], [false, false]);
+    let records =
+        database.sql("SELECT count(DISTINCT node), count(*) FILTER (WHERE outcome = 'running') FROM apply_audit_log");
+    assert_eq!(records, "2|0", "records of both nodes, none of them open");
+}
+
+#[test]
+fn a_primary_dies_under_load_and_no_acknowledged_user_is_lost() {
+    let mut primary = Cluster::start_new();
+    let standby = primary.standby();
+    let database = Database::create_in(&primary.url());
+    database.sql("ALTER SYSTEM SET synchronous_standby_names = '*'");
+    database.sql("SELECT pg_reload_conf()");
+    until("the standby to be synchronous", Duration::from_secs(10), || {
+        (database.sql("SELECT sync_state FROM pg_stat_replication") == "sync").then_some(())
+    });
+    let url = database.url().replace(&primary.address(), &format!("{},{}", primary.address(), standby.address()))
+        + "?target_session_attrs=read-write";
+    let asterisks = [Asterisk::start_new(), Asterisk::start_new()];
+    let portals: Vec<Portal> = asterisks.iter().map(|asterisk| Settings::new(&url, asterisk).start()).collect();
+    let identities: Vec<u32> = portals.iter().map(Portal::id).collect();
+
+    let load = Load::start(&portals, 2, 1000);
+    thread::sleep(Duration::from_secs(1));
+    let before = load.acknowledged();
+    assert!(before > 0, "there is no load");
+    primary.kill();
+    thread::sleep(Duration::from_secs(1));
+    standby.promote();
+    let promoted = Instant::now();
+    for portal in &portals {
+        until("the portal to be back by itself", BACK_WITHIN, || {
+            (portal.http().get("/users").status == 200).then_some(())
+        });
+        let took = promoted.elapsed();
+        portal.http().post_empty("/apply").expect(200);
+        println!("back {took:.1?} after the promotion");
+    }
+    until("creates to be answered again", BACK_WITHIN, || {
+        let left = load.acknowledged() > before + 20 || !load.runs();
+        left.then_some(())
+    });
+    load.stop();
+    let acknowledged = load.join();
+
+    let answer = portals[0].http().get("/users").expect(200);
+    let there: BTreeSet<String> = answer.json["users"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|user| user["email"].as_str().unwrap().to_owned())
+        .collect();
+    let lost: Vec<&String> = acknowledged.iter().filter(|email| !there.contains(*email)).collect();
+    println!("{} acknowledged, {} before the kill, {} there", acknowledged.len(), before, there.len());
+    assert_eq!(lost, Vec::<&String>::new(), "acknowledged and lost");
+    for (mut portal, identity) in portals.into_iter().zip(identities) {
+        assert!(portal.runs() && portal.id() == identity, "without a restart");
+    }
+}
