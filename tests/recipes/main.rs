@@ -1,0 +1,134 @@
+//! `docs/scripts.md` as it stands: every command runs, in order, and prints what the page says.
+#![expect(clippy::disallowed_methods, reason = "a test runs the page's commands")]
+#![expect(clippy::expect_used, clippy::panic, clippy::unwrap_used, reason = "a test that fails says so at once")]
+
+mod page;
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+use std::process::{Command, Stdio};
+use std::thread;
+use std::time::Duration;
+
+use page::{Block, blocks, matches};
+use pbx_tests::{Asterisk, Database, Portal, Settings};
+
+const PAGE: &str = include_str!("../../docs/scripts.md");
+
+/// Takes every number that is free.
+const EXHAUST: &str = "
+    WITH free AS (SELECT n, gen_random_uuid() AS id FROM generate_series(1000, 1999) n
+                   WHERE n NOT IN (SELECT number FROM extensions)),
+         made AS (INSERT INTO users (id, name, email) SELECT id, 'User', n || '@full.example' FROM free)
+    INSERT INTO extensions (number, user_id, realm, ha1) SELECT n, id, 'asterisk', repeat('0', 32) FROM free";
+const RELEASE: &str = "DELETE FROM users WHERE email LIKE '%@full.example'";
+
+/// What the administrator defines where the page says that Asterisk does not take it.
+const CONFLICTS: [(&str, &str); 2] =
+    [("Asterisk did not take it", "[1001]\ntype=endpoint\n"), ("NOT APPLIED", "[1004]\ntype=endpoint\n")];
+
+struct World {
+    database: Database,
+    asterisk: Asterisk,
+    portal: Portal,
+}
+
+#[test]
+fn every_command_of_the_page_prints_what_the_page_says() {
+    let (database, asterisk) = (Database::create(), Asterisk::start_new());
+    let portal = Settings::new(&database.url(), &asterisk).start();
+    let mut world = World { database, asterisk, portal };
+    let blocks = blocks(PAGE);
+    assert!(blocks.len() > 14, "{} blocks of commands in the page", blocks.len());
+    for block in &blocks {
+        let printed = world.run(block);
+        assert!(
+            matches(&block.output, &printed),
+            "under {:?} the page says\n{}\nand this came:\n{printed}",
+            block.heading,
+            block.output
+        );
+    }
+
+    let directory = world.directory();
+    for secret in ["token", "credentials.csv"] {
+        let mode = fs::metadata(directory.join(secret)).unwrap().permissions().mode();
+        assert_eq!(mode & 0o777, 0o600, "{secret}");
+    }
+    // Each password that the recipe wrote is the one of its user.
+    let credentials = fs::read_to_string(directory.join("credentials.csv")).unwrap();
+    for line in credentials.lines().take(2) {
+        let [_, extension, password] = line.split(',').collect::<Vec<_>>()[..] else { panic!("{line}") };
+        assert_eq!(pbx_tests::Phone::new(&world.asterisk, extension, password).register(), 200, "{line}");
+    }
+    let names = world.database.sql("SELECT name FROM users WHERE email ~ '^(dora|eve)@' ORDER BY email");
+    assert_eq!(names, "Dora \"Dodo\" Díaz\nExample, Eve");
+}
+
+impl World {
+    fn directory(&self) -> &Path {
+        self.portal.settings().working_directory()
+    }
+
+    /// Runs the block in the situation that its heading, or what it is to print, tells of.
+    fn run(&mut self, block: &Block) -> String {
+        if block.commands.starts_with("#!/bin/sh\n") {
+            fs::write(self.directory().join("onboard.sh"), &block.commands).unwrap();
+            return String::new();
+        }
+        if block.heading == "No extension is free" {
+            self.database.sql(EXHAUST);
+            let printed = self.sh(&block.commands);
+            self.database.sql(RELEASE);
+            return printed;
+        }
+        if block.heading == "Not now: 503" {
+            self.asterisk.stop();
+            return thread::scope(|scope| {
+                let Self { asterisk, portal, .. } = self;
+                let back = scope.spawn(|| {
+                    thread::sleep(Duration::from_secs(1));
+                    asterisk.start();
+                });
+                let printed = sh(portal, &block.commands);
+                back.join().unwrap();
+                printed
+            });
+        }
+        let told = |(told, _): &&(&str, &str)| block.heading == *told || block.output.contains(told);
+        if let Some((_, conflict)) = CONFLICTS.iter().find(told) {
+            let file = self.asterisk.etc().join("pjsip.conf");
+            let before = fs::read_to_string(&file).unwrap();
+            self.asterisk.append("pjsip.conf", conflict);
+            let printed = self.sh(&block.commands);
+            fs::write(&file, before).unwrap();
+            return printed;
+        }
+        self.sh(&block.commands)
+    }
+
+    fn sh(&self, commands: &str) -> String {
+        sh(&self.portal, commands)
+    }
+}
+
+/// What the commands print, standard error included; a failure that they do not deal with is one of the test.
+fn sh(portal: &Portal, commands: &str) -> String {
+    let directory = portal.settings().working_directory();
+    // As whoever follows the page would paste it.
+    fs::write(directory.join("pasted"), portal.settings().token().to_owned() + "\n").unwrap();
+    fs::write(directory.join("commands"), format!("exec 2>&1\n{commands}")).unwrap();
+    let output = Command::new("sh")
+        .args(["-eu", "commands"])
+        .env("PORTAL", portal.url())
+        .env("LC_ALL", "C.UTF-8")
+        .current_dir(directory)
+        .stdin(fs::File::open(directory.join("pasted")).unwrap())
+        .stderr(Stdio::inherit())
+        .output()
+        .expect("sh");
+    let printed = String::from_utf8(output.stdout).expect("output in UTF-8");
+    assert!(output.status.success(), "{}:\n{commands}\n{printed}", output.status);
+    printed
+}
