@@ -57,8 +57,14 @@ fn a_database_that_dies_between_snapshot_and_record_leaves_nothing_touched() {
             (locks == "1").then_some(())
         });
         let apply = scope.spawn(|| world.portal.http().post_empty("/apply"));
-        thread::sleep(Duration::from_millis(300));
-        cluster.stop();
+        until("the apply to wait for it", Duration::from_secs(5), || {
+            let waits = world.database.sql(
+                "SELECT count(*) FROM pg_locks WHERE NOT granted AND relation = 'apply_audit_log'::regclass",
+            );
+            (waits == "1").then_some(())
+        });
+        // Were the lock released first, the record could still be written.
+        cluster.crash();
         let answer = apply.join().unwrap();
         assert!(lock.join().unwrap().is_err());
         world.check(matrix::NO_AUDIT, &answer);

@@ -117,6 +117,14 @@ impl Cluster {
         server.wait(LIMIT);
     }
 
+    /// Stops the server as a crash of it would (an "immediate" shutdown): every connection breaks where it stands, and
+    /// what it holds is not given to another that waits for it, as [`Self::stop`] may do.
+    pub fn crash(&mut self) {
+        let mut server = self.server.take().expect("PostgreSQL runs");
+        server.signal(Signal::QUIT);
+        server.wait(LIMIT);
+    }
+
     /// Freezes the server and all its connections: nothing is refused, nothing answers.
     pub fn freeze(&self) {
         self.signal_all("-STOP");
