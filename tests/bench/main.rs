@@ -25,7 +25,7 @@ mod statistics;
 mod wire;
 
 use std::path::{Path, PathBuf};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 use std::{env, fs, thread};
 
 use pbx_tests::{Asterisk, Database, until};
@@ -95,7 +95,7 @@ fn main() {
 
 /// On what all of it was measured.
 fn machine(asterisk: &Asterisk) -> String {
-    let version = until("Asterisk's version", Duration::from_secs(10), || {
+    let version = until("Asterisk's version", || {
         Some(asterisk.rx("core show version")).filter(|answer| answer.starts_with("Asterisk "))
     });
     let asterisk = version.split([' ', '~', '-', '+']).take(2).collect::<Vec<_>>().join(" ");

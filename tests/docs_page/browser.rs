@@ -8,13 +8,12 @@ use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 use std::{env, thread};
 
-use pbx_tests::wait::within;
+use pbx_tests::wait::within_limit;
 use pbx_tests::{Http, until};
 use rustix::process::{Pid, Signal, kill_process, kill_process_group};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
-const LIMIT: Duration = Duration::from_secs(40);
 /// The member that holds an element's reference, as the standard has it.
 const ELEMENT: &str = "element-6066-11e4-a52e-4f735466cecf";
 
@@ -40,7 +39,7 @@ impl Browser {
             .spawn()
             .unwrap_or_else(|error| panic!("cannot start chromedriver (package chromium-driver): {error}"));
         let mut browser = Self { driver, http: Http::new("", None), session: String::new(), directory };
-        let port = until("the driver's port", LIMIT, || {
+        let port = until("the driver's port", || {
             let said = fs::read_to_string(&log).unwrap_or_default();
             Some(said.split_once("successfully on port ")?.1.split_once('.')?.0.to_owned())
         });
@@ -130,7 +129,7 @@ impl Browser {
     /// Tries until the element is there and the action succeeds: the page makes its elements as it goes.
     fn with_element(&self, selector: &str, act: impl Fn(&str) -> Option<Value>) -> Value {
         let find = json!({ "using": "css selector", "value": selector });
-        let done = within(LIMIT, || {
+        let done = within_limit(|| {
             let found = self.post("/element", &find)?;
             act(&format!("/element/{}", found[ELEMENT].as_str()?))
         });
@@ -172,7 +171,7 @@ impl Drop for Browser {
         for process in self.processes() {
             let _gone = kill_process(process, Signal::KILL);
         }
-        let ended = within(LIMIT, || self.processes().is_empty().then_some(()));
+        let ended = within_limit(|| self.processes().is_empty().then_some(()));
         assert!(ended.is_some() || thread::panicking(), "the browser runs on: {:?}", self.processes());
     }
 }

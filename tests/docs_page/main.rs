@@ -4,8 +4,6 @@
 
 mod browser;
 
-use std::time::Duration;
-
 use browser::Browser;
 use pbx_tests::{Asterisk, Database, Settings, until};
 
@@ -43,7 +41,7 @@ fn a_user_is_created_on_the_documentation_page() {
     // Every violation of the Content-Security-Policy is an error in the console.
     assert_eq!(browser.console(), Vec::<String>::new());
     browser.run("new Image().src = 'http://127.0.0.2/elsewhere.png'");
-    let violation = until("a violation in the console", Duration::from_secs(10), || browser.console().pop());
+    let violation = until("a violation in the console", || browser.console().pop());
     assert!(violation.contains("Content Security Policy"), "{violation}");
 }
 
@@ -53,9 +51,7 @@ fn without_a_token_the_page_works_and_a_page_from_elsewhere_does_not() {
     let portal = Settings::new(&database.url(), &asterisk).without("PBX_PORTAL__AUTH__TOKENS").start();
     let browser = Browser::start();
     let answered = |status: &str| {
-        until(status, Duration::from_secs(10), || {
-            portal.log().contains(&format!("POST /apply {status} ")).then_some(())
-        });
+        until(status, || portal.log().contains(&format!("POST /apply {status} ")).then_some(()));
     };
     browser.open(&format!("{}/docs/", portal.url()));
     browser.run("fetch('../apply?dry_run=true', {method: 'POST'})");

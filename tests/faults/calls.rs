@@ -9,19 +9,17 @@ use pbx_tests::{Asterisk, Database, Phone};
 use crate::matrix;
 use crate::world::{Running, World, create, phone};
 
-/// A world in which nothing is late, however busy the machine.
+/// A world without the stand-in.
 fn world(prepare: impl FnOnce(&Asterisk)) -> World {
     let mut asterisk = Asterisk::configured();
     prepare(&asterisk);
     asterisk.start();
     let command = asterisk.command();
-    World::with(Database::create(), asterisk, |settings| {
-        settings
-            .with("PBX_PORTAL__ASTERISK__COMMAND", &command)
-            .with("PBX_PORTAL__ASTERISK__COMMAND_TIMEOUT_SECONDS", "10")
-            .with("PBX_PORTAL__ASTERISK__APPLY_TIMEOUT_SECONDS", "60")
-    })
+    World::with(Database::create(), asterisk, |settings| settings.with("PBX_PORTAL__ASTERISK__COMMAND", &command))
 }
+
+/// Far longer than three applies take.
+const TALK: Duration = Duration::from_secs(45);
 
 /// Packets received and sent on each leg of the call.
 fn audio(asterisk: &Asterisk) -> Vec<[u32; 2]> {
@@ -39,7 +37,7 @@ fn audio(asterisk: &Asterisk) -> Vec<[u32; 2]> {
 #[track_caller]
 fn goes_on(asterisk: &Asterisk, before: &[[u32; 2]]) {
     let mut now = Vec::new();
-    let heard = pbx_tests::wait::within(Duration::from_secs(5), || {
+    let heard = pbx_tests::wait::within_limit(|| {
         now = audio(asterisk);
         let more = |(now, before): (&[u32; 2], &[u32; 2])| now[0] >= before[0] + 25 && now[1] >= before[1] + 25;
         (now.len() == 2 && now.iter().zip(before).all(more)).then_some(())
@@ -56,7 +54,7 @@ fn a_call_goes_on_through_applies_that_add_500_remove_500_and_remove_its_own_cal
     let caller = create(&world.portal, "caller");
     http.post_empty("/apply").expect(200);
     let _callee = world.bystander.answering();
-    let mut call = phone(&world.asterisk, &caller).start_call("1000", Duration::from_secs(20));
+    let mut call = phone(&world.asterisk, &caller).start_call("1000", TALK);
     assert_eq!(call.answered(), 200);
     goes_on(&world.asterisk, &[[0, 0]; 2]);
 
@@ -81,7 +79,7 @@ fn a_call_goes_on_through_applies_that_add_500_remove_500_and_remove_its_own_cal
         assert_eq!(changes.contains("1600"), step != "remove the caller", "{step}: {changes}");
     }
     // Whoever hangs up is heard, although the caller is nobody any more.
-    assert_eq!(call.wait(Duration::from_secs(40)), 200);
+    assert_eq!(call.wait(), 200);
     assert!(world.asterisk.rx("core show channels count").contains("0 active calls"));
 }
 
@@ -111,7 +109,7 @@ fn a_thousand_registrations_during_applies_all_succeed() {
     });
     println!("{registered} registrations during {applies} applies");
     assert_eq!(registered, 1000);
-    assert!(applies >= 6, "{applies} applies");
+    assert!(applies >= 2, "one that adds a user and one that removes it");
     world.recovers();
 }
 

@@ -1,7 +1,5 @@
 //! An Asterisk that is frozen at one moment or another (SIGSTOP): its socket takes connections, and nothing answers.
 
-use std::time::{Duration, Instant};
-
 use pbx_tests::Behaviour;
 
 use crate::matrix;
@@ -16,11 +14,9 @@ fn freeze(world: &World) -> String {
 
 #[test]
 fn an_asterisk_that_hangs_before_the_apply_is_left_alone() {
-    let world = World::new();
-    let began = Instant::now();
+    let world = World::impatient();
     world.asterisk.freeze();
     let answer = world.portal.http().post_empty("/apply");
-    assert!(began.elapsed() < Duration::from_secs(3), "one command's time, not the whole apply's");
     world.asterisk.thaw();
     world.check(matrix::HUNG_BEFORE, &answer);
     assert!(answer.string("/detail").contains("did not answer"), "{}", answer.text);
@@ -30,7 +26,7 @@ fn an_asterisk_that_hangs_before_the_apply_is_left_alone() {
 
 #[test]
 fn an_asterisk_that_hangs_at_the_reload_has_the_old_files_when_it_goes_on() {
-    let world = World::new();
+    let world = World::impatient();
     world.stand_in.on(RELOAD, &Behaviour::Before(freeze(&world)));
     let answer = world.apply(matrix::HUNG_DURING);
     assert!(answer.string("/detail").contains("could not be proven"), "{}", answer.text);
@@ -40,7 +36,7 @@ fn an_asterisk_that_hangs_at_the_reload_has_the_old_files_when_it_goes_on() {
 
 #[test]
 fn an_asterisk_that_hangs_after_the_reload_is_not_believed() {
-    let world = World::new();
+    let world = World::impatient();
     world.stand_in.on_next(1, RELOAD, &Behaviour::After(freeze(&world)));
     world.apply(matrix::HUNG_AFTER);
     world.asterisk.thaw();
@@ -51,7 +47,7 @@ fn an_asterisk_that_hangs_after_the_reload_is_not_believed() {
 
 #[test]
 fn a_reload_whose_answer_never_comes_is_read_back_and_stands() {
-    let world = World::new();
+    let world = World::impatient();
     world.stand_in.on(RELOAD, &Behaviour::HangAfterwards);
     world.apply(matrix::CLIENT_HUNG);
     world.recovers();
@@ -59,36 +55,32 @@ fn a_reload_whose_answer_never_comes_is_read_back_and_stands() {
 
 #[test]
 fn a_reload_that_hangs_once_is_rolled_back_and_proven() {
-    let world = World::new();
+    let world = World::impatient();
     world.stand_in.on_next(1, RELOAD, &Behaviour::HangWithChild);
     world.apply(matrix::HUNG_FOR_A_WHILE);
     world.recovers();
 }
 
 #[test]
-fn while_asterisk_hangs_users_are_created_listed_and_deleted_as_fast_as_ever() {
+fn while_asterisk_hangs_users_are_created_listed_and_deleted_without_a_wait() {
     let world = World::new();
-    world.asterisk.freeze();
     let http = world.portal.http();
+    let (preflight, before) = ("core waitfullybooted", world.stand_in.count("core waitfullybooted"));
+    world.asterisk.freeze();
     std::thread::scope(|scope| {
         // One waits for Asterisk, the others for their turn.
         let applies: Vec<_> = (0..8).map(|_| scope.spawn(|| http.post_empty("/apply"))).collect();
-        let mut slowest = Duration::ZERO;
-        let mut rounds = 0;
-        while !applies.iter().all(std::thread::ScopedJoinHandle::is_finished) && rounds < 30 {
-            rounds += 1;
-            let began = Instant::now();
-            let user = crate::world::create(&world.portal, &format!("u{rounds}"));
+        pbx_tests::until("an apply to wait", || (world.stand_in.count(preflight) > before).then_some(()));
+        for round in 0..10 {
+            let user = crate::world::create(&world.portal, &format!("u{round}"));
             http.get("/users").expect(200);
             http.delete(&format!("/users/{}", user.string("/id"))).expect(204);
-            slowest = slowest.max(began.elapsed());
         }
-        assert!(rounds >= 10, "{rounds} rounds while Asterisk hung");
-        assert!(slowest < Duration::from_millis(500), "three requests took {slowest:?}");
+        assert!(applies.iter().all(|apply| !apply.is_finished()), "the users came and went after Asterisk did");
+        world.asterisk.thaw();
         for apply in applies {
-            assert_eq!(apply.join().unwrap().status, 503);
+            apply.join().unwrap().expect(200);
         }
     });
-    world.asterisk.thaw();
     world.recovers();
 }

@@ -3,9 +3,9 @@
 use std::env;
 use std::path::PathBuf;
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
-use pbx_tests::{Asterisk, Behaviour, Database, until};
+use pbx_tests::{Asterisk, Database};
 
 use crate::matrix;
 use crate::strace::Strace;
@@ -24,13 +24,9 @@ impl Mortal {
     fn new() -> Self {
         let asterisk = Asterisk::start_new();
         let command = asterisk.command();
-        // The real program, and all the time that a busy machine may need: it is not what is late here.
+        // The real program, whose calls are counted.
         let world = World::with(Database::create(), asterisk, |settings| {
-            settings
-                .with("PBX_PORTAL__ASTERISK__COMMAND", &command)
-                .with("PBX_PORTAL__ASTERISK__COMMAND_TIMEOUT_SECONDS", "10")
-                .with("PBX_PORTAL__ASTERISK__APPLY_TIMEOUT_SECONDS", "30")
-                .with("PBX_PORTAL__DATABASE__TIMEOUT_SECONDS", "5")
+            settings.with("PBX_PORTAL__ASTERISK__COMMAND", &command)
         });
         let mut mortal = Self { world, rounds: 0, old: 0, new: 0 };
         mortal.restart();
@@ -172,13 +168,13 @@ fn a_kill_at_any_moment_of_an_apply_leaves_one_whole_pair() {
 #[test]
 fn an_apply_ends_proven_before_a_portal_that_is_asked_to_stop() {
     let mut world = World::new();
-    world.stand_in.on_next(1, "module reload*", &Behaviour::Delay(700));
+    let reload = world.stand_in.hold_next("module reload*");
     let http = world.portal.http().clone();
     let apply = thread::spawn(move || http.post_empty("/apply"));
-    until("the reload", Duration::from_secs(5), || {
-        world.stand_in.commands().iter().filter(|command| command.starts_with("module reload")).nth(1).map(drop)
-    });
-    assert!(world.portal.stop().success());
+    reload.wait();
+    world.portal.terminate();
+    drop(reload);
+    assert!(world.portal.wait().success());
     let answer = apply.join().unwrap();
     world.portal = world.portal.settings().start();
     world.check(matrix::TERMINATED, &answer);

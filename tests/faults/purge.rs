@@ -65,7 +65,7 @@ fn a_purge_that_fails_is_a_warning_and_is_made_up_for() {
         ("database del*", Behaviour::Hang),
         ("database show*", Behaviour::Silence),
     ] {
-        let world = World::new();
+        let world = World::impatient();
         let former = owner(&world);
         assert_eq!(former.register(), 200);
         delete(&world, 1001);

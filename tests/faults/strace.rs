@@ -3,7 +3,6 @@
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
-use std::time::Duration;
 
 use pbx_tests::until;
 
@@ -40,7 +39,7 @@ impl Strace {
         let errors = File::create(directory.join("strace.errors")).unwrap();
         command.arg("-o").arg(&log).arg("-p").arg(process.to_string()).stdin(Stdio::null()).stderr(errors);
         let child = command.spawn().unwrap_or_else(|error| panic!("cannot start strace (package strace): {error}"));
-        until("strace to attach", Duration::from_secs(10), || {
+        until("strace to attach", || {
             let mut threads = fs::read_dir(format!("/proc/{process}/task")).unwrap().flatten();
             let traced = |thread: fs::DirEntry| {
                 let status = fs::read_to_string(thread.path().join("status")).unwrap_or_default();

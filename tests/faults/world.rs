@@ -48,18 +48,26 @@ pub(crate) struct Running {
 }
 
 impl World {
-    /// With every command to Asterisk given a second, and four to an apply.
+    /// In which nothing is late, however busy the machine.
     pub(crate) fn new() -> Self {
         Self::with(Database::create(), Asterisk::start_new(), |settings| settings)
     }
 
+    /// For what never comes: three seconds for each command to Asterisk from now on, and fifteen for an apply.
+    pub(crate) fn impatient() -> Self {
+        let mut world = Self::new();
+        let settings = world.portal.settings().clone();
+        world.portal = settings
+            .with("PBX_PORTAL__ASTERISK__COMMAND_TIMEOUT_SECONDS", "3")
+            .with("PBX_PORTAL__ASTERISK__APPLY_TIMEOUT_SECONDS", "15")
+            .start();
+        world
+    }
+
     pub(crate) fn with(database: Database, asterisk: Asterisk, adjust: impl FnOnce(Settings) -> Settings) -> Self {
         let stand_in = MisbehavingAsterisk::before(&asterisk);
-        let settings = Settings::new(&database.url(), &asterisk)
-            .with("PBX_PORTAL__ASTERISK__COMMAND", &stand_in.command())
-            .with("PBX_PORTAL__ASTERISK__COMMAND_TIMEOUT_SECONDS", "1")
-            .with("PBX_PORTAL__ASTERISK__APPLY_TIMEOUT_SECONDS", "4")
-            .with("PBX_PORTAL__DATABASE__TIMEOUT_SECONDS", "1");
+        let settings =
+            Settings::new(&database.url(), &asterisk).with("PBX_PORTAL__ASTERISK__COMMAND", &stand_in.command());
         let portal = adjust(settings).start();
         let bystander = create(&portal, "bystander");
         assert_eq!(portal.http().post_empty("/apply").expect(200).json["outcome"], "applied");

@@ -40,7 +40,7 @@ impl Service {
     /// With a PostgreSQL of its own, to stop and to freeze.
     fn start_in(cluster: &Cluster) -> Self {
         let (database, asterisk) = (Database::create_in(&cluster.url()), Asterisk::configured());
-        let settings = Settings::new(&database.url(), &asterisk).with("PBX_PORTAL__DATABASE__TIMEOUT_SECONDS", "2");
+        let settings = Settings::new(&database.url(), &asterisk).with("PBX_PORTAL__DATABASE__TIMEOUT_SECONDS", "3");
         Self { portal: settings.start(), database, _asterisk: asterisk }
     }
 

@@ -1,41 +1,36 @@
 //! A PostgreSQL that is stopped, frozen, and back.
 
-use std::time::{Duration, Instant};
-
-use pbx_tests::Cluster;
-use pbx_tests::wait::until;
+use pbx_tests::{Cluster, until};
 
 use crate::{Service, assert_problem};
 
-const LIMIT: Duration = Duration::from_secs(30);
-
 #[test]
-fn while_postgresql_is_down_the_answer_is_503_in_time_and_nothing_needs_a_restart() {
+fn while_postgresql_is_down_the_answer_is_503_and_nothing_needs_a_restart() {
     let mut cluster = Cluster::start_new();
     let service = Service::start_in(&cluster);
     service.create("A", "a@example.com").expect(201);
     service.portal.http().get("/users").expect(200);
     cluster.stop();
-    all_operations_fail_in_time(&service);
+    all_operations_fail(&service);
     cluster.start();
-    until("the portal to be back", LIMIT, || (service.portal.http().get("/users").status == 200).then_some(()));
+    until("the portal to be back", || (service.portal.http().get("/users").status == 200).then_some(()));
     service.create("B", "b@example.com").expect(201);
 }
 
 #[test]
-fn while_postgresql_is_frozen_the_answer_is_503_in_time_and_nothing_needs_a_restart() {
+fn while_postgresql_is_frozen_the_answer_is_503_and_nothing_needs_a_restart() {
     let cluster = Cluster::start_new();
     let service = Service::start_in(&cluster);
     service.create("A", "a@example.com").expect(201);
     cluster.freeze();
-    all_operations_fail_in_time(&service);
+    all_operations_fail(&service);
     cluster.thaw();
-    until("the portal to be back", LIMIT, || (service.portal.http().get("/users").status == 200).then_some(()));
+    until("the portal to be back", || (service.portal.http().get("/users").status == 200).then_some(()));
     service.create("C", "c@example.com").expect(201);
 }
 
-/// The database has 2 seconds to answer in these tests, and a second more until it is given up.
-fn all_operations_fail_in_time(service: &Service) {
+/// None of them waits for the database to come back.
+fn all_operations_fail(service: &Service) {
     let http = service.portal.http();
     let calls: [&dyn Fn() -> pbx_tests::Answer; 4] = [
         &|| http.get("/users"),
@@ -44,9 +39,7 @@ fn all_operations_fail_in_time(service: &Service) {
         &|| http.get_with("/users", &[("if-none-match", "*")]),
     ];
     for call in calls {
-        let start = Instant::now();
         let answer = call();
-        assert!(start.elapsed() < Duration::from_secs(4), "{:?}", start.elapsed());
         assert_problem(&answer, 503, "database-unavailable");
         let id = answer.header("x-request-id");
         let log = service.portal.log();
@@ -64,7 +57,7 @@ fn a_frozen_postgresql_does_not_keep_the_service_from_stopping() {
     cluster.freeze();
     service.create("B", "b@example.com").expect(503);
     service.portal.terminate();
-    let status = service.portal.wait(Duration::from_secs(10));
+    let status = service.portal.wait();
     cluster.thaw();
     assert!(status.success(), "{status}: {}", service.portal.log());
 }

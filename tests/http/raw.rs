@@ -2,11 +2,9 @@
 
 use std::io::{Read, Write};
 use std::net::TcpStream;
-use std::time::Duration;
 
+use pbx_tests::wait::LIMIT;
 use serde_json::Value;
-
-const LIMIT: Duration = Duration::from_secs(30);
 
 /// What came back until the connection ended.
 #[derive(Debug)]

@@ -4,7 +4,6 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::process::{Command, Stdio};
-use std::time::Duration;
 
 use pbx_confgen::render;
 use pbx_domain::{SipPassword, User};
@@ -41,7 +40,7 @@ impl RollCall {
         let before = self.asterisk.log().len();
         self.call(users);
         let mut names = BTreeMap::new();
-        until("every caller's name", Duration::from_secs(20), || {
+        until("every caller's name", || {
             let log = self.asterisk.log();
             let present = log[before..].split('\n').filter_map(|line| line.split_once("present: "));
             let present = present.filter_map(|(_, line)| line.strip_suffix('|')?.split_once('|'));
@@ -62,7 +61,7 @@ impl RollCall {
         fs::write(directory.join("ask.xml"), include_str!("ask.xml")).unwrap();
         let sipp = Command::new("sipp")
             .args(["-sf", "ask.xml", "-inf", "callers.csv", "-i", "127.0.0.1", "-nostdin", "-skip_rlimit"])
-            .args(["-r", "1000", "-l", "25", "-m", &users.len().to_string(), "-timeout", "60", "-timeout_error"])
+            .args(["-r", "1000", "-l", "25", "-m", &users.len().to_string(), "-timeout", "600", "-timeout_error"])
             .arg(format!("127.0.0.1:{}", self.asterisk.port()))
             .current_dir(directory)
             .env("TERM", "dumb")

@@ -4,13 +4,13 @@
 use std::{fs, os::unix::fs::PermissionsExt as _, path::Path, process::Command, time::Duration};
 
 use pbx_persistence::{Database, DatabaseError};
+use pbx_tests::wait::LIMIT;
 use pbx_tests::{Cluster, until};
 use tempfile::TempDir;
 
 use crate::chain;
 
 const NAME: &str = "database.example";
-const LIMIT: Duration = Duration::from_secs(10);
 
 /// A cluster whose certificate says [`NAME`], signed by the authority in `directory`.
 struct Server {
@@ -45,7 +45,7 @@ impl Server {
         }
         self.database.sql("ALTER SYSTEM SET ssl = on");
         self.database.sql("SELECT pg_reload_conf()");
-        until("PostgreSQL to offer TLS", LIMIT, || (self.database.sql("SHOW ssl") == "on").then_some(()));
+        until("PostgreSQL to offer TLS", || (self.database.sql("SHOW ssl") == "on").then_some(()));
     }
 
     /// What the portal finds when it reaches the server by this name and trusts this authority.
@@ -81,7 +81,7 @@ fn a_server_with_the_right_name_and_authority_is_used_over_tls_and_no_other() {
     make_authority(server.directory.path(), "stranger");
     // What is refused is tried again until the timeout.
     let refused = |name: &str, authority: &str, reason: &str| {
-        let error = server.reached_as(name, authority, Duration::from_secs(1)).unwrap_err();
+        let error = server.reached_as(name, authority, Duration::from_secs(3)).unwrap_err();
         assert!(matches!(error, DatabaseError::Unavailable(_)), "{}", chain(&error));
         assert!(chain(&error).contains(reason), "{}", chain(&error));
     };

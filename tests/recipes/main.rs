@@ -9,10 +9,9 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::process::{Command, Stdio};
 use std::thread;
-use std::time::Duration;
 
 use page::{Block, blocks, matches};
-use pbx_tests::{Asterisk, Database, Portal, Settings};
+use pbx_tests::{Asterisk, Database, Portal, Settings, until};
 
 const PAGE: &str = include_str!("../../docs/scripts.md");
 
@@ -87,13 +86,10 @@ impl World {
             self.asterisk.stop();
             return thread::scope(|scope| {
                 let Self { asterisk, portal, .. } = self;
-                let back = scope.spawn(|| {
-                    thread::sleep(Duration::from_secs(1));
-                    asterisk.start();
-                });
-                let printed = sh(portal, &block.commands);
-                back.join().unwrap();
-                printed
+                let printed = scope.spawn(|| sh(portal, &block.commands));
+                until("the first attempt", || portal.log().contains(" POST /apply 503 ").then_some(()));
+                asterisk.start();
+                printed.join().unwrap()
             });
         }
         let told = |(told, _): &&(&str, &str)| block.heading == *told || block.output.contains(told);

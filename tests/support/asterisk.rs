@@ -5,24 +5,22 @@ use std::os::unix::fs::{PermissionsExt, symlink};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
-use std::time::Duration;
 
 use tempfile::TempDir;
 
 use crate::asterisk_files::{self as files, Installation};
 use crate::environment;
-use crate::ports::free_port;
+use crate::ports::Ports;
 use crate::program::{Program, Signal};
 use crate::wait::until;
 
-const LIMIT: Duration = Duration::from_mins(1);
 /// `sun_path` of a Unix socket.
 const SOCKET_PATH_LIMIT: usize = 107;
 
 /// A running Asterisk, gone with the value. It boots in about 0.3 s.
 pub struct Asterisk {
     daemon: Option<Program>,
-    port: u16,
+    ports: Ports,
     words: Vec<String>,
     user: Option<u32>,
     directory: TempDir,
@@ -60,8 +58,8 @@ impl Asterisk {
         for name in ["run", "log", "db", "spool"] {
             fs::create_dir(home.join(name)).expect("Asterisk's directories");
         }
-        let port = free_port();
-        for (path, text) in files::files(home, &installation, port) {
+        let ports = Ports::reserve();
+        for (path, text) in files::files(home, &installation, ports.first()) {
             let path = home.join(path);
             fs::create_dir_all(path.parent().expect("a parent")).expect("Asterisk's directories");
             fs::write(path, text).expect("Asterisk's configuration");
@@ -69,7 +67,7 @@ impl Asterisk {
         let mut words = installation.program;
         words.extend(["-C".to_owned(), home.join("etc/asterisk.conf").to_string_lossy().into_owned()]);
         assert!(!words.concat().contains(' '), "a blank in {words:?}: set TMPDIR to a path without");
-        Self { daemon: None, port, words, user: None, directory }
+        Self { daemon: None, ports, words, user: None, directory }
     }
 
     /// Gives all of it to a user and the group of the same number, as whom it runs from its next start on. Only root
@@ -106,7 +104,7 @@ impl Asterisk {
 
     /// Waits for [`Self::start_booting`] to come to its end.
     pub fn wait_until_booted(&mut self) {
-        until("the private Asterisk to boot", LIMIT, || {
+        until("the private Asterisk to boot", || {
             let daemon = self.daemon.as_mut().expect("Asterisk was started");
             if let Some(status) = daemon.ended() {
                 let console = fs::read_to_string(self.home().join("log/console")).unwrap_or_default();
@@ -121,7 +119,7 @@ impl Asterisk {
     pub fn stop(&mut self) {
         let mut daemon = self.daemon.take().expect("Asterisk runs");
         daemon.signal(Signal::TERM);
-        daemon.wait(LIMIT);
+        daemon.wait();
     }
 
     /// Kills the daemon; its socket stays behind.
@@ -163,7 +161,7 @@ impl Asterisk {
 
     /// Its SIP port on 127.0.0.1.
     pub fn port(&self) -> u16 {
-        self.port
+        self.ports.first()
     }
 
     /// The directory of all of it.

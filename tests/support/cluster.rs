@@ -5,21 +5,18 @@ use std::os::unix::fs::{PermissionsExt, chown};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
-use std::time::Duration;
-use std::{env, process, thread};
+use std::{env, process};
 
 use tempfile::TempDir;
 
-use crate::ports::free_port;
+use crate::ports::Ports;
 use crate::program::{Program, Signal};
-use crate::wait::until;
-
-const LIMIT: Duration = Duration::from_secs(30);
+use crate::wait::{until, within_limit};
 
 /// A cluster of its own, about 0.7 s old when a test gets it; gone with the value.
 pub struct Cluster {
     server: Option<Program>,
-    port: u16,
+    ports: Ports,
     owner: Owner,
     directory: TempDir,
 }
@@ -36,7 +33,7 @@ impl Cluster {
         let output = initdb.output().unwrap_or_else(|error| panic!("cannot start initdb: {error}"));
         assert!(output.status.success(), "initdb failed: {}", String::from_utf8_lossy(&output.stderr));
 
-        let mut cluster = Self { server: None, port: free_port(), owner, directory };
+        let mut cluster = Self { server: None, ports: Ports::reserve(), owner, directory };
         cluster.start();
         cluster
     }
@@ -61,7 +58,7 @@ impl Cluster {
         copy.args(["--no-sync", "--checkpoint=fast", "--write-recovery-conf", "--dbname", &self.url(), "--pgdata"]);
         let output = copy.arg(directory.path().join("data")).output().expect("pg_basebackup");
         assert!(output.status.success(), "pg_basebackup failed: {}", String::from_utf8_lossy(&output.stderr));
-        let mut standby = Self { server: None, port: free_port(), owner, directory };
+        let mut standby = Self { server: None, ports: Ports::reserve(), owner, directory };
         standby.start();
         standby
     }
@@ -81,30 +78,30 @@ impl Cluster {
 
     /// Where it listens: `127.0.0.1:…`.
     pub fn address(&self) -> String {
-        format!("127.0.0.1:{}", self.port)
+        format!("127.0.0.1:{}", self.ports.first())
     }
 
     /// The URL of the superuser's database, for [`crate::Database::create_in`].
     pub fn url(&self) -> String {
-        format!("postgres://postgres@127.0.0.1:{}/postgres", self.port)
+        format!("postgres://postgres@{}/postgres", self.address())
     }
 
     /// Starts the server, on the port it always had, and waits until it answers.
     pub fn start(&mut self) {
         let log = File::create(self.directory.path().join("log")).expect("the server's log");
         let mut command = self.owner.command("postgres");
-        command.arg("-D").arg(self.directory.path().join("data")).arg("-p").arg(self.port.to_string());
+        command.arg("-D").arg(self.directory.path().join("data")).arg("-p").arg(self.ports.first().to_string());
         // TCP on loopback alone; durability is no matter for a cluster that lives for seconds.
         for option in ["listen_addresses=127.0.0.1", "unix_socket_directories=", "fsync=off", "max_connections=200"] {
             command.arg("-c").arg(option);
         }
         command.stdout(log.try_clone().expect("the server's log")).stderr(log);
         self.server = Some(Program::start(command));
-        until("the private PostgreSQL to answer", LIMIT, || {
+        until("the private PostgreSQL to answer", || {
             let program = self.server.as_mut().expect("just started");
             assert!(program.ended().is_none(), "PostgreSQL ended at its start:\n{}", self.log());
             let probe = Command::new(find("pg_isready"))
-                .args(["--quiet", "--host=127.0.0.1", "--port", &self.port.to_string()])
+                .args(["--quiet", "--host=127.0.0.1", "--port", &self.ports.first().to_string()])
                 .status();
             probe.is_ok_and(|status| status.success()).then_some(())
         });
@@ -114,7 +111,7 @@ impl Cluster {
     pub fn stop(&mut self) {
         let mut server = self.server.take().expect("PostgreSQL runs");
         server.signal(Signal::INT);
-        server.wait(LIMIT);
+        server.wait();
     }
 
     /// Stops the server as a crash of it would (an "immediate" shutdown): every connection breaks where it stands, and
@@ -122,7 +119,7 @@ impl Cluster {
     pub fn crash(&mut self) {
         let mut server = self.server.take().expect("PostgreSQL runs");
         server.signal(Signal::QUIT);
-        server.wait(LIMIT);
+        server.wait();
     }
 
     /// Freezes the server and all its connections: nothing is refused, nothing answers.
@@ -161,12 +158,7 @@ impl Drop for Cluster {
         }
         if let Some(mut server) = self.server.take() {
             server.signal(Signal::QUIT);
-            for _ in 0..100 {
-                if server.ended().is_some() {
-                    break;
-                }
-                thread::sleep(Duration::from_millis(50));
-            }
+            let _killed_otherwise = within_limit(|| server.ended());
         }
         self.remove_shared_memory();
     }

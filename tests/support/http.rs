@@ -1,10 +1,10 @@
 //! A small HTTP client, for tests that speak to the portal as a script would.
 
-use std::time::Duration;
-
 use serde_json::Value;
 use ureq::http::HeaderMap;
 use ureq::{Agent, Body};
+
+use crate::wait::LIMIT;
 
 /// Speaks to one portal, with one token or none.
 #[derive(Clone)]
@@ -33,7 +33,7 @@ impl Http {
         let agent = Agent::config_builder()
             .http_status_as_error(false)
             .max_redirects(0)
-            .timeout_global(Some(Duration::from_mins(2)))
+            .timeout_global(Some(LIMIT * 2))
             // A deployment under test is never behind a proxy that the environment names.
             .proxy(None)
             .build()

@@ -5,6 +5,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
 
 use crate::asterisk::Asterisk;
+use crate::wait::until;
 
 /// What becomes of a command.
 #[derive(Debug, Clone)]
@@ -41,6 +42,25 @@ pub const QUEUED: &str = "Asterisk cannot reload a module yet; request queued\n"
 pub const RELOADED: &str =
     "Module 'res_pjsip.so' reloaded successfully.\nModule 'pbx_config.so' reloaded successfully.\n";
 
+/// A command that waits at the stand-in until the value goes; then the real one does it.
+pub struct Held {
+    rule: PathBuf,
+}
+
+impl Held {
+    /// Waits until the command has come.
+    pub fn wait(&self) {
+        until("the command that is held", || self.rule.join("reached").exists().then_some(()));
+    }
+}
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        // Without its rule nothing is held any more.
+        drop(fs::write(self.rule.join("released"), ""));
+    }
+}
+
 /// A stand-in for `asterisk`. What it does can change while a portal uses it.
 pub struct MisbehavingAsterisk {
     directory: PathBuf,
@@ -68,12 +88,17 @@ impl MisbehavingAsterisk {
     /// From now on, misbehaves at every command that `pattern` matches (as a shell's `case` does: `module reload*`).
     /// Rules are tried in the order they were given.
     pub fn on(&self, pattern: &str, behaviour: &Behaviour) {
-        self.rule(pattern, behaviour, None);
+        self.rule(pattern, behaviour.written(), None);
     }
 
     /// As [`Self::on`], for the next `times` such commands.
     pub fn on_next(&self, times: u32, pattern: &str, behaviour: &Behaviour) {
-        self.rule(pattern, behaviour, Some(times));
+        self.rule(pattern, behaviour.written(), Some(times));
+    }
+
+    /// Holds the next such command.
+    pub fn hold_next(&self, pattern: &str) -> Held {
+        Held { rule: self.rule(pattern, ("hold", String::new()), Some(1)) }
     }
 
     /// Forgets every rule.
@@ -84,19 +109,23 @@ impl MisbehavingAsterisk {
         }
     }
 
+    /// How many commands it was given so far that begin so.
+    pub fn count(&self, start: &str) -> usize {
+        self.commands().iter().filter(|command| command.starts_with(start)).count()
+    }
+
     /// The commands it was given so far, in order (what followed `-rx`).
     pub fn commands(&self) -> Vec<String> {
         let log = fs::read_to_string(self.directory.join("commands")).unwrap_or_default();
         log.lines().map(str::to_owned).collect()
     }
 
-    fn rule(&self, pattern: &str, behaviour: &Behaviour, times: Option<u32>) {
+    fn rule(&self, pattern: &str, (word, argument): (&str, String), times: Option<u32>) -> PathBuf {
         let rules = self.directory.join("rules");
         let number = fs::read_dir(&rules).expect("the rules").count();
         // Written beside and renamed, so that a running portal never meets half a rule.
         let draft = self.directory.join("draft");
         fs::create_dir(&draft).expect("a rule");
-        let (word, argument) = behaviour.written();
         let write = |name: &str, text: &str| fs::write(draft.join(name), text).expect("a rule");
         write("pattern", pattern);
         write("behaviour", word);
@@ -104,7 +133,9 @@ impl MisbehavingAsterisk {
         if let Some(times) = times {
             write("times", &times.to_string());
         }
-        fs::rename(draft, rules.join(format!("{number:03}"))).expect("a rule");
+        let rule = rules.join(format!("{number:03}"));
+        fs::rename(draft, &rule).expect("a rule");
+        rule
     }
 }
 
@@ -148,6 +179,10 @@ for rule in "$here"/rules/*; do
     exec {lock}<&-
   fi
   case $(<"$rule/behaviour") in
+    hold)
+      : >"$rule/reached"
+      while [[ -e $rule/reached && ! -e $rule/released ]]; do sleep 0.02; done
+      ;;
     hang) exec sleep 300 ;;
     hang-with-child)
       sleep 300 &

@@ -3,12 +3,10 @@
 use std::time::Duration;
 
 use crate::asterisk::Asterisk;
-use crate::ports::free_port;
+use crate::ports::Ports;
 use crate::sipp::{ANSWER, BUSY, CALL, REGISTER, RING, Run, Scenario, Sipp};
 use crate::wait::until;
 
-/// How long a registration or the setting up of a call may take. A phone that nobody answers rings for 30 s.
-const LIMIT: Duration = Duration::from_mins(1);
 const FOR_EVER: Duration = Duration::from_hours(1);
 
 /// A phone as its owner has set it up: a server, an extension, a password.
@@ -37,17 +35,18 @@ impl Phone {
     /// Registers for five minutes and gives the answer's code: 200, or 401 for somebody unknown. Nobody is at the
     /// phone afterwards: see [`Self::answering`].
     pub fn register(&self) -> u16 {
-        let port = free_port();
-        self.registration(port, &contact(&self.extension, port), "300")
+        let ports = Ports::reserve();
+        let contact = contact(&self.extension, &ports);
+        self.registration(ports, &contact, "300")
     }
 
     /// Makes `count` registrations, `rate` a second, of phones with these extensions and passwords by turns, and gives
     /// the number of those that succeeded.
     pub fn register_many(asterisk: &Asterisk, logins: &[(String, String)], count: u32, rate: u32) -> usize {
-        let port = free_port();
+        let ports = Ports::reserve();
         let fields = logins.iter().map(|(extension, password)| {
             let login = format!("[authentication username={extension} password={password}]");
-            vec![extension.clone(), login, format!("<sip:{extension}@127.0.0.1:{port}>"), "300".to_owned()]
+            vec![extension.clone(), login, contact(extension, &ports), "300".to_owned()]
         });
         let fields: Vec<_> = fields.collect();
         let (first, more) = fields.split_first().expect("a login");
@@ -55,20 +54,19 @@ impl Phone {
             scenario: REGISTER,
             incoming: None,
             server: asterisk.port(),
-            port,
             fields: first,
             more,
             calls: (count, rate),
             pause: Duration::ZERO,
         };
-        let mut sipp = Sipp::start(&run);
-        sipp.wait(LIMIT);
+        let mut sipp = Sipp::start(&run, ports);
+        sipp.wait();
         sipp.answers(200, "2 REGISTER")
     }
 
     /// Takes every registration of the extension back.
     pub fn unregister(&self) -> u16 {
-        self.registration(free_port(), "*", "0")
+        self.registration(Ports::reserve(), "*", "0")
     }
 
     /// Registers, and answers every call until the value is dropped. What comes as audio goes back.
@@ -93,44 +91,43 @@ impl Phone {
 
     /// Calls a number, talks for a moment, hangs up, and gives the code of the answer: 200, 404, 480, 486 …
     pub fn call(&self, number: &str) -> u16 {
-        self.start_call(number, Duration::from_millis(200)).wait(LIMIT)
+        self.start_call(number, Duration::from_millis(200)).wait()
     }
 
     /// Calls a number, to talk for as long as `talk` once it is answered.
     pub fn start_call(&self, number: &str, talk: Duration) -> Call {
-        let sipp = self.run(CALL, None, free_port(), &[number.to_owned()], talk);
+        let sipp = self.run(CALL, None, Ports::reserve(), &[number.to_owned()], talk);
         Call { sipp }
     }
 
-    fn registration(&self, port: u16, contact: &str, expires: &str) -> u16 {
+    fn registration(&self, ports: Ports, contact: &str, expires: &str) -> u16 {
         let fields = [contact.to_owned(), expires.to_owned()];
-        let mut sipp = self.run(REGISTER, None, port, &fields, Duration::ZERO);
+        let mut sipp = self.run(REGISTER, None, ports, &fields, Duration::ZERO);
         registered(&mut sipp)
     }
 
     fn stay(&self, incoming: Scenario, user_part: &str) -> AnsweringPhone {
-        let port = free_port();
-        let fields = [contact(user_part, port), "600".to_owned()];
-        let mut sipp = self.run(REGISTER, Some(incoming), port, &fields, FOR_EVER);
+        let ports = Ports::reserve();
+        let fields = [contact(user_part, &ports), "600".to_owned()];
+        let mut sipp = self.run(REGISTER, Some(incoming), ports, &fields, FOR_EVER);
         let code = registered(&mut sipp);
         assert!(code == 200, "{} could not register: {code}", self.extension);
         AnsweringPhone { sipp }
     }
 
-    fn run(&self, scenario: Scenario, incoming: Option<Scenario>, port: u16, more: &[String], pause: Duration) -> Sipp {
+    fn run(
+        &self,
+        scenario: Scenario,
+        incoming: Option<Scenario>,
+        ports: Ports,
+        more: &[String],
+        pause: Duration,
+    ) -> Sipp {
         let login = format!("[authentication username={} password={}]", self.extension, self.password);
         let mut fields = vec![self.extension.clone(), login];
         fields.extend_from_slice(more);
-        Sipp::start(&Run {
-            scenario,
-            incoming,
-            server: self.server,
-            port,
-            fields: &fields,
-            more: &[],
-            calls: (1, 1),
-            pause,
-        })
+        let run = Run { scenario, incoming, server: self.server, fields: &fields, more: &[], calls: (1, 1), pause };
+        Sipp::start(&run, ports)
     }
 }
 
@@ -152,7 +149,7 @@ impl AnsweringPhone {
 
     /// Waits until a call has come, and gives its `From` header.
     pub fn wait_for_caller(&self) -> String {
-        until("the phone to ring", LIMIT, || self.callers().pop())
+        until("the phone to ring", || self.callers().pop())
     }
 }
 
@@ -160,7 +157,7 @@ impl Call {
     /// Waits until it is answered or refused, and gives the code.
     pub fn answered(&mut self) -> u16 {
         let sipp = &mut self.sipp;
-        until("an answer to the call", LIMIT, || {
+        until("an answer to the call", || {
             let ended = sipp.ended();
             let code = code(sipp);
             assert!(!ended || code.is_some(), "no answer to INVITE. {}", sipp.report());
@@ -171,9 +168,9 @@ impl Call {
     /// Waits until it is over, and gives the code it was answered with.
     ///
     /// # Panics
-    /// When it is not over within `limit`, or broke off after it was answered.
-    pub fn wait(mut self, limit: Duration) -> u16 {
-        self.sipp.wait(limit);
+    /// When it broke off after it was answered.
+    pub fn wait(mut self) -> u16 {
+        self.sipp.wait();
         let code = code(&self.sipp).unwrap_or_else(|| panic!("no answer to INVITE. {}", self.sipp.report()));
         let hung_up = self.sipp.answer_to("3 BYE");
         assert!(code >= 300 || hung_up == Some(200), "the call broke off. {}", self.sipp.report());
@@ -181,13 +178,13 @@ impl Call {
     }
 }
 
-fn contact(user_part: &str, port: u16) -> String {
-    format!("<sip:{user_part}@127.0.0.1:{port}>")
+fn contact(user_part: &str, ports: &Ports) -> String {
+    format!("<sip:{user_part}@127.0.0.1:{}>", ports.first())
 }
 
 /// Waits for the answer to a registration, and not for `sipp` to end, which takes a second more.
 fn registered(sipp: &mut Sipp) -> u16 {
-    until("the phone to register", LIMIT, || {
+    until("the phone to register", || {
         let ended = sipp.ended();
         let code = sipp.answer_to("2 REGISTER");
         assert!(!ended || code.is_some(), "no answer to REGISTER. {}", sipp.report());

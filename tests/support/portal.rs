@@ -7,18 +7,15 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, ExitStatus, Stdio};
 use std::sync::Arc;
 use std::thread;
-use std::time::Duration;
 
 use tempfile::TempDir;
 
 use crate::asterisk::Asterisk;
 use crate::environment;
 use crate::http::Http;
-use crate::ports::free_port;
+use crate::ports::Ports;
 use crate::program::{Program, Signal};
 use crate::wait::until;
-
-const LIMIT: Duration = Duration::from_secs(30);
 
 /// How a portal is started. Clones share the state directory: two portals of the same settings are two processes of
 /// one node.
@@ -41,7 +38,8 @@ pub struct Finished {
 }
 
 impl Settings {
-    /// Settings for a portal on the database at `database_url` and beside `asterisk`.
+    /// Settings for a portal on the database at `database_url` and beside `asterisk`, which gives everything all the
+    /// time that a busy machine may need.
     pub fn new(database_url: &str, asterisk: &Asterisk) -> Self {
         let directory = tempfile::Builder::new().prefix("portal-").tempdir().expect("a directory for the portal");
         let state = directory.path().join("state");
@@ -52,10 +50,13 @@ impl Settings {
         let mut settings = Self { environment: BTreeMap::new(), token, directory: Arc::new(directory) };
         for (name, value) in [
             ("DATABASE_URL", database_url.to_owned()),
+            ("PBX_PORTAL__ASTERISK__APPLY_TIMEOUT_SECONDS", "100".to_owned()),
             ("PBX_PORTAL__ASTERISK__COMMAND", asterisk.command()),
+            ("PBX_PORTAL__ASTERISK__COMMAND_TIMEOUT_SECONDS", "30".to_owned()),
             ("PBX_PORTAL__ASTERISK__DIALPLAN_INCLUDE", path(&asterisk.dialplan_include())),
             ("PBX_PORTAL__ASTERISK__PJSIP_INCLUDE", path(&asterisk.pjsip_include())),
             ("PBX_PORTAL__AUTH__TOKENS", tokens),
+            ("PBX_PORTAL__DATABASE__TIMEOUT_SECONDS", "30".to_owned()),
             ("PBX_PORTAL__NODE", "test-node".to_owned()),
             ("PBX_PORTAL__STATE_DIR", path(&state)),
             ("RUST_BACKTRACE", "1".to_owned()),
@@ -106,7 +107,8 @@ impl Settings {
     pub fn start_unready(&self) -> Portal {
         let settings = self.clone();
         let mut command = settings.command(&["serve"]);
-        let free = || format!("127.0.0.1:{}", free_port());
+        let ports = Ports::reserve();
+        let free = || format!("127.0.0.1:{}", ports.first());
         let bind = self.environment.get("PBX_PORTAL__SERVER__BIND").cloned().unwrap_or_else(free);
         command.env("PBX_PORTAL__SERVER__BIND", &bind);
         let log = tempfile::Builder::new().prefix("log-").tempfile_in(self.directory.path());
@@ -114,7 +116,7 @@ impl Settings {
         command.stdout(log_file.try_clone().expect("the portal's log")).stderr(log_file);
         let url = format!("http://{bind}");
         let http = Http::new(&url, Some(&self.token));
-        Portal { program: Program::start(command), url, http, log, settings }
+        Portal { program: Program::start(command), url, http, log, settings, _ports: ports }
     }
 
     /// Runs any command of the program to its end (`migrate`, `check`, `openapi`, or a `serve` that has to fail).
@@ -123,7 +125,7 @@ impl Settings {
         let mut command = self.command(arguments);
         command.stdout(File::create(&stdout).expect("a file for its output"));
         command.stderr(File::create(&stderr).expect("a file for its log"));
-        let status = Program::start(command).wait(LIMIT);
+        let status = Program::start(command).wait();
         let text = |path: &Path| fs::read_to_string(path).expect("output in UTF-8");
         Finished { status, stdout: text(&stdout), stderr: text(&stderr) }
     }
@@ -144,12 +146,13 @@ pub struct Portal {
     http: Http,
     log: PathBuf,
     settings: Settings,
+    _ports: Ports,
 }
 
 impl Portal {
     /// Waits until it answers.
     pub fn wait_until_ready(&mut self) {
-        until("the portal to answer", LIMIT, || {
+        until("the portal to answer", || {
             if let Some(status) = self.program.ended() {
                 panic!("the portal ended at its start ({status}):\n{}", self.log());
             }
@@ -187,20 +190,21 @@ impl Portal {
         fs::read_to_string(&self.log).expect("a log in UTF-8")
     }
 
-    /// Asks it to stop (SIGTERM) and waits for nothing.
+    /// Asks it to stop (SIGTERM), and waits until it has taken notice.
     pub fn terminate(&self) {
         self.program.signal(Signal::TERM);
+        until("the portal to say that it stops", || self.log().contains("stopping: ").then_some(()));
     }
 
     /// Waits for its end.
-    pub fn wait(&mut self, limit: Duration) -> ExitStatus {
-        self.program.wait(limit)
+    pub fn wait(&mut self) -> ExitStatus {
+        self.program.wait()
     }
 
     /// Stops it as systemd would.
     pub fn stop(&mut self) -> ExitStatus {
-        self.terminate();
-        self.wait(LIMIT)
+        self.program.signal(Signal::TERM);
+        self.wait()
     }
 
     /// Kills it as a power cut would.

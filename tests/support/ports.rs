@@ -1,6 +1,8 @@
 //! Free ports on 127.0.0.1.
 
 use std::net::{TcpListener, UdpSocket};
+use std::os::linux::net::SocketAddrExt;
+use std::os::unix::net::{SocketAddr, UnixListener};
 use std::process;
 use std::sync::atomic::{AtomicU16, Ordering};
 
@@ -13,19 +15,35 @@ const END: u16 = 20_000;
 const STEP: u16 = 10;
 const BLOCKS: u16 = (END - FIRST) / STEP;
 
-/// The first of ten ports that nobody uses.
-pub(crate) fn free_port() -> u16 {
-    static TAKEN: AtomicU16 = AtomicU16::new(0);
-    // Several test programs may run at once: each starts elsewhere.
-    let start = u16::try_from(process::id() % u32::from(BLOCKS)).unwrap_or_default().wrapping_mul(37);
-    for _ in 0..BLOCKS {
-        let turn = TAKEN.fetch_add(1, Ordering::Relaxed);
-        let port = FIRST + start.wrapping_add(turn) % BLOCKS * STEP;
+/// Ten ports that nobody uses, and that no other test of this machine gets while the value lives.
+pub(crate) struct Ports {
+    first: u16,
+    /// A name that one process at a time can have, gone with it, however it ends.
+    _reservation: UnixListener,
+}
+
+impl Ports {
+    pub(crate) fn reserve() -> Self {
+        static TAKEN: AtomicU16 = AtomicU16::new(0);
+        // Several test programs may run at once: each starts elsewhere.
+        let start = u16::try_from(process::id() % u32::from(BLOCKS)).unwrap_or_default().wrapping_mul(37);
+        let reserved = (0..BLOCKS).find_map(|_| {
+            let turn = TAKEN.fetch_add(1, Ordering::Relaxed);
+            Self::at(FIRST + start.wrapping_add(turn) % BLOCKS * STEP)
+        });
+        reserved.unwrap_or_else(|| panic!("no free port between {FIRST} and {END} on 127.0.0.1"))
+    }
+
+    fn at(first: u16) -> Option<Self> {
+        let name = SocketAddr::from_abstract_name(format!("pbx-tests-port-{first}")).ok()?;
+        let reservation = UnixListener::bind_addr(&name).ok()?;
         let free =
             |port| UdpSocket::bind(("127.0.0.1", port)).is_ok() && TcpListener::bind(("127.0.0.1", port)).is_ok();
-        if (port..port + STEP).all(free) {
-            return port;
-        }
+        (first..first + STEP).all(free).then_some(Self { first, _reservation: reservation })
     }
-    panic!("no free port between {FIRST} and {END} on 127.0.0.1")
+
+    /// The first of them.
+    pub(crate) const fn first(&self) -> u16 {
+        self.first
+    }
 }

@@ -1,9 +1,11 @@
 //! A private database for one test, in the cluster that the run of the tests started.
 
-use std::process::{self, Command, Stdio};
+use std::io::{self, BufRead, BufReader, Write};
+use std::process::{self, Child, Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use crate::environment;
+use crate::wait::until;
 
 /// A database of its own, gone with the value.
 ///
@@ -50,6 +52,51 @@ impl Database {
     pub fn try_sql(&self, sql: &str) -> Result<String, String> {
         run(&self.url(), sql)
     }
+
+    /// Runs SQL in a transaction that stays open, with the locks that it took.
+    pub fn begin(&self, sql: &str) -> Transaction {
+        let mut psql = psql(&self.url())
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap_or_else(|error| missing(&error));
+        let mut input = psql.stdin.take().expect("psql's input");
+        writeln!(input, "BEGIN; {sql};\n\\echo begun").expect("psql's input");
+        psql.stdin = Some(input);
+        let mut lines = BufReader::new(psql.stdout.take().expect("psql's output")).lines();
+        assert!(lines.any(|line| line.is_ok_and(|line| line == "begun")), "no transaction with {sql}");
+        Transaction { psql }
+    }
+
+    /// Waits until so many connections wait for a lock.
+    pub fn wait_for_waiting(&self, connections: usize) {
+        let sql =
+            "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'";
+        until("connections to wait for a lock", || (self.sql(sql) == connections.to_string()).then_some(()));
+    }
+}
+
+/// An open transaction, rolled back with the value.
+pub struct Transaction {
+    psql: Child,
+}
+
+impl Transaction {
+    /// Commits it.
+    pub fn commit(mut self) {
+        let mut input = self.psql.stdin.take().expect("psql's input");
+        writeln!(input, "COMMIT;").expect("psql's input");
+        drop(input);
+        assert!(self.psql.wait().is_ok_and(|status| status.success()), "COMMIT failed");
+    }
+}
+
+impl Drop for Transaction {
+    fn drop(&mut self) {
+        // It may have ended with its server, or by a COMMIT.
+        drop(self.psql.kill());
+        drop(self.psql.wait());
+    }
 }
 
 impl Drop for Database {
@@ -69,15 +116,21 @@ fn with_database(url: &str, name: &str) -> String {
     options.map_or_else(|| format!("{server}/{name}"), |options| format!("{server}/{name}?{options}"))
 }
 
+fn psql(url: &str) -> Command {
+    let mut command = Command::new("psql");
+    command.args(["--no-psqlrc", "--no-password", "--quiet", "--tuples-only", "--no-align"]);
+    // A private cluster trusts everybody who reaches it, so there is no password in the URL.
+    command.args(["--set", "ON_ERROR_STOP=1", "--dbname", url]).env("PGCONNECT_TIMEOUT", "15");
+    command
+}
+
+fn missing<T>(error: &io::Error) -> T {
+    panic!("cannot start psql (package postgresql-client): {error}")
+}
+
 fn run(url: &str, sql: &str) -> Result<String, String> {
-    let output = Command::new("psql")
-        .args(["--no-psqlrc", "--no-password", "--quiet", "--tuples-only", "--no-align"])
-        // A private cluster trusts everybody who reaches it, so there is no password in the URL.
-        .args(["--set", "ON_ERROR_STOP=1", "--command", sql, "--dbname", url])
-        .env("PGCONNECT_TIMEOUT", "5")
-        .stdin(Stdio::null())
-        .output()
-        .unwrap_or_else(|error| panic!("cannot start psql (package postgresql-client): {error}"));
+    let output =
+        psql(url).args(["--command", sql]).stdin(Stdio::null()).output().unwrap_or_else(|error| missing(&error));
     let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).trim_end().to_owned();
     if output.status.success() { Ok(text(&output.stdout)) } else { Err(text(&output.stderr)) }
 }

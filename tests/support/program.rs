@@ -1,12 +1,11 @@
 //! A program that a test started, and that ends with the test.
 
 use std::process::{Child, Command, ExitStatus};
-use std::time::Duration;
 
 pub(crate) use rustix::process::Signal;
 use rustix::process::{Pid, kill_process};
 
-use crate::wait::within;
+use crate::wait::until;
 
 pub(crate) struct Program {
     name: String,
@@ -36,8 +35,9 @@ impl Program {
     }
 
     /// Waits for its end.
-    pub(crate) fn wait(&mut self, limit: Duration) -> ExitStatus {
-        within(limit, || self.ended()).unwrap_or_else(|| panic!("{} still ran after {limit:?}", self.name))
+    pub(crate) fn wait(&mut self) -> ExitStatus {
+        let what = format!("{} to end", self.name);
+        until(&what, || self.ended())
     }
 
     /// Kills it as a power cut would, without a word.

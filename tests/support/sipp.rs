@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use tempfile::TempDir;
 
+use crate::ports::Ports;
 use crate::program::Program;
 
 /// Longer than any talk of a test; whatever is left over ends by then.
@@ -40,8 +41,6 @@ pub(crate) struct Run<'a> {
     pub(crate) incoming: Option<Scenario>,
     /// Asterisk's port.
     pub(crate) server: u16,
-    /// The phone's own port; the nine behind it are its own too.
-    pub(crate) port: u16,
     /// What is injected into the scenario: secrets go this way, never by an argument.
     pub(crate) fields: &'a [String],
     /// What is injected into the second call of the scenario and the following ones, by turns with `fields`.
@@ -57,6 +56,7 @@ pub(crate) struct Sipp {
     name: &'static str,
     program: Program,
     directory: TempDir,
+    _ports: Ports,
 }
 
 /// A SIP message as it went over the wire.
@@ -66,7 +66,7 @@ pub(crate) struct Message {
 }
 
 impl Sipp {
-    pub(crate) fn start(run: &Run<'_>) -> Self {
+    pub(crate) fn start(run: &Run<'_>, ports: Ports) -> Self {
         let directory = tempfile::Builder::new().prefix("sip-").tempdir().expect("a directory for sipp");
         let file = |name: &str| directory.path().join(name);
         let scenario_file = |scenario: Scenario| {
@@ -90,19 +90,19 @@ impl Sipp {
         }
         command.arg("-m").arg(run.calls.0.to_string()).arg("-r").arg(run.calls.1.to_string());
         command.args(["-i", "127.0.0.1", "-mi", "127.0.0.1", "-nostdin", "-skip_rlimit"]);
-        command.arg("-p").arg(run.port.to_string());
-        command.arg("-mp").arg((run.port + 2).to_string());
-        command.arg("-cp").arg((run.port + 8).to_string());
+        for (option, behind) in [("-p", 0), ("-mp", 2), ("-cp", 8)] {
+            command.arg(option).arg((ports.first() + behind).to_string());
+        }
         command.arg("-d").arg(run.pause.as_millis().to_string());
         command.arg("-timeout").arg((run.pause + LIMIT).as_secs().to_string()).arg("-timeout_error");
-        command.args(["-recv_timeout", "40000", "-max_retrans", "5"]);
+        command.args(["-recv_timeout", "120000", "-max_retrans", "10"]);
         command.arg("-trace_msg").arg("-message_file").arg(file("messages"));
         command.arg("-trace_err").arg("-error_file").arg(file("errors"));
         command.arg(format!("127.0.0.1:{}", run.server)).current_dir(directory.path());
         let screen = File::create(file("screen")).expect("sipp's screen");
         command.stdin(Stdio::null()).stdout(screen.try_clone().expect("sipp's screen")).stderr(screen);
         command.env("TERM", "dumb");
-        Self { name: run.scenario.name, program: Program::start(command), directory }
+        Self { name: run.scenario.name, program: Program::start(command), directory, _ports: ports }
     }
 
     /// Whether it has ended.
@@ -111,8 +111,8 @@ impl Sipp {
     }
 
     /// Waits for its end.
-    pub(crate) fn wait(&mut self, limit: Duration) {
-        self.program.wait(limit);
+    pub(crate) fn wait(&mut self) {
+        self.program.wait();
     }
 
     /// Every message that went over the wire so far.
