@@ -4,20 +4,11 @@ use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::thread;
 
-use pbx_tests::{Answer, Asterisk, Database, Phone, Portal, Settings};
+use pbx_tests::{Asterisk, Database, Phone, Portal, Settings};
 use serde_json::json;
 
 fn portal(database: &Database, asterisk: &Asterisk) -> Portal {
     Settings::new(&database.url(), asterisk).start()
-}
-
-fn create(portal: &Portal, name: &str, email: &str) -> Answer {
-    portal.http().post("/users", &json!({ "name": name, "email": email })).expect(201)
-}
-
-/// The phone of a user who was just created.
-fn phone(asterisk: &Asterisk, user: &Answer) -> Phone {
-    Phone::new(asterisk, &user.number("/extension").to_string(), &user.string("/sip_password"))
 }
 
 #[test]
@@ -25,11 +16,11 @@ fn two_users_are_created_applied_registered_and_talk_and_one_goes_for_good() {
     let (database, asterisk) = (Database::create(), Asterisk::start_new());
     let portal = portal(&database, &asterisk);
 
-    let alice = create(&portal, "Alice Example", "alice@example.com");
-    let bob = create(&portal, "Bob \"the Builder\"; \\o/ 😀", "bob@example.com");
+    let alice = portal.create_user("Alice Example", "alice@example.com");
+    let bob = portal.create_user("Bob \"the Builder\"; \\o/ 😀", "bob@example.com");
     assert_eq!((alice.number("/extension"), bob.number("/extension")), (1000, 1001));
     assert_eq!(alice.header("location"), format!("/users/{}", alice.string("/id")));
-    let (alices_phone, bobs_phone) = (phone(&asterisk, &alice), phone(&asterisk, &bob));
+    let (alices_phone, bobs_phone) = (Phone::of(&asterisk, &alice), Phone::of(&asterisk, &bob));
 
     // A user exists for Asterisk from the apply on, and not before.
     assert_eq!((alices_phone.register(), bobs_phone.register()), (401, 401));
@@ -64,13 +55,13 @@ fn two_users_are_created_applied_registered_and_talk_and_one_goes_for_good() {
 
     // The number goes to the next user, and the former owner's phone, which is still there, rings no more.
     let calls_before = at_bob.callers().len();
-    let carol = create(&portal, "Carol", "carol@example.com");
+    let carol = portal.create_user("Carol", "carol@example.com");
     assert_eq!(carol.number("/extension"), 1001);
     portal.http().post_empty("/apply").expect(200);
     assert_eq!(bobs_phone.register(), 401);
     assert_eq!(alices_phone.call("1001"), 480, "nobody has registered");
     assert_eq!(at_bob.callers().len(), calls_before);
-    let _at_carol = phone(&asterisk, &carol).answering();
+    let _at_carol = Phone::of(&asterisk, &carol).answering();
     assert_eq!(alices_phone.call("1001"), 200);
 
     assert_eq!(asterisk.complaints(), Vec::<String>::new());
@@ -80,11 +71,11 @@ fn two_users_are_created_applied_registered_and_talk_and_one_goes_for_good() {
 fn an_asterisk_that_starts_with_our_files_has_nothing_to_complain_about() {
     let (database, mut asterisk) = (Database::create(), Asterisk::start_new());
     let portal = portal(&database, &asterisk);
-    let alice = create(&portal, "Alice; #include \"x\" [y] ${EXTEN} --;", "alice@example.com");
+    let alice = portal.create_user("Alice; #include \"x\" [y] ${EXTEN} --;", "alice@example.com");
     assert_eq!(portal.http().post_empty("/apply").expect(200).json["outcome"], "applied");
     asterisk.restart();
     assert_eq!(asterisk.complaints(), Vec::<String>::new());
-    assert_eq!(phone(&asterisk, &alice).register(), 200);
+    assert_eq!(Phone::of(&asterisk, &alice).register(), 200);
     assert_eq!(portal.http().post_empty("/apply").expect(200).json["outcome"], "unchanged");
 }
 
@@ -92,10 +83,10 @@ fn an_asterisk_that_starts_with_our_files_has_nothing_to_complain_about() {
 fn what_a_caller_hears_is_what_happened() {
     let (database, asterisk) = (Database::create(), Asterisk::start_new());
     let portal = portal(&database, &asterisk);
-    let alice = create(&portal, "Alice", "alice@example.com");
-    let bob = create(&portal, "Bob", "bob@example.com");
+    let alice = portal.create_user("Alice", "alice@example.com");
+    let bob = portal.create_user("Bob", "bob@example.com");
     portal.http().post_empty("/apply").expect(200);
-    let (alice, bob) = (phone(&asterisk, &alice), phone(&asterisk, &bob));
+    let (alice, bob) = (Phone::of(&asterisk, &alice), Phone::of(&asterisk, &bob));
 
     assert_eq!(alice.call("1001"), 480, "not registered");
     let busy = bob.busy();
@@ -122,7 +113,7 @@ fn a_thousand_users_from_64_threads_take_each_number_once_and_the_next_gets_409(
                 if turn >= 1000 {
                     return taken;
                 }
-                taken.push(create(&portal, "User", &format!("user{turn}@example.com")).number("/extension"));
+                taken.push(portal.create_user("User", &format!("user{turn}@example.com")).number("/extension"));
             }
         };
         let threads: Vec<_> = (0..64).map(|_| scope.spawn(work)).collect();

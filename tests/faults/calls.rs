@@ -7,7 +7,7 @@ use std::time::Duration;
 use pbx_tests::{Asterisk, Database, Phone};
 
 use crate::matrix;
-use crate::world::{Running, World, create, phone};
+use crate::world::{Running, World, create};
 
 /// A world without the stand-in.
 fn world(prepare: impl FnOnce(&Asterisk)) -> World {
@@ -54,7 +54,7 @@ fn a_call_goes_on_through_applies_that_add_500_remove_500_and_remove_its_own_cal
     let caller = create(&world.portal, "caller");
     http.post_empty("/apply").expect(200);
     let _callee = world.bystander.answering();
-    let mut call = phone(&world.asterisk, &caller).start_call("1000", TALK);
+    let mut call = Phone::of(&world.asterisk, &caller).start_call("1000", TALK);
     assert_eq!(call.answered(), 200);
     goes_on(&world.asterisk, &[[0, 0]; 2]);
 

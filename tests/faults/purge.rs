@@ -4,7 +4,7 @@ use pbx_tests::misbehaving::RELOADED;
 use pbx_tests::{Answer, Behaviour, Phone};
 
 use crate::matrix;
-use crate::world::{World, create, phone};
+use crate::world::{World, create};
 
 /// Deletes the user with this number.
 fn delete(world: &World, number: i64) {
@@ -20,7 +20,7 @@ fn apply(world: &World) -> Answer {
 /// The number 1001, applied; its phone.
 fn owner(world: &World) -> Phone {
     delete(world, 1001);
-    let phone = phone(&world.asterisk, &create(&world.portal, "owner"));
+    let phone = Phone::of(&world.asterisk, &create(&world.portal, "owner"));
     apply(world);
     phone
 }
@@ -48,7 +48,7 @@ fn the_phone_of_a_number_that_went_to_somebody_else_in_one_apply_is_gone_and_sta
     let former = owner(&world);
     let at_former = former.answering();
     delete(&world, 1001);
-    let successor = phone(&world.asterisk, &create(&world.portal, "successor"));
+    let successor = Phone::of(&world.asterisk, &create(&world.portal, "successor"));
     assert_eq!(apply(&world).json["changes"]["changed"], serde_json::json!([1001]));
     assert!(!world.has_contact("1001"));
     assert_eq!((former.register(), former.call("1000")), (401, 401));
@@ -105,7 +105,7 @@ fn a_debt_is_paid_by_an_apply_that_has_nothing_else_to_do() {
 fn a_phone_that_registered_while_a_rolled_back_apply_was_live_does_not_ring_for_the_next_owner() {
     let world = World::new();
     delete(&world, 1001);
-    let former = phone(&world.asterisk, &create(&world.portal, "owner"));
+    let former = Phone::of(&world.asterisk, &create(&world.portal, "owner"));
     // Asterisk takes the new files, cannot show it, and takes the old ones back only in words.
     let listing = "pjsip show endpoints";
     world.stand_in.on(listing, &Behaviour::Silence);

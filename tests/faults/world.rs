@@ -6,7 +6,6 @@ use std::fs;
 use std::path::Path;
 
 use pbx_tests::{Answer, Asterisk, Database, MisbehavingAsterisk, Phone, Portal, Settings};
-use serde_json::json;
 
 use crate::matrix::{Files, Live, Row};
 
@@ -71,7 +70,7 @@ impl World {
         let portal = adjust(settings).start();
         let bystander = create(&portal, "bystander");
         assert_eq!(portal.http().post_empty("/apply").expect(200).json["outcome"], "applied");
-        let bystander = phone(&asterisk, &bystander);
+        let bystander = Phone::of(&asterisk, &bystander);
         assert_eq!(bystander.register(), 200);
         let old = State { disk: Disk::of(&asterisk), running: Running::of(&asterisk) };
         create(&portal, "newcomer");
@@ -288,12 +287,7 @@ impl Running {
 
 /// Creates a user of that name.
 pub(crate) fn create(portal: &Portal, name: &str) -> Answer {
-    portal.http().post("/users", &json!({ "name": name, "email": format!("{name}@example.com") })).expect(201)
-}
-
-/// The phone of a user who was just created.
-pub(crate) fn phone(asterisk: &Asterisk, user: &Answer) -> Phone {
-    Phone::new(asterisk, &user.number("/extension").to_string(), &user.string("/sip_password"))
+    portal.create_user(name, &format!("{name}@example.com"))
 }
 
 pub(crate) fn has_contact(asterisk: &Asterisk, extension: &str) -> bool {

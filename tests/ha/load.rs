@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
-use pbx_tests::{Answer, Portal};
+use pbx_tests::Portal;
 use serde_json::json;
 
 pub(crate) struct Load {
@@ -68,9 +68,4 @@ impl Load {
     pub(crate) fn join(self) -> BTreeSet<String> {
         self.clients.into_iter().flat_map(|client| client.join().unwrap()).collect()
     }
-}
-
-/// One user, by hand.
-pub(crate) fn create(portal: &Portal, name: &str) -> Answer {
-    portal.http().post("/users", &json!({"name": name, "email": format!("{name}@example.com")}))
 }

@@ -63,7 +63,7 @@ fn two_nodes_create_and_apply_at_once_and_each_tells_its_own_truth() {
         assert!(asterisk.rx("pjsip show endpoints").contains("Objects found: 800"));
     }
     // A change that one applies still waits at the other.
-    load::create(&portals[1], "late").expect(201);
+    portals[1].create_user("late", "late@example.com");
     portals[0].http().post_empty("/apply").expect(200);
     let required = |portal: &Portal| portal.http().get("/users").expect(200).json["apply_required"].as_bool().unwrap();
     assert_eq!([required(&portals[0]), required(&portals[1])], [false, true]);

@@ -7,7 +7,6 @@ use std::time::{Duration, Instant};
 
 use pbx_tests::wait::LIMIT;
 use pbx_tests::{Asterisk, Cluster, Database, Settings, Transaction};
-use serde_json::json;
 
 use crate::{Service, raw};
 
@@ -89,7 +88,7 @@ fn several_may_start_at_once_on_one_empty_database() {
     let mut portals: Vec<_> = (0..4).map(|_| Settings::new(&database.url(), &asterisk).start_unready()).collect();
     for (n, portal) in portals.iter_mut().enumerate() {
         portal.wait_until_ready();
-        portal.http().post("/users", &json!({"name": "A", "email": format!("a{n}@example.com")})).expect(201);
+        portal.create_user("A", &format!("a{n}@example.com"));
     }
     for portal in &portals {
         assert_eq!(portal.http().get("/users").number("/revision"), 4);

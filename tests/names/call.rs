@@ -102,7 +102,7 @@ fn hostile_names_reach_the_called_phone_as_they_were_given() {
     assert_eq!(HOSTILE.iter().filter(|name| name.len() == 79).count(), 2);
 
     let user = |name: &str, email: &str| {
-        let user = portal.http().post("/users", &json!({ "name": name, "email": email })).expect(201);
+        let user = portal.create_user(name, email);
         assert_eq!(user.string("/name"), name);
         (user.number("/extension").to_string(), user.string("/sip_password"))
     };

@@ -3,7 +3,6 @@
 use std::thread;
 
 use pbx_tests::{Asterisk, Database, Phone, Settings};
-use serde_json::json;
 
 /// Where no call of this test may end: the administrator's own context, with a number that costs.
 const ADMINISTRATORS: &str = "
@@ -40,9 +39,8 @@ fn no_registered_contact_dials_for_its_callers() {
     asterisk.start();
     let portal = Settings::new(&database.url(), &asterisk).start();
     let user = |email: &str| {
-        let user = portal.http().post("/users", &json!({ "name": "User", "email": email })).expect(201);
-        let number = user.number("/extension").to_string();
-        (Phone::new(&asterisk, &number, &user.string("/sip_password")), number)
+        let user = portal.create_user("User", email);
+        (Phone::of(&asterisk, &user), user.number("/extension").to_string())
     };
     let (caller, _) = user("caller@example.com");
     let phones: Vec<_> =

@@ -3,9 +3,8 @@
 use std::fs::{self, File};
 use std::os::unix::fs::{PermissionsExt, chown};
 use std::os::unix::process::CommandExt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Command, Stdio};
-use std::{env, process};
 
 use tempfile::TempDir;
 
@@ -100,7 +99,7 @@ impl Cluster {
         until("the private PostgreSQL to answer", || {
             let program = self.server.as_mut().expect("just started");
             assert!(program.ended().is_none(), "PostgreSQL ended at its start:\n{}", self.log());
-            let probe = Command::new(find("pg_isready"))
+            let probe = Command::new("pg_isready")
                 .args(["--quiet", "--host=127.0.0.1", "--port", &self.ports.first().to_string()])
                 .status();
             probe.is_ok_and(|status| status.success()).then_some(())
@@ -201,7 +200,7 @@ impl Owner {
 
     /// One of PostgreSQL's programs, to run as the owner.
     fn command(&self, program: &str) -> Command {
-        let mut command = Command::new(find(program));
+        let mut command = Command::new(program);
         command.stdin(Stdio::null()).current_dir("/").env("LC_ALL", "C.UTF-8");
         if let Some((user, group)) = self.ids {
             command.uid(user).gid(group);
@@ -218,16 +217,4 @@ impl Owner {
         // A connection may have ended in between.
         let _gone = command.status();
     }
-}
-
-/// One of PostgreSQL's programs: Debian keeps the server's outside `PATH`.
-fn find(program: &str) -> PathBuf {
-    let mut places: Vec<PathBuf> = fs::read_dir("/usr/lib/postgresql")
-        .map(|versions| versions.flatten().map(|version| version.path().join("bin")).collect())
-        .unwrap_or_default();
-    places.sort();
-    places.reverse();
-    places.extend(env::split_paths(&env::var_os("PATH").unwrap_or_default()));
-    let found = places.iter().map(|place| place.join(program)).find(|path| path.exists());
-    found.unwrap_or_else(|| panic!("{program} is missing (package postgresql), run {}", process::id()))
 }

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use crate::asterisk::Asterisk;
+use crate::http::Answer;
 use crate::ports::Ports;
 use crate::sipp::{ANSWER, BUSY, CALL, REGISTER, RING, Run, Scenario, Sipp};
 use crate::wait::until;
@@ -30,6 +31,11 @@ impl Phone {
     /// A phone for `extension` at `asterisk`.
     pub fn new(asterisk: &Asterisk, extension: &str, password: &str) -> Self {
         Self { server: asterisk.port(), extension: extension.to_owned(), password: password.to_owned() }
+    }
+
+    /// The phone of a user, from the answer that created it.
+    pub fn of(asterisk: &Asterisk, user: &Answer) -> Self {
+        Self::new(asterisk, &user.number("/extension").to_string(), &user.string("/sip_password"))
     }
 
     /// Registers for five minutes and gives the answer's code: 200, or 401 for somebody unknown. Nobody is at the

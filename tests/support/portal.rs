@@ -8,11 +8,12 @@ use std::process::{Command, ExitStatus, Stdio};
 use std::sync::Arc;
 use std::thread;
 
+use serde_json::json;
 use tempfile::TempDir;
 
 use crate::asterisk::Asterisk;
 use crate::environment;
-use crate::http::Http;
+use crate::http::{Answer, Http};
 use crate::ports::Ports;
 use crate::program::{Program, Signal};
 use crate::wait::until;
@@ -173,6 +174,12 @@ impl Portal {
     /// Speaks to it, with a token that it knows.
     pub fn http(&self) -> &Http {
         &self.http
+    }
+
+    /// Creates a user.
+    #[track_caller]
+    pub fn create_user(&self, name: &str, email: &str) -> Answer {
+        self.http.post("/users", &json!({ "name": name, "email": email })).expect(201)
     }
 
     /// What it was started with.
