@@ -1,6 +1,6 @@
 # The two commands of a newcomer, and what they are made of.
 .DEFAULT_GOAL := help
-.PHONY: help demo test bench ha sandbox sandbox-test check run-tests deb fuzz
+.PHONY: help demo test bench ha sandbox sandbox-test check run-tests deb fuzz release-check
 
 step := deploy/sandbox/step
 with_servers := deploy/sandbox/with-servers
@@ -35,7 +35,7 @@ sandbox-test:
 
 check: ## format, lints, documentation, scripts
 	@$(step) "Format" cargo fmt --all --check
-	@$(step) "Scripts" shellcheck --external-sources $(wildcard deploy/sandbox/*) deploy/package deploy/debian/postinst deploy/debian/postrm $(wildcard deploy/examples/*/*.sh tests/package/*)
+	@$(step) "Scripts" shellcheck --external-sources $(wildcard deploy/sandbox/*) deploy/package deploy/release-check deploy/debian/postinst deploy/debian/postrm $(wildcard deploy/examples/*/*.sh tests/package/*)
 	@$(step) "Lints" cargo clippy --locked --workspace --all-targets -- -D warnings
 	@$(step) "Documentation" env RUSTDOCFLAGS='-D warnings' cargo doc --locked --workspace --no-deps
 
@@ -45,6 +45,11 @@ run-tests: ## the tests alone, each with its private PostgreSQL and Asterisk
 
 deb: ## the Debian package, in target/debian (tests/package/story proves it)
 	@deploy/package
+
+release-check: ## everything that a release needs, from a clean tree
+	@deploy/sandbox/packages release
+	@deploy/release-check
+	@$(MAKE) --no-print-directory test deb
 
 fuzz: ## look for names that Asterisk would read otherwise, for ten minutes (rustup's nightly, cargo-fuzz)
 	@cd fuzz && cargo +nightly fuzz run names -- -max_total_time=600
