@@ -34,6 +34,7 @@ fn a_user_is_created_on_the_documentation_page() {
     assert!(body.contains("\"sip_password\"") && body.contains("/users/"), "{body}");
     assert_eq!(database.sql("SELECT name, email FROM users"), "Dora \"Dodo\" Díaz|dora@example.com");
 
+    browser.run("for (const link of document.links) if (link.host !== location.host) throw link.href");
     let requests = browser.requests();
     assert!(requests.iter().any(|url| url.ends_with("/openapi.json")), "{requests:?}");
     let elsewhere = |url: &&String| !url.starts_with(&format!("{}/", portal.url())) && !url.starts_with("data:");

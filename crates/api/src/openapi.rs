@@ -69,6 +69,10 @@ static JSON: LazyLock<Bytes> = LazyLock::new(|| Bytes::from(json()));
 #[must_use]
 pub fn json() -> String {
     let mut document = Document::openapi();
+    if let Some(license) = &mut document.info.license {
+        // Its name is the SPDX expression; of an identifier Swagger UI makes a link, which no choice of licences has.
+        license.identifier = None;
+    }
     let bearer = HttpBuilder::new()
         .scheme(HttpAuthScheme::Bearer)
         .description(Some("A token of the setting `auth.tokens`; its name is the actor in log and audit records."));
