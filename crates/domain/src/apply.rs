@@ -134,3 +134,25 @@ pub struct ApplyRecord {
     /// How long its steps took.
     pub timings: Timings,
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_outcome_has_a_word_and_only_two_are_proven() {
+        for (outcome, word, is_proven) in [
+            (ApplyOutcome::Applied, "applied", true),
+            (ApplyOutcome::Unchanged, "unchanged", true),
+            (ApplyOutcome::Refused, "refused", false),
+            (ApplyOutcome::RolledBack, "rolled_back", false),
+            (ApplyOutcome::RollbackFailed, "rollback_failed", false),
+            (ApplyOutcome::Interrupted, "interrupted", false),
+        ] {
+            assert_eq!((outcome.as_str(), outcome.to_string().as_str()), (word, word));
+            assert_eq!(ApplyOutcome::from_word(word), Some(outcome));
+            assert_eq!(outcome.is_proven(), is_proven, "{word}");
+        }
+        assert_eq!(ApplyOutcome::from_word("Applied"), None);
+    }
+}

@@ -82,7 +82,8 @@ mod tests {
             (r#""Al" \; #include ${EXTEN} [x] => 😀"#, r#""Al" \; #include ${EXTEN} [x] => 😀"#),
             ("\u{200f}שלום", "\u{200f}שלום"),
         ] {
-            assert_eq!(given.parse::<DisplayName>().unwrap().as_str(), kept);
+            let name: DisplayName = given.parse().unwrap();
+            assert_eq!((name.as_str(), name.to_string().as_str()), (kept, kept));
         }
     }
 

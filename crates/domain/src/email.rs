@@ -86,7 +86,8 @@ mod tests {
             "a@[127.0.0.1]",
             "a@xn--bcher-kva.example",
         ] {
-            assert_eq!(address.parse::<Email>().map(|e| e.to_string()).as_deref(), Ok(address));
+            let email: Email = address.parse().unwrap();
+            assert_eq!((email.as_str(), email.to_string().as_str()), (address, address));
         }
     }
 
@@ -128,6 +129,6 @@ mod tests {
     fn case_makes_no_difference_to_the_key() {
         let [a, b] = ["Alice@Example.COM", "alice@example.com"].map(|text| text.parse::<Email>().unwrap());
         assert_ne!(a, b);
-        assert_eq!(a.key(), b.key());
+        assert_eq!([a.key(), b.key()], ["alice@example.com", "alice@example.com"]);
     }
 }

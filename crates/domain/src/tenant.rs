@@ -26,3 +26,15 @@ impl fmt::Display for Revision {
         self.0.fmt(f)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_revision_is_its_number() {
+        let revision = Revision::new(42);
+        assert_eq!((revision.get(), revision.to_string().as_str()), (42, "42"));
+        assert!(Revision::default() < revision);
+    }
+}
