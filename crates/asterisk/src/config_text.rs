@@ -17,35 +17,39 @@ pub(crate) enum Line<'a> {
 
 /// The lines of `text` that say something, with their numbers, counted from 1.
 pub(crate) fn lines(text: &str) -> impl Iterator<Item = Result<(usize, Line<'_>), Unreadable>> {
-    text.lines().enumerate().filter_map(|(index, line)| {
-        let line = without_comment(line).trim();
-        (!line.is_empty()).then(|| match read(line) {
+    text.lines().enumerate().filter_map(|(index, line)| match without_comment(line).map(str::trim) {
+        Some("") => None,
+        said => Some(match said.and_then(read) {
             Some(read) => Ok((index + 1, read)),
             None => Err(Unreadable { line: index + 1, reason: Reason::NotALine }),
-        })
+        }),
     })
 }
 
-fn without_comment(line: &str) -> &str {
-    let mut escaped = false;
-    for (at, byte) in line.bytes().enumerate() {
-        match byte {
-            b';' if !escaped => return &line[..at],
-            b'\\' => escaped = !escaped,
-            _ => escaped = false,
-        }
+/// `None` for what Asterisk skips, cuts, or takes for the beginning of a comment of many lines.
+fn without_comment(line: &str) -> Option<&str> {
+    /// Asterisk skips a longer one.
+    const LONGEST: usize = 8190;
+    if line.len() > LONGEST || line.contains(|c: char| c.is_ascii_control() && c != '\t') {
+        return None;
     }
-    line
+    // Right behind a backslash a semicolon begins nothing, whatever stands before the backslash.
+    let Some((at, _)) = line.match_indices(';').find(|(at, _)| !line[..*at].ends_with('\\')) else {
+        return Some(line);
+    };
+    let is_block = line[at..].starts_with(";--") && !line[at..].starts_with(";---");
+    (!is_block).then_some(&line[..at])
 }
 
 fn read(line: &str) -> Option<Line<'_>> {
     if let Some(header) = line.strip_prefix('[') {
-        let (name, rest) = header.split_once(']')?;
-        let options = match rest.trim() {
+        let (name, options) = header.split_once(']')?;
+        // Behind a blank, Asterisk would not see them.
+        let options = match options {
             "" => "",
             options => options.strip_prefix('(')?.strip_suffix(')')?,
         };
-        let is_template = options.split(',').any(|option| option.trim() == "!");
+        let is_template = options.split(',').any(|option| option == "!");
         return (!name.is_empty()).then_some(Line::Section { name, is_template, templates: options });
     }
     if line.starts_with('#') {
@@ -74,7 +78,9 @@ pub(crate) enum Reason {
     UnknownTemplate(String),
     UnprovableType(String),
     Twice(String),
+    NotAContext,
     NotAnExtension,
+    TooLong,
 }
 
 impl fmt::Display for Reason {
@@ -90,7 +96,11 @@ impl fmt::Display for Reason {
                 write!(f, "begins an object of type {kind:?}; only endpoint, auth and aor can be proven")
             }
             Self::Twice(name) => write!(f, "defines {name} a second time"),
+            Self::NotAContext => f.write_str(
+                "begins no context that can be proven: without template, of at most 79 bytes, without blanks and @ \" \\",
+            ),
             Self::NotAnExtension => f.write_str("is no `exten => name,priority,application` and no `same => …`"),
+            Self::TooLong => f.write_str("is a step of which Asterisk would list only the beginning"),
         }
     }
 }
@@ -117,13 +127,44 @@ mod tests {
             only(r#"callerid="a\; b \\" <1> ; x"#),
             Line::Setting { key: "callerid", value: r#""a\; b \\" <1>"# }
         );
-        assert_eq!(only(r"k=a\\;b"), Line::Setting { key: "k", value: r"a\\" });
+        assert_eq!(only(r"k=a\\;b ;c"), Line::Setting { key: "k", value: r"a\\;b" });
     }
 
     #[test]
     fn what_asterisk_would_drop_or_obey_unseen_is_an_error() {
-        for bad in ["[", "[]", "[a", "[a](b", "[a] b", "no equals sign", "#include x.conf", "=x", "a+=b"] {
-            assert!(lines(bad).next().unwrap().is_err(), "{bad}");
+        for bad in [
+            "[",
+            "[]",
+            "[a",
+            "[a](b",
+            "[a] b",
+            "[a] (!)",
+            "no equals sign",
+            "#include x.conf",
+            "=x",
+            "a+=b",
+            "a=\0",
+            "a=b\rc=d",
+            ";-- a comment",
+            "a=b ;-- and more --; [c]",
+        ] {
+            assert_eq!(lines(bad).next(), Some(Err(Unreadable { line: 1, reason: Reason::NotALine })), "{bad:?}");
         }
+        for good in ["a=b\r\n", "a=b ;--- not that kind", "a=b ; nor ;-- that"] {
+            assert_eq!(only(good), Line::Setting { key: "a", value: "b" });
+        }
+    }
+
+    #[test]
+    fn a_line_that_asterisk_skips_for_its_length_is_an_error() {
+        let line = |length: usize| format!("a={}", "b".repeat(length - 2));
+        assert!(lines(&line(8190)).next().unwrap().is_ok());
+        assert!(lines(&line(8191)).next().unwrap().is_err());
+    }
+
+    #[test]
+    fn lines_are_counted_with_those_that_say_nothing() {
+        let at: Vec<_> = lines("\n; c\n\na=b\n \nc=d").map(|line| line.unwrap().0).collect();
+        assert_eq!(at, [4, 6]);
     }
 }

@@ -4,8 +4,10 @@ use std::{
 };
 
 use crate::{
-    config_text::{Line, Reason, Unreadable, lines},
+    config_text::{Reason, Unreadable},
+    dialplan_file,
     pair::Pair,
+    pjsip_file::{self, Objects},
 };
 
 /// What must be live once Asterisk has taken a [`Pair`] of include files.
@@ -26,16 +28,13 @@ pub struct Expected {
 
 /// The settings of an auth that a phone must know. They are secret: `Debug` shows nothing.
 #[derive(Clone, Default, PartialEq, Eq)]
-struct Credential(String);
+pub(crate) struct Credential(pub(crate) String);
 
 impl fmt::Debug for Credential {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("Credential(…)")
     }
 }
-
-/// The settings that make up a [`Credential`].
-const CREDENTIAL_KEYS: [&str; 5] = ["username", "realm", "password", "password_digest", "md5_cred"];
 
 /// An endpoint with what it names. Where the name of an auth holds a digest of all settings,
 /// a live endpoint with that auth is the endpoint as it was written.
@@ -82,11 +81,11 @@ impl Expected {
     /// [`UnreadablePair`] where a file holds what cannot be proven, or what Asterisk might read
     /// otherwise than we do.
     pub fn read(pair: &Pair) -> Result<Self, UnreadablePair> {
-        let Pjsip { endpoints, markers, credentials } = text(&pair.endpoints)
-            .and_then(read_pjsip)
+        let Objects { endpoints, markers, credentials } = text(&pair.endpoints)
+            .and_then(pjsip_file::read)
             .map_err(|source| UnreadablePair { file: "endpoints", source })?;
         let contexts = text(&pair.dialplan)
-            .and_then(read_dialplan)
+            .and_then(dialplan_file::read)
             .map_err(|source| UnreadablePair { file: "dialplan", source })?;
         Ok(Self { endpoints, markers, contexts, credentials })
     }
@@ -156,213 +155,13 @@ fn text(bytes: &[u8]) -> Result<&str, Unreadable> {
     std::str::from_utf8(bytes).map_err(|_| Unreadable { line: 0, reason: Reason::NotUtf8 })
 }
 
-/// A PJSIP section as far as the proof goes.
-#[derive(Debug, Clone, Default)]
-struct Section {
-    line: usize,
-    name: String,
-    is_template: bool,
-    kind: String,
-    auths: BTreeSet<String>,
-    aors: BTreeSet<String>,
-    credential: Credential,
-}
-
-#[derive(Debug, Default)]
-struct Pjsip {
-    endpoints: BTreeMap<String, Endpoint>,
-    markers: BTreeSet<String>,
-    credentials: BTreeMap<String, Credential>,
-}
-
-fn read_pjsip(text: &str) -> Result<Pjsip, Unreadable> {
-    let mut sections: Vec<Section> = Vec::new();
-    let mut templates: BTreeMap<String, Section> = BTreeMap::new();
-    for read in lines(text) {
-        let (line, read) = read?;
-        match read {
-            Line::Section { name, is_template, templates: named } => {
-                remember_template(sections.last(), &mut templates);
-                let mut section = Section::default();
-                for base in named.split(',').map(str::trim).filter(|base| !base.is_empty() && *base != "!") {
-                    section = templates
-                        .get(base)
-                        .cloned()
-                        .ok_or_else(|| Unreadable { line, reason: Reason::UnknownTemplate(base.to_owned()) })?;
-                }
-                sections.push(Section { line, name: name.to_owned(), is_template, ..section });
-            }
-            Line::Setting { key, value } => {
-                let section = sections.last_mut().ok_or(Unreadable { line, reason: Reason::NoSection })?;
-                let names = || value.split(',').map(|name| name.trim().to_owned()).filter(|name| !name.is_empty());
-                match key {
-                    "type" => value.clone_into(&mut section.kind),
-                    "auth" => section.auths = names().collect(),
-                    "aors" => section.aors = names().collect(),
-                    key if CREDENTIAL_KEYS.contains(&key) => {
-                        section.credential.0.extend([key, "=", value, "\n"]);
-                    }
-                    _ => {}
-                }
-            }
-        }
-    }
-    sort_objects(sections)
-}
-
-fn remember_template(section: Option<&Section>, templates: &mut BTreeMap<String, Section>) {
-    if let Some(section) = section.filter(|section| section.is_template) {
-        templates.insert(section.name.clone(), section.clone());
-    }
-}
-
-fn sort_objects(sections: Vec<Section>) -> Result<Pjsip, Unreadable> {
-    let Pjsip { mut endpoints, markers: mut aors, mut credentials } = Pjsip::default();
-    for Section { line, name, kind, auths, aors: named, credential, .. } in
-        sections.into_iter().filter(|section| !section.is_template)
-    {
-        let new = match kind.as_str() {
-            "endpoint" => endpoints.insert(name.clone(), Endpoint { auths, aors: named }).is_none(),
-            "auth" => credentials.insert(name.clone(), credential).is_none(),
-            "aor" => aors.insert(name.clone()),
-            _ => return Err(Unreadable { line, reason: Reason::UnprovableType(kind) }),
-        };
-        if !new {
-            return Err(Unreadable { line, reason: Reason::Twice(format!("the {kind} {name:?}")) });
-        }
-    }
-    for aor in endpoints.values().flat_map(|endpoint| &endpoint.aors) {
-        aors.remove(aor);
-    }
-    Ok(Pjsip { endpoints, markers: aors, credentials })
-}
-
-fn read_dialplan(text: &str) -> Result<BTreeMap<String, Context>, Unreadable> {
-    let mut contexts: BTreeMap<String, Context> = BTreeMap::new();
-    let (mut context, mut exten, mut last) = (None, String::new(), 0);
-    for read in lines(text) {
-        let (line, read) = read?;
-        let not_an_extension = || Unreadable { line, reason: Reason::NotAnExtension };
-        let (key, value) = match read {
-            Line::Section { name, .. } => {
-                context = Some(name);
-                contexts.entry(name.to_owned()).or_default();
-                exten.clear();
-                continue;
-            }
-            Line::Setting { key, value } => (key, value),
-        };
-        let steps = match key {
-            "exten" => {
-                let (name, rest) = value.split_once(',').ok_or_else(not_an_extension)?;
-                name.trim().clone_into(&mut exten);
-                last = 0;
-                rest
-            }
-            "same" if !exten.is_empty() => value,
-            _ => return Err(not_an_extension()),
-        };
-        let (priority, application) = steps.split_once(',').ok_or_else(not_an_extension)?;
-        let step = match priority.trim() {
-            "hint" => Step::Hint(application.trim().to_owned()),
-            priority => {
-                let (number, label) = match priority.split_once('(') {
-                    Some((number, label)) => {
-                        (number, Some(label.strip_suffix(')').ok_or_else(not_an_extension)?.to_owned()))
-                    }
-                    None => (priority, None),
-                };
-                last = if number == "n" { last + 1 } else { number.parse().map_err(|_| not_an_extension())? };
-                Step::Priority { number: last, label, application: with_parentheses(application.trim()) }
-            }
-        };
-        let context = context.ok_or(Unreadable { line, reason: Reason::NoSection })?;
-        let steps = contexts.entry(context.to_owned()).or_default().entry(exten.clone()).or_default();
-        if steps.contains(&step) {
-            return Err(Unreadable { line, reason: Reason::Twice(format!("a step of {exten:?}")) });
-        }
-        // Asterisk lists the hint first, wherever it stands in the file.
-        let at = if matches!(step, Step::Hint(_)) { 0 } else { steps.len() };
-        steps.insert(at, step);
-    }
-    Ok(contexts)
-}
-
-/// Asterisk lists an application without arguments as `Answer()`.
-fn with_parentheses(application: &str) -> String {
-    if application.ends_with(')') { application.to_owned() } else { format!("{application}()") }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    const ENDPOINTS: &str = "; head\n[t](!)\ntype=endpoint\ncontext=c\n[u](!)\ntype=auth\n[v](!)\ntype=aor\n\
-        [1000](t)\nauth=1000-ab\naors=1000\n[1000-ab](u)\nusername=1000\n[1000](v)\n[marker-1]\ntype=aor\nmax_contacts=0\n";
-
-    fn pjsip(text: &str) -> Result<Pjsip, String> {
-        read_pjsip(text).map_err(|error| error.to_string())
-    }
-
-    #[test]
-    fn endpoints_are_read_through_templates_and_lone_aors_are_markers() {
-        let Pjsip { endpoints, markers, .. } = pjsip(ENDPOINTS).unwrap();
-        let names = |name: &str| BTreeSet::from([name.to_owned()]);
-        assert_eq!(
-            endpoints,
-            BTreeMap::from([("1000".to_owned(), Endpoint { auths: names("1000-ab"), aors: names("1000") })])
-        );
-        assert_eq!(markers, names("marker-1"));
-    }
-
-    #[test]
-    fn a_file_that_cannot_be_proven_is_refused_with_its_line() {
-        for (text, error) in [
-            ("a=b", "line 1 stands before the first section"),
-            ("[1](none)\n", "line 1 names the template \"none\""),
-            ("[a](!)\ntype=aor\n[a](a)\n[a](a)", "line 4 defines the aor \"a\" a second time"),
-            ("\n[x]\ntype=transport", "line 2 begins an object of type \"transport\""),
-            ("[x]\nusername=1", "line 1 begins an object of type \"\""),
-            ("[x]\ntype=aor\nnonsense", "line 3 is neither"),
-        ] {
-            let said = pjsip(text).unwrap_err();
-            assert!(said.starts_with(error), "{said}");
-        }
-    }
-
-    #[test]
-    fn the_dialplan_is_read_as_asterisk_lists_it() {
-        let text = "[c]\nexten => 1000,1,Goto(ring,${EXTEN},1)\nexten => 1000,hint,PJSIP/1000\n\
-            [ring]\nexten => _1XXX,1,Answer\n same => n,Dial(x,30)\n same => n(out),Hangup(20)\n[empty]\n";
-        let contexts = read_dialplan(text).unwrap();
-        assert_eq!(contexts["c"]["1000"][0], Step::Hint("PJSIP/1000".to_owned()));
-        let ring = &contexts["ring"]["_1XXX"];
-        let step = |number, label: Option<&str>, application: &str| Step::Priority {
-            number,
-            label: label.map(str::to_owned),
-            application: application.to_owned(),
-        };
-        assert_eq!(*ring, [step(1, None, "Answer()"), step(2, None, "Dial(x,30)"), step(3, Some("out"), "Hangup(20)")]);
-        assert!(contexts["empty"].is_empty());
-    }
-
-    #[test]
-    fn a_dialplan_that_cannot_be_proven_is_refused() {
-        for text in [
-            "exten => 1,1,A",
-            "[c]\nsame => n,A",
-            "[c]\nexten => 1",
-            "[c]\nexten => 1,x,A",
-            "[c]\ninclude => d",
-            "[c]\nexten => 1,1,A\nexten => 1,1,A",
-        ] {
-            assert!(read_dialplan(text).is_err(), "{text}");
-        }
-    }
-
     #[test]
     fn a_difference_tells_new_old_and_other_endpoints() {
-        let read = |text: &str| Expected { endpoints: pjsip(text).unwrap().endpoints, ..Expected::default() };
+        let read = |text: &str| Expected::read(&Pair { endpoints: text.into(), dialplan: Vec::new() }).unwrap();
         let former = read("[1]\ntype=endpoint\nauth=a\n[2]\ntype=endpoint\n[3]\ntype=endpoint\n");
         let now = read("[1]\ntype=endpoint\nauth=b\n[3]\ntype=endpoint\n[4]\ntype=endpoint\n");
         let Difference { added, removed, changed } = now.difference(&former);
