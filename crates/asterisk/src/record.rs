@@ -4,7 +4,7 @@
 //! ```text
 //! pbx-asterisk record 1
 //! tag <what the caller wants to remember>
-//! unpurged <aor> <aor> …
+//! unpurged <aor>,<aor>,…
 //! endpoints <length in bytes>
 //! <content>
 //! dialplan <length in bytes>
@@ -33,9 +33,12 @@ pub(crate) struct Record {
 impl Record {
     pub(crate) fn write(&self) -> Vec<u8> {
         let Pair { endpoints, dialplan } = &self.pair;
-        let unpurged: String = self.unpurged.iter().flat_map(|aor| [" ", aor]).collect();
+        // A name may hold a blank, and no comma, which separates the aors of an endpoint.
+        let unpurged = self.unpurged.iter().map(String::as_str).collect::<Vec<_>>().join(",");
         let mut text = Vec::with_capacity(endpoints.len() + dialplan.len() + 400);
-        text.extend_from_slice(format!("{HEAD}\ntag {}\nunpurged{unpurged}\n", self.tag.replace('\n', " ")).as_bytes());
+        text.extend_from_slice(
+            format!("{HEAD}\ntag {}\nunpurged {unpurged}\n", self.tag.replace('\n', " ")).as_bytes(),
+        );
         for (name, content) in [("endpoints", endpoints), ("dialplan", dialplan)] {
             text.extend_from_slice(format!("{name} {}\n", content.len()).as_bytes());
             text.extend_from_slice(content);
@@ -59,8 +62,8 @@ impl Record {
         }
         let tag = line(&mut rest)?.strip_prefix("tag ")?.to_owned();
         let unpurged = line(&mut rest)?
-            .strip_prefix("unpurged")?
-            .split(' ')
+            .strip_prefix("unpurged ")?
+            .split(',')
             .filter(|aor| !aor.is_empty())
             .map(str::to_owned)
             .collect();
@@ -99,7 +102,7 @@ mod tests {
 
     fn record() -> impl Strategy<Value = Record> {
         let bytes = || prop::collection::vec(any::<u8>(), 0..200);
-        ("[a-z0-9 -]{0,40}", prop::collection::btree_set("[a-z0-9]{1,6}", 0..4), bytes(), bytes()).prop_map(
+        ("[a-z0-9 -]{0,40}", prop::collection::btree_set("[^,\n]{1,6}", 0..4), bytes(), bytes()).prop_map(
             |(tag, unpurged, endpoints, dialplan)| Record { tag, unpurged, pair: Pair { endpoints, dialplan } },
         )
     }
@@ -129,8 +132,8 @@ mod tests {
         for body in [
             "",
             "pbx-asterisk record 2\n",
-            "pbx-asterisk record 1\ntag \nunpurged\nendpoints 99999999999999999999\n",
-            "pbx-asterisk record 1\ntag \nunpurged\nendpoints 5\nab\n",
+            "pbx-asterisk record 1\ntag \nunpurged \nendpoints 99999999999999999999\n",
+            "pbx-asterisk record 1\ntag \nunpurged \nendpoints 5\nab\n",
         ] {
             let text = format!("{body}sha256 {}\n", sha256_hex(body.as_bytes()));
             assert_eq!(Record::read(text.as_bytes()), None, "{body:?}");
