@@ -56,6 +56,8 @@ mod contacts;
 mod deployment;
 mod diagnosis;
 mod dialplan_file;
+#[cfg(test)]
+mod doctored;
 mod error;
 mod expected;
 mod file;

@@ -36,7 +36,18 @@ pub fn endpoints(answer: &str) -> Result<BTreeMap<&str, Endpoint>, &'static str>
             }
         }
     }
-    check_count(answer, endpoints.len()).map(|()| endpoints.into_iter().collect())
+    check_count(answer, endpoints.len())?;
+    // Names that Asterisk cuts may be the same: that endpoint then has what is listed of either.
+    endpoints.sort_by_key(|(name, _)| *name);
+    endpoints.dedup_by(|(name, later), (first, endpoint)| {
+        let is_same = name == first;
+        if is_same {
+            endpoint.auths.append(&mut later.auths);
+            endpoint.aors.append(&mut later.aors);
+        }
+        is_same
+    });
+    Ok(endpoints.into_iter().collect())
 }
 
 /// What stands before the first ASCII byte that `is_end`.
@@ -63,7 +74,7 @@ fn check_count(answer: &str, found: usize) -> Result<(), &'static str> {
     match last.strip_prefix("Objects found: ") {
         Some(count) if count.trim().parse() == Ok(found) => Ok(()),
         Some(_) => Err("does not hold as many objects as it says"),
-        None if last == "No objects found." => Ok(()),
+        None if last == "No objects found." && found == 0 => Ok(()),
         None if answer.contains("=====") => Err(CUT),
         None => Err(STRANGE),
     }
@@ -73,23 +84,31 @@ fn check_count(answer: &str, found: usize) -> Result<(), &'static str> {
 pub(crate) type LiveExten<'a> = Vec<(Step, &'a str)>;
 
 /// Reads `dialplan show CONTEXT`; `None` where there is no such context.
-pub(crate) fn context(answer: &str) -> Result<Option<BTreeMap<&str, LiveExten<'_>>>, &'static str> {
-    if answer.starts_with("There is no existence of ") {
+pub(crate) fn context<'a>(
+    answer: &'a str,
+    context: &str,
+) -> Result<Option<BTreeMap<String, LiveExten<'a>>>, &'static str> {
+    if answer.starts_with(&format!("There is no existence of '{context}' context\n")) {
         return Ok(None);
     }
-    let mut extens: BTreeMap<&str, LiveExten<'_>> = BTreeMap::new();
-    let (mut name, mut count) = ("", 0_usize);
     let mut lines = answer.lines();
-    if !lines.next().is_some_and(|line| line.starts_with("[ Context '")) {
+    let head = format!("[ Context '{context}' created by '");
+    if !lines.next().is_some_and(|line| line.starts_with(&head)) {
         return Err(STRANGE);
     }
-    for line in lines {
+    let mut extens: Vec<(String, LiveExten<'_>)> = Vec::new();
+    while let Some(line) = lines.next() {
         if let Some(footer) = line.strip_prefix("-= ") {
-            return check_dialplan_count(footer, extens.len(), count).map(|()| Some(extens));
+            let steps = extens.iter().map(|(_, steps)| steps.len()).sum();
+            check_dialplan_count(footer, extens.len(), steps)?;
+            let count = extens.len();
+            let by_name: BTreeMap<_, _> = extens.into_iter().collect();
+            let is_sound = by_name.len() == count && lines.all(str::is_empty);
+            return if is_sound { Ok(Some(by_name)) } else { Err(STRANGE) };
         }
-        let step = match line.strip_prefix("  '").and_then(|rest| rest.split_once("' =>")) {
-            Some((new, rest)) => {
-                name = new;
+        let step = match exten(line) {
+            Some((name, rest)) => {
+                extens.push((name, Vec::new()));
                 rest
             }
             // `  Include =>`, `  Ignore pattern =>` and `  Alt. Switch =>` are nobody's extension.
@@ -101,10 +120,22 @@ pub(crate) fn context(answer: &str) -> Result<Option<BTreeMap<&str, LiveExten<'_
             Some((text, origin)) => (text.trim_end(), origin),
             None => (step, ""),
         };
-        count += 1;
-        extens.entry(name).or_default().push((read_step(text).ok_or("holds a line that is no step")?, origin));
+        let step = read_step(text).zip(extens.last_mut());
+        let (step, (_, steps)) = step.ok_or("holds a line that is no step")?;
+        steps.push((step, origin));
     }
     Err(CUT)
+}
+
+/// `  '1000' =>`, and where it is for callers of one number `  '1000' (CID match '2000') =>`, which
+/// is written `1000/2000`; with what follows.
+fn exten(line: &str) -> Option<(String, &str)> {
+    let (name, rest) = line.strip_prefix("  '")?.split_once(" =>")?;
+    let name = match name.strip_suffix("')").and_then(|name| name.split_once("' (CID match '")) {
+        Some((name, caller)) => format!("{name}/{caller}"),
+        None => name.strip_suffix('\'')?.to_owned(),
+    };
+    Some((name, rest))
 }
 
 /// `hint: PJSIP/1000`, `1. Answer()` or `[label] 7. Hangup(20)`.
@@ -122,15 +153,11 @@ fn read_step(text: &str) -> Option<Step> {
 
 /// `2 extensions (4 priorities) in 1 context. =-`
 fn check_dialplan_count(footer: &str, extensions: usize, priorities: usize) -> Result<(), &'static str> {
-    let numbers: Vec<usize> = footer
-        .split(|c: char| !c.is_ascii_digit())
-        .filter(|word| !word.is_empty())
-        .filter_map(|word| word.parse().ok())
-        .collect();
-    match numbers[..] {
-        [e, p, 1] if e == extensions && p == priorities => Ok(()),
-        _ => Err("does not hold as many extensions as it says"),
-    }
+    let of = |count, one, many| format!("{count} {}", if count == 1 { one } else { many });
+    let (extensions, priorities) =
+        (of(extensions, "extension", "extensions"), of(priorities, "priority", "priorities"));
+    let is_whole = footer == format!("{extensions} ({priorities}) in 1 context. =-");
+    if is_whole { Ok(()) } else { Err("does not hold as many extensions as it says") }
 }
 
 /// Reads `database show registrar/contact`: of each registered contact the aor, the key and what
@@ -139,10 +166,9 @@ pub(crate) fn contacts(answer: &str) -> Result<Vec<(&str, &str, &str)>, &'static
     let mut contacts = Vec::new();
     for line in answer.lines() {
         if let Some(rest) = line.strip_prefix("/registrar/contact/") {
-            let end = rest.find([' ', ':']).unwrap_or(rest.len());
-            let (key, value) = rest.split_at(end);
+            let (key, value) = rest.split_once(": ").ok_or(STRANGE)?;
             let (aor, _) = key.split_once(";@").ok_or("holds a key that is no contact's")?;
-            contacts.push((aor, key, value));
+            contacts.push((aor, key.trim_end(), value));
         } else if let Some(found) = line.strip_suffix(" results found.") {
             let is_whole = found.parse() == Ok(contacts.len());
             return if is_whole { Ok(contacts) } else { Err("does not hold as many keys as it says") };
@@ -217,7 +243,17 @@ Objects found: 2
         assert!(read["trunk"].auths.is_empty());
         assert_eq!(read["trunk"].aors.len(), 2);
         assert_eq!(endpoints("No objects found.\n\n"), Ok(BTreeMap::new()));
+        assert!(endpoints(&ENDPOINTS.replace("Objects found: 2", "No objects found.")).is_err());
         assert_eq!(aors("\n No objects found.\n\n"), Ok(BTreeSet::new()));
+    }
+
+    /// Asterisk cuts names beyond some 50 characters.
+    #[test]
+    fn endpoints_of_one_name_have_what_is_loaded_for_either() {
+        let answer = ENDPOINTS.replace("1000/1000", "trunk/1000");
+        let read = endpoints(&answer).unwrap();
+        assert_eq!(read.keys().copied().collect::<Vec<_>>(), ["trunk"]);
+        assert_eq!((read["trunk"].auths.len(), read["trunk"].aors.len()), (1, 3));
     }
 
     #[test]
@@ -228,21 +264,42 @@ Objects found: 2
 
     #[test]
     fn a_context_comes_with_where_each_step_was_read() {
-        let read = context(CONTEXT).unwrap().unwrap();
+        let read = context(CONTEXT, "synergycall-ring").unwrap().unwrap();
         assert_eq!(read["1000"][0], (Step::Hint("PJSIP/1000".to_owned()), "generated_routing.conf:8"));
         assert_eq!(read["_1XXX"].len(), 3);
         let Step::Priority { number, label, application } = &read["_1XXX"][2].0 else { panic!("no priority") };
         assert_eq!((*number, label.as_deref(), application.as_str()), (10, Some("congestion"), "Hangup(34)"));
         let none = "There is no existence of 'x' context\nCommand 'dialplan show x' failed.\n";
-        assert_eq!(context(none), Ok(None));
+        assert_eq!(context(none, "x"), Ok(None));
+        assert_eq!(context(none, "y"), Err(STRANGE));
+        assert_eq!(context(CONTEXT, "ring"), Err(STRANGE));
+    }
+
+    #[test]
+    fn an_extension_for_callers_of_one_number_is_named_as_it_is_written() {
+        let answer = "[ Context 'c' created by 'pbx_config' ]\n  '1' (CID match '2') =>  hint: A     [x.conf:4]\n\
+            \u{20}                   1. NoOp()     [x.conf:2]\n  '1' =>            1. Hangup()   [x.conf:3]\n\n\
+            -= 2 extensions (3 priorities) in 1 context. =-\n";
+        let read = context(answer, "c").unwrap().unwrap();
+        assert_eq!(
+            read.iter().map(|(name, steps)| (name.as_str(), steps.len())).collect::<Vec<_>>(),
+            [("1", 1), ("1/2", 2)]
+        );
+    }
+
+    #[test]
+    fn a_step_of_no_extension_is_an_error() {
+        let answer = "[ Context 'c' created by 'pbx_config' ]\n                    1. NoOp()     [x.conf:2]\n\n\
+            -= 0 extensions (1 priority) in 1 context. =-\n";
+        assert_eq!(context(answer, "c"), Err("holds a line that is no step"));
     }
 
     #[test]
     fn contacts_come_with_their_aor() {
         let answer = "/registrar/contact/1000;@8d7e2d1b                   : {\"via_addr\":\"\"}\n\
-            /registrar/contact/1000;@ffff: {}\n/registrar/contact/abc;@1 : {}\n3 results found.\n";
+            /registrar/contact/1000;@ffff: {}\n/registrar/contact/my door;@1 : {}\n3 results found.\n";
         let keys: Vec<_> = contacts(answer).unwrap().into_iter().map(|(aor, key, _)| (aor, key)).collect();
-        assert_eq!(keys, [("1000", "1000;@8d7e2d1b"), ("1000", "1000;@ffff"), ("abc", "abc;@1")]);
+        assert_eq!(keys, [("1000", "1000;@8d7e2d1b"), ("1000", "1000;@ffff"), ("my door", "my door;@1")]);
         assert_eq!(contacts("0 results found.\n"), Ok(Vec::new()));
         assert_eq!(contacts("/registrar/contact/1000;@8d7e2d1b : {}\n"), Err(CUT));
     }
@@ -274,7 +331,7 @@ Objects found: 2
     fn other_answers_are_no_listings() {
         for answer in ["", "No such command 'pjsip show endpoints'", "Unable to find object x.\n\n"] {
             assert_eq!(endpoints(answer), Err(STRANGE));
-            assert_eq!(context(answer), Err(STRANGE));
+            assert_eq!(context(answer, "x"), Err(STRANGE));
         }
     }
 
@@ -287,12 +344,12 @@ Objects found: 2
             let whole = cut(ENDPOINTS);
             prop_assert!(endpoints(&whole).is_err() || whole.contains("Objects found: 2"));
             let whole = cut(CONTEXT);
-            prop_assert!(context(&whole).is_err() || whole.contains("in 1"));
+            prop_assert!(context(&whole, "synergycall-ring").is_err() || whole.ends_with(" =-"));
         }
 
         #[test]
         fn no_text_makes_a_reader_panic(text in "(?s).{0,400}|( Endpoint:  |     InAuth:  |=====|\n|Objects found: |1|/|  '|' =>|-= |\\[|\\]|\\. ){0,60}") {
-            let _unused = (endpoints(&text).is_ok(), aors(&text).is_ok(), context(&text).is_ok(), contacts(&text).is_ok());
+            let _unused = (endpoints(&text).is_ok(), aors(&text).is_ok(), context(&text, "").is_ok(), contacts(&text).is_ok());
             let _unused = (setting(&text, "x"), config_files(&text).count(), running_modules(&text));
         }
     }

@@ -51,7 +51,12 @@ impl Live {
             let contexts: Vec<_> = contexts
                 .into_iter()
                 .map(|name| {
-                    (name, scope.spawn(move || ask(cli, format!("dialplan show {name}"), deadline, read_context)))
+                    (
+                        name,
+                        scope.spawn(move || {
+                            ask(cli, format!("dialplan show {name}"), deadline, |answer| read_context(answer, name))
+                        }),
+                    )
                 })
                 .collect();
             let markers = prefix.map(|prefix| {
@@ -67,6 +72,19 @@ impl Live {
                     .filter_map(|(name, read)| joined(read.join()).transpose().map(|read| Ok((name.to_owned(), read?))))
                     .collect::<Result<_, Unread>>()?,
             })
+        })
+    }
+
+    /// What these answers say: of all endpoints, of the markers, and of each context.
+    #[cfg(any(test, fuzzing))]
+    pub(crate) fn of(endpoints: &str, markers: &str, contexts: &[(String, String)]) -> Result<Self, &'static str> {
+        let context = |(name, answer): &(String, String)| {
+            read_context(answer, name).map(|read| read.map(|read| (name.clone(), read))).transpose()
+        };
+        Ok(Self {
+            endpoints: listing::endpoints(endpoints)?.into_iter().map(|(name, e)| (name.to_owned(), e)).collect(),
+            markers: listing::aors(markers)?.into_iter().map(str::to_owned).collect(),
+            contexts: contexts.iter().filter_map(context).collect::<Result<_, _>>()?,
         })
     }
 
@@ -109,7 +127,10 @@ impl Live {
             }
         }
         for name in former.markers.difference(&wanted.markers).filter(|name| self.markers.contains(*name)) {
-            mismatch.stale.push(format!("aor {name}"));
+            // A lone aor may have become an endpoint's.
+            if !wanted.endpoints.values().any(|endpoint| endpoint.aors.contains(name)) {
+                mismatch.stale.push(format!("aor {name}"));
+            }
         }
         let of = |expected: &Expected, context: &str, exten: &str| -> Option<Vec<Step>> {
             expected.contexts.get(context)?.get(exten).cloned()
@@ -153,10 +174,10 @@ pub struct Foreign {
 
 type ReadContext = Option<BTreeMap<String, Vec<(Step, String)>>>;
 
-fn read_context(answer: &str) -> Result<ReadContext, &'static str> {
+fn read_context(answer: &str, name: &str) -> Result<ReadContext, &'static str> {
     let owned = |steps: Vec<(Step, &str)>| steps.into_iter().map(|(step, origin)| (step, origin.to_owned())).collect();
-    Ok(listing::context(answer)?
-        .map(|extens| extens.into_iter().map(|(name, steps)| (name.to_owned(), owned(steps))).collect()))
+    let read = listing::context(answer, name)?;
+    Ok(read.map(|extens| extens.into_iter().map(|(name, steps)| (name, owned(steps))).collect()))
 }
 
 fn ask<T>(
@@ -259,6 +280,14 @@ mod tests {
         let foreign = live.compare(&one(), &Expected::default(), |_| false).proven().unwrap();
         assert_eq!(foreign.endpoints, ["1001"]);
         assert_eq!(foreign.extens, [("1001".to_owned(), "c".to_owned())]);
+    }
+
+    #[test]
+    fn a_lone_aor_may_become_an_endpoints() {
+        let former = expected("[1000]\ntype=aor", "");
+        let mut live = live_as(&one(), "ours.conf:1");
+        live.markers.insert("1000".to_owned());
+        assert!(live.compare(&one(), &former, |_| false).mismatch.is_none());
     }
 
     #[test]

@@ -50,7 +50,7 @@ impl Mismatch {
             }
             let origins: BTreeSet<_> =
                 found.iter().map(|(_, origin)| origin.split(':').next().unwrap_or_default()).collect();
-            match found.iter().find(|(live, _)| !steps.iter().any(|step| same_step(step, live))) {
+            match found.iter().find(|(step, _)| !steps.contains(step)) {
                 Some((_, origin)) if origins.len() > 1 => {
                     self.conflicts.push(format!("extension {exten}@{context} is also defined in {origin}"));
                 }
@@ -63,23 +63,7 @@ impl Mismatch {
 
 /// Whether an extension is live as it was written.
 pub(crate) fn same_steps(wanted: &[Step], live: &[(Step, String)]) -> bool {
-    wanted.len() == live.len() && wanted.iter().zip(live).all(|(step, (live, _))| same_step(step, live))
-}
-
-/// Asterisk cuts what it lists of an application somewhere beyond 250 bytes.
-fn same_step(wanted: &Step, live: &Step) -> bool {
-    match (wanted, live) {
-        (
-            Step::Priority { number, label, application },
-            Step::Priority { number: live_number, label: live_label, application: shown },
-        ) => {
-            number == live_number
-                && label == live_label
-                && (application == shown
-                    || (shown.len() >= 250 && application.starts_with(shown.trim_end_matches(')'))))
-        }
-        _ => wanted == live,
-    }
+    wanted.iter().eq(live.iter().map(|(step, _)| step))
 }
 
 impl fmt::Display for Mismatch {

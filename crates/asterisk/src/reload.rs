@@ -98,6 +98,8 @@ fn classify(answer: &str) -> Answer {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     #[test]
@@ -125,5 +127,34 @@ mod tests {
         assert_eq!(classify("Asterisk cannot reload a module yet; request queued\n"), Answer::Booting);
         let answer = "Module 'res_pjsip.so' reloaded successfully.\nThe module 'pbx_config.so' was not properly initialized. Before reloading the module, you must run \"module load pbx_config.so\" and fix whatever is preventing the module from being initialized.\n";
         assert_eq!(classify(answer), Answer::NotInitialized("pbx_config.so"));
+    }
+
+    const RELOADED: [&str; 2] =
+        ["Module 'res_pjsip.so' reloaded successfully.", "Module 'pbx_config.so' reloaded successfully."];
+
+    proptest! {
+        /// Any lines that Asterisk may say, one of them cut: only both successes and nothing else are success.
+        #[test]
+        fn no_other_lines_are_success(
+            lines in prop::collection::vec(prop::sample::select(vec![
+                RELOADED[0],
+                RELOADED[1],
+                "A module reload request is already in progress; please be patient",
+                "Asterisk cannot reload a module yet; request queued",
+                "The module 'pbx_config.so' was not properly initialized.",
+                "The module 'pbx_config.so' reported a reload failure",
+                "No such module 'res_pjsip.so'",
+                "",
+            ]), 0..4),
+            cut in prop::option::of(any::<prop::sample::Index>()),
+        ) {
+            let mut answer = lines.join("\n");
+            if let Some(at) = cut.filter(|_| !answer.is_empty()) {
+                answer.truncate(at.index(answer.len()));
+            }
+            let said: Vec<_> = answer.lines().filter(|line| !line.is_empty()).collect();
+            let is_success = said == RELOADED || said == [RELOADED[1], RELOADED[0]];
+            prop_assert_eq!(classify(&answer) == Answer::Reloaded, is_success, "{}", answer);
+        }
     }
 }
