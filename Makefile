@@ -51,5 +51,8 @@ release-check: ## everything that a release needs, from a clean tree
 	@deploy/release-check
 	@$(MAKE) --no-print-directory test deb
 
-fuzz: ## look for names that Asterisk would read otherwise, for ten minutes (rustup's nightly, cargo-fuzz)
-	@cd fuzz && cargo +nightly fuzz run names -- -max_total_time=600
+fuzz: ## look for what breaks a reader or the escaper: TARGET=name, or all of fuzz/, each for three minutes (rustup's nightly, cargo-fuzz)
+	@cd fuzz && for target in $${TARGET:-$$(cargo +nightly fuzz list)}; do \
+	  mkdir -p corpus/$$target seeds/$$target; \
+	  cargo +nightly fuzz run $$target corpus/$$target seeds/$$target -- -max_total_time=180 || exit; \
+	done

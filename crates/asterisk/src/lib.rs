@@ -61,6 +61,8 @@ mod doctored;
 mod error;
 mod expected;
 mod file;
+#[cfg(fuzzing)]
+pub mod fuzzing;
 mod include_files;
 mod inspection;
 mod listing;

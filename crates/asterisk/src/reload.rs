@@ -96,6 +96,11 @@ fn classify(answer: &str) -> Answer {
     }
 }
 
+#[cfg(fuzzing)]
+pub(crate) fn is_success(answer: &str) -> bool {
+    classify(answer) == Answer::Reloaded
+}
+
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
