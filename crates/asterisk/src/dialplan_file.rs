@@ -122,6 +122,7 @@ mod tests {
             "[c]\nexten => 1,x,A",
             "[c]\ninclude => d",
             "[c]\nexten => 1,1,A\nexten => 1,1,A",
+            "[c]\nsame => 1,A",
             "[c]\nexten => 1,n,A",
             "[c]\nexten => 1,hint,A\nsame => n,A",
             "[c]\nexten => 1,4294967295,A\nsame => n,A",

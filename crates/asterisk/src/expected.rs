@@ -180,7 +180,9 @@ mod tests {
         let now = read(&(user(1, "1-b", "x") + &user(2, "2-b", "y") + &user(4, "4-a", "x")));
         let aors: Vec<_> = now.aors_of_former_owners(&former).into_iter().collect();
         assert_eq!(aors, ["aor-2", "aor-3"]);
-        assert!(!format!("{former:?}").contains("MD5"));
+        let shown = format!("{former:?}");
+        assert!(!shown.contains("MD5") && shown.contains("Credential(…)"), "{shown}");
+        assert_eq!(now.new_aors(&former).into_iter().collect::<Vec<_>>(), ["aor-4"]);
     }
 
     #[test]

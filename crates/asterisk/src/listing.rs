@@ -328,6 +328,12 @@ Objects found: 2
     }
 
     #[test]
+    fn a_listing_that_ends_early_is_told_from_another_answer() {
+        assert_eq!(endpoints(ENDPOINTS.split("Objects").next().unwrap()), Err(CUT));
+        assert_eq!(endpoints("Unable to find object x.\n\n"), Err(STRANGE));
+    }
+
+    #[test]
     fn other_answers_are_no_listings() {
         for answer in ["", "No such command 'pjsip show endpoints'", "Unable to find object x.\n\n"] {
             assert_eq!(endpoints(answer), Err(STRANGE));

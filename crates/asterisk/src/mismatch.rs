@@ -107,6 +107,25 @@ mod tests {
     use super::*;
 
     #[test]
+    fn a_report_says_what_is_amiss_in_which_way() {
+        let names = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect();
+        let mismatch = Mismatch { missing: names(&["a", "b"]), stale: names(&["c"]), ..Mismatch::default() };
+        assert_eq!(mismatch.to_string(), "not live: a, b; still live: c");
+        assert_eq!(Mismatch::default().to_string(), "nothing is amiss");
+    }
+
+    #[test]
+    fn an_extension_of_one_file_is_different_and_no_conflict() {
+        let step = |application: &str| Step::Priority { number: 1, label: None, application: application.to_owned() };
+        let wanted = BTreeMap::from([("1".to_owned(), vec![step("A()")])]);
+        let live = BTreeMap::from([("1".to_owned(), vec![(step("B()"), "x.conf:1".to_owned())])]);
+        let mut mismatch = Mismatch::default();
+        mismatch.context("c", &wanted, &live);
+        let different = vec!["extension 1@c (read from x.conf:1)".to_owned()];
+        assert_eq!(mismatch, Mismatch { different, ..Mismatch::default() });
+    }
+
+    #[test]
     fn a_report_names_at_most_twenty() {
         let mismatch = Mismatch { missing: (0..23).map(|n| n.to_string()).collect(), ..Mismatch::default() };
         assert!(mismatch.to_string().ends_with("18, 19 and 3 more"), "{mismatch}");
