@@ -74,7 +74,7 @@ impl Note {
                 changed: extensions(self.changed)?,
             },
             files: self.files.into_iter().map(|(path, sha256, bytes)| InstalledFile { path, sha256, bytes }).collect(),
-            started_at: SystemTime::UNIX_EPOCH + self.started_at,
+            started_at: SystemTime::UNIX_EPOCH.checked_add(self.started_at)?,
             duration: self.duration,
             timings: Timings { snapshot, render, install, reload, verify, purge },
         })
@@ -106,6 +106,24 @@ mod tests {
             timings: Timings { reload: Duration::from_millis(3), ..Timings::default() },
         };
         let text = serde_json::to_string(&Note::from(&record)).unwrap();
-        assert_eq!(serde_json::from_str::<Note>(&text).unwrap().record(), Some(record));
+        assert_eq!(read(&text), Some(record));
+
+        for (true_part, false_part) in [
+            (r#""secs":1700000000"#, r#""secs":18446744073709551615"#),
+            (r#""rolled_back""#, r#""live""#),
+            ("[1000]", "[2000]"),
+            (r#""users":2"#, r#""users":-2"#),
+        ] {
+            let doctored = text.replace(true_part, false_part);
+            assert_ne!(doctored, text);
+            assert_eq!(read(&doctored), None, "{false_part}");
+        }
+        for end in 0..text.len() {
+            assert_eq!(read(&text[..end]), None, "{end}");
+        }
+    }
+
+    fn read(text: &str) -> Option<ApplyRecord> {
+        serde_json::from_str::<Note>(text).ok().and_then(Note::record)
     }
 }
