@@ -176,3 +176,88 @@ impl Turn<'_> {
         file::remove(&self.deployment.state.note())
     }
 }
+
+#[cfg(test)]
+#[expect(clippy::disallowed_methods, reason = "the tests write what a killed process would have left")]
+mod tests {
+    use std::{collections::BTreeSet, fs, time::Duration};
+
+    use super::*;
+    use crate::pair::Pair;
+
+    fn pair(name: &str) -> Pair {
+        Pair { endpoints: name.into(), dialplan: format!("; {name}").into() }
+    }
+
+    /// A host on which nothing was deployed yet; its Asterisk is asked nothing.
+    fn host() -> (tempfile::TempDir, Deployment) {
+        let directory = tempfile::tempdir().unwrap();
+        let at = |name: &str| directory.path().join(name);
+        let files = IncludeFiles { endpoints: at("p.conf"), dialplan: at("e.conf") };
+        let cli = Cli::new("/nonexistent/asterisk", Duration::from_secs(1)).unwrap();
+        let state = at("state");
+        (directory, Deployment::new(cli, files, state))
+    }
+
+    fn soon() -> Instant {
+        Instant::now() + Duration::from_secs(10)
+    }
+
+    /// As a deployment of `new` over `old` that was killed leaves it.
+    fn interrupted(deployment: &Deployment, is_proven: bool) {
+        drop(deployment.turn(soon()).unwrap());
+        let record = |tag: &str, name| Record { tag: tag.to_owned(), unpurged: BTreeSet::new(), pair: pair(name) };
+        let proven = if is_proven { record("second", "new") } else { record("first", "old") };
+        StagedRecord::new(deployment.state.proven(), proven).unwrap().commit().unwrap();
+        StagedRecord::new(deployment.state.journal(), record("second", "old")).unwrap().commit().unwrap();
+        deployment.files.install(deployment.files.stage(&pair("new")).unwrap()).unwrap();
+    }
+
+    #[test]
+    fn an_interrupted_deployment_is_undone_unless_it_had_been_proven() {
+        for (is_proven, stays) in [(false, "old"), (true, "new")] {
+            let (_directory, deployment) = host();
+            interrupted(&deployment, is_proven);
+            drop(deployment.turn(soon()).unwrap());
+            assert_eq!(deployment.files.read().unwrap(), pair(stays));
+            assert!(!deployment.state.journal().exists());
+        }
+    }
+
+    #[test]
+    fn a_damaged_journal_is_no_leave_to_touch_anything() {
+        let (_directory, deployment) = host();
+        interrupted(&deployment, false);
+        let journal = fs::read(deployment.state.journal()).unwrap();
+        for end in 0..journal.len() {
+            fs::write(deployment.state.journal(), &journal[..end]).unwrap();
+            let refused = deployment.turn(soon()).unwrap_err().to_string();
+            assert!(refused.contains("journal cannot be read: it is damaged"), "{refused}");
+        }
+        assert_eq!(deployment.files.read().unwrap(), pair("new"));
+    }
+
+    #[test]
+    fn the_tag_is_that_of_the_pair_last_proven() {
+        let (_directory, deployment) = host();
+        assert_eq!(deployment.turn(soon()).unwrap().proven_tag(), None);
+        assert_eq!(deployment.proven_tag().unwrap(), None);
+        interrupted(&deployment, true);
+        let mut turn = deployment.turn(soon()).unwrap();
+        assert_eq!(turn.proven_tag(), Some("second"));
+        turn.retag("third").unwrap();
+        assert_eq!((turn.proven_tag(), deployment.proven_tag().unwrap().as_deref()), (Some("third"), Some("third")));
+        fs::write(deployment.proven_path(), "pbx-asterisk record 1\ntag fourth\n").unwrap();
+        assert!(deployment.proven_tag().unwrap_err().to_string().contains("proven cannot be read: it is damaged"));
+    }
+
+    #[test]
+    fn a_note_is_kept_until_it_is_removed() {
+        let (_directory, deployment) = host();
+        deployment.turn(soon()).unwrap().write_note(b"\xffnote").unwrap();
+        let turn = deployment.turn(soon()).unwrap();
+        assert_eq!(turn.note().unwrap().as_deref(), Some(b"\xffnote".as_slice()));
+        turn.remove_note().unwrap();
+        assert_eq!(turn.note().unwrap(), None);
+    }
+}

@@ -267,4 +267,16 @@ mod tests {
         assert_eq!(found.len(), 1, "{found:?}");
         assert!(found[0].starts_with("the endpoint 1000 (") && found[0].ends_with("pjsip.conf, line 2)"), "{found:?}");
     }
+
+    #[test]
+    fn auths_aors_and_markers_are_ours_too() {
+        let Config { directory, files } = config(
+            "[a-1]\ntype=auth\n[a]\ntype=aor\n[m-1]\ntype=aor\n[b]\ntype=aor\n[a]\ntype=auth\n[a-1]\ntype=identify\n",
+        );
+        let ours = "[a]\ntype=endpoint\nauth=a-1\naors=a\n[m-1]\ntype=aor\n";
+        let pair = Pair { endpoints: ours.into(), dialplan: Vec::new() };
+        let found = defined_twice(&Tree::read(directory.path(), PJSIP), &files, &Expected::read(&pair).unwrap());
+        let names: Vec<_> = found.iter().map(|found| found.split(" (").next().unwrap()).collect();
+        assert_eq!(names, ["the auth a-1", "the aor a", "the aor m-1"]);
+    }
 }
