@@ -26,7 +26,7 @@ pub(crate) fn lines(text: &str) -> impl Iterator<Item = Result<(usize, Line<'_>)
     })
 }
 
-/// `None` for what Asterisk skips, cuts, or takes for the beginning of a comment of many lines.
+/// `None` for what Asterisk skips, cuts, or takes for the beginning or the end of a comment of many lines.
 fn without_comment(line: &str) -> Option<&str> {
     /// Asterisk skips a longer one.
     const LONGEST: usize = 8190;
@@ -38,7 +38,7 @@ fn without_comment(line: &str) -> Option<&str> {
         return Some(line);
     };
     let is_block = line[at..].starts_with(";--") && !line[at..].starts_with(";---");
-    (!is_block).then_some(&line[..at])
+    (!is_block && !line[..at].ends_with("--")).then_some(&line[..at])
 }
 
 fn read(line: &str) -> Option<Line<'_>> {
@@ -64,9 +64,9 @@ fn read(line: &str) -> Option<Line<'_>> {
 /// A text of which it cannot be said what Asterisk will make of it.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("line {line} {reason}")]
-pub struct Unreadable {
-    /// The number of the line, counted from 1; 0 for the text as a whole.
-    pub line: usize,
+pub(crate) struct Unreadable {
+    /// The number of the line, counted from 1.
+    pub(crate) line: usize,
     pub(crate) reason: Reason,
 }
 
@@ -80,7 +80,9 @@ pub(crate) enum Reason {
     Twice(String),
     NotAContext,
     NotAnExtension,
+    StrangersIdentify(String),
     TooLong,
+    Unlistable { name: String, longest: usize },
 }
 
 impl fmt::Display for Reason {
@@ -93,13 +95,29 @@ impl fmt::Display for Reason {
                 write!(f, "names the template {name:?}, which the file does not define before it")
             }
             Self::UnprovableType(kind) => {
-                write!(f, "begins an object of type {kind:?}; only endpoint, auth and aor can be proven")
+                write!(
+                    f,
+                    "begins an object of type {kind:?}; only endpoint, auth, aor, identify and registration can be \
+                     proven, others belong into pjsip.conf itself"
+                )
             }
             Self::Twice(name) => write!(f, "defines {name} a second time"),
             Self::NotAContext => f.write_str(
-                "begins no context that can be proven: without template, of at most 79 bytes, without blanks and @ \" \\",
+                "begins no context that can be proven: without template, of at most 79 bytes, without blanks and \
+                 @ \" \\; [general] and [globals] belong into extensions.conf itself",
             ),
-            Self::NotAnExtension => f.write_str("is no `exten => name,priority,application` and no `same => …`"),
+            Self::NotAnExtension => f.write_str(
+                "is none of `exten => name,priority,application`, `same => …`, `include => …`, `ignorepat => …` and \
+                 `switch => …`, each with what it needs",
+            ),
+            Self::StrangersIdentify(name) => {
+                write!(f, "identifies the endpoint {name:?}, which the file does not define")
+            }
+            Self::Unlistable { name, longest } => write!(
+                f,
+                "has the name {name:?}, which Asterisk does not list whole: at most {longest} bytes without blanks and \
+                 slashes can be proven"
+            ),
             Self::TooLong => f.write_str("is a step of which Asterisk would list only the beginning"),
         }
     }
@@ -147,6 +165,7 @@ mod tests {
             "a=b\rc=d",
             ";-- a comment",
             "a=b ;-- and more --; [c]",
+            "a=b --;",
         ] {
             assert_eq!(lines(bad).next(), Some(Err(Unreadable { line: 1, reason: Reason::NotALine })), "{bad:?}");
         }

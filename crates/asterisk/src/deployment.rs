@@ -2,8 +2,8 @@ use std::{path::PathBuf, time::Instant};
 
 use crate::{
     cli::Cli,
-    error::{Cause, TurnError},
-    expected::{Difference, Expected},
+    error::TurnError,
+    expected::{Difference, Expected, UnreadablePair},
     file::{self, FileError},
     live::Live,
     pair::{IncludeFiles, Pair},
@@ -24,8 +24,8 @@ impl Deployment {
     /// A deployment of `files` into the Asterisk behind `cli`. `state_dir` holds the lock and
     /// what must outlive a crash; it is made when it is missing and its parent is there.
     #[must_use]
-    pub fn new(cli: Cli, files: IncludeFiles, state_dir: PathBuf) -> Self {
-        Self { cli, files, state: StateDir::new(state_dir) }
+    pub fn new(cli: Cli, files: IncludeFiles, state_dir: impl Into<PathBuf>) -> Self {
+        Self { cli, files, state: StateDir::new(state_dir.into()) }
     }
 
     /// Waits for the host's lock until `deadline`. What an interrupted deployment left is put in
@@ -41,7 +41,8 @@ impl Deployment {
         self.files.remove_litter()?;
         let proven = state_dir::read_record(&self.state.proven())?;
         if let Some(journal) = state_dir::read_record(&self.state.journal())? {
-            if proven.as_ref().is_some_and(|proven| proven.tag == journal.tag) {
+            // The journal holds the pair that was proven before, so another one was proven since.
+            if proven.as_ref().is_some_and(|proven| proven.pair != journal.pair) {
                 log::warn!("the deployment {:?} was interrupted after its proof: its files stay", journal.tag);
             } else {
                 log::warn!("the deployment {:?} was interrupted: the former files are put back", journal.tag);
@@ -130,8 +131,8 @@ impl Turn<'_> {
     ///
     /// # Errors
     ///
-    /// [`Cause::Unprovable`] when one of the two cannot be read.
-    pub fn difference(&self, pair: &Pair) -> Result<Difference, Cause> {
+    /// [`UnreadablePair`] when one of the two cannot be read.
+    pub fn difference(&self, pair: &Pair) -> Result<Difference, UnreadablePair> {
         let former = self.proven.as_ref().map(|record| Expected::read(&record.pair)).transpose()?;
         Ok(Expected::read(pair)?.difference(&former.unwrap_or_default()))
     }
@@ -203,13 +204,13 @@ mod tests {
         Instant::now() + Duration::from_secs(10)
     }
 
-    /// As a deployment of `new` over `old` that was killed leaves it.
+    /// As a deployment of `new` over `old` that was killed leaves it, of a caller whose tags are all the same.
     fn interrupted(deployment: &Deployment, is_proven: bool) {
         drop(deployment.turn(soon()).unwrap());
-        let record = |tag: &str, name| Record { tag: tag.to_owned(), unpurged: BTreeSet::new(), pair: pair(name) };
-        let proven = if is_proven { record("second", "new") } else { record("first", "old") };
+        let record = |name| Record { tag: "second".to_owned(), unpurged: BTreeSet::new(), pair: pair(name) };
+        let proven = record(if is_proven { "new" } else { "old" });
         StagedRecord::new(deployment.state.proven(), proven).unwrap().commit().unwrap();
-        StagedRecord::new(deployment.state.journal(), record("second", "old")).unwrap().commit().unwrap();
+        StagedRecord::new(deployment.state.journal(), record("old")).unwrap().commit().unwrap();
         deployment.files.install(deployment.files.stage(&pair("new")).unwrap()).unwrap();
     }
 

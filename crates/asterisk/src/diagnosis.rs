@@ -13,7 +13,7 @@ use std::{
 
 use crate::{
     cli::Cli,
-    expected::Expected,
+    expected::{Endpoint, Expected},
     listing,
     mismatch::{Mismatch, Names},
     pair::IncludeFiles,
@@ -41,8 +41,9 @@ pub(crate) fn mends(
     if !twice.is_empty() {
         mends.push(format!("the administrator's own configuration defines {} too: remove it there", Names(&twice)));
     }
-    let is_unread =
-        |mismatch: &Mismatch| wanted.markers.iter().all(|name| mismatch.missing.contains(&format!("aor {name}")));
+    let is_unread = |mismatch: &Mismatch| {
+        wanted.lone.iter().all(|(kind, name)| mismatch.missing.contains(&format!("{kind} {name}")))
+    };
     if mends.is_empty() && mismatch.is_none_or(is_unread) {
         mends.extend([&files.endpoints, &files.dialplan].into_iter().filter_map(|path| unreadable_to_others(path)));
     }
@@ -71,14 +72,13 @@ pub(crate) fn missing_include(directory: &Path, main: &str, tree: &Tree, target:
 
 /// Objects of ours that stand in other files of the tree as well.
 fn defined_twice(tree: &Tree, ours: &IncludeFiles, wanted: &Expected) -> Vec<String> {
-    let auths: BTreeSet<&str> = wanted.endpoints.values().flat_map(|e| &e.auths).map(String::as_str).collect();
-    let aors: BTreeSet<&str> = wanted.endpoints.values().flat_map(|e| &e.aors).map(String::as_str).collect();
-    let is_ours = |kind: &str, name: &str| match kind {
-        "endpoint" => wanted.endpoints.contains_key(name),
-        "auth" => auths.contains(name),
-        "aor" => aors.contains(name) || wanted.markers.contains(name),
-        _ => false,
-    };
+    let mut all: BTreeSet<(&str, &str)> = wanted.lone.iter().map(|(kind, name)| (kind.word(), name.as_str())).collect();
+    for (name, Endpoint { auths, outbound_auths, aors, identifies }) in &wanted.endpoints {
+        all.insert(("endpoint", name));
+        let named = [("auth", auths), ("auth", outbound_auths), ("aor", aors), ("identify", identifies)];
+        all.extend(named.into_iter().flat_map(|(kind, names)| names.iter().map(move |name| (kind, name.as_str()))));
+    }
+    let is_ours = |kind: &str, name: &str| all.contains(&(kind, name));
     tree.objects(&ours.endpoints)
         .filter(|object| is_ours(object.kind, object.name))
         .map(|Object { kind, name, path, line }| format!("the {kind} {name} ({}, line {line})", path.display()))

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use crate::{
     config_text::{Line, Reason, Unreadable, lines},
-    expected::{Context, Step},
+    expected::{BESIDES, Context, Step},
 };
 
 /// Reads the contexts of a dialplan file.
@@ -26,6 +26,14 @@ pub(crate) fn read(text: &str) -> Result<BTreeMap<String, Context>, Unreadable> 
             Line::Section { .. } => return Err(Unreadable { line, reason: Reason::NotAContext }),
             Line::Setting { key, value } => (key, value),
         };
+        let in_context = context.ok_or(Unreadable { line, reason: Reason::NoSection })?;
+        let of_context = contexts.entry(in_context.to_owned()).or_default();
+        if BESIDES.contains(&key) {
+            if of_context.insert(format!("{key} => {value}"), Vec::new()).is_some() {
+                return Err(Unreadable { line, reason: Reason::Twice(format!("`{key} => {value}`")) });
+            }
+            continue;
+        }
         let steps = match key {
             "exten" => {
                 let (name, rest) = value.split_once(',').ok_or_else(not_an_extension)?;
@@ -46,26 +54,12 @@ pub(crate) fn read(text: &str) -> Result<BTreeMap<String, Context>, Unreadable> 
                 Step::Hint(application)
             }
             priority => {
-                let (number, label) = match priority.split_once('(') {
-                    Some((number, label)) => {
-                        (number, Some(label.strip_suffix(')').ok_or_else(not_an_extension)?.to_owned()))
-                    }
-                    None => (priority, None),
-                };
-                let number = match number {
-                    "n" => last.and_then(|last: u32| last.checked_add(1)),
-                    number => number.parse().ok(),
-                };
-                last = number;
-                Step::Priority {
-                    number: number.ok_or_else(not_an_extension)?,
-                    label,
-                    application: with_parentheses(application),
-                }
+                let (number, label) = read_priority(priority, last).ok_or_else(not_an_extension)?;
+                last = Some(number);
+                Step::Priority { number, label, application: with_parentheses(application) }
             }
         };
-        let context = context.ok_or(Unreadable { line, reason: Reason::NoSection })?;
-        let steps = contexts.entry(context.to_owned()).or_default().entry(exten.clone()).or_default();
+        let steps = of_context.entry(exten.clone()).or_default();
         if steps.contains(&step) {
             return Err(Unreadable { line, reason: Reason::Twice(format!("a step of {exten:?}")) });
         }
@@ -73,16 +67,36 @@ pub(crate) fn read(text: &str) -> Result<BTreeMap<String, Context>, Unreadable> 
         let at = if matches!(step, Step::Hint(_)) { 0 } else { steps.len() };
         steps.insert(at, step);
     }
+    for steps in contexts.values_mut().flat_map(BTreeMap::values_mut) {
+        // Where a label would stand in the first line of an extension's listing, its name does.
+        if let Some(Step::Priority { label, .. }) = steps.first_mut() {
+            *label = None;
+        }
+    }
     Ok(contexts)
+}
+
+/// `1`, `n`, `n+10`, or one of these with a `(label)` behind it.
+fn read_priority(priority: &str, last: Option<u32>) -> Option<(u32, Option<String>)> {
+    let (number, label) = match priority.split_once('(') {
+        Some((number, label)) => (number, Some(label.strip_suffix(')')?.to_owned())),
+        None => (priority, None),
+    };
+    let (number, plus) = match number.split_once('+') {
+        Some((number, plus)) => (number, plus.parse().ok()?),
+        None => (number, 0),
+    };
+    let number = if number == "n" { last?.checked_add(1)? } else { number.parse().ok()? };
+    Some((number.checked_add(plus)?, label))
 }
 
 /// Asterisk lists 1023 bytes of a step, its number among them.
 const MOST_LISTED: usize = 1000;
 
 /// Whether `dialplan show NAME` means this context: it reads `exten@context`, quotes and escapes, and
-/// Asterisk cuts longer names.
+/// Asterisk cuts longer names; two names are none of a context.
 fn can_be_asked_for(name: &str) -> bool {
-    name.len() <= 79 && !name.contains(['@', ' ', '\t', '"', '\\'])
+    name.len() <= 79 && !name.contains(['@', ' ', '\t', '"', '\\']) && !["general", "globals"].contains(&name)
 }
 
 /// Asterisk lists an application without arguments as `Answer()`.
@@ -114,13 +128,34 @@ mod tests {
     }
 
     #[test]
+    fn what_else_a_context_has_stands_beside_its_extensions() {
+        let text = "[in]\ninclude => day,9:00-17:00,mon-fri,*,*\nignorepat => 9\nswitch => Loopback/day\n\
+            exten = 77,1(start),A\nexten = 77,n+101(busy),B\nexten = 77/4930,1,C\n";
+        let context = &read(text).unwrap()["in"];
+        let step = |number, label: Option<&str>, application: &str| Step::Priority {
+            number,
+            label: label.map(str::to_owned),
+            application: application.to_owned(),
+        };
+        assert_eq!(context["77"], [step(1, None, "A()"), step(103, Some("busy"), "B()")]);
+        let names: Vec<_> = context.keys().map(String::as_str).collect();
+        let besides = ["ignorepat => 9", "include => day,9:00-17:00,mon-fri,*,*", "switch => Loopback/day"];
+        assert_eq!(names, [&["77", "77/4930"], &besides[..]].concat());
+    }
+
+    #[test]
     fn a_dialplan_that_cannot_be_proven_is_refused() {
         for text in [
             "exten => 1,1,A",
             "[c]\nsame => n,A",
             "[c]\nexten => 1",
             "[c]\nexten => 1,x,A",
-            "[c]\ninclude => d",
+            "[c]\neswitch => d",
+            "[c]\ninclude => d\ninclude => d",
+            "[c]\nexten => 1,1+x,A",
+            "include => d",
+            "[general]",
+            "[globals]",
             "[c]\nexten => 1,1,A\nexten => 1,1,A",
             "[c]\nsame => 1,A",
             "[c]\nexten => 1,n,A",

@@ -32,10 +32,17 @@ pub enum Cause {
     Reload(ReloadError),
     /// Asterisk did not say what it runs.
     #[error("what Asterisk runs could not be read: {0}")]
-    Unread(#[from] Unread),
+    Unread(Unread),
     /// Asterisk runs something else.
     #[error("Asterisk does not run what was installed: {0}")]
     NotProven(Mismatch),
+}
+
+/// By hand, so that it is no source as well: the message tells it already.
+impl From<Unread> for Cause {
+    fn from(error: Unread) -> Self {
+        Self::Unread(error)
+    }
 }
 
 impl Cause {

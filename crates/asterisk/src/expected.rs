@@ -15,15 +15,42 @@ use crate::{
 /// It is read from the text of the files, by other code than what wrote them.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Expected {
-    /// The endpoints by name.
-    pub endpoints: BTreeMap<String, Endpoint>,
-    /// The aors that no endpoint names, such as the one that marks the generation of the file.
-    /// (An aor that an endpoint names is proven by the endpoint's listing.)
-    pub markers: BTreeSet<String>,
-    /// The dialplan's contexts by name.
-    pub contexts: BTreeMap<String, Context>,
+    pub(crate) endpoints: BTreeMap<String, Endpoint>,
+    pub(crate) lone: Lone,
+    pub(crate) contexts: BTreeMap<String, Context>,
     /// What each auth asks of a phone, by the auth's name.
     credentials: BTreeMap<String, Credential>,
+}
+
+/// Objects that no endpoint names, such as the aor that marks the generation of a file: each is proven by a listing of
+/// its kind, the others by their endpoint's.
+pub(crate) type Lone = BTreeSet<(Kind, String)>;
+
+/// The kinds of objects that can stand alone.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Kind {
+    Aor,
+    Auth,
+    Registration,
+}
+
+impl Kind {
+    pub(crate) const ALL: [Self; 3] = [Self::Aor, Self::Auth, Self::Registration];
+
+    /// The word of `type=…`; with an `s`, that of `pjsip list …`.
+    pub(crate) const fn word(self) -> &'static str {
+        match self {
+            Self::Aor => "aor",
+            Self::Auth => "auth",
+            Self::Registration => "registration",
+        }
+    }
+}
+
+impl fmt::Display for Kind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.word())
+    }
 }
 
 /// The settings of an auth that a phone must know. They are secret: `Debug` shows nothing.
@@ -41,17 +68,32 @@ impl fmt::Debug for Credential {
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Endpoint {
     /// The auths for requests from it.
-    pub auths: BTreeSet<String>,
-    /// Its aors.
-    pub aors: BTreeSet<String>,
+    pub(crate) auths: BTreeSet<String>,
+    /// The auths for requests to it.
+    pub(crate) outbound_auths: BTreeSet<String>,
+    pub(crate) aors: BTreeSet<String>,
+    /// The identifies that take requests for its own.
+    pub(crate) identifies: BTreeSet<String>,
 }
 
-/// A context: its extensions, each with its steps in order.
-pub type Context = BTreeMap<String, Vec<Step>>;
+impl Endpoint {
+    /// Whether it is live as it was written. The administrator may identify it by more.
+    pub(crate) fn is_in(&self, live: &Self) -> bool {
+        let Self { auths, outbound_auths, aors, identifies } = self;
+        (auths, outbound_auths, aors) == (&live.auths, &live.outbound_auths, &live.aors)
+            && identifies.is_subset(&live.identifies)
+    }
+}
+
+/// A context: its extensions, each with its steps in order; and what else it has (`include => other`), without any.
+pub(crate) type Context = BTreeMap<String, Vec<Step>>;
+
+/// What a context may have besides extensions.
+pub(crate) const BESIDES: [&str; 3] = ["include", "ignorepat", "switch"];
 
 /// One line of an extension.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Step {
+pub(crate) enum Step {
     /// The devices that the extension's hint watches.
     Hint(String),
     /// An application at a priority.
@@ -67,9 +109,9 @@ pub enum Step {
 
 impl Expected {
     /// What must be live of no files at all.
-    pub const NOTHING: Self = Self {
+    pub(crate) const NOTHING: Self = Self {
         endpoints: BTreeMap::new(),
-        markers: BTreeSet::new(),
+        lone: BTreeSet::new(),
         contexts: BTreeMap::new(),
         credentials: BTreeMap::new(),
     };
@@ -81,13 +123,41 @@ impl Expected {
     /// [`UnreadablePair`] where a file holds what cannot be proven, or what Asterisk might read
     /// otherwise than we do.
     pub fn read(pair: &Pair) -> Result<Self, UnreadablePair> {
-        let Objects { endpoints, markers, credentials } = text(&pair.endpoints)
+        let Objects { endpoints, lone, credentials } = text(&pair.endpoints)
             .and_then(pjsip_file::read)
-            .map_err(|source| UnreadablePair { file: "endpoints", source })?;
+            .map_err(|error| UnreadablePair { file: "endpoints", error })?;
         let contexts = text(&pair.dialplan)
             .and_then(dialplan_file::read)
-            .map_err(|source| UnreadablePair { file: "dialplan", source })?;
-        Ok(Self { endpoints, markers, contexts, credentials })
+            .map_err(|error| UnreadablePair { file: "dialplan", error })?;
+        Ok(Self { endpoints, lone, contexts, credentials })
+    }
+
+    /// The names of the endpoints, in order.
+    pub fn endpoints(&self) -> impl Iterator<Item = &str> {
+        self.endpoints.keys().map(String::as_str)
+    }
+
+    /// The names of the dialplan's contexts, in order.
+    pub fn contexts(&self) -> impl Iterator<Item = &str> {
+        self.contexts.keys().map(String::as_str)
+    }
+
+    /// The dialplan's extensions, each with its context and how many steps it has, its hint among them.
+    pub fn extensions(&self) -> impl Iterator<Item = (&str, &str, usize)> {
+        let extens = self.contexts.iter().flat_map(|(context, of)| of.iter().map(move |exten| (context, exten)));
+        let extens = extens.filter(|(_, (_, steps))| !steps.is_empty());
+        extens.map(|(context, (name, steps))| (context.as_str(), name.as_str(), steps.len()))
+    }
+
+    /// Whether an endpoint names this object, or it is there alone.
+    pub(crate) fn has(&self, object: &(Kind, String)) -> bool {
+        let (kind, name) = object;
+        let names = |endpoint: &Endpoint| match kind {
+            Kind::Aor => endpoint.aors.contains(name),
+            Kind::Auth => endpoint.auths.contains(name) || endpoint.outbound_auths.contains(name),
+            Kind::Registration => false,
+        };
+        self.lone.contains(object) || self.endpoints.values().any(names)
     }
 
     /// The aors of endpoints that `former` had not.
@@ -131,28 +201,44 @@ impl Expected {
 
 /// The names of endpoints that one pair changes against another. Each list ascends.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Difference {
     /// Endpoints that were not.
     pub added: Vec<String>,
     /// Endpoints that are no more.
     pub removed: Vec<String>,
-    /// Endpoints with other auths or aors: where the name of an auth is a digest of all settings,
+    /// Endpoints with other auths, aors or identifies: where the name of an auth is a digest of all settings,
     /// endpoints with any other setting.
     pub changed: Vec<String>,
 }
 
 /// A pair of include files of which it cannot be said what must be live.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("the {file} file cannot be proven: {source}")]
+#[error("the {file} file cannot be proven: {error}")]
 pub struct UnreadablePair {
-    /// `endpoints` or `dialplan`.
-    pub file: &'static str,
-    /// Where and why.
-    pub source: Unreadable,
+    file: &'static str,
+    error: Unreadable,
+}
+
+impl UnreadablePair {
+    /// Which of the two: `endpoints` or `dialplan`.
+    #[must_use]
+    pub fn file(&self) -> &'static str {
+        self.file
+    }
+
+    /// The number of the line in it, from 1.
+    #[must_use]
+    pub fn line(&self) -> usize {
+        self.error.line
+    }
 }
 
 fn text(bytes: &[u8]) -> Result<&str, Unreadable> {
-    std::str::from_utf8(bytes).map_err(|_| Unreadable { line: 0, reason: Reason::NotUtf8 })
+    std::str::from_utf8(bytes).map_err(|error| {
+        let before = &bytes[..error.valid_up_to()];
+        Unreadable { line: before.split(|byte| *byte == b'\n').count(), reason: Reason::NotUtf8 }
+    })
 }
 
 #[cfg(test)]

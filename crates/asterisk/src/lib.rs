@@ -1,40 +1,20 @@
-//! Puts a pair of include files into a running Asterisk, and proves that it took them or puts the
-//! former pair back.
+#![doc = include_str!("../README.md")]
 //!
-//! `asterisk -rx 'module reload …'` exits with 0 and says "reloaded successfully" also when
-//! Asterisk dropped every object of the files. So nothing that Asterisk says about a reload counts
-//! here: what must be live is read from the text of the files ([`Expected`]), what is live is read
-//! back from Asterisk, and only when both are the same is a deployment [`Deployed`].
+//! # What is proven
 //!
-//! The two files are any two that the administrator's `pjsip.conf` and `extensions.conf` include;
-//! the crate knows nothing of what is in them beyond endpoints, auths, aors, contexts and
-//! extensions. It needs Asterisk's command line and nothing else: no AMI, no ARI, no database.
+//! - Every endpoint is live, with the auths, outbound auths, aors and identifies that the file gives it. Its
+//!   other settings are proven where the name of one of these tells of them: name the auth, or for a trunk
+//!   the outbound auth, `<name>-<digest of all settings>`. Without that, Asterisk may have kept an
+//!   endpoint's old settings because it did not like a new one.
+//! - Every aor and auth that no endpoint names, and every registration, is live under its name.
+//! - Every context holds the extensions of the file, each with exactly its hint, priorities, labels and
+//!   applications, and its `include`, `ignorepat` and `switch` lines.
+//! - Nothing is live that only the former pair had.
 //!
-//! ```no_run
-//! use std::time::{Duration, Instant};
-//!
-//! use pbx_asterisk::{Cli, Deployment, IncludeFiles, Pair};
-//!
-//! let deployment = Deployment::new(
-//!     Cli::new("asterisk", Duration::from_secs(10))?,
-//!     IncludeFiles {
-//!         endpoints: "/etc/asterisk/pjsip.d/door/doors.conf".into(),
-//!         dialplan: "/etc/asterisk/extensions.d/door/doors.conf".into(),
-//!     },
-//!     "/var/lib/door".into(),
-//! );
-//! let pair = Pair {
-//!     endpoints: "[door]\ntype=endpoint\ncontext=doors\naors=door\n[door]\ntype=aor\n".into(),
-//!     dialplan: "[doors]\nexten => open,1,Dial(PJSIP/door,20)\n".into(),
-//! };
-//! let deadline = Instant::now() + Duration::from_secs(60);
-//! match deployment.turn(deadline)?.deploy(&pair, "first", deadline) {
-//!     Ok(deployed) if deployed.is_changed => println!("Asterisk was proven to run the doors"),
-//!     Ok(_) => println!("it did already"),
-//!     Err(failure) => println!("{failure}; now: {:?}; {}", failure.aftermath, failure.mends.join("; ")),
-//! }
-//! # Ok::<(), Box<dyn std::error::Error>>(())
-//! ```
+//! A file that holds more than that, such as a transport, `[globals]` or an `#include` of its own, is refused
+//! before anything is touched: [`Cause::Unprovable`] names the line. The form of the files: [PJSIP
+//! configuration][pjsip], [Contexts, Extensions, and Priorities][dialplan] and [Comments][comments] in
+//! Asterisk's documentation.
 //!
 //! # What survives what
 //!
@@ -44,11 +24,23 @@
 //! journal, and the next [`Deployment::turn`] puts one whole pair on disk before it does anything
 //! else. Nothing beside the two files ever has a name that `*.conf` matches.
 //!
-//! Sources: Asterisk's documentation of [PJSIP configuration][pjsip] and of its [command
-//! line][cli]; what a real Asterisk 22 was seen to do is told where the code depends on it.
+//! What a real Asterisk 22 was seen to do, besides what the documentation of its [command line][cli] says, is
+//! told where the code depends on it.
+//!
+//! # Example
+//!
+//! `examples/deploy.rs`, which a test runs against a real Asterisk:
+//!
+#![doc = "```no_run"]
+#![doc = include_str!("../examples/deploy.rs")]
+#![doc = "```"]
 //!
 //! [pjsip]: https://docs.asterisk.org/Configuration/Channel-Drivers/SIP/Configuring-res_pjsip/PJSIP-Configuration-Sections-and-Relationships/
+//! [dialplan]: https://docs.asterisk.org/Configuration/Dialplan/Contexts-Extensions-and-Priorities/
+//! [comments]: https://docs.asterisk.org/Fundamentals/Asterisk-Configuration/Asterisk-Configuration-Files/Config-File-Format/
 //! [cli]: https://docs.asterisk.org/Operation/Asterisk-Command-Line-Interface/
+
+#![warn(missing_debug_implementations)]
 
 mod cli;
 mod config_text;
@@ -77,10 +69,9 @@ mod state_dir;
 mod transaction;
 
 pub use cli::{Cli, CliError, EmptyCommand};
-pub use config_text::Unreadable;
 pub use deployment::{Deployment, Turn};
 pub use error::{Aftermath, Cause, TurnError};
-pub use expected::{Context, Difference, Endpoint, Expected, Step, UnreadablePair};
+pub use expected::{Difference, Expected, UnreadablePair};
 pub use file::FileError;
 pub use inspection::{Include, Inspection};
 pub use listing::Unlisted;

@@ -3,7 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::expected::{Endpoint, Step};
+use crate::expected::{BESIDES, Endpoint, Kind, Step};
 
 /// A listing that is not one, or not whole.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -17,7 +17,7 @@ pub struct Unlisted {
 const CUT: &str = "is cut short";
 const STRANGE: &str = "is no listing";
 
-/// Reads `pjsip show endpoints`: every endpoint with the auths and aors that are loaded for it.
+/// Reads `pjsip show endpoints`: every endpoint with the auths, aors and identifies that are loaded for it.
 ///
 /// # Errors
 ///
@@ -33,6 +33,10 @@ pub fn endpoints(answer: &str) -> Result<BTreeMap<&str, Endpoint>, &'static str>
                 endpoint.auths.insert(until(rest, |byte| byte == b'/').to_owned());
             } else if let Some(rest) = line.strip_prefix("        Aor:  ") {
                 endpoint.aors.insert(until(rest, |byte| byte == b' ').to_owned());
+            } else if let Some(rest) = line.strip_prefix("    OutAuth:  ") {
+                endpoint.outbound_auths.insert(until(rest, |byte| byte == b'/').to_owned());
+            } else if let Some(rest) = line.strip_prefix("   Identify:  ") {
+                endpoint.identifies.insert(until(rest, |byte| byte == b'/').to_owned());
             }
         }
     }
@@ -44,6 +48,8 @@ pub fn endpoints(answer: &str) -> Result<BTreeMap<&str, Endpoint>, &'static str>
         if is_same {
             endpoint.auths.append(&mut later.auths);
             endpoint.aors.append(&mut later.aors);
+            endpoint.outbound_auths.append(&mut later.outbound_auths);
+            endpoint.identifies.append(&mut later.identifies);
         }
         is_same
     });
@@ -55,13 +61,18 @@ fn until(text: &str, is_end: impl Fn(u8) -> bool) -> &str {
     text.bytes().position(is_end).and_then(|end| text.get(..end)).unwrap_or(text)
 }
 
-/// Reads `pjsip list aors`.
-pub(crate) fn aors(answer: &str) -> Result<BTreeSet<&str>, &'static str> {
-    let aors: Vec<_> = objects(answer)
-        .filter_map(|line| line.strip_prefix("      Aor:  "))
-        .map(|rest| rest.split(' ').next().unwrap_or_default())
+/// Reads `pjsip list aors`, `auths` or `registrations`: their names.
+pub(crate) fn names(kind: Kind, answer: &str) -> Result<BTreeSet<&str>, &'static str> {
+    let before = match kind {
+        Kind::Aor => "      Aor:  ",
+        Kind::Auth => "     Auth:  ",
+        Kind::Registration => " ",
+    };
+    let names: Vec<_> = objects(answer)
+        .filter_map(|line| line.strip_prefix(before))
+        .map(|rest| until(rest, |byte| matches!(byte, b'/' | b' ')))
         .collect();
-    check_count(answer, aors.len()).map(|()| aors.into_iter().collect())
+    check_count(answer, names.len()).map(|()| names.into_iter().collect())
 }
 
 /// The lines below the rule that ends the listing's head.
@@ -83,7 +94,8 @@ fn check_count(answer: &str, found: usize) -> Result<(), &'static str> {
 /// One extension as it is live: its steps, and where each was read from (`extensions.conf:12`).
 pub(crate) type LiveExten<'a> = Vec<(Step, &'a str)>;
 
-/// Reads `dialplan show CONTEXT`; `None` where there is no such context.
+/// Reads `dialplan show CONTEXT`, as [`Context`](crate::expected::Context) has it; `None` where there is no such
+/// context.
 pub(crate) fn context<'a>(
     answer: &'a str,
     context: &str,
@@ -97,13 +109,15 @@ pub(crate) fn context<'a>(
         return Err(STRANGE);
     }
     let mut extens: Vec<(String, LiveExten<'_>)> = Vec::new();
+    let mut besides = Vec::new();
     while let Some(line) = lines.next() {
         if let Some(footer) = line.strip_prefix("-= ") {
             let steps = extens.iter().map(|(_, steps)| steps.len()).sum();
             check_dialplan_count(footer, extens.len(), steps)?;
             let count = extens.len();
-            let by_name: BTreeMap<_, _> = extens.into_iter().collect();
+            let mut by_name: BTreeMap<_, _> = extens.into_iter().collect();
             let is_sound = by_name.len() == count && lines.all(str::is_empty);
+            by_name.extend(besides.into_iter().map(|name| (name, Vec::new())));
             return if is_sound { Ok(Some(by_name)) } else { Err(STRANGE) };
         }
         let step = match exten(line) {
@@ -111,9 +125,11 @@ pub(crate) fn context<'a>(
                 extens.push((name, Vec::new()));
                 rest
             }
-            // `  Include =>`, `  Ignore pattern =>` and `  Alt. Switch =>` are nobody's extension.
-            None if line.trim().is_empty() || !line.starts_with("     ") => continue,
-            None => line,
+            None if line.starts_with("     ") => line,
+            None => {
+                besides.extend(beside(line));
+                continue;
+            }
         };
         let step = step.trim();
         let (text, origin) = match step.strip_suffix(']').and_then(|step| step.rsplit_once('[')) {
@@ -136,6 +152,14 @@ fn exten(line: &str) -> Option<(String, &str)> {
         None => name.strip_suffix('\'')?.to_owned(),
     };
     Some((name, rest))
+}
+
+/// `  Include =>  'other'  [pbx_config]` as it is written.
+fn beside(line: &str) -> Option<String> {
+    let (key, rest) = line.trim().split_once("=>")?;
+    let at = ["Include", "Ignore pattern", "Alt. Switch"].iter().position(|listed| *listed == key.trim_end())?;
+    let (value, _origin) = rest.trim_start().strip_prefix('\'')?.rsplit_once('\'')?;
+    Some(format!("{} => {value}", BESIDES[at]))
 }
 
 /// `hint: PJSIP/1000`, `1. Answer()` or `[label] 7. Hangup(20)`.
@@ -217,6 +241,8 @@ mod tests {
     OutAuth:  trunk/us
         Aor:  trunk                                              0
         Aor:  spare                                              0
+   Identify:  office/trunk
+        Match: 192.0.2.1/32
 
 
 Objects found: 2
@@ -230,6 +256,8 @@ Objects found: 2
      [unavailable]  2. Hangup(20)                                 [generated_routing.conf:20]
      [congestion]   10. Hangup(34)                                [generated_routing.conf:23]
   Include =>        'more'                                        [pbx_config]
+  Ignore pattern => '9'                                           [pbx_config]
+  Alt. Switch =>    'Loopback/more'                               [pbx_config]
 
 -= 2 extensions (5 priorities) in 1 context. =-
 ";
@@ -242,9 +270,11 @@ Objects found: 2
         assert_eq!(read["1000"].aors, BTreeSet::from(["1000".to_owned()]));
         assert!(read["trunk"].auths.is_empty());
         assert_eq!(read["trunk"].aors.len(), 2);
+        assert_eq!(read["trunk"].outbound_auths, BTreeSet::from(["trunk".to_owned()]));
+        assert_eq!(read["trunk"].identifies, BTreeSet::from(["office".to_owned()]));
         assert_eq!(endpoints("No objects found.\n\n"), Ok(BTreeMap::new()));
         assert!(endpoints(&ENDPOINTS.replace("Objects found: 2", "No objects found.")).is_err());
-        assert_eq!(aors("\n No objects found.\n\n"), Ok(BTreeSet::new()));
+        assert_eq!(names(Kind::Aor, "\n No objects found.\n\n"), Ok(BTreeSet::new()));
     }
 
     /// Asterisk cuts names beyond some 50 characters.
@@ -257,9 +287,13 @@ Objects found: 2
     }
 
     #[test]
-    fn aors_are_listed() {
+    fn objects_of_each_kind_are_listed() {
         let answer = "\n      Aor:  <Aor....>  <MaxContact>\n=====\n\n      Aor:  synergycall-generation-8f3a1c5e0b77a1b2      0\n\nObjects found: 1\n\n";
-        assert_eq!(aors(answer), Ok(BTreeSet::from(["synergycall-generation-8f3a1c5e0b77a1b2"])));
+        assert_eq!(names(Kind::Aor, answer), Ok(BTreeSet::from(["synergycall-generation-8f3a1c5e0b77a1b2"])));
+        let answer = "\n  I/OAuth:  <AuthId/UserName>\n=====\n\n     Auth:  carrier/4930\n\nObjects found: 1\n\n";
+        assert_eq!(names(Kind::Auth, answer), Ok(BTreeSet::from(["carrier"])));
+        let answer = "\n <Registration/ServerURI>  <Auth>  <Status>\n=====\n\n carrier/sip:192.0.2.1    n/a   Unregistered      (exp. 10s)\n\nObjects found: 1\n\n";
+        assert_eq!(names(Kind::Registration, answer), Ok(BTreeSet::from(["carrier"])));
     }
 
     #[test]
@@ -269,6 +303,9 @@ Objects found: 2
         assert_eq!(read["_1XXX"].len(), 3);
         let Step::Priority { number, label, application } = &read["_1XXX"][2].0 else { panic!("no priority") };
         assert_eq!((*number, label.as_deref(), application.as_str()), (10, Some("congestion"), "Hangup(34)"));
+        for name in ["include => more", "ignorepat => 9", "switch => Loopback/more"] {
+            assert_eq!(read[name], [], "{name}");
+        }
         let none = "There is no existence of 'x' context\nCommand 'dialplan show x' failed.\n";
         assert_eq!(context(none, "x"), Ok(None));
         assert_eq!(context(none, "y"), Err(STRANGE));
@@ -355,7 +392,7 @@ Objects found: 2
 
         #[test]
         fn no_text_makes_a_reader_panic(text in "(?s).{0,400}|( Endpoint:  |     InAuth:  |=====|\n|Objects found: |1|/|  '|' =>|-= |\\[|\\]|\\. ){0,60}") {
-            let _unused = (endpoints(&text).is_ok(), aors(&text).is_ok(), context(&text, "").is_ok(), contacts(&text).is_ok());
+            let _unused = (endpoints(&text).is_ok(), Kind::ALL.map(|kind| names(kind, &text).is_ok()), context(&text, "").is_ok(), contacts(&text).is_ok());
             let _unused = (setting(&text, "x"), config_files(&text).count(), running_modules(&text));
         }
     }

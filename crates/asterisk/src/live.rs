@@ -8,7 +8,7 @@ use std::{
 
 use crate::{
     cli::{Cli, CliError},
-    expected::{Endpoint, Expected, Step},
+    expected::{Endpoint, Expected, Kind, Lone, Step},
     listing::{self, Unlisted},
     mismatch::{Mismatch, same_steps},
 };
@@ -17,7 +17,7 @@ use crate::{
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct Live {
     endpoints: BTreeMap<String, Endpoint>,
-    markers: BTreeSet<String>,
+    lone: Lone,
     contexts: BTreeMap<String, BTreeMap<String, Vec<(Step, String)>>>,
 }
 
@@ -35,11 +35,10 @@ pub enum Unread {
 
 impl Live {
     /// Reads back all that `wanted` names or `former` named, with a number of processes that
-    /// depends on their contexts alone.
+    /// depends on their contexts and kinds alone.
     pub(crate) fn read(cli: &Cli, wanted: &Expected, former: &Expected, deadline: Instant) -> Result<Self, Unread> {
         let contexts: BTreeSet<&str> =
             wanted.contexts.keys().chain(former.contexts.keys()).map(String::as_str).collect();
-        let prefix = marker_prefix(wanted.markers.iter().chain(&former.markers));
         thread::scope(|scope| {
             // Side by side: most of a command's time is the start of its process and the pipe.
             let endpoints = scope.spawn(|| {
@@ -59,13 +58,16 @@ impl Live {
                     )
                 })
                 .collect();
-            let markers = prefix.map(|prefix| {
-                ask(cli, format!("pjsip list aors like ^{prefix}"), deadline, |answer| {
-                    listing::aors(answer).map(|names| names.into_iter().map(str::to_owned).collect())
-                })
-            });
+            let mut lone = Lone::new();
+            for kind in Kind::ALL {
+                let names = wanted.lone.iter().chain(&former.lone).filter(|(of, _)| *of == kind).map(|(_, name)| name);
+                if let Some(prefix) = common_prefix(names) {
+                    let command = format!("pjsip list {kind}s like ^{prefix}");
+                    lone.extend(ask(cli, command, deadline, |answer| read_names(kind, answer))?);
+                }
+            }
             Ok(Self {
-                markers: markers.transpose()?.unwrap_or_default(),
+                lone,
                 endpoints: joined(endpoints.join())?,
                 contexts: contexts
                     .into_iter()
@@ -83,7 +85,7 @@ impl Live {
         };
         Ok(Self {
             endpoints: listing::endpoints(endpoints)?.into_iter().map(|(name, e)| (name.to_owned(), e)).collect(),
-            markers: listing::aors(markers)?.into_iter().map(str::to_owned).collect(),
+            lone: read_names(Kind::Aor, markers)?,
             contexts: contexts.iter().filter_map(context).collect::<Result<_, _>>()?,
         })
     }
@@ -102,12 +104,12 @@ impl Live {
         for (name, endpoint) in &wanted.endpoints {
             match self.endpoints.get(name) {
                 None => mismatch.missing.push(format!("endpoint {name}")),
-                Some(live) if live == endpoint => {}
+                Some(live) if endpoint.is_in(live) => {}
                 Some(live) => mismatch.endpoint(name, endpoint, live),
             }
         }
-        for name in wanted.markers.difference(&self.markers) {
-            mismatch.missing.push(format!("aor {name}"));
+        for (kind, name) in wanted.lone.difference(&self.lone) {
+            mismatch.missing.push(format!("{kind} {name}"));
         }
         for (context, extens) in &wanted.contexts {
             match self.contexts.get(context) {
@@ -126,11 +128,16 @@ impl Live {
                 foreign.endpoints.push(name.clone());
             }
         }
-        for name in former.markers.difference(&wanted.markers).filter(|name| self.markers.contains(*name)) {
-            // A lone aor may have become an endpoint's.
-            if !wanted.endpoints.values().any(|endpoint| endpoint.aors.contains(name)) {
-                mismatch.stale.push(format!("aor {name}"));
+        for (name, former) in &former.endpoints {
+            if let (Some(wanted), Some(live)) = (wanted.endpoints.get(name), self.endpoints.get(name)) {
+                let gone = former.identifies.difference(&wanted.identifies);
+                let stale = gone.filter(|identify| live.identifies.contains(*identify));
+                mismatch.stale.extend(stale.map(|identify| format!("identify {identify} of endpoint {name}")));
             }
+        }
+        // What stood alone may have become an endpoint's.
+        for (kind, name) in former.lone.intersection(&self.lone).filter(|object| !wanted.has(object)) {
+            mismatch.stale.push(format!("{kind} {name}"));
         }
         let of = |expected: &Expected, context: &str, exten: &str| -> Option<Vec<Step>> {
             expected.contexts.get(context)?.get(exten).cloned()
@@ -164,11 +171,12 @@ impl Comparison {
 
 /// What is live and not ours to judge.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Foreign {
     /// Endpoints, by name, that the administrator's own configuration defines.
     pub endpoints: Vec<String>,
     /// Extensions, each with its context, that the administrator's own dialplan adds to a
-    /// context of ours.
+    /// context of ours; and lines such as `include => other`.
     pub extens: Vec<(String, String)>,
 }
 
@@ -178,6 +186,10 @@ fn read_context(answer: &str, name: &str) -> Result<ReadContext, &'static str> {
     let owned = |steps: Vec<(Step, &str)>| steps.into_iter().map(|(step, origin)| (step, origin.to_owned())).collect();
     let read = listing::context(answer, name)?;
     Ok(read.map(|extens| extens.into_iter().map(|(name, steps)| (name, owned(steps))).collect()))
+}
+
+fn read_names(kind: Kind, answer: &str) -> Result<Lone, &'static str> {
+    Ok(listing::names(kind, answer)?.into_iter().map(|name| (kind, name.to_owned())).collect())
 }
 
 fn ask<T>(
@@ -197,7 +209,7 @@ fn joined<T>(result: thread::Result<T>) -> T {
 
 /// What the names have in common up to a `-`: one listing of that finds them all, and what is
 /// stale of their kind, at a fraction of the cost of listing every aor.
-fn marker_prefix<'a>(names: impl Iterator<Item = &'a String>) -> Option<String> {
+fn common_prefix<'a>(names: impl Iterator<Item = &'a String>) -> Option<String> {
     let mut names = names.map(String::as_str);
     let first = names.next()?;
     let common = names.fold(first.len(), |common, name| {
@@ -227,7 +239,7 @@ mod tests {
         };
         Live {
             endpoints: expected.endpoints.clone(),
-            markers: expected.markers.clone(),
+            lone: expected.lone.clone(),
             contexts: expected.contexts.iter().map(|(name, extens)| (name.clone(), live_context(extens))).collect(),
         }
     }
@@ -272,7 +284,7 @@ mod tests {
         let mut live = live_as(&one(), "ours.conf:1");
         let old = live_as(&former, "ours.conf:1");
         live.endpoints.extend(old.endpoints);
-        live.markers.extend(old.markers);
+        live.lone.extend(old.lone);
         live.contexts.get_mut("c").unwrap().extend(old.contexts["c"].clone());
         let Comparison { mismatch, foreign } = live.compare(&one(), &former, |_| false);
         assert_eq!(mismatch.stale, ["endpoint 1001", "aor m-0", "extension 1001@c"]);
@@ -283,11 +295,31 @@ mod tests {
     }
 
     #[test]
-    fn a_lone_aor_may_become_an_endpoints() {
-        let former = expected("[1000]\ntype=aor", "");
-        let mut live = live_as(&one(), "ours.conf:1");
-        live.markers.insert("1000".to_owned());
-        assert!(live.compare(&one(), &former, |_| false).mismatch.is_none());
+    fn what_stood_alone_and_is_an_endpoints_now_is_not_stale() {
+        let named = expected("[a]\ntype=endpoint\naors=b\noutbound_auth=c\n[b]\ntype=aor\n[c]\ntype=auth", "");
+        let lone = expected("[a]\ntype=endpoint\n[b]\ntype=aor\n[c]\ntype=auth", "");
+        let mut live = live_as(&named, "");
+        live.lone = lone.lone.clone();
+        assert!(live.compare(&named, &lone, |_| false).mismatch.is_none());
+        let without = expected("[a]\ntype=endpoint", "");
+        live.endpoints = without.endpoints.clone();
+        assert_eq!(live.compare(&without, &lone, |_| false).mismatch.stale, ["aor b", "auth c"]);
+    }
+
+    #[test]
+    fn an_identify_is_missed_and_the_administrators_own_is_not() {
+        let identify = |name: &str| expected(&format!("[a]\ntype=endpoint\n[{name}]\ntype=identify\nendpoint=a"), "");
+        let (one, two) = (identify("one"), identify("two"));
+        let mut live = live_as(&one, "");
+        assert_eq!(live.compare(&two, &one, |_| false).mismatch.missing, ["identify two of endpoint a"]);
+        let mut identified_by = |name: &str| {
+            live.endpoints.get_mut("a").unwrap().identifies.insert(name.to_owned());
+            live.compare(&two, &one, |_| false).mismatch.stale
+        };
+        assert_eq!(identified_by("two"), ["identify one of endpoint a"]);
+        live.endpoints = two.endpoints.clone();
+        live.endpoints.get_mut("a").unwrap().identifies.insert("his".to_owned());
+        assert!(live.compare(&two, &one, |_| false).mismatch.is_none());
     }
 
     #[test]
@@ -297,7 +329,7 @@ mod tests {
         let with = |auths: &[&str]| {
             let mut live = live_as(&one(), "ours.conf:1");
             let auths = auths.iter().map(|auth| (*auth).to_owned()).collect();
-            live.endpoints.insert("1001".to_owned(), Endpoint { auths, aors: BTreeSet::new() });
+            live.endpoints.insert("1001".to_owned(), Endpoint { auths, ..Endpoint::default() });
             live
         };
         let is_stale = |auths: &[&str], is_administrators| {
@@ -329,7 +361,7 @@ mod tests {
 
     #[test]
     fn one_pattern_finds_markers_of_either_generation() {
-        let prefix = |names: &[&str]| marker_prefix(names.iter().map(|n| (*n).to_owned()).collect::<Vec<_>>().iter());
+        let prefix = |names: &[&str]| common_prefix(names.iter().map(|n| (*n).to_owned()).collect::<Vec<_>>().iter());
         assert_eq!(
             prefix(&["synergycall-generation-8f3a", "synergycall-generation-8fff"]).as_deref(),
             Some("synergycall-generation-")

@@ -30,9 +30,14 @@ impl Mismatch {
 
     pub(crate) fn endpoint(&mut self, name: &str, wanted: &Endpoint, live: &Endpoint) {
         let before = self.missing.len();
-        self.missing.extend(wanted.aors.difference(&live.aors).map(|aor| format!("aor {aor} of endpoint {name}")));
+        let mut missing = |kind: &str, wanted: &BTreeSet<String>, live: &BTreeSet<String>| {
+            self.missing.extend(wanted.difference(live).map(|object| format!("{kind} {object} of endpoint {name}")));
+        };
+        missing("aor", &wanted.aors, &live.aors);
+        missing("identify", &wanted.identifies, &live.identifies);
+        missing("outbound auth", &wanted.outbound_auths, &live.outbound_auths);
         if live.auths.is_empty() {
-            self.missing.extend(wanted.auths.iter().map(|auth| format!("auth {auth} of endpoint {name}")));
+            missing("auth", &wanted.auths, &live.auths);
         }
         if self.missing.len() == before {
             self.different.push(format!("endpoint {name}"));

@@ -4,8 +4,18 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use crate::{
     config_text::{Line, Reason, Unreadable, lines},
-    expected::{Credential, Endpoint},
+    expected::{Credential, Endpoint, Kind, Lone},
 };
+
+/// The settings that the proof needs besides those.
+const KEYS: [&str; 5] = ["type", "auth", "outbound_auth", "aors", "endpoint"];
+
+/// How many bytes of a name Asterisk's listings show, at least.
+const ENDPOINT: usize = 51;
+const AOR_OF_ENDPOINT: usize = 39;
+const LONE_AOR: usize = 41;
+const IDENTIFY: usize = 80;
+const OTHERS: usize = 200;
 
 /// The settings that make up a credential.
 const CREDENTIAL_KEYS: [&str; 5] = ["username", "realm", "password", "password_digest", "md5_cred"];
@@ -24,10 +34,31 @@ impl<'a> Section<'a> {
         self.settings.iter().filter(move |(of, _)| *of == key).map(|(_, value)| *value)
     }
 
+    fn unreadable(&self, reason: Reason) -> Unreadable {
+        Unreadable { line: self.line, reason }
+    }
+
+    /// A name that Asterisk's listings show whole, and apart from what stands beside it.
+    fn listed(&self, name: &str, longest: usize) -> Result<String, Unreadable> {
+        if name.len() > longest || name.contains([' ', '\t', '/']) {
+            return Err(self.unreadable(Reason::Unlistable { name: name.to_owned(), longest }));
+        }
+        Ok(name.to_owned())
+    }
+
     /// What the last setting of this key names; the last replaces the others.
-    fn names(&self, key: &str) -> BTreeSet<String> {
+    fn names(&self, key: &str, longest: usize) -> Result<BTreeSet<String>, Unreadable> {
         let names = self.values(key).next_back().unwrap_or_default().split(',').map(str::trim);
-        names.filter(|name| !name.is_empty()).map(str::to_owned).collect()
+        names.filter(|name| !name.is_empty()).map(|name| self.listed(name, longest)).collect()
+    }
+
+    fn endpoint(&self) -> Result<Endpoint, Unreadable> {
+        Ok(Endpoint {
+            auths: self.names("auth", OTHERS)?,
+            outbound_auths: self.names("outbound_auth", OTHERS)?,
+            aors: self.names("aors", AOR_OF_ENDPOINT)?,
+            identifies: BTreeSet::new(),
+        })
     }
 
     fn credential(&self) -> Credential {
@@ -36,11 +67,11 @@ impl<'a> Section<'a> {
     }
 }
 
-/// What a file defines: aors that an endpoint names are none of the markers.
+/// What a file defines: an object that an endpoint names is not alone.
 #[derive(Debug, Default)]
 pub(crate) struct Objects {
     pub(crate) endpoints: BTreeMap<String, Endpoint>,
-    pub(crate) markers: BTreeSet<String>,
+    pub(crate) lone: Lone,
     pub(crate) credentials: BTreeMap<String, Credential>,
 }
 
@@ -64,7 +95,7 @@ pub(crate) fn read(text: &str) -> Result<Objects, Unreadable> {
             }
             Line::Setting { key, value } => {
                 let section = sections.last_mut().ok_or(Unreadable { line, reason: Reason::NoSection })?;
-                let known = ["type", "auth", "aors"].into_iter().chain(CREDENTIAL_KEYS);
+                let known = KEYS.into_iter().chain(CREDENTIAL_KEYS);
                 if let Some(key) = known.into_iter().find(|known| known.eq_ignore_ascii_case(key)) {
                     // Of two types, Asterisk takes the first.
                     if key == "type" && section.values("type").next().is_some() {
@@ -79,27 +110,39 @@ pub(crate) fn read(text: &str) -> Result<Objects, Unreadable> {
 }
 
 fn sort_objects(sections: &[Section<'_>]) -> Result<Objects, Unreadable> {
-    let Objects { mut endpoints, markers: mut aors, mut credentials } = Objects::default();
+    let Objects { mut endpoints, mut lone, mut credentials } = Objects::default();
+    let mut identifies = BTreeMap::new();
     for section in sections.iter().filter(|section| !section.is_template) {
-        let (line, name) = (section.line, section.name.to_owned());
         let kind = section.values("type").next().unwrap_or_default();
+        let name = |longest| section.listed(section.name, longest);
         let is_new = match kind {
-            "endpoint" => {
-                let endpoint = Endpoint { auths: section.names("auth"), aors: section.names("aors") };
-                endpoints.insert(name, endpoint).is_none()
+            "endpoint" => endpoints.insert(name(ENDPOINT)?, section.endpoint()?).is_none(),
+            "auth" => {
+                credentials.insert(name(OTHERS)?, section.credential());
+                lone.insert((Kind::Auth, name(OTHERS)?))
             }
-            "auth" => credentials.insert(name, section.credential()).is_none(),
-            "aor" => aors.insert(name),
-            _ => return Err(Unreadable { line, reason: Reason::UnprovableType(kind.to_owned()) }),
+            "aor" => lone.insert((Kind::Aor, name(LONE_AOR)?)),
+            "registration" => lone.insert((Kind::Registration, name(OTHERS)?)),
+            "identify" => identifies.insert(name(IDENTIFY)?, section).is_none(),
+            _ => return Err(section.unreadable(Reason::UnprovableType(kind.to_owned()))),
         };
         if !is_new {
-            return Err(Unreadable { line, reason: Reason::Twice(format!("the {kind} {:?}", section.name)) });
+            return Err(section.unreadable(Reason::Twice(format!("the {kind} {:?}", section.name))));
         }
     }
-    for aor in endpoints.values().flat_map(|endpoint| &endpoint.aors) {
-        aors.remove(aor);
+    for (name, section) in identifies {
+        let of = section.values("endpoint").next_back().unwrap_or_default();
+        let stranger = || section.unreadable(Reason::StrangersIdentify(of.to_owned()));
+        endpoints.get_mut(of).ok_or_else(stranger)?.identifies.insert(name);
     }
-    Ok(Objects { endpoints, markers: aors, credentials })
+    for Endpoint { auths, outbound_auths, aors, .. } in endpoints.values() {
+        for (kind, names) in [(Kind::Auth, auths), (Kind::Auth, outbound_auths), (Kind::Aor, aors)] {
+            for name in names {
+                lone.remove(&(kind, name.clone()));
+            }
+        }
+    }
+    Ok(Objects { endpoints, lone, credentials })
 }
 
 #[cfg(test)]
@@ -109,19 +152,37 @@ mod tests {
     const ENDPOINTS: &str = "; head\n[t](!)\ntype=endpoint\ncontext=c\n[u](!)\ntype=auth\n[v](!)\ntype=aor\n\
         [1000](t)\nauth=1000-ab\naors=1000\n[1000-ab](u)\nusername=1000\n[1000](v)\n[marker-1]\ntype=aor\nmax_contacts=0\n";
 
+    fn names(name: &str) -> BTreeSet<String> {
+        BTreeSet::from([name.to_owned()])
+    }
+
     fn objects(text: &str) -> Result<Objects, String> {
         read(text).map_err(|error| error.to_string())
     }
 
     #[test]
-    fn endpoints_are_read_through_templates_and_lone_aors_are_markers() {
-        let Objects { endpoints, markers, .. } = objects(ENDPOINTS).unwrap();
-        let names = |name: &str| BTreeSet::from([name.to_owned()]);
-        assert_eq!(
-            endpoints,
-            BTreeMap::from([("1000".to_owned(), Endpoint { auths: names("1000-ab"), aors: names("1000") })])
-        );
-        assert_eq!(markers, names("marker-1"));
+    fn endpoints_are_read_through_templates_and_lone_aors_stay() {
+        let Objects { endpoints, lone, .. } = objects(ENDPOINTS).unwrap();
+        let endpoint = Endpoint { auths: names("1000-ab"), aors: names("1000"), ..Endpoint::default() };
+        assert_eq!(endpoints, BTreeMap::from([("1000".to_owned(), endpoint)]));
+        assert_eq!(lone, BTreeSet::from([(Kind::Aor, "marker-1".to_owned())]));
+    }
+
+    #[test]
+    fn a_trunk_is_its_endpoint_with_all_that_belongs_to_it() {
+        let text = "[carrier]\ntype=endpoint\naors = carrier ; the carrier's\nOutbound_Auth = carrier-auth\n\
+            [carrier]\ntype = aor\n[carrier]\ntype=identify\nendpoint=carrier\nmatch=192.0.2.1\n[carrier-auth]\n\
+            type=auth\n[reg-auth]\ntype=auth\n[reg]\ntype=registration\noutbound_auth=reg-auth\n";
+        let Objects { endpoints, lone, .. } = objects(text).unwrap();
+        let endpoint = Endpoint {
+            auths: BTreeSet::new(),
+            outbound_auths: names("carrier-auth"),
+            aors: names("carrier"),
+            identifies: names("carrier"),
+        };
+        assert_eq!(endpoints, BTreeMap::from([("carrier".to_owned(), endpoint)]));
+        let lone: Vec<_> = lone.iter().map(|(kind, name)| format!("{kind} {name}")).collect();
+        assert_eq!(lone, ["auth reg-auth", "registration reg"]);
     }
 
     #[test]
@@ -137,6 +198,10 @@ mod tests {
             ("[t](!)\ntype=endpoint\n[x](t)\ntype=aor", "line 4 defines the type a second time"),
             ("[t](!)\n[t](!)", "line 2 defines the template \"t\" a second time"),
             ("[t](!)\n[x]( t)", "line 2 names the template \" t\""),
+            ("[x]\ntype=identify\nendpoint=his", "line 1 identifies the endpoint \"his\", which the file does not"),
+            ("[front desk]\ntype=aor", "line 1 has the name \"front desk\""),
+            ("[x]\ntype=endpoint\naors=a/b", "line 1 has the name \"a/b\""),
+            (&format!("[{}]\ntype=aor", "a".repeat(42)), "line 1 has the name \"aaaa"),
         ] {
             let said = objects(text).unwrap_err();
             assert!(said.starts_with(error), "{said}");
