@@ -103,7 +103,7 @@ pub struct InvalidRealm;
 ///
 /// Within its realm it serves as well as the password itself, so it is a secret too: `Debug`
 /// shows nothing of it.
-#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, PartialEq, Eq)]
 pub struct Ha1(String);
 
 impl Ha1 {

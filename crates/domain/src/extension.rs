@@ -1,4 +1,4 @@
-use std::fmt;
+use std::{fmt, str::FromStr};
 
 /// The number that is dialled to reach a user: 1000 to 1999.
 ///
@@ -31,6 +31,16 @@ impl Extension {
 impl fmt::Display for Extension {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.0.fmt(f)
+    }
+}
+
+/// Reads four digits and nothing else, as they are dialled.
+impl FromStr for Extension {
+    type Err = InvalidExtension;
+
+    fn from_str(digits: &str) -> Result<Self, InvalidExtension> {
+        let is_dialled = digits.len() == 4 && digits.bytes().all(|byte| byte.is_ascii_digit());
+        if is_dialled { Self::new(digits.parse::<u16>().unwrap_or_default()) } else { Err(InvalidExtension) }
     }
 }
 
@@ -102,6 +112,14 @@ mod tests {
         }
         assert_eq!(Extension::new(1000), Ok(Extension::FIRST));
         assert_eq!(Extension::new(1999_i64), Ok(Extension::LAST));
+    }
+
+    #[test]
+    fn an_extension_is_read_as_it_is_dialled() {
+        assert_eq!("1000".parse(), Ok(Extension::FIRST));
+        for bad in ["", "999", "2000", "+1000", "01000", " 1000", "１０００"] {
+            assert_eq!(bad.parse::<Extension>(), Err(InvalidExtension), "{bad}");
+        }
     }
 
     #[test]

@@ -27,10 +27,10 @@ macro_rules! identity {
         }
 
         impl std::str::FromStr for $name {
-            type Err = uuid::Error;
+            type Err = $crate::InvalidId;
 
-            fn from_str(text: &str) -> Result<Self, uuid::Error> {
-                text.parse().map(Self)
+            fn from_str(text: &str) -> Result<Self, $crate::InvalidId> {
+                text.parse().map(Self).map_err(|_| $crate::InvalidId)
             }
         }
 
@@ -43,3 +43,8 @@ macro_rules! identity {
 }
 
 pub(crate) use identity;
+
+/// A text that is no identity.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("must be a UUID")]
+pub struct InvalidId;

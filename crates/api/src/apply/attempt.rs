@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant, SystemTime};
 
 use pbx_asterisk::{Difference, Pair, Turn, TurnError, sha256_hex};
-use pbx_domain::{ApplyId, ApplyOutcome, ApplyRecord, Changes, Extension, InstalledFile, Timings};
+use pbx_domain::{ApplyId, ApplyOutcome, ApplyRecord, Changes, InstalledFile, Timings};
 use pbx_persistence::{StartedApply, UserList};
 
 use super::{Applier, Inner, Proven, verdict};
@@ -206,13 +206,7 @@ fn refuse(record: &mut ApplyRecord, code: Code, error: &anyhow::Error) -> Code {
 }
 
 fn changes(difference: &Difference) -> Changes {
-    let extensions = |names: &[String]| {
-        names
-            .iter()
-            .filter_map(|name| name.parse::<u16>().ok())
-            .filter_map(|number| Extension::new(number).ok())
-            .collect()
-    };
+    let extensions = |names: &[String]| names.iter().filter_map(|name| name.parse().ok()).collect();
     Changes {
         added: extensions(&difference.added),
         removed: extensions(&difference.removed),

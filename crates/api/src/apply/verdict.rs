@@ -41,7 +41,7 @@ pub(super) fn of_failure(failure: &Failure) -> (ApplyOutcome, Code, String) {
 
 /// What ought to be known of a deployment that succeeded.
 pub(super) fn warnings(deployed: &Deployed) -> Vec<String> {
-    let is_ours = |name: &str| name.parse::<u16>().is_ok_and(|number| Extension::new(number).is_ok());
+    let is_ours = |name: &str| name.parse::<Extension>().is_ok();
     let endpoints = deployed.foreign.endpoints.iter().filter(|name| is_ours(name)).map(|name| {
         format!("Asterisk has an endpoint {name}, which is no user's: the administrator's own configuration defines it")
     });
