@@ -17,7 +17,7 @@ use crate::{
 const RUNNING: &str = "running";
 
 /// The records of applies, kept in the table `apply_audit_log`.
-#[derive(Clone)]
+#[derive(Debug, Clone)]
 pub struct ApplyLog {
     sessions: Sessions,
 }

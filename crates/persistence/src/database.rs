@@ -1,4 +1,4 @@
-use std::{error::Error, fmt, time::Duration};
+use std::{error::Error, time::Duration};
 
 use diesel::{
     connection::SimpleConnection as _,
@@ -23,7 +23,7 @@ const MIGRATIONS: EmbeddedMigrations = embed_migrations!("migrations");
 const MIGRATION_LOCK: i64 = 0x70_6278_6D69_6772;
 
 /// The portal's PostgreSQL database: a pool of connections that is shared by its clones.
-#[derive(Clone)]
+#[derive(Debug, Clone)]
 pub struct Database {
     sessions: Sessions,
 }
@@ -36,17 +36,14 @@ impl Database {
     /// several hosts and `target_session_attrs` included; its own `connect_timeout`, keep-alive
     /// parameters and `application_name` take precedence over the portal's.
     ///
-    /// `timeout` bounds the wait for a connection, and each statement.
+    /// `timeout` bounds the wait for a connection, and each statement. No connection is taken for one,
+    /// and less than a millisecond for a millisecond.
     ///
     /// # Errors
     ///
     /// [`DatabaseError::InvalidUrl`] when libpq cannot read `url`.
-    ///
-    /// # Panics
-    ///
-    /// When `pool_size` or `timeout` is zero.
     pub fn connect(url: &str, pool_size: u32, timeout: Duration) -> Result<Self, DatabaseError> {
-        Ok(Self { sessions: Sessions::new(url, pool_size, timeout)? })
+        Ok(Self { sessions: Sessions::new(url, pool_size.max(1), timeout.max(Duration::from_millis(1)))? })
     }
 
     /// The users.
@@ -101,12 +98,6 @@ impl Database {
         self.sessions.repeatable(|connection| {
             Ok(pending(connection)?.iter().map(|migration| migration.name().to_string()).collect())
         })
-    }
-}
-
-impl fmt::Debug for Database {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Database").finish_non_exhaustive()
     }
 }
 

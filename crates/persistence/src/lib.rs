@@ -1,8 +1,4 @@
-//! Users and apply records of the PBX control portal in PostgreSQL (13 or newer).
-//!
-//! [`Database`] is a pool of connections and the migrations; [`UserRepository`] and [`ApplyLog`]
-//! are what is done with it. Every method is one transaction and blocks: call it from a thread
-//! that may block. No Diesel type leaves the crate, and it knows neither HTTP nor Asterisk.
+#![doc = include_str!("../README.md")]
 //!
 //! # Invariants
 //!
@@ -26,22 +22,20 @@
 //! slow one by libpq, whose calls have no time limit: who must answer in time sets a deadline of
 //! their own around the call, and gives up waiting for the thread.
 //!
+//! Deadlines, and what is set on the server for them: [libpq's parameters][libpq] and
+//! [`statement_timeout`][client].
+//!
+//! [libpq]: https://www.postgresql.org/docs/current/libpq-connect.html#LIBPQ-PARAMKEYWORDS
+//! [client]: https://www.postgresql.org/docs/current/runtime-config-client.html#GUC-STATEMENT-TIMEOUT
+//!
 //! # Example
 //!
-//! ```no_run
-//! use std::time::Duration;
+//! `examples/report.rs`, which a test runs against a real PostgreSQL:
 //!
-//! use pbx_domain::{NewUser, Realm, SipPassword};
-//! use pbx_persistence::Database;
-//!
-//! let database = Database::connect("postgresql:///pbx_portal", 8, Duration::from_secs(5))?;
-//! database.migrate()?;
-//!
-//! let alice = NewUser { name: "Alice Example".parse()?, email: "alice@example.com".parse()? };
-//! let user = database.users().create(&alice, &Realm::default(), &SipPassword::generate()?)?;
-//! println!("{} is reached at {}", user.name, user.extension);
-//! # Ok::<(), Box<dyn std::error::Error>>(())
-//! ```
+#![doc = "```no_run"]
+#![doc = include_str!("../examples/report.rs")]
+#![doc = "```"]
+#![warn(missing_debug_implementations)]
 
 mod apply_log;
 mod conninfo;

@@ -1,7 +1,7 @@
 //! Connections, and how an operation runs on one.
 
 use std::{
-    mem,
+    fmt, mem,
     sync::{Arc, Mutex, PoisonError},
     time::{Duration, Instant},
 };
@@ -92,6 +92,13 @@ pub(crate) struct Sessions {
     pool: Pool<Manager>,
     failure: LastFailure,
     timeout: Duration,
+}
+
+/// The URL may hold a password.
+impl fmt::Debug for Sessions {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Sessions").finish_non_exhaustive()
+    }
 }
 
 impl Sessions {

@@ -19,13 +19,14 @@ use crate::{
 pub(crate) const TENANT: &str = "default";
 
 /// The users of the tenant, each with its extension and credential.
-#[derive(Clone)]
+#[derive(Debug, Clone)]
 pub struct UserRepository {
     sessions: Sessions,
 }
 
 /// All users as they were at one revision.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct UserList {
     /// The tenant's revision that they were read at.
     pub revision: Revision,
@@ -36,6 +37,7 @@ pub struct UserList {
 /// How the tenant stands, without its users: what tells whether a list that was read before is
 /// still true.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Standing {
     /// The tenant's revision.
     pub revision: Revision,
