@@ -1,37 +1,4 @@
-//! Users in, Asterisk's include files out.
-//!
-//! [`render`] makes the text of the two files that the administrator's configuration includes:
-//! `generated_endpoints.conf` (PJSIP: an endpoint, an auth and an aor for every user) and
-//! `generated_routing.conf` (the dialplan: an entry and a hint for every extension). It is a pure
-//! function: the same users give the same bytes, in whatever order they come. The crate touches
-//! no file, knows no clock and no host, and never speaks to Asterisk; putting the files into
-//! place and proving that they are live is the work of `pbx-asterisk`.
-//!
-//! ```
-//! use std::time::SystemTime;
-//!
-//! use pbx_domain::{Extension, Ha1, Realm, Revision, SipPassword, User, UserId};
-//!
-//! let extension = Extension::new(1000)?;
-//! let realm = Realm::default();
-//! let user = User {
-//!     id: UserId::generate(),
-//!     name: "Alice \"Al\" Example".parse()?,
-//!     email: "alice@example.com".parse()?,
-//!     extension,
-//!     ha1: Ha1::of(extension, &realm, &SipPassword::generate()?),
-//!     realm,
-//!     created_at: SystemTime::now(),
-//!     revision: Revision::new(1),
-//! };
-//!
-//! let rendering = pbx_confgen::render(&[user])?;
-//! assert!(rendering.endpoints.contains(r#"callerid="Alice \"Al\" Example" <1000>"#));
-//! assert!(rendering.routing.contains("exten => 1000,hint,PJSIP/1000\n"));
-//! let marker = format!("\n; generation {}\n", rendering.generation);
-//! assert!(rendering.endpoints.contains(&marker) && rendering.routing.contains(&marker));
-//! # Ok::<(), Box<dyn std::error::Error>>(())
-//! ```
+#![doc = include_str!("../README.md")]
 //!
 //! # What is in the files
 //!
@@ -59,6 +26,8 @@
 //! [sections]: https://docs.asterisk.org/Configuration/Channel-Drivers/SIP/Configuring-res_pjsip/PJSIP-Configuration-Sections-and-Relationships/
 //! [nat]: https://docs.asterisk.org/Configuration/Channel-Drivers/SIP/Configuring-res_pjsip/Configuring-res_pjsip-to-work-through-NAT/
 //! [options]: https://docs.asterisk.org/Asterisk_22_Documentation/API_Documentation/Module_Configuration/res_pjsip/
+
+#![warn(missing_debug_implementations)]
 
 mod endpoints;
 mod error;
