@@ -39,8 +39,7 @@ impl Cli {
     }
 
     /// How long one command may take.
-    #[must_use]
-    pub fn timeout(&self) -> Duration {
+    pub(crate) fn timeout(&self) -> Duration {
         self.timeout
     }
 
@@ -53,7 +52,7 @@ impl Cli {
     ///
     /// [`CliError`] when the program cannot be started, does not reach Asterisk, does not end in
     /// time, prints nothing, or loses its connection.
-    pub fn run(&self, command: &str, deadline: Instant) -> Result<String, CliError> {
+    pub(crate) fn run(&self, command: &str, deadline: Instant) -> Result<String, CliError> {
         let began = Instant::now();
         let deadline = deadline.min(began + self.timeout);
         let output = process::run(self.process(command), deadline).map_err(|unfinished| match unfinished {

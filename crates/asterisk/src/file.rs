@@ -15,6 +15,7 @@ const STAGED: &str = ".staged";
 /// What went wrong with which file.
 #[derive(Debug, thiserror::Error)]
 #[error("{} cannot be {action}: {error}{}", .path.display(), mend(.path, .error))]
+#[non_exhaustive]
 pub struct FileError {
     /// The file or directory.
     pub path: PathBuf,

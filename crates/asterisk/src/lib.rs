@@ -84,3 +84,22 @@ pub use pair::{IncludeFiles, Pair};
 pub use record::sha256_hex;
 pub use reload::ReloadError;
 pub use transaction::{Deployed, Failure, StepTimes};
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_public_may_go_to_other_threads() {
+        fn check<T: Send + Sync>() {}
+        check::<Deployment>();
+        check::<Turn<'_>>();
+        check::<Deployed>();
+        check::<Failure>();
+        check::<TurnError>();
+        check::<FileError>();
+        check::<Inspection>();
+        check::<Expected>();
+        check::<UnreadablePair>();
+    }
+}

@@ -107,3 +107,15 @@ pub fn render_sorted(users: &[&User]) -> Result<Rendering, RenderError> {
 fn constant(template: &impl Template) -> String {
     template.render().expect("hexadecimal digits have no control characters")
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_public_may_go_to_other_threads() {
+        fn check<T: Send + Sync + 'static>() {}
+        check::<Rendering>();
+        check::<RenderError>();
+    }
+}

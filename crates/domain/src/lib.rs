@@ -18,3 +18,23 @@ pub use extension::{Extension, ExtensionRange, InvalidExtension};
 pub use identity::InvalidId;
 pub use tenant::Revision;
 pub use user::{NewUser, User, UserId};
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_public_may_go_to_other_threads() {
+        fn check<T: Send + Sync + 'static>() {}
+        check::<ApplyRecord>();
+        check::<User>();
+        check::<NewUser>();
+        check::<SipPassword>();
+        check::<ExtensionRange>();
+        check::<InvalidDisplayName>();
+        check::<InvalidEmail>();
+        check::<InvalidHa1>();
+        check::<InvalidId>();
+        check::<NoRandomness>();
+    }
+}

@@ -51,3 +51,19 @@ pub use apply_log::{ApplyLog, StartedApply};
 pub use database::Database;
 pub use error::{Cause, CreateUserError, DatabaseError, DeleteUserError};
 pub use users::{Standing, UserList, UserRepository};
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_public_may_go_to_other_threads() {
+        fn check<T: Send + Sync + 'static>() {}
+        check::<Database>();
+        check::<UserRepository>();
+        check::<ApplyLog>();
+        check::<UserList>();
+        check::<CreateUserError>();
+        check::<DeleteUserError>();
+    }
+}
