@@ -1,12 +1,14 @@
 # The two commands of a newcomer, and what they are made of.
 .DEFAULT_GOAL := help
-.PHONY: help demo test bench ha sandbox sandbox-test check run-tests deb fuzz release-check
+.PHONY: help demo test bench ha sandbox sandbox-test check run-tests deb fuzz release-check public-api deny package minimal-versions
 
 step := deploy/sandbox/step
 with_servers := deploy/sandbox/with-servers
+# The toolchain that the manifest states: the oldest that has to do, and the one whose rustdoc JSON is read.
+oldest := RUSTUP_TOOLCHAIN=$(shell sed -n 's/^rust-version = "\(.*\)"/\1/p' Cargo.toml).0
 
 help: ## list the targets
-	@sed -nE 's/^([a-z-]+):.*## (.*)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand --tabs=22
+	@sed -nE 's/^([a-z-]+):.*## (.*)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand --tabs=25
 
 demo: sandbox ## two users, two phones and an answered call on this machine, then the portal until Ctrl-C
 	@$(step) "Building the portal" cargo build --locked --package pbx-api --bin pbx-portal --package pbx-tests --example demo
@@ -35,7 +37,7 @@ sandbox-test:
 
 check: ## format, lints, documentation, scripts
 	@$(step) "Format" cargo fmt --all --check
-	@$(step) "Scripts" shellcheck --external-sources $(wildcard deploy/sandbox/*) deploy/package deploy/release-check deploy/debian/postinst deploy/debian/postrm $(wildcard deploy/examples/*/*.sh tests/package/*)
+	@$(step) "Scripts" shellcheck --external-sources $(wildcard deploy/sandbox/*) deploy/package deploy/release-check deploy/stand-alone tests/public_api/rustdoc deploy/debian/postinst deploy/debian/postrm $(wildcard deploy/examples/*/*.sh tests/package/*)
 	@$(step) "Lints" cargo clippy --locked --workspace --all-targets -- -D warnings
 	@$(step) "Documentation" env RUSTDOCFLAGS='-D warnings' cargo doc --locked --workspace --no-deps
 
@@ -45,6 +47,18 @@ run-tests: ## the tests alone, each with its private PostgreSQL and Asterisk
 
 deb: ## the Debian package, in target/debian (tests/package/story proves it)
 	@deploy/package
+
+public-api: ## whether a library's public interface is still its crates/*/public-api.txt; UPDATE_GOLDEN=1 accepts it
+	@$(step) "Public interfaces" env $(oldest) cargo test --locked --package pbx-tests --test public_api
+
+deny: ## licences, sources and duplicates of all dependencies (cargo install --locked cargo-deny)
+	@$(step) "Dependencies" cargo deny --locked check licenses bans sources
+
+package: ## each library crate as a package that builds from what is in it
+	@$(step) "Packages" env $(oldest) deploy/stand-alone package
+
+minimal-versions: ## the library crates with the oldest dependencies and compiler they allow (rustup's nightly)
+	@$(step) "Oldest dependencies" env $(oldest) deploy/stand-alone minimal-versions
 
 release-check: ## everything that a release needs, from a clean tree
 	@deploy/sandbox/packages release
