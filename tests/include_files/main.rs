@@ -12,7 +12,7 @@ use pbx_tests::Asterisk;
 use proptest::prelude::*;
 use proptest::test_runner::{TestError, TestRunner};
 
-use mutations::{ENDPOINTS, ROUTING};
+use mutations::{ENDPOINTS, FORMER, ROUTING};
 
 struct World {
     asterisk: Asterisk,
@@ -61,16 +61,18 @@ fn pair(endpoints: &str, dialplan: &str) -> Pair {
 #[test]
 fn a_proven_pair_is_all_that_is_live_and_another_leaves_the_former() {
     let world = World::start();
+    let former = pair(FORMER[0], FORMER[1]);
     let (proven, rolled_back, refused) = (Cell::new(0), Cell::new(0), Cell::new(0));
     let count = |of: &Cell<u32>| of.set(of.get() + 1);
     let config =
-        ProptestConfig { cases: 500, max_shrink_iters: 100, failure_persistence: None, ..ProptestConfig::default() };
+        ProptestConfig { cases: 400, max_shrink_iters: 100, failure_persistence: None, ..ProptestConfig::default() };
     let run = TestRunner::new(config).run(&mutations::pair(), |(endpoints, dialplan)| {
         let pair = pair(&endpoints, &dialplan);
         let Ok(expected) = Expected::read(&pair) else {
             count(&refused);
             return Ok(());
         };
+        world.deploy(&former).unwrap();
         match world.deploy(&pair) {
             Ok(()) => {
                 prop_assert_eq!(world.endpoints(), expected.endpoints().count());
@@ -91,7 +93,7 @@ fn a_proven_pair_is_all_that_is_live_and_another_leaves_the_former() {
         Err(error) => panic!("{error}"),
     }
     let counts = [proven, rolled_back, refused].map(Cell::into_inner);
-    assert!(counts.iter().all(|count| *count > 20), "proven, rolled back and refused: {counts:?}");
+    assert!(counts.iter().all(|count| *count > 10), "proven, rolled back and refused: {counts:?}");
 }
 
 #[test]

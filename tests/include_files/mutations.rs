@@ -31,6 +31,12 @@ exten => _X.,1,Dial(PJSIP/a,30) ; ring
  same => n(end),Hangup()
 ";
 
+/// Another pair, which shares no object with those: of one that it finds faulty, Asterisk keeps the former settings.
+pub(crate) const FORMER: [&str; 2] = [
+    "[f]\ntype=endpoint\nauth=f-1\naors=f\n[f-1]\ntype=auth\nusername=f\npassword=secret\n[f]\ntype=aor\n[m-0]\ntype=aor\n",
+    "[c]\nexten => f,1,NoOp()\n",
+];
+
 const ENDPOINT_LINES: &[&str] = &[
     "",
     "[x]",
