@@ -63,7 +63,7 @@ minimal-versions: ## the library crates with the oldest dependencies and compile
 release-check: ## everything that a release needs, from a clean tree
 	@deploy/sandbox/packages release
 	@deploy/release-check
-	@$(MAKE) --no-print-directory test deb
+	@$(MAKE) --no-print-directory test deb public-api deny package minimal-versions
 
 fuzz: ## look for what breaks a reader or the escaper: TARGET=name, or all of fuzz/, each for three minutes (rustup's nightly, cargo-fuzz)
 	@cd fuzz && for target in $${TARGET:-$$(cargo +nightly fuzz list)}; do \
