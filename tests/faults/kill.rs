@@ -129,12 +129,21 @@ fn a_kill_at_every_file_system_call_of_an_apply_leaves_one_whole_pair() {
     mortal.proven_apply();
 
     for call in &calls {
-        let mut last = None;
-        let attach = |world: &World| Strace::attach(world.portal.id(), world.asterisk.home(), Some(call));
-        mortal.round(&call.what, attach, |_, strace| last = strace.last(&directories));
-        assert_eq!(last.as_ref(), Some(call), "killed elsewhere");
+        // Calls are counted by thread: one that makes a call of this name somewhere else first, as for another
+        // connection to PostgreSQL, dies there. That moment is as good as any, but it is not this one.
+        let mut killed = Vec::new();
+        while killed.last() != Some(&Some(call.clone())) {
+            assert!(killed.len() < 5, "never killed at {call:?}, but at {killed:?}");
+            let attach = |world: &World| Strace::attach(world.portal.id(), world.asterisk.home(), Some(call));
+            mortal.round(&call.what, attach, |_, strace| killed.push(strace.last(&directories)));
+        }
     }
-    println!("killed at {} calls: {} times the old pair, {} times the new one", calls.len(), mortal.old, mortal.new);
+    println!(
+        "killed at each of {} calls: {} times the old pair, {} times the new one",
+        calls.len(),
+        mortal.old,
+        mortal.new
+    );
     assert!(mortal.old >= 10 && mortal.new >= 2, "{} old, {} new", mortal.old, mortal.new);
     mortal.end();
 }
