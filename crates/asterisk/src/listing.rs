@@ -41,19 +41,19 @@ pub fn endpoints(answer: &str) -> Result<BTreeMap<&str, Endpoint>, &'static str>
         }
     }
     check_count(answer, endpoints.len())?;
+    if endpoints.is_sorted_by(|(name, _), (next, _)| name < next) {
+        return Ok(endpoints.into_iter().collect());
+    }
     // Names that Asterisk cuts may be the same: that endpoint then has what is listed of either.
-    endpoints.sort_by_key(|(name, _)| *name);
-    endpoints.dedup_by(|(name, later), (first, endpoint)| {
-        let is_same = name == first;
-        if is_same {
-            endpoint.auths.append(&mut later.auths);
-            endpoint.aors.append(&mut later.aors);
-            endpoint.outbound_auths.append(&mut later.outbound_auths);
-            endpoint.identifies.append(&mut later.identifies);
-        }
-        is_same
-    });
-    Ok(endpoints.into_iter().collect())
+    let mut merged = BTreeMap::<&str, Endpoint>::new();
+    for (name, mut endpoint) in endpoints {
+        let first = merged.entry(name).or_default();
+        first.auths.append(&mut endpoint.auths);
+        first.aors.append(&mut endpoint.aors);
+        first.outbound_auths.append(&mut endpoint.outbound_auths);
+        first.identifies.append(&mut endpoint.identifies);
+    }
+    Ok(merged)
 }
 
 /// What stands before the first ASCII byte that `is_end`.
