@@ -84,8 +84,12 @@ fn a_damaged_record_is_named_and_nothing_is_taken_from_it() {
     let proven = state.path().join("proven");
     let whole = fs::read(&proven).unwrap();
     fs::write(&proven, &whole[..whole.len() / 2]).unwrap();
-    let detail = world.apply(matrix::STATE_DAMAGED).string("/detail");
-    assert!(detail.contains(&format!("{} cannot be read: it is damaged", proven.display())), "{detail}");
+    let applied = world.apply(matrix::STATE_DAMAGED);
+    let planned = world.portal.http().post_empty("/apply?dry_run=true").expect(500);
+    assert_eq!(planned.string("/type"), "urn:pbx-portal:install-failed");
+    for detail in [applied, planned].map(|answer| answer.string("/detail")) {
+        assert!(detail.contains(&format!("{} cannot be read: it is damaged", proven.display())), "{detail}");
+    }
     // What it says is what helps.
     fs::remove_file(&proven).unwrap();
     world.recovers();

@@ -66,6 +66,7 @@ fn a_caller_that_gets_no_turn_is_told_so_and_recorded() {
         .with("PBX_PORTAL__ASTERISK__APPLY_TIMEOUT_SECONDS", "1")
         .with("PBX_PORTAL__ASTERISK__COMMAND_TIMEOUT_SECONDS", "1")
         .start();
+    let records = world.records();
     // Before it touches anything, so that whoever waits finds all as it was.
     let held = world.stand_in.hold_next("core waitfullybooted");
     thread::scope(|scope| {
@@ -74,13 +75,17 @@ fn a_caller_that_gets_no_turn_is_told_so_and_recorded() {
         // One waits for the other process, and one behind it for its own.
         let second = scope.spawn(|| neighbour.http().post_empty("/apply"));
         let third = scope.spawn(|| neighbour.http().post_empty("/apply"));
+        let dry_run = scope.spawn(|| neighbour.http().post_empty("/apply?dry_run=true"));
         for answer in [second.join().unwrap(), third.join().unwrap()] {
             world.check(matrix::NO_TURN, &answer);
             assert!(!answer.header("retry-after").is_empty());
         }
+        let dry_run = dry_run.join().unwrap().expect(503);
+        assert_eq!(dry_run.string("/type"), "urn:pbx-portal:apply-busy");
         drop(held);
         first.join().unwrap().expect(200);
     });
+    assert_eq!(world.records() - records, 3, "a dry run leaves none");
     world.recovers();
 }
 

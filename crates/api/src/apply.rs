@@ -13,7 +13,7 @@ use std::{
 
 use actix_web::{HttpRequest, HttpResponse, http::header::CACHE_CONTROL, web};
 use anyhow::Context as _;
-use pbx_asterisk::{Cli, Deployment, IncludeFiles};
+use pbx_asterisk::{Cli, Deployment, IncludeFiles, TurnError};
 use pbx_persistence::Database;
 use tokio::sync::Mutex;
 
@@ -72,7 +72,6 @@ impl Applier {
     }
 
     fn recover(&self) -> anyhow::Result<()> {
-        use pbx_asterisk::TurnError;
         match self.0.deployment.turn(Instant::now()) {
             Ok(turn) => Ok(self.0.audit.close_open_records(&turn)?),
             // Another process of this host applies right now, and has seen to it.
@@ -132,9 +131,10 @@ pub(crate) async fn apply(
         // The place in the queue is kept until the attempt has ended, whether or not its caller
         // is still there.
         match (turn, dry_run) {
-            (Err(_), _) => attempt.without_a_turn(),
             (Ok(_place), true) => attempt.plan(),
             (Ok(_place), false) => attempt.apply(),
+            (Err(_), true) => Err(attempt::no_turn(TurnError::Busy)),
+            (Err(_), false) => attempt.without_a_turn(TurnError::Busy),
         }
     });
     Ok(HttpResponse::Ok().insert_header((CACHE_CONTROL, "no-store")).json(answer.await??))

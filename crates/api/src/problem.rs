@@ -206,6 +206,12 @@ impl Problem {
         self.code
     }
 
+    /// What happened, as the client is told.
+    #[must_use]
+    pub fn detail(&self) -> &str {
+        &self.detail
+    }
+
     /// The id of the request that it answers.
     #[must_use]
     pub const fn request_id(&self) -> &RequestId {

@@ -20,21 +20,13 @@ pub(super) struct Attempt {
     pub(super) deadline: Instant,
 }
 
-const NO_TURN: &str =
-    "Other applies took all the time that this one had; apply again when they are done. Nothing was changed.";
-
 impl Attempt {
     /// The whole apply: everything from the snapshot to the closed record.
     pub(super) fn apply(self) -> Result<ApplyAnswer, Problem> {
         let inner = &*self.applier.0;
         let mut turn = match inner.deployment.turn(self.deadline) {
             Ok(turn) => turn,
-            Err(TurnError::Busy) => return self.without_a_turn(),
-            Err(TurnError::State(error)) => {
-                let detail = format!("{error}. Nothing was changed.");
-                return self.refused(Code::InstallFailed, detail).map_err(|problem| problem.caused_by(error));
-            }
-            Err(error) => return Err(Problem::internal(error)),
+            Err(error) => return self.without_a_turn(error),
         };
         let began = Instant::now();
         inner.audit.close_open_records(&turn)?;
@@ -118,11 +110,7 @@ impl Attempt {
     /// What an apply would do, and whether all is still as last applied. Leaves no trace.
     pub(super) fn plan(self) -> Result<ApplyAnswer, Problem> {
         let inner = &*self.applier.0;
-        let turn = match inner.deployment.turn(self.deadline) {
-            Ok(turn) => turn,
-            Err(TurnError::Busy) => return Err(Problem::new(Code::ApplyBusy, NO_TURN)),
-            Err(error) => return Err(Problem::internal(error)),
-        };
+        let turn = inner.deployment.turn(self.deadline).map_err(no_turn)?;
         let began = Instant::now();
         let list = inner.audit.list()?;
         let mut record = self.record(ApplyId::generate(), &list);
@@ -141,20 +129,16 @@ impl Attempt {
         })
     }
 
-    /// The time was up before the turn came.
-    pub(super) fn without_a_turn(self) -> Result<ApplyAnswer, Problem> {
-        self.refused(Code::ApplyBusy, NO_TURN.to_owned())
-    }
-
-    /// Records an attempt that had no turn.
-    fn refused(self, code: Code, detail: String) -> Result<ApplyAnswer, Problem> {
+    /// Records an attempt that got no turn.
+    pub(super) fn without_a_turn(self, error: TurnError) -> Result<ApplyAnswer, Problem> {
         let Inner { audit, .. } = &*self.applier.0;
+        let problem = no_turn(error);
         let list = audit.list()?;
         let mut record = self.record(ApplyId::generate(), &list);
-        record.detail = Some(detail.clone());
+        record.detail = Some(problem.detail().to_owned());
         record.duration = self.started_at.elapsed().unwrap_or_default();
         audit.finish(&record)?;
-        Err(Problem::new(code, detail).with_apply(ApplyAnswer::from(&record)))
+        Err(problem.with_apply(ApplyAnswer::from(&record)))
     }
 
     /// The record of an attempt that has changed nothing yet.
@@ -191,6 +175,17 @@ impl Attempt {
             })
             .into();
         Ok(pair)
+    }
+}
+
+/// What is said to whoever gets no turn.
+pub(super) fn no_turn(error: TurnError) -> Problem {
+    match error {
+        TurnError::Busy => Problem::new(
+            Code::ApplyBusy,
+            "Other applies took all the time that this one had; apply again when they are done. Nothing was changed.",
+        ),
+        error => Problem::new(Code::InstallFailed, format!("{error}. Nothing was changed.")).caused_by(error),
     }
 }
 
