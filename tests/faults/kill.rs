@@ -1,15 +1,14 @@
 //! `kill -9` in the middle of an apply: what lies on disk at the next start is the old pair or the new one, whole.
 
-use std::env;
 use std::path::PathBuf;
-use std::thread;
 use std::time::Instant;
+use std::{env, fs, thread};
 
 use pbx_tests::{Asterisk, Database};
 
 use crate::matrix;
 use crate::strace::Strace;
-use crate::world::{World, create, sha256};
+use crate::world::{Disk, World, create, sha256};
 
 /// A world whose portal is killed over and over.
 struct Mortal {
@@ -86,7 +85,7 @@ impl Mortal {
         self.old += usize::from(pair == old);
         self.new += usize::from(pair == planned);
         self.world.check_no_litter();
-        let mut state: Vec<_> = std::fs::read_dir(self.world.portal.settings().state_dir())
+        let mut state: Vec<_> = fs::read_dir(self.world.portal.settings().state_dir())
             .unwrap()
             .map(|entry| entry.unwrap().file_name().into_string().unwrap())
             .collect();
@@ -172,6 +171,30 @@ fn a_kill_at_any_moment_of_an_apply_leaves_one_whole_pair() {
     }
     println!("killed at {kills} moments: {} times the old pair, {} times the new one", mortal.old, mortal.new);
     mortal.end();
+}
+
+#[test]
+fn a_start_that_finds_no_database_puts_the_old_pair_back_all_the_same() {
+    let mut world = World::new();
+    let reload = world.stand_in.hold_next("module reload*");
+    let http = world.portal.http().clone();
+    let apply = thread::spawn(move || http.try_post_empty("/apply"));
+    reload.wait();
+    world.portal.kill();
+    drop(reload);
+    assert!(apply.join().unwrap().is_none());
+    // As a kill between the two renames leaves it: Asterisk may start with it before PostgreSQL is back.
+    fs::write(world.asterisk.dialplan_include(), &world.old.disk.dialplan).unwrap();
+
+    let settings = world.portal.settings().clone();
+    let nowhere = settings.clone().with("DATABASE_URL", "postgresql://127.0.0.1:1/nowhere");
+    let failed = nowhere.with("PBX_PORTAL__DATABASE__TIMEOUT_SECONDS", "1").run(&["serve"]);
+    assert_eq!(failed.status.code(), Some(1), "{}", failed.stderr);
+    assert!(Disk::of(&world.asterisk) == world.old.disk, "{}", failed.stderr);
+
+    world.portal = settings.start();
+    assert_eq!(world.database.sql("SELECT count(*) FROM apply_audit_log WHERE outcome = 'interrupted'"), "1");
+    world.recovers();
 }
 
 #[test]

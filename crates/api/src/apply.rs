@@ -13,7 +13,7 @@ use std::{
 
 use actix_web::{HttpRequest, HttpResponse, http::header::CACHE_CONTROL, web};
 use anyhow::Context as _;
-use pbx_asterisk::{Cli, Deployment, IncludeFiles, TurnError};
+use pbx_asterisk::{Cli, Deployment, IncludeFiles, Turn, TurnError};
 use pbx_persistence::Database;
 use tokio::sync::Mutex;
 
@@ -43,12 +43,12 @@ struct Inner {
 }
 
 impl Applier {
-    /// An applier for this node. What a process that is gone left is put in order: one whole pair
-    /// of files on disk, and no audit record open. Asterisk is not asked for anything.
+    /// An applier for this node. What a process that is gone left on disk is put in order: one whole pair of files.
+    /// Neither Asterisk nor the database is asked for anything.
     ///
     /// # Errors
     ///
-    /// The state directory, an include file or the database cannot be used.
+    /// The state directory or an include file cannot be used.
     pub fn new(settings: &Settings, database: &Database) -> anyhow::Result<Self> {
         let deployment = deployment(settings)?;
         let audit = Audit::new(database.clone(), settings.database.timeout, settings.node.clone());
@@ -61,8 +61,17 @@ impl Applier {
             deployment,
             audit,
         }));
-        applier.recover().context("an earlier apply cannot be put in order")?;
+        applier.put_in_order(|_| Ok(()))?;
         Ok(applier)
+    }
+
+    /// Closes the audit records that a process that is gone left open.
+    ///
+    /// # Errors
+    ///
+    /// The database or the state directory cannot be used.
+    pub fn close_open_records(&self) -> anyhow::Result<()> {
+        self.put_in_order(|turn| Ok(self.0.audit.close_open_records(&turn)?))
     }
 
     /// What this node's Asterisk was last proven to run.
@@ -71,13 +80,15 @@ impl Applier {
         self.0.standing.proven(&self.0.deployment)
     }
 
-    fn recover(&self) -> anyhow::Result<()> {
-        match self.0.deployment.turn(Instant::now()) {
-            Ok(turn) => Ok(self.0.audit.close_open_records(&turn)?),
+    /// A turn puts the files in order before it does anything else.
+    fn put_in_order(&self, and: impl FnOnce(Turn<'_>) -> anyhow::Result<()>) -> anyhow::Result<()> {
+        let result = match self.0.deployment.turn(Instant::now()) {
+            Ok(turn) => and(turn),
             // Another process of this host applies right now, and has seen to it.
             Err(TurnError::Busy) => Ok(()),
             Err(error) => Err(error.into()),
-        }
+        };
+        result.context("an earlier apply cannot be put in order")
     }
 }
 

@@ -37,16 +37,19 @@ const MAX_CONNECTIONS: usize = 4096;
 /// How long migrations may take, which another instance may be at as well.
 const MIGRATION_TIMEOUT: Duration = Duration::from_mins(5);
 
-/// Migrates the database, then serves until SIGTERM or SIGINT, and ends what was begun.
+/// Puts in order what an interrupted apply left, migrates the database, then serves until SIGTERM or SIGINT, and ends
+/// what was begun.
 ///
 /// # Errors
 ///
-/// The database cannot be reached within `database.timeout_seconds` or cannot be migrated, the
-/// address cannot be bound, or the server fails.
+/// The files cannot be put in order, the database cannot be reached within `database.timeout_seconds` or cannot be
+/// migrated, the address cannot be bound, or the server fails.
 pub fn serve(settings: Settings) -> anyhow::Result<()> {
-    migrate(&settings)?;
     let database = connect(&settings)?;
+    // The files before anything that may fail for other reasons: Asterisk may start with them at any moment.
     let applier = Applier::new(&settings, &database)?;
+    migrate(&settings)?;
+    applier.close_open_records()?;
     System::new().block_on(run(AppState::new(settings, database, applier)))
 }
 
