@@ -25,6 +25,15 @@ fn an_asterisk_that_hangs_before_the_apply_is_left_alone() {
 }
 
 #[test]
+fn an_asterisk_that_hangs_at_another_question_before_the_apply_is_left_alone() {
+    let world = World::impatient();
+    world.stand_in.on("database show*", &Behaviour::Hang);
+    let answer = world.apply(matrix::NO_CONTACTS);
+    assert!(!answer.header("retry-after").is_empty());
+    world.recovers();
+}
+
+#[test]
 fn an_asterisk_that_hangs_at_the_reload_has_the_old_files_when_it_goes_on() {
     let world = World::impatient();
     world.stand_in.on(RELOAD, &Behaviour::Before(freeze(&world)));

@@ -52,6 +52,13 @@ fn a_listing_that_is_empty_proves_nothing() {
 }
 
 #[test]
+fn without_an_answer_to_what_an_apply_has_to_know_nothing_is_touched() {
+    let detail = case(matrix::NO_CONTACTS, |world| world.stand_in.on("database show*", &Behaviour::Silence));
+    assert!(detail.contains("gave no answer to `database show registrar/contact`"), "{detail}");
+    case(matrix::NO_CONTACTS, |world| world.stand_in.on("database show*", &Behaviour::Half));
+}
+
+#[test]
 fn half_an_answer_to_a_reload_is_no_success() {
     case(matrix::HALF_A_RELOAD, |world| world.stand_in.on_next(1, RELOAD, &Behaviour::Half));
 }
@@ -90,7 +97,11 @@ fn a_client_that_cannot_be_started_is_named() {
 fn a_client_that_goes_in_the_middle_leaves_the_old_files() {
     let world = World::new();
     let (program, aside) = (world.stand_in.command(), world.stand_in.command() + ".aside");
-    world.stand_in.on_next(1, "core waitfullybooted", &Behaviour::After(format!("mv {program} {aside}")));
+    // The preflight asks two things side by side.
+    let asked = world.stand_in.count("database show");
+    let both = format!("[ $(grep -c '^database show' $here/commands) -gt {asked} ]");
+    let away = format!("until {both}; do sleep 0.02; done; mv {program} {aside}");
+    world.stand_in.on_next(1, "core waitfullybooted", &Behaviour::After(away));
     world.apply(matrix::PROGRAM_GOES);
     fs::rename(&aside, &program).unwrap();
     world.recovers();

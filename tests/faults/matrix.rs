@@ -77,6 +77,8 @@ rows! {
     HALF_A_LISTING: "Asterisk prints half of what it runs, once" => 502 "apply-rejected", "rolled_back", Old, Old;
     FLOOD: "Asterisk floods its output at the reload" => 502 "apply-rejected", "rolled_back", Old, Old;
     ENDLESS_FLOOD: "Asterisk's output at the reload does not end, once" => 502 "apply-rejected", "rolled_back", Old, Old;
+    NO_CONTACTS: "Asterisk does not say which phones are registered, before the apply"
+        => 503 "asterisk-unavailable", "refused", Old, Old;
     NO_PROGRAM: "Asterisk's client cannot be started" => 503 "asterisk-unavailable", "refused", Old, Old;
     PROGRAM_GOES: "Asterisk's client cannot be started any more after the preflight"
         => 502 "apply-rejected", "rollback_failed", Old, Old;

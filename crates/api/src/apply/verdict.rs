@@ -9,6 +9,8 @@ use crate::problem::Code;
 pub(super) fn of_failure(failure: &Failure) -> (ApplyOutcome, Code, String) {
     let code = match &failure.cause {
         Cause::Unavailable(_) => Code::AsteriskUnavailable,
+        // A question of the preflight.
+        Cause::Unread(_) if failure.aftermath == Aftermath::Untouched => Code::AsteriskUnavailable,
         Cause::File(_) => Code::InstallFailed,
         Cause::Reload(ReloadError::Busy) => Code::ApplyBusy,
         cause if cause.is_timeout() => Code::AsteriskTimeout,
