@@ -86,6 +86,22 @@ fn a_restart_between_two_calls_costs_no_error() {
 }
 
 #[test]
+fn a_restart_costs_no_error_on_a_connection_that_was_never_used() {
+    let (mut cluster, outside, _) = cluster();
+    cluster.stop();
+    let database = Database::connect(&outside.url(), 1, TIMEOUT).unwrap();
+    // This call is given up; the pool goes on until it has the connection.
+    assert!(list_error(&database).is_some());
+    cluster.start();
+    until("a connection that waits for its first use", || {
+        (outside.try_sql(CONNECTIONS).as_deref() == Ok("1")).then_some(())
+    });
+    cluster.stop();
+    cluster.start();
+    assert_eq!(database.users().list().unwrap().users.len(), 4);
+}
+
+#[test]
 fn a_restart_under_load_loses_no_acknowledged_user_and_gives_none_twice() {
     let (mut cluster, _outside, database) = cluster();
     let (created, failed) = thread::scope(|scope| {

@@ -1,7 +1,7 @@
 //! Connections, and how an operation runs on one.
 
 use std::{
-    fmt, mem,
+    fmt,
     sync::{Arc, Mutex, PoisonError},
     time::{Duration, Instant},
 };
@@ -22,8 +22,8 @@ use crate::{
 /// A connection and what the pool must know of it.
 pub(crate) struct Session {
     connection: PgConnection,
-    /// Has served an operation before: it may have died since.
-    used: bool,
+    /// Whoever began later cannot know whether it has died since.
+    opened: Instant,
     /// Is to be closed rather than pooled.
     broken: bool,
 }
@@ -60,7 +60,7 @@ impl ManageConnection for Manager {
             Ok(connection)
         });
         self.failure.set(connection.as_ref().err().map(ToString::to_string));
-        connection.map(|connection| Session { connection, used: false, broken: false })
+        connection.map(|connection| Session { connection, opened: Instant::now(), broken: false })
     }
 
     /// Never asked: a dead connection shows at its first statement, for nothing.
@@ -161,7 +161,7 @@ impl Sessions {
         loop {
             let mut session = self.checkout(begun)?;
             session.broken = true;
-            if !session.used || session.connection.ping().is_ok() {
+            if session.opened >= begun || session.connection.ping().is_ok() {
                 return operation(&mut session.connection).map_err(|abort| match abort {
                     Abort::Reason(reason) => reason,
                     Abort::Sql(error) if is_lost(&error) => DatabaseError::Unavailable(Cause::new(error)),
@@ -187,7 +187,7 @@ impl Sessions {
         let begun = Instant::now();
         loop {
             let mut session = self.checkout(begun)?;
-            let pooled = mem::replace(&mut session.used, true);
+            let pooled = session.opened < begun;
             let sent = Instant::now();
             let (result, is_repeatable) = attempt(&mut session.connection);
             match result {
