@@ -99,8 +99,7 @@ pub(crate) fn deployment(settings: &Settings) -> anyhow::Result<Deployment> {
 
 /// The way to Asterisk that the settings describe.
 pub(crate) fn cli(settings: &Settings) -> anyhow::Result<Cli> {
-    let command = settings.asterisk.command.join(" ");
-    let cli = Cli::new(&command, settings.asterisk.command_timeout).context("asterisk.command")?;
+    let cli = Cli::new(&settings.asterisk.command, settings.asterisk.command_timeout).context("asterisk.command")?;
     Ok(cli.hiding(SECRETS))
 }
 

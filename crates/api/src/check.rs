@@ -229,7 +229,7 @@ fn unreachable(settings: &Settings, error: &CliError) -> Fault {
             "systemctl start asterisk; usermod -a -G asterisk pbx-portal; and `astctlpermissions = 0660` under [files] of asterisk.conf",
         ),
         CliError::TimedOut { .. } => fault(error, "systemctl restart asterisk"),
-        _ => fault(error, format_args!("{} -rx 'core show version'", settings.asterisk.command.join(" "))),
+        _ => fault(error, format_args!("{} -rx 'core show version'", settings.asterisk.command)),
     }
 }
 

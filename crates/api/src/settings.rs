@@ -58,8 +58,8 @@ pub struct DatabaseSettings {
 /// How Asterisk is reached, and what it reads.
 #[derive(Debug, Clone)]
 pub struct AsteriskSettings {
-    /// The program and its leading arguments.
-    pub command: Vec<String>,
+    /// The program and its leading arguments, separated by blanks.
+    pub command: String,
     /// The include file that `pjsip.conf` includes.
     pub pjsip_include: PathBuf,
     /// The include file that `extensions.conf` includes.

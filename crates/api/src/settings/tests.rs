@@ -27,7 +27,7 @@ fn defaults_are_those_of_the_documentation() {
     assert!(settings.workers >= 1);
     assert_eq!((settings.database.pool_size, settings.database.timeout), (8, Duration::from_secs(5)));
     let asterisk = &settings.asterisk;
-    assert_eq!(asterisk.command, ["asterisk"]);
+    assert_eq!(asterisk.command, "asterisk");
     assert_eq!(asterisk.pjsip_include, Path::new("/etc/asterisk/pjsip.d/synergycall/generated_endpoints.conf"));
     assert_eq!(asterisk.dialplan_include, Path::new("/etc/asterisk/extensions.d/synergycall/generated_routing.conf"));
     assert_eq!((asterisk.command_timeout, asterisk.apply_timeout), (Duration::from_secs(10), Duration::from_mins(1)));
@@ -43,7 +43,7 @@ fn the_environment_wins_over_the_file_and_the_file_over_the_defaults() {
     let settings = load(file, &[("PBX_PORTAL__NODE", "0123"), ("PBX_PORTAL__SERVER__WORKERS", "4")]).unwrap();
     assert_eq!((settings.node.as_str(), settings.workers), ("0123", 4));
     assert_eq!(settings.bind.to_string(), "[::1]:80");
-    assert_eq!(settings.asterisk.command, ["/usr/sbin/asterisk", "-C", "x"]);
+    assert_eq!(settings.asterisk.command, "/usr/sbin/asterisk  -C  x");
 }
 
 #[test]

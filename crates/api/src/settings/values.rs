@@ -70,11 +70,10 @@ impl Written {
 
     /// A program and its leading arguments. Only an absolute path, or a name to look up in `PATH`:
     /// a relative path would depend on the directory the service was started in.
-    pub(super) fn command(&self, key: &'static str) -> Result<Vec<String>, SettingsError> {
+    pub(super) fn command(&self, key: &'static str) -> Result<String, SettingsError> {
         let text = self.text(key)?;
-        let words: Vec<_> = text.split_whitespace().map(str::to_owned).collect();
-        match words.first() {
-            Some(program) if program.starts_with('/') || !program.contains('/') => Ok(words),
+        match text.split_whitespace().next() {
+            Some(program) if program.starts_with('/') || !program.contains('/') => Ok(text.trim().to_owned()),
             Some(_) => Err(self.wrong(key, "must not be a relative path", text, "begin it with /")),
             None => Err(self.wrong(key, "must name a program", text, "write for example asterisk")),
         }
