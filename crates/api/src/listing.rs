@@ -1,7 +1,6 @@
 //! `GET /users`, made once per state and then served from memory.
 
 use std::{
-    fmt::Write as _,
     sync::{
         Arc, PoisonError, RwLock,
         atomic::{AtomicU64, Ordering},
@@ -172,10 +171,5 @@ impl ListingCache {
 
 /// 128 bits of the content's hash.
 pub(crate) fn etag_of(content: &[u8]) -> String {
-    let mut etag = String::from("\"");
-    for byte in &Sha256::digest(content)[..16] {
-        // Writing to a String cannot fail.
-        _ = write!(etag, "{byte:02x}");
-    }
-    etag + "\""
+    format!("\"{}\"", base16ct::lower::encode_string(&Sha256::digest(content)[..16]))
 }

@@ -12,7 +12,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use pbx_asterisk::{Aftermath, Cli, Deployment, IncludeFiles, Pair, sha256_hex};
+use pbx_asterisk::{Aftermath, Cli, Deployment, IncludeFiles, Pair};
 
 fn main() -> Result<(), Box<dyn Error>> {
     let arguments: Vec<String> = env::args().skip(1).collect();
@@ -26,7 +26,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     let files = IncludeFiles { endpoints: endpoints.into(), dialplan: dialplan.into() };
     let deployment = Deployment::new(Cli::new(asterisk, Duration::from_secs(10))?, files, state);
     let deadline = Instant::now() + Duration::from_mins(1);
-    match deployment.turn(deadline)?.deploy(&pair, &sha256_hex(&pair.endpoints), deadline) {
+    match deployment.turn(deadline)?.deploy(&pair, new_endpoints, deadline) {
         Ok(deployed) if deployed.is_changed => {
             let change = &deployed.difference;
             println!(

@@ -1,7 +1,13 @@
 //! The readers of what Asterisk says and of what the state directory keeps, for the fuzz targets.
 //! cargo-fuzz alone sets `fuzzing`: no other build has this module.
 
-use crate::{expected::Expected, listing, live::Live, record::Record, reload};
+use crate::{
+    expected::Expected,
+    listing,
+    live::Live,
+    record::{Record, signature},
+    reload,
+};
 
 /// Whether these answers prove `wanted`, of which `former` may have been live before: what is said
 /// of all endpoints, of the markers, and of each context.
@@ -27,6 +33,12 @@ pub fn is_reloaded(answer: &str) -> bool {
 pub fn counts(answer: &str) -> [usize; 3] {
     let contacts = listing::contacts(answer).map_or(0, |contacts| contacts.len());
     [contacts, listing::config_files(answer).count(), listing::running_modules(answer).len()]
+}
+
+/// These bytes as a record of the state directory is signed: no mutation finds a digest.
+#[must_use]
+pub fn signed(bytes: &[u8]) -> Vec<u8> {
+    [bytes, signature(bytes).as_bytes()].concat()
 }
 
 /// A record of the state directory as it would be written again, unless it is damaged.

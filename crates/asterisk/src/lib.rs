@@ -81,7 +81,6 @@ pub use listing::endpoints as listed_endpoints;
 pub use live::{Foreign, Unread};
 pub use mismatch::Mismatch;
 pub use pair::{IncludeFiles, Pair};
-pub use record::sha256_hex;
 pub use reload::ReloadError;
 pub use transaction::{Deployed, Failure, StepTimes};
 

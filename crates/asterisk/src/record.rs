@@ -44,16 +44,16 @@ impl Record {
             text.extend_from_slice(content);
             text.push(b'\n');
         }
-        let digest = sha256_hex(&text);
-        text.extend_from_slice(format!("sha256 {digest}\n").as_bytes());
+        let signature = signature(&text);
+        text.extend_from_slice(signature.as_bytes());
         text
     }
 
     /// `None` for anything that [`Record::write`] did not write.
     pub(crate) fn read(text: &[u8]) -> Option<Self> {
         let signed = text.len().checked_sub("sha256 \n".len() + 64)?;
-        let (signed, signature) = text.split_at(signed);
-        if signature != format!("sha256 {}\n", sha256_hex(signed)).as_bytes() {
+        let (signed, last) = text.split_at(signed);
+        if last != signature(signed).as_bytes() {
             return None;
         }
         let mut rest = signed;
@@ -87,11 +87,9 @@ fn content(rest: &mut &[u8], name: &str) -> Option<Vec<u8>> {
     Some(content.to_owned())
 }
 
-/// The SHA-256 of `bytes` in lower-case hexadecimal.
-#[must_use]
-pub fn sha256_hex(bytes: &[u8]) -> String {
-    let digit = |value: u8| char::from(b"0123456789abcdef"[usize::from(value)]);
-    Sha256::digest(bytes).iter().flat_map(|byte| [digit(byte >> 4), digit(byte & 15)]).collect()
+/// The last line of a record: the SHA-256 of all that stands above.
+pub(crate) fn signature(signed: &[u8]) -> String {
+    format!("sha256 {}\n", base16ct::lower::encode_string(&Sha256::digest(signed)))
 }
 
 #[cfg(test)]
@@ -135,7 +133,7 @@ mod tests {
             "pbx-asterisk record 1\ntag \nunpurged \nendpoints 99999999999999999999\n",
             "pbx-asterisk record 1\ntag \nunpurged \nendpoints 5\nab\n",
         ] {
-            let text = format!("{body}sha256 {}\n", sha256_hex(body.as_bytes()));
+            let text = format!("{body}{}", signature(body.as_bytes()));
             assert_eq!(Record::read(text.as_bytes()), None, "{body:?}");
         }
     }

@@ -111,11 +111,7 @@ impl Ha1 {
     #[must_use]
     pub fn of(extension: Extension, realm: &Realm, password: &SipPassword) -> Self {
         let digest = Md5::digest(format!("{extension}:{realm}:{}", password.reveal()));
-        let mut digits = String::with_capacity(32);
-        for byte in digest {
-            digits.extend([byte >> 4, byte & 15].map(|digit| char::from(b"0123456789abcdef"[usize::from(digit)])));
-        }
-        Self(digits)
+        Self(base16ct::lower::encode_string(&digest))
     }
 
     /// The 32 hexadecimal digits.

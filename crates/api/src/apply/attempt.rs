@@ -2,9 +2,10 @@
 
 use std::time::{Duration, Instant, SystemTime};
 
-use pbx_asterisk::{Difference, Pair, Turn, TurnError, sha256_hex};
+use pbx_asterisk::{Difference, Pair, Turn, TurnError};
 use pbx_domain::{ApplyId, ApplyOutcome, ApplyRecord, Changes, InstalledFile, Timings};
 use pbx_persistence::{StartedApply, UserList};
+use sha2::{Digest as _, Sha256};
 
 use super::{Applier, Inner, Proven, verdict};
 use crate::{
@@ -170,7 +171,7 @@ impl Attempt {
         record.files = [(&files.endpoints, &pair.endpoints), (&files.dialplan, &pair.dialplan)]
             .map(|(path, content)| InstalledFile {
                 path: path.display().to_string(),
-                sha256: sha256_hex(content),
+                sha256: base16ct::lower::encode_string(&Sha256::digest(content)),
                 bytes: content.len() as u64,
             })
             .into();
