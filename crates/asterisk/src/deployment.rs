@@ -64,9 +64,9 @@ impl Deployment {
         Ok(state_dir::read_record(&self.state.proven())?.map(|record| record.tag))
     }
 
-    /// What differs between the pair last proven and both the disk and what Asterisk runs, one
-    /// sentence each; nothing where all is as it was proven. Changes nothing, and waits for no turn: during a deployment
-    /// it tells of what lies between.
+    /// What differs between the pair last proven and both the disk and what Asterisk runs, and what
+    /// could not be read until `deadline`, one sentence each; nothing where all is as it was proven.
+    /// Changes nothing, and waits for no turn: during a deployment it tells of what lies between.
     #[must_use]
     pub fn drift(&self, deadline: Instant) -> Vec<String> {
         let Self { cli, files, state } = self;

@@ -46,7 +46,8 @@ impl From<Unread> for Cause {
 }
 
 impl Cause {
-    /// Whether Asterisk hangs: a command was not answered in time.
+    /// Whether Asterisk hangs: the reload or the read-back was not answered in time. One that hung
+    /// before is [`Cause::Unavailable`].
     #[must_use]
     pub fn is_timeout(&self) -> bool {
         matches!(

@@ -207,8 +207,8 @@ pub struct Difference {
     pub added: Vec<String>,
     /// Endpoints that are no more.
     pub removed: Vec<String>,
-    /// Endpoints with other auths, aors or identifies: where the name of an auth is a digest of all settings,
-    /// endpoints with any other setting.
+    /// Endpoints with other auths, outbound auths, aors or identifies: where the name of an auth is a digest of all
+    /// settings, endpoints with any other setting.
     pub changed: Vec<String>,
 }
 

@@ -139,7 +139,8 @@ impl Turn<'_> {
     /// `tag`, one line, is remembered with the pair once it is proven; a pair that was the proven one already keeps its
     /// tag. Steps: preflight; nothing to do when the files are these already and the live state proves it; both files,
     /// the former pair, the journal and the records staged, so that all that follows are renames; both files renamed;
-    /// reload; proof; contacts of former owners purged. Nothing but the way back goes on after `deadline`.
+    /// reload; proof; contacts of former owners purged. Nothing but the proof of what was installed and the way
+    /// back goes on after `deadline`.
     ///
     /// # Errors
     ///
