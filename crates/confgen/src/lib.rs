@@ -76,7 +76,8 @@ impl fmt::Debug for Rendering {
 ///
 /// # Errors
 ///
-/// [`RenderError::DuplicateExtension`] when two users have one extension.
+/// [`RenderError::DuplicateExtension`] when two users have one extension. No value that `pbx-domain`
+/// let pass makes a [`RenderError::ControlCharacter`].
 pub fn render(users: &[User]) -> Result<Rendering, RenderError> {
     let mut users: Vec<&User> = users.iter().collect();
     users.sort_unstable_by_key(|user| user.extension);
