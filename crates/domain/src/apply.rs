@@ -107,7 +107,7 @@ pub struct Timings {
 pub struct ApplyRecord {
     /// The identity of the apply.
     pub id: ApplyId,
-    /// The node whose Asterisk it was for.
+    /// The node whose Asterisk it was for; not empty.
     pub node: String,
     /// Who asked for it: the name of the token, or nobody where no token is needed.
     pub actor: Option<String>,

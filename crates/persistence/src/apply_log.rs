@@ -27,7 +27,7 @@ pub struct ApplyLog {
 pub struct StartedApply {
     /// The identity of the apply.
     pub id: ApplyId,
-    /// The node whose Asterisk it is for.
+    /// The node whose Asterisk it is for; not empty.
     pub node: String,
     /// Who asked for it: the name of the token, or nobody where no token is needed.
     pub actor: Option<String>,

@@ -36,8 +36,8 @@ impl Database {
     /// several hosts and `target_session_attrs` included; its own `connect_timeout`, keep-alive
     /// parameters and `application_name` take precedence over the portal's.
     ///
-    /// `timeout` bounds the wait for a connection, and each statement. No connection is taken for one,
-    /// and less than a millisecond for a millisecond.
+    /// `timeout` bounds the wait for a connection, and each statement. A `pool_size` of 0 is taken for
+    /// 1, and a `timeout` below a millisecond for a millisecond.
     ///
     /// # Errors
     ///

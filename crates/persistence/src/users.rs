@@ -137,7 +137,8 @@ impl UserRepository {
         })
     }
 
-    /// The tenant's revision, and whether `applied` has a record here. One small query.
+    /// The tenant's revision, and whether `applied` has a record here, which `None` has not. One small
+    /// query.
     ///
     /// # Errors
     ///
