@@ -45,7 +45,8 @@ fn main() -> Result<(), Box<dyn Error>> {
                 Aftermath::RolledBack => "the former files are back, and Asterisk was proven to run them".to_owned(),
                 other => format!("what stands now: {other:?}"),
             };
-            Err(format!("{failure}; {stands}; to mend: {}", failure.mends.join("; ")).into())
+            let mends: String = failure.mends.iter().map(|mend| format!("; to mend: {mend}")).collect();
+            Err(format!("{failure}; {stands}{mends}").into())
         }
     }
 }
