@@ -64,6 +64,7 @@ release-check: ## everything that a release needs, from a clean tree
 	@deploy/sandbox/packages release
 	@deploy/release-check
 	@$(MAKE) --no-print-directory test deb public-api deny package minimal-versions
+	@$(step) "Fuzz targets" env RUSTFLAGS='--cfg fuzzing' cargo check --locked --manifest-path fuzz/Cargo.toml
 
 fuzz: ## look for what breaks a reader or the escaper: TARGET=name, or all of fuzz/, each for three minutes (rustup's nightly, cargo-fuzz)
 	@cd fuzz && for target in $${TARGET:-$$(cargo +nightly fuzz list)}; do \
