@@ -250,6 +250,53 @@ mod tests {
         assert_eq!(document["components"]["securitySchemes"]["bearer"]["scheme"], "bearer");
     }
 
+    /// Asserts that an example has what its schema requires, and nothing that the schema does not know.
+    fn check_example(document: &Value, schemas: &[&Value], example: &Value, at: &str) {
+        let mut open: Vec<&Value> = schemas.to_vec();
+        let (mut properties, mut required, mut items) = (BTreeMap::new(), BTreeSet::new(), None);
+        while let Some(schema) = open.pop() {
+            if let Some(name) = schema["$ref"].as_str() {
+                open.push(document.pointer(name.trim_start_matches('#')).unwrap());
+            }
+            open.extend(schema["allOf"].as_array().into_iter().flatten());
+            properties.extend(schema["properties"].as_object().into_iter().flatten());
+            required.extend(schema["required"].as_array().into_iter().flatten().filter_map(Value::as_str));
+            items = schema.get("items").or(items);
+        }
+        if let Some(members) = example.as_object() {
+            for name in required {
+                assert!(members.contains_key(name), "{at} lacks {name}");
+            }
+            for (name, member) in members {
+                let schema =
+                    properties.get(name).unwrap_or_else(|| panic!("{at} has {name}, which its schema has not"));
+                check_example(document, &[schema], member, &format!("{at}.{name}"));
+            }
+        }
+        for item in example.as_array().into_iter().flatten() {
+            check_example(document, &[items.unwrap()], item, at);
+        }
+    }
+
+    #[test]
+    fn every_example_has_the_members_of_its_schema() {
+        let document = parsed();
+        let mut checked = 0;
+        for (name, operation) in operations(&document) {
+            let responses = operation["responses"].as_object().unwrap().values();
+            for body in responses.chain([&operation["requestBody"]]) {
+                for content in body["content"].as_object().into_iter().flat_map(|kinds| kinds.values()) {
+                    let several = content["examples"].as_object().into_iter().flat_map(|examples| examples.values());
+                    for example in content.get("example").into_iter().chain(several.map(|example| &example["value"])) {
+                        check_example(&document, &[&content["schema"]], example, &name);
+                        checked += 1;
+                    }
+                }
+            }
+        }
+        assert!(checked > 20, "{checked} examples");
+    }
+
     #[test]
     fn every_problem_is_documented_with_an_example() {
         let document = parsed();
