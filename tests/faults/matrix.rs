@@ -125,7 +125,7 @@ const HEAD: &str = "# What comes of each fault
 
 `POST /apply` ends in one of these ways, whatever happens between the request and the answer. *Old* is what the last
 proven apply left, *new* is what the database says. The phones that were registered before stay registered in every case,
-and Asterisk's directories hold the two include files and nothing else.
+and nothing but the two include files is left in their directories.
 
 Every row is proven by a test of `tests/faults` on a real Asterisk; the table is made by that suite
 (`UPDATE_GOLDEN=1`) and compared with it in every run.

@@ -24,7 +24,7 @@ pub enum ApplyOutcome {
     RolledBack,
     /// The old files are back on disk; what Asterisk runs could not be proven.
     RollbackFailed,
-    /// The process ended in the middle; found at the next start.
+    /// The process ended in the middle; found at the next start or apply.
     Interrupted,
 }
 
