@@ -45,7 +45,7 @@ fn main() -> Result<(), Box<dyn Error>> {
                 Aftermath::RolledBack => "the former files are back, and Asterisk was proven to run them".to_owned(),
                 other => format!("what stands now: {other:?}"),
             };
-            let mends: String = failure.mends.iter().map(|mend| format!("; to mend: {mend}")).collect();
+            let mends = failure.mends.iter().fold(String::new(), |mends, mend| mends + "; to mend: " + mend);
             Err(format!("{failure}; {stands}{mends}").into())
         }
     }
