@@ -1,5 +1,6 @@
 -- Text compares by its bytes (COLLATE "C") wherever a rule depends on it, so that no locale of the
--- server changes a rule.
+-- server changes a rule. In a database of the encoding SQL_ASCII, as a cluster made without a locale has them, a
+-- character is a byte, so a rule about characters beyond ASCII is written for the bytes of UTF-8 as well.
 
 CREATE TABLE tenants (
     name             text   NOT NULL,
@@ -27,12 +28,18 @@ CREATE TABLE users (
     CONSTRAINT users_name_length_check CHECK (octet_length(name) BETWEEN 1 AND 79),
     -- Controls, line and paragraph separators, bidirectional controls.
     CONSTRAINT users_name_characters_check CHECK (
-        name COLLATE "C" !~ '[\u0001-\u001F\u007F-\u009F\u2028\u2029\u202A-\u202E\u2066-\u2069]'
+        name COLLATE "C" !~ CASE getdatabaseencoding()
+            WHEN 'UTF8' THEN '[\u0001-\u001F\u007F-\u009F\u2028\u2029\u202A-\u202E\u2066-\u2069]'
+            ELSE '[\x01-\x1F\x7F]|\xC2[\x80-\x9F]|\xE2\x80[\xA8-\xAE]|\xE2\x81[\xA6-\xA9]'
+        END
     ),
     -- Every blank of Unicode that the rule above leaves.
     CONSTRAINT users_name_trimmed_check CHECK (
-        name COLLATE "C" !~ '^[ \u00A0\u1680\u2000-\u200A\u202F\u205F\u3000]'
-        AND name COLLATE "C" !~ '[ \u00A0\u1680\u2000-\u200A\u202F\u205F\u3000]$'
+        name COLLATE "C" !~ CASE getdatabaseencoding()
+            WHEN 'UTF8' THEN '^[ \u00A0\u1680\u2000-\u200A\u202F\u205F\u3000]|[ \u00A0\u1680\u2000-\u200A\u202F\u205F\u3000]$'
+            ELSE '^( |\xC2\xA0|\xE1\x9A\x80|\xE2\x80[\x80-\x8A]|\xE2\x80\xAF|\xE2\x81\x9F|\xE3\x80\x80)'
+                '|( |\xC2\xA0|\xE1\x9A\x80|\xE2\x80[\x80-\x8A]|\xE2\x80\xAF|\xE2\x81\x9F|\xE3\x80\x80)$'
+        END
     ),
     CONSTRAINT users_email_length_check CHECK (octet_length(email) <= 254),
     -- An addr-spec of RFC 5322 without comments: a dot-atom or a quoted string, then a host name

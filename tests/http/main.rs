@@ -4,6 +4,7 @@
 
 mod auth;
 mod bodies;
+mod check;
 mod concurrency;
 mod docs;
 mod lifecycle;

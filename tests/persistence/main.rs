@@ -22,7 +22,11 @@ struct Fixture {
 
 impl Fixture {
     fn new() -> Self {
-        let outside = pbx_tests::Database::create();
+        Self::of_encoding("UTF8")
+    }
+
+    fn of_encoding(encoding: &str) -> Self {
+        let outside = pbx_tests::Database::create_in_encoding(encoding);
         let inside = connect(&outside.url());
         inside.migrate().unwrap();
         Self { outside, inside }

@@ -1,8 +1,9 @@
 use std::{fs, path::Path, thread};
 
+use pbx_persistence::DatabaseError;
 use pbx_tests::Database;
 
-use crate::{Fixture, connect, create};
+use crate::{Fixture, chain, connect, create};
 
 const TABLES: &str =
     "SELECT relname FROM pg_class WHERE relnamespace = 'public'::regnamespace AND relkind = 'r' ORDER BY 1";
@@ -22,6 +23,17 @@ fn an_empty_database_gets_the_four_tables_and_the_tenant() {
     assert_eq!(outside.sql(TABLES), "__diesel_schema_migrations\napply_audit_log\nextensions\ntenants\nusers");
     assert_eq!(outside.sql("SELECT name, revision FROM tenants"), "default|0");
     assert_eq!((inside.pending_migrations().unwrap(), inside.migrate().unwrap()), (vec![], vec![]));
+}
+
+#[test]
+fn a_database_that_cannot_hold_every_name_is_refused() {
+    let outside = Database::create_in_encoding("LATIN1");
+    let inside = connect(&outside.url());
+    for error in [inside.migrate().unwrap_err(), inside.pending_migrations().unwrap_err()] {
+        assert!(matches!(error, DatabaseError::WrongEncoding { .. }), "{}", chain(&error));
+        assert!(error.to_string().contains("has the encoding LATIN1"), "{error}");
+    }
+    assert_eq!(outside.sql(TABLES), "");
 }
 
 #[test]
@@ -77,7 +89,7 @@ fn a_migration_that_fails_is_named() {
     let outside = Database::create();
     outside.sql("CREATE TABLE users ()");
     let error = connect(&outside.url()).migrate().unwrap_err();
-    let chain = crate::chain(&error);
+    let chain = chain(&error);
     assert!(chain.contains("initial") && chain.contains("relation \"users\" already exists"), "{chain}");
     assert_eq!(outside.sql(TABLES), "__diesel_schema_migrations\nusers", "a migration is applied whole or not at all");
 }

@@ -23,10 +23,19 @@ impl Database {
 
     /// Makes an empty database in the cluster that `server` (the URL of a superuser's database) names.
     pub fn create_in(server: &str) -> Self {
+        Self::create_encoded(server, "UTF8")
+    }
+
+    /// Makes an empty database of another encoding in the cluster of this run.
+    pub fn create_in_encoding(encoding: &str) -> Self {
+        Self::create_encoded(&environment::postgres_url(), encoding)
+    }
+
+    fn create_encoded(server: &str, encoding: &str) -> Self {
         static COUNT: AtomicU32 = AtomicU32::new(0);
         let name = format!("test_{}_{}", process::id(), COUNT.fetch_add(1, Ordering::Relaxed));
         let database = Self { server: server.to_owned(), name };
-        run(server, &format!("CREATE DATABASE {} ENCODING 'UTF8' TEMPLATE template0", database.name))
+        run(server, &format!("CREATE DATABASE {} ENCODING '{encoding}' TEMPLATE template0", database.name))
             .unwrap_or_else(|error| panic!("cannot create a database for the test: {error}"));
         database
     }

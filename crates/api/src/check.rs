@@ -113,6 +113,13 @@ fn check_database(settings: &Settings, report: &mut Report<impl io::Write>) {
                 },
             );
         }
+        Ok(Err(DatabaseError::WrongEncoding { found })) => report.point(
+            POINT,
+            Err(fault(
+                format_args!("it has the encoding {found}, and names need UTF8"),
+                "createdb --encoding=UTF8 --template=template0 NAME, and DATABASE_URL in the environment",
+            )),
+        ),
         Ok(Err(error)) => report.point(POINT, Err(fault(database_error(&error), DATABASE_MEND))),
         Err(_) => {
             report.point(

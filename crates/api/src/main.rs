@@ -81,7 +81,8 @@ fn run(line: &CommandLine) -> anyhow::Result<ExitCode> {
 }
 
 fn is_misconfigured(error: &anyhow::Error) -> bool {
-    error.is::<SettingsError>() || matches!(error.downcast_ref(), Some(DatabaseError::InvalidUrl))
+    error.is::<SettingsError>()
+        || matches!(error.downcast_ref(), Some(DatabaseError::InvalidUrl | DatabaseError::WrongEncoding { .. }))
 }
 
 fn print(text: &str) -> io::Result<()> {

@@ -101,8 +101,14 @@ impl Database {
     }
 }
 
-/// The migrations that were not applied yet, in their order.
+/// The migrations that were not applied yet, in their order. No migration would make a database fit that cannot hold
+/// every name.
 fn pending(connection: &mut PgConnection) -> Result<Vec<Box<dyn Migration<Pg>>>, Abort<DatabaseError>> {
+    // In SQL_ASCII, PostgreSQL keeps the bytes that it is given.
+    let found: String = diesel::select(sql::<Text>("current_setting('server_encoding')")).get_result(connection)?;
+    if !["UTF8", "SQL_ASCII"].contains(&&*found) {
+        return Err(Abort::Reason(DatabaseError::WrongEncoding { found }));
+    }
     // Diesel's own question would create the table in which it keeps the answer.
     let is_empty = diesel::select(sql::<Bool>("to_regclass('__diesel_schema_migrations') IS NULL"));
     let applied: Vec<String> = if is_empty.get_result(connection)? {
