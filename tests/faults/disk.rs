@@ -4,8 +4,9 @@ use std::fs;
 use std::io::Write as _;
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
+use std::thread;
 
-use pbx_tests::{Asterisk, Database};
+use pbx_tests::{Answer, Asterisk, Behaviour, Database};
 
 use crate::matrix::{self, Row};
 use crate::mounts::{Mount, able_to_mount};
@@ -127,6 +128,57 @@ fn a_full_state_directory_is_named() {
     });
 }
 
+/// An apply under which `directory` becomes read-only when it gives `command`, for as long as the mount lives.
+pub(crate) fn read_only_from(world: &World, command: &str, directory: &Path) -> (Answer, Mount) {
+    let held = world.stand_in.hold_next(command);
+    thread::scope(|scope| {
+        let apply = scope.spawn(|| world.portal.http().post_empty("/apply"));
+        held.wait();
+        let mount = Mount::read_only(directory);
+        drop(held);
+        (apply.join().unwrap(), mount)
+    })
+}
+
+#[test]
+fn a_proof_that_cannot_be_recorded_is_rolled_back() {
+    able_to_mount("disk::a_proof_that_cannot_be_recorded_is_rolled_back", || {
+        let world = World::new();
+        let state = world.portal.settings().state_dir();
+        let (answer, mount) = read_only_from(&world, "module reload*", &state);
+        let proven = state.join("proven");
+        let detail = answer.string("/detail");
+        assert!(detail.contains(&format!("{} cannot be replaced", proven.display())), "{detail}");
+        // The journal could not be removed, and is no reason to leave the new pair live.
+        assert!(state.join("journal").exists());
+        world.check(matrix::STATE_READ_ONLY, &answer);
+        drop(mount);
+        world.recovers();
+        assert!(!state.join("journal").exists());
+    });
+}
+
+#[test]
+fn a_former_pair_that_cannot_be_put_back_is_put_back_at_the_next_start() {
+    able_to_mount("disk::a_former_pair_that_cannot_be_put_back_is_put_back_at_the_next_start", || {
+        for file in [Asterisk::pjsip_include, Asterisk::dialplan_include] {
+            let mut world = World::new();
+            let file = file(&world.asterisk);
+            world.stand_in.on_next(1, "pjsip show endpoints", &Behaviour::Silence);
+            let (answer, mount) = read_only_from(&world, "module reload*", file.parent().unwrap());
+            world.check(matrix::STUCK, &answer);
+            let detail = answer.string("/detail");
+            let told = format!("the next apply or start tries again: {} cannot be replaced", file.display());
+            assert!(detail.contains(&told), "{detail}");
+            drop(mount);
+            world.portal = world.portal.settings().start();
+            assert!(Disk::of(&world.asterisk) == world.old.disk, "the old pair is not on disk");
+            world.check_no_litter();
+            world.recovers();
+        }
+    });
+}
+
 #[test]
 fn a_state_directory_that_was_removed_is_made_again() {
     let world = World::new();
@@ -174,4 +226,18 @@ fn an_edit_by_hand_is_told_by_a_dry_run_and_undone_by_an_apply() {
         assert_eq!(plan.json["live"]["matches"], true, "{}", plan.text);
     }
     world.recovers();
+}
+
+#[test]
+fn files_that_somebody_put_there_and_reloaded_are_remembered_once_they_are_proven() {
+    let world = World::new();
+    let newcomer = world.portal.http().get("/users").expect(200).string("/users/1/id");
+    world.recovers();
+    world.portal.http().delete(&format!("/users/{newcomer}")).expect(204);
+    fs::write(world.asterisk.pjsip_include(), &world.old.disk.endpoints).unwrap();
+    fs::write(world.asterisk.dialplan_include(), &world.old.disk.dialplan).unwrap();
+    world.asterisk.rx("module reload res_pjsip.so pbx_config.so");
+    assert_eq!(world.recovers().json["outcome"], "unchanged");
+    let plan = world.portal.http().post_empty("/apply?dry_run=true").expect(200);
+    assert_eq!(plan.json["live"]["matches"], true, "{}", plan.text);
 }

@@ -25,6 +25,8 @@ pub(crate) enum Files {
     New,
     /// The fault took them away, and nothing was put in their place.
     Gone,
+    /// The new pair or a part of it, which cannot be replaced.
+    Stuck,
 }
 
 /// What Asterisk runs after the answer.
@@ -40,6 +42,8 @@ pub(crate) enum Live {
     Hung,
     /// Nothing of ours: an `#include` line is missing.
     NotOurs,
+    /// Whatever the apply came to: there is no way back before the files are.
+    Stuck,
 }
 
 /// Each row stands twice in what this makes: in the table, and as a constant of which the compiler complains unless a
@@ -95,9 +99,12 @@ rows! {
     CUT_SHORT: "Asterisk reads a file that is cut short" => 502 "apply-rejected", "rolled_back", Old, Old;
     NO_DIRECTORY: "A directory of the include files is missing" => 500 "install-failed", "refused", Gone, Old;
     READ_ONLY: "A directory of the include files is read-only" => 500 "install-failed", "refused", Old, Old;
+    STUCK: "A directory of the include files becomes read-only in an apply that fails"
+        => 502 "apply-rejected", "rollback_failed", Stuck, Stuck;
     FULL: "A directory of the include files has no space left" => 500 "install-failed", "refused", Old, Old;
     OTHER_FILE_SYSTEM: "The state directory is on another file system" => 200 "", "applied", New, New;
     STATE_FULL: "The state directory has no space left" => 500 "install-failed", "refused", Old, Old;
+    STATE_READ_ONLY: "The state directory becomes read-only in the middle" => 500 "install-failed", "rolled_back", Old, Old;
     STATE_DAMAGED: "The record of the last proven pair is damaged" => 500 "install-failed", "refused", Old, Old;
     STATE_GONE: "The state directory was removed between two applies" => 200 "", "applied", New, New;
     SYMLINK: "A symbolic link lies in a file's place" => 500 "install-failed", "refused", Old, Old;
@@ -116,6 +123,7 @@ rows! {
     NO_TURN: "Another apply takes all the time" => 503 "apply-busy", "refused", Old, Old;
     PURGE_FAILS: "A former owner's registration cannot be removed (a warning; the next apply tries again)"
         => 200 "", "applied", New, New;
+    PURGE_UNRECORDED: "The state directory becomes read-only after the proof" => 200 "", "applied", New, New;
     STRANGER: "The administrator has an endpoint with a number that no user has (a warning)"
         => 200 "", "applied", New, New;
     UNREADABLE: "Asterisk may not read the files" => 502 "apply-rejected", "rolled_back", Old, Old;
@@ -150,6 +158,7 @@ fn rendered() -> String {
             Files::Old => "old",
             Files::New => "new",
             Files::Gone => "gone, as the fault left it",
+            Files::Stuck => "new, in part or whole, beside remains of the way back; old at the next start or apply",
         };
         let live = match live {
             Live::Old => "old",
@@ -157,6 +166,7 @@ fn rendered() -> String {
             Live::Down => "nothing; old at its next start",
             Live::Hung => "old or new when it goes on, until the next apply",
             Live::NotOurs => "what the missing line leaves",
+            Live::Stuck => "old or new, until the next apply",
         };
         writeln!(text, "| {fault} | {status}{code} | {outcome} | {disk} | {live} |").unwrap();
     }

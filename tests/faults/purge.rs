@@ -1,9 +1,13 @@
 //! The phone of a number's former owner, which does not know yet that it is one.
 
+use std::fs;
+
 use pbx_tests::misbehaving::RELOADED;
 use pbx_tests::{Answer, Behaviour, Phone};
 
+use crate::disk::read_only_from;
 use crate::matrix;
+use crate::mounts::able_to_mount;
 use crate::world::{World, create};
 
 /// Deletes the user with this number.
@@ -99,6 +103,26 @@ fn a_debt_is_paid_by_an_apply_that_has_nothing_else_to_do() {
     );
     assert_eq!(world.recovers().json["outcome"], "unchanged");
     assert!(!world.has_contact("1001"));
+}
+
+#[test]
+fn a_purge_that_cannot_be_recorded_is_made_once_more() {
+    able_to_mount("purge::a_purge_that_cannot_be_recorded_is_made_once_more", || {
+        let world = World::new();
+        let former = owner(&world);
+        assert_eq!(former.register(), 200);
+        delete(&world, 1001);
+        let state = world.portal.settings().state_dir();
+        let debts = || fs::read_to_string(state.join("proven")).unwrap().lines().nth(2).unwrap().to_owned();
+        let (answer, mount) = read_only_from(&world, "database del*", &state);
+        world.check(matrix::PURGE_UNRECORDED, &answer);
+        assert_eq!(answer.json["warnings"], serde_json::json!([]), "{}", answer.text);
+        assert!(!world.has_contact("1001"));
+        assert_eq!(debts(), "unpurged 1001");
+        drop(mount);
+        assert_eq!(world.recovers().json["outcome"], "unchanged");
+        assert_eq!(debts(), "unpurged ");
+    });
 }
 
 #[test]

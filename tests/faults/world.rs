@@ -96,14 +96,15 @@ impl World {
         match row.disk {
             Files::Old => assert!(Disk::of(&self.asterisk) == self.old.disk, "{fault}: the old pair is not on disk"),
             Files::New => self.check_new_on_disk(answer),
+            Files::Stuck => assert!(Disk::of(&self.asterisk) != self.old.disk, "{fault}: the old pair is on disk"),
             Files::Gone => {}
         }
         match row.live {
             Live::Old => assert_eq!(Running::of(&self.asterisk), self.old.running, "{fault}"),
             Live::New => self.check_new_is_live(),
-            Live::Down | Live::Hung | Live::NotOurs => {}
+            Live::Down | Live::Hung | Live::NotOurs | Live::Stuck => {}
         }
-        if row.disk != Files::Gone {
+        if matches!(row.disk, Files::Old | Files::New) {
             self.check_no_litter();
         }
         if matches!(row.live, Live::Old | Live::New) {

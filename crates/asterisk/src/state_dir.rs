@@ -64,6 +64,14 @@ impl StateDir {
         self.0.join("journal")
     }
 
+    /// Forgets the pair to put back, now that the include files are one pair again. A journal that
+    /// stays does no harm: the next turn finds it to be of that pair, or another one proven since.
+    pub(crate) fn close_journal(&self) {
+        if let Err(error) = file::remove(&self.journal()) {
+            log::warn!("{error}");
+        }
+    }
+
     /// Where the caller's note is kept.
     pub(crate) fn note(&self) -> PathBuf {
         self.0.join("note")

@@ -13,7 +13,7 @@ use crate::{
     diagnosis::{self, OwnEndpoints},
     error::{Aftermath, Cause},
     expected::{Difference, Expected, UnreadablePair},
-    file::{self, FileError},
+    file::FileError,
     include_files::StagedPair,
     live::{Foreign, Live, Unread},
     mismatch::Mismatch,
@@ -199,10 +199,7 @@ impl Turn<'_> {
             Ok((foreign, record)) => {
                 self.proven = Some(record);
                 drop(old);
-                // A journal that stays is found to be of the proven pair by the next turn.
-                if let Err(error) = file::remove(&self.deployment.state.journal()) {
-                    log::warn!("{error}");
-                }
+                self.deployment.state.close_journal();
                 let unpurged = timed(&mut times.purge, || self.settle(&former_owners, settled, deadline));
                 Ok(Success { is_changed: true, foreign, unpurged })
             }
@@ -355,9 +352,10 @@ impl Turn<'_> {
     /// The former pair on disk again, then live again; whatever happens is told.
     fn put_back(&self, old: StagedPair, former: &Former, wanted: &Expected, cause: &Cause) -> Aftermath {
         let Deployment { cli, files, state } = self.deployment;
-        if let Err(error) = files.install(old).and_then(|()| file::remove(&state.journal())) {
+        if let Err(error) = files.install(old) {
             return Aftermath::NotRestored { reason: error.to_string() };
         }
+        state.close_journal();
         let not_proven = |reason: String| Aftermath::NotProven { reason };
         match (reload::reload(cli, Instant::now() + cli.timeout() * 2), cause) {
             // The reload ran, or none of ours ever began: what is live now stays so.
