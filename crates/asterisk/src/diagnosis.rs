@@ -165,14 +165,14 @@ impl Tree {
 
     pub(crate) fn read(directory: &Path, main: &str) -> Self {
         let mut tree = Self { files: BTreeMap::new(), is_readable: true };
-        tree.add(directory, &directory.join(main), 0);
+        tree.add(directory, &directory.join(main));
         tree
     }
 
-    fn add(&mut self, directory: &Path, path: &Path, depth: usize) {
-        const DEEPEST: usize = 10;
+    fn add(&mut self, directory: &Path, path: &Path) {
         let path = canonical(path);
-        if depth > DEEPEST || self.files.contains_key(&path) {
+        // A file that includes itself, on whatever way.
+        if self.files.contains_key(&path) {
             return;
         }
         let Ok(bytes) = fs::read(&path) else {
@@ -185,7 +185,7 @@ impl Tree {
             // An absolute pattern replaces the directory.
             let pattern = directory.join(pattern);
             for path in pattern.to_str().and_then(|pattern| glob::glob(pattern).ok()).into_iter().flatten().flatten() {
-                self.add(directory, &path, depth + 1);
+                self.add(directory, &path);
             }
         }
     }
@@ -204,6 +204,8 @@ fn included(line: &str) -> Option<&str> {
 #[cfg(test)]
 #[expect(clippy::disallowed_methods, reason = "the tests write the administrator's files")]
 mod tests {
+    use std::os::unix::fs::PermissionsExt as _;
+
     use super::*;
     use crate::pair::Pair;
 
@@ -243,9 +245,26 @@ mod tests {
             "#include \"p/ours.conf\"",
             " #tryinclude p/ours.conf ; ours",
             "#include <p/o*s.conf>",
+            "#include pjsip.conf\n#include p/ours.conf",
         ] {
             assert_eq!(missing(line), None, "{line}");
         }
+    }
+
+    #[test]
+    fn a_directory_that_gives_its_group_on_shuts_nobody_out() {
+        let Config { directory: _directory, files } = config("");
+        let parent = files.endpoints.parent().unwrap();
+        let mend = |mode| {
+            fs::set_permissions(parent, fs::Permissions::from_mode(mode)).unwrap();
+            fs::remove_file(&files.endpoints).unwrap();
+            fs::write(&files.endpoints, "").unwrap();
+            unreadable_to_others(&files.endpoints)
+        };
+        assert_eq!(mend(0o2770), None);
+        let told = mend(0o770).unwrap();
+        assert!(told.starts_with(&format!("Asterisk may be unable to read {}", files.endpoints.display())), "{told}");
+        assert!(told.ends_with(&format!("chmod 2770 {})", parent.display())), "{told}");
     }
 
     #[test]
