@@ -181,7 +181,7 @@ impl Turn<'_> {
 #[cfg(test)]
 #[expect(clippy::disallowed_methods, reason = "the tests write what a killed process would have left")]
 mod tests {
-    use std::{collections::BTreeSet, fs, time::Duration};
+    use std::{collections::BTreeSet, fs, mem, time::Duration};
 
     use super::*;
     use crate::pair::Pair;
@@ -212,16 +212,20 @@ mod tests {
         StagedRecord::new(deployment.state.proven(), proven).unwrap().commit().unwrap();
         StagedRecord::new(deployment.state.journal(), record("old")).unwrap().commit().unwrap();
         deployment.files.install(deployment.files.stage(&pair("new")).unwrap()).unwrap();
+        // What it had staged for the way back.
+        mem::forget(deployment.files.stage(&pair("old")).unwrap());
     }
 
     #[test]
     fn an_interrupted_deployment_is_undone_unless_it_had_been_proven() {
         for (is_proven, stays) in [(false, "old"), (true, "new")] {
-            let (_directory, deployment) = host();
+            let (directory, deployment) = host();
             interrupted(&deployment, is_proven);
             drop(deployment.turn(soon()).unwrap());
             assert_eq!(deployment.files.read().unwrap(), pair(stays));
             assert!(!deployment.state.journal().exists());
+            // Both files and the state directory.
+            assert_eq!(fs::read_dir(directory.path()).unwrap().count(), 3);
         }
     }
 

@@ -178,9 +178,39 @@ mod tests {
     }
 
     #[test]
+    fn what_is_not_there_is_nothing_and_what_is_something_else_is_an_error() {
+        let directory = tempfile::tempdir().unwrap();
+        let target = directory.path().join("a.conf");
+        replace(&target, b"one", 0o640).unwrap();
+        let (below_a_file, elsewhere) = (target.join("b.conf"), Path::new("/nonexistent/a.conf"));
+        assert!(read(directory.path()).is_err() && remove(directory.path()).is_err());
+        assert!(remove_litter(&below_a_file).is_err() && sync_directory(elsewhere).is_err());
+        for _ in 0..2 {
+            remove(&target).unwrap();
+            assert_eq!(read(&target).unwrap(), None);
+            remove_litter(elsewhere).unwrap();
+        }
+    }
+
+    #[test]
+    fn a_name_alone_lies_in_the_working_directory() {
+        assert_eq!(directory(Path::new("a.conf")), Path::new("."));
+    }
+
+    #[test]
     fn an_error_names_the_file_and_the_mend() {
-        let error = replace(Path::new("/nonexistent/a.conf"), b"", 0o640).unwrap_err().to_string();
-        assert!(error.starts_with("/nonexistent/a.conf cannot be written: "), "{error}");
-        assert!(error.contains("create the directory /nonexistent"), "{error}");
+        use io::ErrorKind::{NotFound, Other, PermissionDenied, QuotaExceeded, ReadOnlyFilesystem, StorageFull};
+        for (kind, mend) in [
+            (NotFound, "; create the directory /nonexistent and"),
+            (PermissionDenied, "; let this program's user write in /nonexistent"),
+            (ReadOnlyFilesystem, "; /nonexistent is read-only for this program: mount"),
+            (StorageFull, "; free space below /nonexistent"),
+            (QuotaExceeded, "; free space below /nonexistent"),
+            (Other, ""),
+        ] {
+            let error = FileError::new(Path::new("/nonexistent/a.conf"), "written")(kind.into()).to_string();
+            let told = format!("/nonexistent/a.conf cannot be written: {}{mend}", io::Error::from(kind));
+            assert!(error.starts_with(&told), "{error}");
+        }
     }
 }

@@ -45,10 +45,7 @@ impl IncludeFiles {
         staged.endpoints.rename()?;
         staged.dialplan.rename()?;
         file::sync_directory(&self.endpoints)?;
-        if self.endpoints.parent() != self.dialplan.parent() {
-            file::sync_directory(&self.dialplan)?;
-        }
-        Ok(())
+        file::sync_directory(&self.dialplan)
     }
 
     /// Removes what a killed process left staged.
@@ -58,15 +55,37 @@ impl IncludeFiles {
     }
 }
 
-/// A rename would replace an administrator's symbolic link with our file.
+/// A rename would replace an administrator's symbolic link with our file. What cannot be looked at cannot be staged.
 fn refuse_all_but_files(path: &Path) -> Result<(), FileError> {
-    match fs::symlink_metadata(path) {
-        Ok(metadata) if metadata.is_file() => Ok(()),
-        Ok(_) => {
-            let error = io::Error::other("it is no regular file (a symbolic link or a directory); move it away");
-            Err(FileError::new(path, "replaced")(error))
+    if fs::symlink_metadata(path).is_ok_and(|metadata| !metadata.is_file()) {
+        let error = io::Error::other("it is no regular file (a symbolic link or a directory); move it away");
+        return Err(FileError::new(path, "replaced")(error));
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::symlink;
+
+    use super::*;
+
+    #[test]
+    fn a_symbolic_link_or_a_directory_in_a_files_place_stays() {
+        let directory = tempfile::tempdir().unwrap();
+        let at = |name: &str| directory.path().join(name);
+        let pair = Pair { endpoints: b"new".into(), dialplan: b"new".into() };
+        symlink("elsewhere", at("link")).unwrap();
+        for (endpoints, dialplan) in [("link", "e.conf"), ("p.conf", "link"), (".", "e.conf")] {
+            let files = IncludeFiles { endpoints: at(endpoints), dialplan: at(dialplan) };
+            let refused = files.stage(&pair).unwrap_err().to_string();
+            assert!(refused.contains("cannot be replaced: it is no regular file"), "{refused}");
         }
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
-        Err(error) => Err(FileError::new(path, "replaced")(error)),
+        let files = IncludeFiles { endpoints: at("p.conf"), dialplan: at("e.conf") };
+        assert_eq!(files.read().unwrap().dialplan, NOTHING_YET);
+        for _ in 0..2 {
+            files.install(files.stage(&pair).unwrap()).unwrap();
+            assert_eq!(files.read().unwrap(), pair);
+        }
     }
 }

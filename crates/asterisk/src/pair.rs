@@ -24,3 +24,14 @@ impl std::fmt::Debug for Pair {
         write!(f, "Pair({} bytes of endpoints, {} of dialplan)", self.endpoints.len(), self.dialplan.len())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_pair_shows_no_content() {
+        let pair = Pair { endpoints: b"password=secret".into(), dialplan: b"[c]".into() };
+        assert_eq!(format!("{pair:?}"), "Pair(15 bytes of endpoints, 3 of dialplan)");
+    }
+}

@@ -137,6 +137,14 @@ mod tests {
     }
 
     #[test]
+    fn a_lock_that_cannot_be_opened_is_named() {
+        let directory = tempfile::tempdir().unwrap();
+        fs::DirBuilder::new().create(directory.path().join("lock")).unwrap();
+        let error = StateDir::new(directory.path().to_owned()).lock(Instant::now()).unwrap_err().to_string();
+        assert!(error.contains("/lock cannot be opened: "), "{error}");
+    }
+
+    #[test]
     fn a_damaged_record_is_an_error_that_names_it() {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("proven");
