@@ -229,14 +229,12 @@ fn an_edit_by_hand_is_told_by_a_dry_run_and_undone_by_an_apply() {
 }
 
 #[test]
-fn files_that_somebody_put_there_and_reloaded_are_remembered_once_they_are_proven() {
+fn a_state_directory_from_a_backup_is_made_true() {
     let world = World::new();
-    let newcomer = world.portal.http().get("/users").expect(200).string("/users/1/id");
+    let proven = world.portal.settings().state_dir().join("proven");
+    let backup = fs::read(&proven).unwrap();
     world.recovers();
-    world.portal.http().delete(&format!("/users/{newcomer}")).expect(204);
-    fs::write(world.asterisk.pjsip_include(), &world.old.disk.endpoints).unwrap();
-    fs::write(world.asterisk.dialplan_include(), &world.old.disk.dialplan).unwrap();
-    world.asterisk.rx("module reload res_pjsip.so pbx_config.so");
+    fs::write(&proven, backup).unwrap();
     assert_eq!(world.recovers().json["outcome"], "unchanged");
     let plan = world.portal.http().post_empty("/apply?dry_run=true").expect(200);
     assert_eq!(plan.json["live"]["matches"], true, "{}", plan.text);
