@@ -101,13 +101,26 @@ fn trace(directory: &Path) -> Vec<String> {
     all
 }
 
+/// The trace of both include files' directories and of the state directory.
+fn traces(world: &World) -> Vec<String> {
+    let proven = world.portal.settings().state_dir().join("proven");
+    let files = [world.asterisk.pjsip_include(), world.asterisk.dialplan_include(), proven];
+    files.iter().flat_map(|file| trace(file.parent().unwrap())).collect()
+}
+
+#[test]
+fn an_apply_with_nothing_to_do_writes_and_reloads_nothing() {
+    let world = World::new();
+    world.recovers();
+    let before = (traces(&world), world.stand_in.count("module reload"));
+    assert_eq!(world.recovers().json["outcome"], "unchanged");
+    assert_eq!((traces(&world), world.stand_in.count("module reload")), before);
+}
+
 #[test]
 fn a_dry_run_tells_what_would_be_and_leaves_no_trace() {
     let mut world = World::new();
-    let state = world.portal.settings().state_dir();
-    let directories = [world.asterisk.pjsip_include(), world.asterisk.dialplan_include(), state.join("proven")];
-    let look = || directories.iter().flat_map(|file| trace(file.parent().unwrap())).collect::<Vec<_>>();
-    let (before, records) = (look(), world.records());
+    let (before, records) = (traces(&world), world.records());
     let commands = world.stand_in.commands().len();
     let plan = world.portal.http().post_empty("/apply?dry_run=true").expect(200);
     assert_eq!((plan.json["outcome"].as_str(), &plan.json["id"]), (Some("planned"), &serde_json::Value::Null));
@@ -125,7 +138,7 @@ fn a_dry_run_tells_what_would_be_and_leaves_no_trace() {
     assert!(down.json["live"]["problems"].to_string().contains("not running"), "{}", down.text);
     world.asterisk.start();
 
-    assert_eq!(look(), before);
+    assert_eq!(traces(&world), before);
     assert_eq!(world.records(), records);
     assert!(Disk::of(&world.asterisk) == world.old.disk && Running::of(&world.asterisk) == world.old.running);
     let applied = world.recovers();
