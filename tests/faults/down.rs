@@ -141,3 +141,13 @@ fn an_asterisk_that_is_busy_for_ever_keeps_the_old_pair() {
     assert!(!answer.header("retry-after").is_empty());
     world.recovers();
 }
+
+#[test]
+fn the_way_back_waits_for_other_reloads_too() {
+    let world = World::impatient();
+    world.stand_in.on_next(1, RELOAD, &Behaviour::Silence);
+    // With the pauses between them, more than half of what a command may take, and less than twice that.
+    world.stand_in.on_next(11, RELOAD, &Behaviour::Say(BUSY.to_owned()));
+    world.apply(matrix::SILENT_RELOAD);
+    world.recovers();
+}

@@ -16,6 +16,10 @@ fn case(row: Row, arrange: impl FnOnce(&World)) -> String {
     let world = World::new();
     arrange(&world);
     let answer = world.apply(row);
+    assert!(
+        !world.portal.settings().state_dir().join("journal").exists(),
+        "the way back is made, and still remembered"
+    );
     world.recovers();
     answer.string("/detail")
 }
