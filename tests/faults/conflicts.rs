@@ -57,6 +57,7 @@ fn conflict(row: Row, file: &str, lines: &str) -> Answer {
     let answer = world.portal.http().post_empty("/apply");
     let detail = answer.string("/detail");
     assert!(detail.contains(file), "{detail}");
+    assert!(!detail.contains("unable to read"), "{detail}");
     assert!(row.fault.contains("context") || detail.contains(&format!("line {at}")), "line {at}: {detail}");
     // What the administrator added is live, and is the administrator's: it goes before the rest is compared.
     fs::write(world.asterisk.etc().join(file), whole).unwrap();

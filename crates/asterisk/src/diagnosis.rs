@@ -204,7 +204,7 @@ fn included(line: &str) -> Option<&str> {
 #[cfg(test)]
 #[expect(clippy::disallowed_methods, reason = "the tests write the administrator's files")]
 mod tests {
-    use std::os::unix::fs::PermissionsExt as _;
+    use std::{os::unix::fs::PermissionsExt as _, time::Duration};
 
     use super::*;
     use crate::pair::Pair;
@@ -249,6 +249,15 @@ mod tests {
         ] {
             assert_eq!(missing(line), None, "{line}");
         }
+    }
+
+    #[test]
+    fn the_administrators_own_endpoints_are_those_of_his_files() {
+        let Config { directory, files } = config("#include p/*.conf\n[door]\ntype=endpoint\n[bell]\ntype=aor\n");
+        let says = format!("/usr/bin/printf Configuration\\040directory:\\040{}\\n", directory.path().display());
+        let cli = Cli::new(&says, Duration::from_secs(30)).unwrap();
+        let own = OwnEndpoints::new(&cli, &files);
+        assert_eq!(["door", "bell", "1000"].map(|name| own.contain(name)), [true, false, false]);
     }
 
     #[test]
