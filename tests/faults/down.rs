@@ -117,6 +117,17 @@ fn an_asterisk_that_was_restarted_between_two_applies_is_no_surprise() {
 }
 
 #[test]
+fn a_module_that_found_no_file_at_the_start_is_loaded() {
+    let mut world = settled_world();
+    world.asterisk.stop();
+    fs::remove_file(world.asterisk.dialplan_include()).unwrap();
+    world.asterisk.start();
+    world.apply(matrix::STARTED_WITHOUT);
+    assert_eq!(world.stand_in.count("module load pbx_config.so"), 1);
+    assert_eq!(world.recovers().json["outcome"], "unchanged");
+}
+
+#[test]
 fn an_asterisk_that_is_busy_for_a_while_is_waited_for() {
     let world = World::new();
     world.stand_in.on_next(5, RELOAD, &Behaviour::Say(BUSY.to_owned()));

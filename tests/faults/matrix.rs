@@ -71,6 +71,7 @@ rows! {
     KILLED_DURING: "Asterisk is killed at the reload" => 502 "apply-rejected", "rollback_failed", Old, Down;
     KILLED_AFTER: "Asterisk is killed after the reload" => 502 "apply-rejected", "rollback_failed", Old, Down;
     RESTARTED_BETWEEN: "Asterisk was restarted between two applies" => 200 "", "applied", New, New;
+    STARTED_WITHOUT: "Asterisk was started without the dialplan's file" => 200 "", "applied", New, New;
     BUSY_FOR_A_WHILE: "Asterisk is busy with other reloads for a while" => 200 "", "applied", New, New;
     BUSY_FOR_EVER: "Asterisk is busy with other reloads for ever" => 503 "apply-busy", "rolled_back", Old, Old;
     NOTHING_RELOADED: "Asterisk says success and reloads nothing" => 502 "apply-rejected", "rolled_back", Old, Old;
