@@ -43,6 +43,17 @@ fn a_success_of_one_module_is_no_success() {
 }
 
 #[test]
+fn a_module_that_was_not_initialized_is_loaded_once_and_no_more() {
+    let detail = case(matrix::ONE_MODULE, |world| {
+        let half =
+            "Module 'res_pjsip.so' reloaded successfully.\nThe module 'pbx_config.so' was not properly initialized.\n";
+        // After the load as well; the way back succeeds.
+        world.stand_in.on_next(2, RELOAD, &Behaviour::Say(half.to_owned()));
+    });
+    assert!(detail.contains("'pbx_config.so' was not properly initialized"), "{detail}");
+}
+
+#[test]
 fn a_reload_that_prints_nothing_is_no_success() {
     let detail = case(matrix::SILENT_RELOAD, |world| world.stand_in.on_next(1, RELOAD, &Behaviour::Silence));
     assert!(detail.contains("no answer"), "{detail}");
