@@ -162,3 +162,13 @@ fn the_way_back_waits_for_other_reloads_too() {
     world.apply(matrix::SILENT_RELOAD);
     world.recovers();
 }
+
+#[test]
+fn a_way_back_that_never_begins_is_not_proven() {
+    let world = World::impatient();
+    // Whether the first reload began is not known: it may end after the old pair was seen live.
+    world.stand_in.on_next(1, RELOAD, &Behaviour::Silence);
+    world.stand_in.on(RELOAD, &Behaviour::Say(BUSY.to_owned()));
+    world.apply(matrix::NO_WAY_BACK);
+    world.recovers();
+}

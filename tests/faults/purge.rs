@@ -85,6 +85,7 @@ fn a_purge_that_fails_is_a_warning_and_is_made_up_for() {
         assert!(answer.json["warnings"][0].as_str().unwrap_or_default().contains("1001"), "{}", answer.text);
         assert_eq!(world.audit(&answer, "cardinality(warnings)"), "1");
         assert!(world.has_contact("1001") && former.register() == 401);
+        assert_eq!(debts(&world), "unpurged 1001");
         // The debt outlives the process, and the number's next owner.
         create(&world.portal, "successor");
         let answer = world.recovers();
