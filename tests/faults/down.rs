@@ -6,7 +6,7 @@ use pbx_tests::misbehaving::{BUSY, QUEUED};
 use pbx_tests::{Behaviour, until};
 
 use crate::matrix;
-use crate::world::World;
+use crate::world::{Disk, Running, State, World};
 
 const RELOAD: &str = "module reload*";
 
@@ -40,6 +40,18 @@ fn an_asterisk_that_is_down_is_left_alone_and_starts_with_the_old_files() {
     world.asterisk.start();
     world.check_old();
     world.recovers();
+}
+
+#[test]
+fn an_asterisk_that_is_down_is_left_alone_by_an_apply_that_only_removes() {
+    let mut world = World::new();
+    world.recovers();
+    world.old = State { disk: Disk::of(&world.asterisk), running: Running::of(&world.asterisk) };
+    // No new number: nothing is asked before the reload but whether Asterisk is there.
+    let newcomer = world.portal.http().get("/users").expect(200).string("/users/1/id");
+    world.portal.http().delete(&format!("/users/{newcomer}")).expect(204);
+    world.asterisk.stop();
+    world.apply(matrix::DOWN);
 }
 
 #[test]
