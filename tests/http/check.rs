@@ -166,16 +166,24 @@ fn an_asterisk_that_cannot_be_asked_is_found() {
 
 #[test]
 fn an_asterisk_that_could_not_take_an_apply_is_found() {
-    let host = Host::new();
+    let mut host = Host::new();
     host.stand_in.on_next(1, "core show version", &Behaviour::Say("Asterisk 20.12.0 built by x\n".to_owned()));
     host.finds("version", &["20.12.0 does not know password_digest", "upgrade to Asterisk 22.2.0"]);
-    for (key, file) in [("pjsip_include", "pjsip.conf"), ("dialplan_include", "extensions.conf")] {
+    for (key, file, module) in
+        [("pjsip_include", "pjsip.conf", "res_pjsip.so"), ("dialplan_include", "extensions.conf", "pbx_config.so")]
+    {
         let path = host.asterisk.etc().join(file);
         let text = fs::read_to_string(&path).unwrap();
         host.asterisk.remove_include(file);
         let line = format!("{} does not include", path.display());
-        host.finds(&format!("#include of asterisk.{key}"), &[&line, "add the line `#include "]);
+        let point = format!("#include of asterisk.{key}");
+        host.finds(&point, &[&line, "add the line `#include "]);
+        host.asterisk.restart();
         fs::write(&path, text).unwrap();
+        let reload = format!("module reload {module}");
+        host.finds(&point, &["Asterisk has not read ", &reload]);
+        host.asterisk.rx(&reload);
+        host.is_well();
     }
     let other = host.settings.clone().with("PBX_PORTAL__ASTERISK__REALM", "other");
     finds(&other, "asterisk.realm", &["Asterisk's default_realm is asterisk", "set asterisk.realm = \"asterisk\""]);

@@ -1,7 +1,6 @@
 //! The command line and the settings of the real program.
 
 use std::fs;
-use std::os::unix::fs::PermissionsExt as _;
 
 use pbx_tests::{Asterisk, Database, Settings};
 
@@ -39,44 +38,6 @@ fn migrate_says_what_it_did_and_does_nothing_twice() {
     assert!(first.status.success() && first.stdout.starts_with("applied "), "{first:?}");
     let second = settings.run(&["migrate"]);
     assert_eq!((second.status.code(), second.stdout.as_str()), (Some(0), "the database is up to date\n"));
-}
-
-#[test]
-fn check_is_good_only_where_an_apply_would_work_and_says_what_mends_the_rest() {
-    let (database, mut asterisk) = (Database::create(), Asterisk::configured());
-    let main = asterisk.etc().join("pjsip.conf");
-    let whole = fs::read(&main).unwrap();
-    asterisk.remove_include("pjsip.conf");
-    asterisk.start();
-    let settings = settings(&database, &asterisk);
-    fs::set_permissions(settings.state_dir(), fs::Permissions::from_mode(0o700)).unwrap();
-    assert!(settings.run(&["migrate"]).status.success());
-    let check = |is_good: bool, told: &[&str]| {
-        let checked = settings.run(&["check"]);
-        assert_eq!(checked.status.code(), Some(i32::from(!is_good)), "{}", checked.stdout);
-        for line in told {
-            assert!(checked.stdout.contains(line), "{line:?} is not in {}", checked.stdout);
-        }
-    };
-    let dialplan = "ok    #include of asterisk.dialplan_include: it is in force";
-    check(false, &["it is not in force; to mend: ", "add the line `#include pjsip.d/", dialplan]);
-    fs::write(&main, &whole).unwrap();
-    check(
-        false,
-        &["Asterisk has not read ", "in pjsip.conf and run asterisk -rx 'module reload res_pjsip.so'", dialplan],
-    );
-    asterisk.rx("module reload res_pjsip.so");
-    let pjsip = "ok    #include of asterisk.pjsip_include: it is in force";
-    check(
-        true,
-        &["ok    version: Asterisk 22.", pjsip, dialplan, "ok    live: files and Asterisk are as last applied"],
-    );
-    // Asterisk goes on listing the file.
-    asterisk.remove_include("pjsip.conf");
-    check(false, &["add the line `#include pjsip.d/"]);
-    fs::write(&main, &whole).unwrap();
-    fs::write(asterisk.pjsip_include(), "[stray]\ntype=aor\n").unwrap();
-    check(true, &["note  live: the include files hold what was never applied on this node; POST /apply mends it"]);
 }
 
 #[test]

@@ -13,7 +13,7 @@ pub enum DatabaseError {
          a name or password has special characters, or libpq's key=value form"
     )]
     InvalidUrl,
-    /// The database cannot hold every name: its encoding is neither UTF8 nor SQL_ASCII
+    /// The database cannot hold every name: its encoding is neither `UTF8` nor `SQL_ASCII`
     /// ([PostgreSQL manual, 24.3](https://www.postgresql.org/docs/current/multibyte.html)).
     #[error(
         "the database has the encoding {found}, and names need UTF8: make it anew with `createdb --encoding=UTF8 \
