@@ -127,13 +127,13 @@ impl Turn<'_> {
         self.proven.as_ref().map(|record| record.tag.as_str())
     }
 
-    /// What `pair` changes against the pair last proven.
+    /// What `pair` changes against the pair last proven; against none, or one that cannot be read, all of it is new.
     ///
     /// # Errors
     ///
-    /// [`UnreadablePair`] when one of the two cannot be read.
+    /// [`UnreadablePair`] when `pair` cannot be read.
     pub fn difference(&self, pair: &Pair) -> Result<Difference, UnreadablePair> {
-        let former = self.proven.as_ref().map(|record| Expected::read(&record.pair)).transpose()?;
+        let former = self.proven.as_ref().and_then(|record| Expected::read(&record.pair).ok());
         Ok(Expected::read(pair)?.difference(&former.unwrap_or_default()))
     }
 
@@ -255,6 +255,16 @@ mod tests {
         assert_eq!((turn.proven_tag(), deployment.proven_tag().unwrap().as_deref()), (Some("third"), Some("third")));
         fs::write(deployment.proven_path(), "pbx-asterisk record 1\ntag fourth\n").unwrap();
         assert!(deployment.proven_tag().unwrap_err().to_string().contains("proven cannot be read: it is damaged"));
+    }
+
+    #[test]
+    fn against_a_pair_that_cannot_be_read_everything_is_new() {
+        let (_directory, deployment) = host();
+        interrupted(&deployment, true);
+        let turn = deployment.turn(soon()).unwrap();
+        let pair = Pair { endpoints: b"[1]\ntype=endpoint\n".into(), dialplan: Vec::new() };
+        assert_eq!(turn.difference(&pair).unwrap().added, ["1"]);
+        assert!(turn.difference(&self::pair("x")).is_err());
     }
 
     #[test]
