@@ -10,7 +10,8 @@ use pbx_tests::{Answer, Asterisk, Behaviour, Database};
 
 use crate::matrix::{self, Row};
 use crate::mounts::{Mount, able_to_mount};
-use crate::world::{Disk, World};
+use crate::strace::{Call, Fault, Strace};
+use crate::world::{Disk, Running, State, World, create};
 
 /// Both directories of include files.
 fn directories(world: &World) -> [PathBuf; 2] {
@@ -156,6 +157,46 @@ fn a_proof_that_cannot_be_recorded_is_rolled_back() {
         world.recovers();
         assert!(!state.join("journal").exists());
     });
+}
+
+/// An apply in which no directory can be synced any more once `renamed` has come to its place below `directory`.
+fn unsynced_from(directory: impl Fn(&World) -> PathBuf, renamed: &str) -> (World, Answer) {
+    let asterisk = Asterisk::start_new();
+    let command = asterisk.command();
+    // The real program, whose calls are counted.
+    let mut world =
+        World::with(Database::create(), asterisk, |settings| settings.with("PBX_PORTAL__ASTERISK__COMMAND", &command));
+    let attach = |world: &World, fault| Strace::attach(world.portal.id(), world.asterisk.home(), fault);
+    let strace = attach(&world, None);
+    world.recovers();
+    let calls = strace.detach(&[directory(&world)]);
+    let rename = |call: &Call| call.name.starts_with("rename") && call.what.contains(renamed);
+    let renamed = calls.iter().position(rename).unwrap();
+    let sync = calls[renamed..].iter().find(|call| call.name == "fsync").unwrap();
+
+    world.old = State { disk: Disk::of(&world.asterisk), running: Running::of(&world.asterisk) };
+    create(&world.portal, "third");
+    let strace = attach(&world, Some((sync, Fault::BrokenDisk)));
+    let answer = world.portal.http().post_empty("/apply");
+    drop(strace);
+    assert!(world.portal.log().contains("cannot be synced"), "the fault was met");
+    (world, answer)
+}
+
+#[test]
+fn files_that_cannot_be_synced_are_rolled_back() {
+    let directory = |world: &World| world.asterisk.pjsip_include().parent().unwrap().to_owned();
+    let (world, answer) = unsynced_from(directory, "/.generated_endpoints.conf");
+    world.check(matrix::UNSYNCED, &answer);
+    world.recovers();
+}
+
+#[test]
+fn a_proof_stands_though_its_record_cannot_be_synced() {
+    let (world, answer) = unsynced_from(|world| world.portal.settings().state_dir(), "/.proven");
+    world.check(matrix::PROOF_UNSYNCED, &answer);
+    assert_eq!(world.portal.http().get("/users").expect(200).json["apply_required"], false);
+    assert_eq!(world.recovers().json["outcome"], "unchanged");
 }
 
 #[test]

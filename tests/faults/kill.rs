@@ -7,7 +7,7 @@ use std::{env, fs, thread};
 use pbx_tests::{Asterisk, Database};
 
 use crate::matrix;
-use crate::strace::Strace;
+use crate::strace::{Fault, Strace};
 use crate::world::{Disk, World, create, sha256};
 
 /// A world whose portal is killed over and over.
@@ -133,7 +133,8 @@ fn a_kill_at_every_file_system_call_of_an_apply_leaves_one_whole_pair() {
         let mut killed = Vec::new();
         while killed.last() != Some(&Some(call.clone())) {
             assert!(killed.len() < 5, "never killed at {call:?}, but at {killed:?}");
-            let attach = |world: &World| Strace::attach(world.portal.id(), world.asterisk.home(), Some(call));
+            let attach =
+                |world: &World| Strace::attach(world.portal.id(), world.asterisk.home(), Some((call, Fault::Kill)));
             mortal.round(&call.what, attach, |_, strace| killed.push(strace.last(&directories)));
         }
     }

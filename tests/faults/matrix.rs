@@ -108,6 +108,9 @@ rows! {
     OTHER_FILE_SYSTEM: "The state directory is on another file system" => 200 "", "applied", New, New;
     STATE_FULL: "The state directory has no space left" => 500 "install-failed", "refused", Old, Old;
     STATE_READ_ONLY: "The state directory becomes read-only in the middle" => 500 "install-failed", "rolled_back", Old, Old;
+    UNSYNCED: "The disk fails when the directories of the include files are synced"
+        => 500 "install-failed", "rolled_back", Old, Old;
+    PROOF_UNSYNCED: "The disk fails when the record of the proof is synced" => 200 "", "applied", New, New;
     STATE_DAMAGED: "The record of the last proven pair is damaged" => 500 "install-failed", "refused", Old, Old;
     STATE_GONE: "The state directory was removed between two applies" => 200 "", "applied", New, New;
     SYMLINK: "A symbolic link lies in a file's place" => 500 "install-failed", "refused", Old, Old;

@@ -1,4 +1,4 @@
-//! The system calls of a running portal: listed, and one of them its last.
+//! The system calls of a running portal: listed, and one of them its last or failing.
 
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
@@ -18,6 +18,15 @@ pub(crate) struct Call {
     pub(crate) what: String,
 }
 
+/// What becomes of a call.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Fault {
+    /// It is the last: SIGKILL comes first.
+    Kill,
+    /// It fails, and each of its name after it; the process goes on.
+    BrokenDisk,
+}
+
 /// An attached `strace`.
 pub(crate) struct Strace {
     child: Child,
@@ -25,16 +34,19 @@ pub(crate) struct Strace {
 }
 
 impl Strace {
-    /// Watches the process until it ends or the value goes. With `last`, that call is not made: SIGKILL comes first.
-    pub(crate) fn attach(process: u32, directory: &Path, last: Option<&Call>) -> Self {
+    /// Watches the process until it ends or the value goes. A call with a fault is not made.
+    pub(crate) fn attach(process: u32, directory: &Path, fault: Option<(&Call, Fault)>) -> Self {
         let log = directory.join("strace");
         drop(fs::remove_file(&log));
         let mut command = Command::new("strace");
         // The commands that it starts are no part of it.
         command.args(["-f", "--detach-on=execve", "-y", "-s", "0", "-e", "signal=none", "-e"]);
         command.arg(format!("trace={CALLS}"));
-        if let Some(Call { name, nth, .. }) = last {
-            command.arg("-e").arg(format!("inject={name}:signal=KILL:when={nth}"));
+        if let Some((Call { name, nth, .. }, fault)) = fault {
+            command.arg("-e").arg(match fault {
+                Fault::Kill => format!("inject={name}:signal=KILL:when={nth}"),
+                Fault::BrokenDisk => format!("inject={name}:error=EIO:when={nth}+"),
+            });
         }
         let errors = File::create(directory.join("strace.errors")).unwrap();
         command.arg("-o").arg(&log).arg("-p").arg(process.to_string()).stdin(Stdio::null()).stderr(errors);

@@ -5,7 +5,6 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    panic::resume_unwind,
     thread,
     time::Instant,
 };
@@ -13,7 +12,7 @@ use std::{
 use crate::{
     cli::{Cli, CliError},
     listing::{self, Unlisted},
-    live::Unread,
+    live::{Unread, joined},
 };
 
 const FAMILY: &str = "registrar/contact";
@@ -77,7 +76,7 @@ impl FormerOwners {
         thread::scope(|scope| {
             let chunks = keys.chunks(keys.len().div_ceil(AT_ONCE));
             let chunks: Vec<_> = chunks.map(|keys| scope.spawn(|| remove(cli, keys, deadline))).collect();
-            chunks.into_iter().try_for_each(|chunk| chunk.join().unwrap_or_else(|panic| resume_unwind(panic)))
+            chunks.into_iter().try_for_each(|chunk| joined(chunk.join()))
         })?;
         Ok(self.among(&Contacts::read(cli, deadline)?).into_iter().map(|(aor, _)| aor).collect())
     }

@@ -47,8 +47,9 @@ impl Deployment {
             } else {
                 log::warn!("the deployment {:?} was interrupted: the former files are put back", journal.tag);
                 if self.files.read()? != journal.pair {
-                    self.files.install(self.files.stage(&journal.pair)?)?;
+                    self.files.stage(&journal.pair)?.rename()?;
                 }
+                self.files.sync()?;
             }
             file::remove(&self.state.journal())?;
         }
@@ -211,7 +212,7 @@ mod tests {
         let proven = record(if is_proven { "new" } else { "old" });
         StagedRecord::new(deployment.state.proven(), proven).unwrap().commit().unwrap();
         StagedRecord::new(deployment.state.journal(), record("old")).unwrap().commit().unwrap();
-        deployment.files.install(deployment.files.stage(&pair("new")).unwrap()).unwrap();
+        deployment.files.stage(&pair("new")).unwrap().rename().unwrap();
         // What it had staged besides.
         mem::forget(deployment.files.stage(&pair("old")).unwrap());
         mem::forget(StagedRecord::new(deployment.state.proven(), record("new")).unwrap());

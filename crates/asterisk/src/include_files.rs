@@ -22,6 +22,14 @@ pub(crate) struct StagedPair {
     dialplan: Staged,
 }
 
+impl StagedPair {
+    /// Renames both files into place. That they survive a power cut there is up to [`IncludeFiles::sync`].
+    pub(crate) fn rename(self) -> Result<(), FileError> {
+        self.endpoints.rename()?;
+        self.dialplan.rename()
+    }
+}
+
 impl IncludeFiles {
     /// What is on disk now; a file that is not there is empty but for a comment.
     pub(crate) fn read(&self) -> Result<Pair, FileError> {
@@ -40,10 +48,8 @@ impl IncludeFiles {
         })
     }
 
-    /// Renames both files into place, durably.
-    pub(crate) fn install(&self, staged: StagedPair) -> Result<(), FileError> {
-        staged.endpoints.rename()?;
-        staged.dialplan.rename()?;
+    /// Makes what was renamed into place survive a power cut.
+    pub(crate) fn sync(&self) -> Result<(), FileError> {
         file::sync_directory(&self.endpoints)?;
         file::sync_directory(&self.dialplan)
     }
@@ -84,7 +90,8 @@ mod tests {
         let files = IncludeFiles { endpoints: at("p.conf"), dialplan: at("e.conf") };
         assert_eq!(files.read().unwrap().dialplan, NOTHING_YET);
         for _ in 0..2 {
-            files.install(files.stage(&pair).unwrap()).unwrap();
+            files.stage(&pair).unwrap().rename().unwrap();
+            files.sync().unwrap();
             assert_eq!(files.read().unwrap(), pair);
         }
     }

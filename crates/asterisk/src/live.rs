@@ -203,7 +203,7 @@ fn ask<T>(
 }
 
 /// A thread that panicked goes on panicking here.
-fn joined<T>(result: thread::Result<T>) -> T {
+pub(crate) fn joined<T>(result: thread::Result<T>) -> T {
     result.unwrap_or_else(|panic| std::panic::resume_unwind(panic))
 }
 

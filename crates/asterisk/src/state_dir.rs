@@ -106,10 +106,20 @@ impl StagedRecord {
         Ok(Self { staged: Staged::new(&path, &record.write(), MODE)?, path, record })
     }
 
+    /// Puts the record in its place. There it counts, so that a directory which cannot be synced is told and is no
+    /// error: after a power cut the former record may be there again, and claims less.
     pub(crate) fn commit(self) -> Result<Record, FileError> {
         self.staged.rename()?;
-        file::sync_directory(&self.path)?;
+        if let Err(error) = file::sync_directory(&self.path) {
+            log::warn!("{error}");
+        }
         Ok(self.record)
+    }
+
+    /// Puts the record in its place, where it survives a power cut.
+    pub(crate) fn commit_durably(self) -> Result<(), FileError> {
+        self.staged.rename()?;
+        file::sync_directory(&self.path)
     }
 }
 

@@ -2,7 +2,6 @@
 
 use std::{
     collections::BTreeSet,
-    panic::resume_unwind,
     thread,
     time::{Duration, Instant},
 };
@@ -15,7 +14,7 @@ use crate::{
     expected::{Difference, Expected, UnreadablePair},
     file::FileError,
     include_files::StagedPair,
-    live::{Foreign, Live, Unread},
+    live::{Foreign, Live, Unread, joined},
     mismatch::Mismatch,
     pair::Pair,
     record::Record,
@@ -188,7 +187,7 @@ impl Turn<'_> {
 
         let began = Instant::now();
         let Staged { new, old, proven, settled } = self.stage(pair, &former.pair, tag, former_owners.all_aors())?;
-        let installed = files.install(new);
+        let installed = new.rename().and_then(|()| files.sync());
         times.install = began.elapsed();
 
         let result = installed
@@ -235,7 +234,7 @@ impl Turn<'_> {
         thread::scope(|scope| {
             let contacts = (!new_aors.is_empty()).then(|| scope.spawn(|| Contacts::read(cli, deadline)));
             reload::wait_ready(cli, deadline).map_err(Cause::Unavailable)?;
-            Ok((contacts.map(joined).transpose()?.unwrap_or_default().of(new_aors), None))
+            Ok((contacts.map(|read| joined(read.join())).transpose()?.unwrap_or_default().of(new_aors), None))
         })
     }
 
@@ -304,7 +303,7 @@ impl Turn<'_> {
             proven: StagedRecord::new(state.proven(), record(debts))?,
         };
         let journal = Record { tag: tag.to_owned(), unpurged: BTreeSet::new(), pair: former.clone() };
-        StagedRecord::new(state.journal(), journal)?.commit()?;
+        StagedRecord::new(state.journal(), journal)?.commit_durably()?;
         Ok(staged)
     }
 
@@ -352,10 +351,13 @@ impl Turn<'_> {
     /// The former pair on disk again, then live again; whatever happens is told.
     fn put_back(&self, old: StagedPair, former: &Former, wanted: &Expected, cause: &Cause) -> Aftermath {
         let Deployment { cli, files, state } = self.deployment;
-        if let Err(error) = files.install(old) {
+        if let Err(error) = old.rename() {
             return Aftermath::NotRestored { reason: error.to_string() };
         }
-        state.close_journal();
+        match files.sync() {
+            Ok(()) => state.close_journal(),
+            Err(error) => log::warn!("{error}: the next turn makes sure of the former files"),
+        }
         let not_proven = |reason: String| Aftermath::NotProven { reason };
         match (reload::reload(cli, Instant::now() + cli.timeout() * 2), cause) {
             // The reload ran, or none of ours ever began: what is live now stays so.
@@ -391,9 +393,4 @@ impl Former {
         };
         Self { pair: former.clone(), expected }
     }
-}
-
-/// A thread that panicked goes on panicking here.
-fn joined<T>(thread: thread::ScopedJoinHandle<'_, T>) -> T {
-    thread.join().unwrap_or_else(|panic| resume_unwind(panic))
 }
