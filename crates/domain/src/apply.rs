@@ -22,7 +22,7 @@ pub enum ApplyOutcome {
     Refused,
     /// The old files are back and Asterisk was proven to run them.
     RolledBack,
-    /// The old files are back on disk; what Asterisk runs could not be proven.
+    /// What Asterisk runs could not be proven. The old files are back on disk, or the detail says why not.
     RollbackFailed,
     /// The process ended in the middle; found at the next start or apply.
     Interrupted,
