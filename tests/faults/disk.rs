@@ -224,8 +224,26 @@ fn a_former_pair_that_cannot_be_put_back_is_put_back_at_the_next_start() {
 fn a_state_directory_that_was_removed_is_made_again() {
     let world = World::new();
     fs::remove_dir_all(world.portal.settings().state_dir()).unwrap();
-    world.apply(matrix::STATE_GONE);
+    let answer = world.apply(matrix::STATE_GONE);
+    // What was proven is not known any more, whatever lies on disk.
+    assert_eq!(answer.json["changes"]["added"], serde_json::json!([1000, 1001]));
     world.recovers();
+}
+
+#[test]
+fn what_lay_there_and_cannot_be_proven_is_put_back_and_not_claimed() {
+    let world = World::new();
+    fs::remove_dir_all(world.portal.settings().state_dir()).unwrap();
+    let file = world.asterisk.pjsip_include();
+    let by_hand = "#tryinclude nothing.conf\n";
+    fs::write(&file, by_hand).unwrap();
+    world.stand_in.on_next(1, "pjsip show endpoints", &Behaviour::Silence);
+    let answer = world.portal.http().post_empty("/apply").expect(502);
+    assert_eq!(answer.json["apply"]["outcome"], "rollback_failed");
+    assert!(answer.string("/detail").contains("the former files are none that can be proven"), "{}", answer.text);
+    assert_eq!(fs::read_to_string(&file).unwrap(), by_hand);
+    world.portal.http().post_empty("/apply").expect(200);
+    world.check_new_is_live();
 }
 
 #[test]
@@ -267,6 +285,18 @@ fn an_edit_by_hand_is_told_by_a_dry_run_and_undone_by_an_apply() {
         assert_eq!(plan.json["live"]["matches"], true, "{}", plan.text);
     }
     world.recovers();
+}
+
+#[test]
+fn what_somebody_took_from_asterisk_alone_is_applied_again() {
+    let world = World::new();
+    world.recovers();
+    world.asterisk.rx("dialplan remove extension 1001@synergycall-internal");
+    let plan = world.portal.http().post_empty("/apply?dry_run=true").expect(200);
+    let problems = plan.json["live"]["problems"].to_string();
+    assert!(problems.contains("not live: extension 1001@synergycall-internal"), "{}", plan.text);
+    assert_eq!(world.recovers().json["outcome"], "applied", "the files are the same, and that proves nothing");
+    assert_eq!(world.recovers().json["outcome"], "unchanged");
 }
 
 #[test]

@@ -34,6 +34,19 @@ fn an_asterisk_that_hangs_at_another_question_before_the_apply_is_left_alone() {
 }
 
 #[test]
+fn an_asterisk_that_hangs_when_there_is_nothing_to_do_is_left_alone() {
+    let world = World::impatient();
+    world.recovers();
+    let reloads = world.stand_in.count("module reload");
+    world.stand_in.on("pjsip show endpoints", &Behaviour::Hang);
+    let answer = world.portal.http().post_empty("/apply").expect(503);
+    assert_eq!(answer.string("/type"), "urn:pbx-portal:asterisk-unavailable");
+    assert_eq!(answer.json["apply"]["outcome"], "refused");
+    assert_eq!(world.stand_in.count("module reload"), reloads);
+    assert_eq!(world.recovers().json["outcome"], "unchanged");
+}
+
+#[test]
 fn an_asterisk_that_hangs_at_the_reload_has_the_old_files_when_it_goes_on() {
     let world = World::impatient();
     world.stand_in.on(RELOAD, &Behaviour::Before(freeze(&world)));

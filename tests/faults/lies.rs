@@ -86,6 +86,15 @@ fn half_a_listing_proves_nothing() {
 }
 
 #[test]
+fn half_a_listing_does_not_prove_that_there_is_nothing_to_do() {
+    let world = World::new();
+    world.recovers();
+    world.stand_in.on_next(1, LISTING, &Behaviour::Half);
+    assert_eq!(world.portal.http().post_empty("/apply").expect(200).json["outcome"], "applied");
+    assert_eq!(world.recovers().json["outcome"], "unchanged");
+}
+
+#[test]
 fn a_flood_is_no_success() {
     case(matrix::FLOOD, |world| world.stand_in.on(RELOAD, &Behaviour::Flood));
 }

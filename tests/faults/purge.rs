@@ -133,6 +133,30 @@ fn a_purge_that_cannot_be_recorded_is_made_once_more() {
 }
 
 #[test]
+fn a_debt_that_a_record_from_a_backup_does_not_know_is_remembered() {
+    let world = World::new();
+    let former = owner(&world);
+    assert_eq!(former.register(), 200);
+    let proven = world.portal.settings().state_dir().join("proven");
+    let backup = fs::read(&proven).unwrap();
+    delete(&world, 1001);
+    create(&world.portal, "successor");
+    world.stand_in.on("database del*", &Behaviour::Silence);
+    apply(&world);
+    fs::write(&proven, backup).unwrap();
+    assert_eq!(debts(&world), "unpurged ");
+    let answer = apply(&world);
+    assert_eq!(
+        (answer.json["outcome"].as_str(), answer.json["warnings"].as_array().map(Vec::len)),
+        (Some("unchanged"), Some(1))
+    );
+    assert_eq!(debts(&world), "unpurged 1001");
+    assert_eq!(world.recovers().json["outcome"], "unchanged");
+    assert!(!world.has_contact("1001"));
+    assert_eq!(debts(&world), "unpurged ");
+}
+
+#[test]
 fn a_phone_that_registered_while_a_rolled_back_apply_was_live_does_not_ring_for_the_next_owner() {
     let world = World::new();
     delete(&world, 1001);
