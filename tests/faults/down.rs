@@ -167,10 +167,13 @@ fn an_asterisk_that_is_busy_for_ever_keeps_the_old_pair() {
 
 #[test]
 fn the_way_back_waits_for_other_reloads_too() {
-    let world = World::impatient();
+    let mut world = World::new();
+    let settings = world.portal.settings().clone();
+    world.portal = settings.with("PBX_PORTAL__ASTERISK__COMMAND_TIMEOUT_SECONDS", "10").start();
     world.stand_in.on_next(1, RELOAD, &Behaviour::Silence);
-    // With the pauses between them, more than half of what a command may take, and less than twice that.
-    world.stand_in.on_next(11, RELOAD, &Behaviour::Say(BUSY.to_owned()));
+    // The pauses between them come to more than half of what a command may take, and twice that is far off: a busy
+    // machine may take a second for each.
+    world.stand_in.on_next(15, RELOAD, &Behaviour::Say(BUSY.to_owned()));
     world.apply(matrix::SILENT_RELOAD);
     world.recovers();
 }
