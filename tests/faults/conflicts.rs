@@ -3,7 +3,7 @@
 use std::fs;
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _, chown};
 
-use pbx_tests::{Answer, Asterisk, Behaviour, Database};
+use pbx_tests::{Asterisk, Behaviour, Database, Response};
 
 use crate::matrix::{self, Row};
 use crate::world::World;
@@ -48,7 +48,7 @@ fn a_missing_include_in_extensions_conf_is_named() {
 }
 
 /// The administrator adds `lines` to `file`, and takes them out again after the apply.
-fn conflict(row: Row, file: &str, lines: &str) -> Answer {
+fn conflict(row: Row, file: &str, lines: &str) -> Response {
     let world = World::new();
     let whole = fs::read_to_string(world.asterisk.etc().join(file)).unwrap();
     world.asterisk.append(file, lines);
@@ -85,7 +85,7 @@ fn a_context_that_the_administrator_adds_to_is_named_with_its_place() {
     let answer = conflict(
         matrix::SAME_CONTEXT,
         "extensions.conf",
-        "[synergycall-internal]\nexten => 1001,1,Hangup()\nexten => 1001,2,Answer()",
+        "[synergycall-internal]\nexten => 1001,1,Hangup()\nexten => 1001,2,Response()",
     );
     assert!(answer.string("/detail").contains("1001@synergycall-internal"), "{}", answer.text);
 }

@@ -2,7 +2,7 @@
 
 use std::thread;
 
-use pbx_tests::{Answer, Asterisk, Behaviour, Cluster, Database, until};
+use pbx_tests::{Asterisk, Behaviour, Cluster, Database, Response, until};
 
 use crate::matrix::{self, Row};
 use crate::world::World;
@@ -59,7 +59,7 @@ fn a_database_that_dies_between_snapshot_and_record_leaves_nothing_touched() {
 }
 
 /// Applies, and does something to the database while Asterisk reloads.
-fn apply_and_meanwhile(world: &World, meanwhile: impl FnOnce()) -> Answer {
+fn apply_and_meanwhile(world: &World, meanwhile: impl FnOnce()) -> Response {
     let reload = world.stand_in.hold_next("module reload*");
     thread::scope(|scope| {
         let apply = scope.spawn(|| world.portal.http().post_empty("/apply"));
@@ -72,7 +72,7 @@ fn apply_and_meanwhile(world: &World, meanwhile: impl FnOnce()) -> Answer {
 
 /// The record of an apply whose end the database could not take is closed soon after its return, without a call.
 #[track_caller]
-fn is_closed_soon(world: &World, row: Row, answer: &Answer) {
+fn is_closed_soon(world: &World, row: Row, answer: &Response) {
     until("the record to be closed", || {
         let waits = world.portal.settings().state_dir().join("note").exists();
         (!waits && world.audit(answer, "outcome") == row.outcome).then_some(())

@@ -6,7 +6,7 @@ use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 use std::thread;
 
-use pbx_tests::{Answer, Asterisk, Behaviour, Database};
+use pbx_tests::{Asterisk, Behaviour, Database, Response};
 
 use crate::matrix::{self, Row};
 use crate::mounts::{Mount, able_to_mount};
@@ -130,7 +130,7 @@ fn a_full_state_directory_is_named() {
 }
 
 /// An apply under which `directory` becomes read-only when it gives `command`, for as long as the mount lives.
-pub(crate) fn read_only_from(world: &World, command: &str, directory: &Path) -> (Answer, Mount) {
+pub(crate) fn read_only_from(world: &World, command: &str, directory: &Path) -> (Response, Mount) {
     let held = world.stand_in.hold_next(command);
     thread::scope(|scope| {
         let apply = scope.spawn(|| world.portal.http().post_empty("/apply"));
@@ -160,7 +160,7 @@ fn a_proof_that_cannot_be_recorded_is_rolled_back() {
 }
 
 /// An apply in which no directory can be synced any more once `renamed` has come to its place below `directory`.
-fn unsynced_from(directory: impl Fn(&World) -> PathBuf, renamed: &str) -> (World, Answer) {
+fn unsynced_from(directory: impl Fn(&World) -> PathBuf, renamed: &str) -> (World, Response) {
     let asterisk = Asterisk::start_new();
     let command = asterisk.command();
     // The real program, whose calls are counted.

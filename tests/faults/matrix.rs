@@ -144,7 +144,7 @@ and nothing but the two include files is left in their directories.
 Every row is proven by a test of `tests/faults` on a real Asterisk; the table is made by that suite
 (`UPDATE_GOLDEN=1`) and compared with it in every run.
 
-| Fault | Answer | Outcome | On disk | Live |
+| Fault | Response | Outcome | On disk | Live |
 |---|---|---|---|---|
 ";
 

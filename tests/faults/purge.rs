@@ -3,7 +3,7 @@
 use std::fs;
 
 use pbx_tests::misbehaving::RELOADED;
-use pbx_tests::{Answer, Behaviour, Phone};
+use pbx_tests::{Behaviour, Phone, Response};
 
 use crate::disk::read_only_from;
 use crate::matrix;
@@ -17,7 +17,7 @@ fn delete(world: &World, number: i64) {
     world.portal.http().delete(&format!("/users/{}", user["id"].as_str().unwrap())).expect(204);
 }
 
-fn apply(world: &World) -> Answer {
+fn apply(world: &World) -> Response {
     world.portal.http().post_empty("/apply").expect(200)
 }
 

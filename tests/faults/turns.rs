@@ -5,13 +5,13 @@ use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
 use std::thread;
 
-use pbx_tests::{Answer, Http};
+use pbx_tests::{Http, Response};
 
 use crate::matrix;
 use crate::world::{Disk, Running, World, create};
 
 /// So many applies at once, by turns of these portals.
-fn applies(portals: &[&Http], count: usize) -> Vec<Answer> {
+fn applies(portals: &[&Http], count: usize) -> Vec<Response> {
     thread::scope(|scope| {
         let callers: Vec<_> = (0..count)
             .map(|n| portals[n % portals.len()])
@@ -22,7 +22,7 @@ fn applies(portals: &[&Http], count: usize) -> Vec<Answer> {
 }
 
 #[track_caller]
-fn one_is_applied(world: &World, answers: &[Answer]) -> Answer {
+fn one_is_applied(world: &World, answers: &[Response]) -> Response {
     let (applied, unchanged): (Vec<_>, Vec<_>) = answers.iter().partition(|answer| answer.json["outcome"] == "applied");
     assert_eq!(applied.len(), 1);
     assert!(unchanged.iter().all(|answer| answer.json["outcome"] == "unchanged"));

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::Path;
 
-use pbx_tests::{Answer, Asterisk, Database, MisbehavingAsterisk, Phone, Portal, Settings};
+use pbx_tests::{Asterisk, Database, MisbehavingAsterisk, Phone, Portal, Response, Settings};
 
 use crate::matrix::{Files, Live, Row};
 
@@ -79,7 +79,7 @@ impl World {
 
     /// Applies, and holds everything that can be seen against `row`.
     #[track_caller]
-    pub(crate) fn apply(&self, row: Row) -> Answer {
+    pub(crate) fn apply(&self, row: Row) -> Response {
         let answer = self.portal.http().post_empty("/apply");
         self.check(row, &answer);
         answer
@@ -87,7 +87,7 @@ impl World {
 
     /// As [`Self::apply`], for a fault that was dealt with in the meantime.
     #[track_caller]
-    pub(crate) fn check(&self, row: Row, answer: &Answer) {
+    pub(crate) fn check(&self, row: Row, answer: &Response) {
         let fault = row.fault;
         assert_eq!(answer.status, row.status, "{fault}: {}", answer.text);
         let code = answer.json["type"].as_str().unwrap_or_default();
@@ -122,7 +122,7 @@ impl World {
 
     /// The fault is gone: the next apply is proven, and all is as if there had been none.
     #[track_caller]
-    pub(crate) fn recovers(&self) -> Answer {
+    pub(crate) fn recovers(&self) -> Response {
         self.stand_in.behave();
         let answer = self.portal.http().post_empty("/apply").expect(200);
         let outcome = answer.string("/outcome");
@@ -139,7 +139,7 @@ impl World {
 
     /// The files on disk are those of the answer.
     #[track_caller]
-    pub(crate) fn check_new_on_disk(&self, answer: &Answer) {
+    pub(crate) fn check_new_on_disk(&self, answer: &Response) {
         let record = if answer.status == 200 { &answer.json } else { &answer.json["apply"] };
         let told: Vec<_> = record["files"].as_array().unwrap().iter().map(|file| file["sha256"].as_str()).collect();
         let disk = Disk::of(&self.asterisk);
@@ -196,7 +196,7 @@ impl World {
 
     /// A column of the audit record of this answer.
     #[track_caller]
-    pub(crate) fn audit(&self, answer: &Answer, column: &str) -> String {
+    pub(crate) fn audit(&self, answer: &Response, column: &str) -> String {
         let id = answer.json.pointer("/apply/id").or_else(|| answer.json.pointer("/id"));
         let id = id.and_then(|id| id.as_str()).unwrap_or_else(|| panic!("no id of a record in {}", answer.text));
         self.database.sql(&format!("SELECT {column} FROM apply_audit_log WHERE id = '{id}'"))
@@ -207,7 +207,7 @@ impl World {
     }
 
     #[track_caller]
-    fn check_record(&self, row: Row, answer: &Answer) {
+    fn check_record(&self, row: Row, answer: &Response) {
         let record = if answer.status == 200 { &answer.json } else { &answer.json["apply"] };
         if row.outcome.is_empty() {
             assert!(record.is_null(), "{}: {}", row.fault, answer.text);
@@ -287,7 +287,7 @@ impl Running {
 }
 
 /// Creates a user of that name.
-pub(crate) fn create(portal: &Portal, name: &str) -> Answer {
+pub(crate) fn create(portal: &Portal, name: &str) -> Response {
     portal.create_user(name, &format!("{name}@example.com"))
 }
 

@@ -53,7 +53,7 @@ fn finds(settings: &Settings, point: &str, words: &[&str]) {
     let (status, lines) = check(settings);
     let amiss: Vec<_> = lines.iter().filter(|line| !line.starts_with("ok    ")).collect();
     assert!(amiss.len() == 1 && amiss[0].starts_with(&format!("FAIL  {point}: ")), "{lines:#?}");
-    for word in words.iter().chain(&["; to mend: "]) {
+    for word in words.iter().chain(&["; to fix: "]) {
         assert!(amiss[0].contains(word), "{word} in {}", amiss[0]);
     }
     assert_eq!(status, 1, "{lines:#?}");
@@ -137,7 +137,7 @@ fn directories_and_files_that_are_not_as_they_have_to_be_are_found() {
         let away = directory.with_extension("away");
         fs::rename(directory, &away).unwrap();
         let (_, lines) = check(&host.settings);
-        let mend = format!("to mend: install -d -o root -g asterisk -m 2770 {}", directory.display());
+        let mend = format!("to fix: install -d -o root -g asterisk -m 2770 {}", directory.display());
         assert!(
             lines.iter().any(|line| line.starts_with(&format!("FAIL  {key}: ")) && line.ends_with(&mend)),
             "{lines:#?}"

@@ -17,7 +17,7 @@ mod raw;
 mod request_id;
 mod secrets;
 
-use pbx_tests::{Answer, Asterisk, Cluster, Database, Portal, Settings};
+use pbx_tests::{Asterisk, Cluster, Database, Portal, Response, Settings};
 use serde_json::{Value, json};
 
 /// A portal whose Asterisk does not run: all of the API but a successful apply.
@@ -45,7 +45,7 @@ impl Service {
         Self { portal: settings.start(), database, _asterisk: asterisk }
     }
 
-    fn create(&self, name: &str, email: &str) -> Answer {
+    fn create(&self, name: &str, email: &str) -> Response {
         self.portal.http().post("/users", &json!({ "name": name, "email": email }))
     }
 
@@ -62,7 +62,7 @@ impl Service {
 
 /// Whether the answer is this problem, whole and true to itself.
 #[track_caller]
-fn assert_problem(answer: &Answer, status: u16, code: &str) {
+fn assert_problem(answer: &Response, status: u16, code: &str) {
     assert_problem_parts(answer.status, |name| answer.header(name).to_owned(), &answer.json, status, code);
 }
 
@@ -85,7 +85,7 @@ fn assert_problem_parts(got: u16, header: impl Fn(&str) -> String, body: &Value,
 }
 
 /// The fields that a 422 names, in its order.
-fn fields(answer: &Answer) -> Vec<&str> {
+fn fields(answer: &Response) -> Vec<&str> {
     let errors = answer.json["errors"].as_array().expect("errors");
     errors.iter().map(|error| error["field"].as_str().expect("a field")).collect()
 }

@@ -32,7 +32,7 @@ fn while_postgresql_is_frozen_the_answer_is_503_and_nothing_needs_a_restart() {
 /// None of them waits for the database to come back.
 fn all_operations_fail(service: &Service) {
     let http = service.portal.http();
-    let calls: [&dyn Fn() -> pbx_tests::Answer; 4] = [
+    let calls: [&dyn Fn() -> pbx_tests::Response; 4] = [
         &|| http.get("/users"),
         &|| service.create("B", "b@example.com"),
         &|| http.delete("/users/01939d5e-7a8b-7c3d-9e4f-5a6b7c8d9e0f"),

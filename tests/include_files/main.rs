@@ -34,8 +34,8 @@ impl World {
 
     fn deploy(&self, pair: &Pair) -> Result<(), Box<Failure>> {
         let deadline = Instant::now() + Duration::from_secs(20);
-        let mut turn = self.deployment.turn(deadline).unwrap();
-        turn.deploy(pair, "test", deadline).map(drop)
+        let mut locked = self.deployment.lock(deadline).unwrap();
+        locked.deploy(pair, "test", deadline).map(drop)
     }
 
     /// How many endpoints there are.

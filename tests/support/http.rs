@@ -16,7 +16,7 @@ pub struct Http {
 
 /// What came back.
 #[derive(Debug, Clone)]
-pub struct Answer {
+pub struct Response {
     /// The status code.
     pub status: u16,
     /// The headers.
@@ -48,12 +48,12 @@ impl Http {
     }
 
     /// GET.
-    pub fn get(&self, path: &str) -> Answer {
+    pub fn get(&self, path: &str) -> Response {
         self.get_with(path, &[])
     }
 
     /// GET with more headers.
-    pub fn get_with(&self, path: &str, headers: &[(&str, &str)]) -> Answer {
+    pub fn get_with(&self, path: &str, headers: &[(&str, &str)]) -> Response {
         let mut request = self.agent.get(self.url(path));
         for (name, value) in self.headers().iter().map(|(n, v)| (*n, v.as_str())).chain(headers.iter().copied()) {
             request = request.header(name, value);
@@ -62,17 +62,17 @@ impl Http {
     }
 
     /// POST of a JSON body.
-    pub fn post(&self, path: &str, body: &Value) -> Answer {
+    pub fn post(&self, path: &str, body: &Value) -> Response {
         self.post_with(path, &[("content-type", "application/json")], body.to_string().as_bytes())
     }
 
     /// POST without a body, as `POST /apply` is meant.
-    pub fn post_empty(&self, path: &str) -> Answer {
+    pub fn post_empty(&self, path: &str) -> Response {
         self.post_with(path, &[], &[])
     }
 
     /// POST of any bytes, with the headers given and no others but the token's.
-    pub fn post_with(&self, path: &str, headers: &[(&str, &str)], body: &[u8]) -> Answer {
+    pub fn post_with(&self, path: &str, headers: &[(&str, &str)], body: &[u8]) -> Response {
         let mut request = self.agent.post(self.url(path));
         for (name, value) in self.headers().iter().map(|(n, v)| (*n, v.as_str())).chain(headers.iter().copied()) {
             request = request.header(name, value);
@@ -82,16 +82,16 @@ impl Http {
     }
 
     /// As [`Self::post_empty`], to a server that may go away before it answers: `None` where it did.
-    pub fn try_post_empty(&self, path: &str) -> Option<Answer> {
+    pub fn try_post_empty(&self, path: &str) -> Option<Response> {
         let mut request = self.agent.post(self.url(path));
         for (name, value) in self.headers() {
             request = request.header(name, value);
         }
-        Some(Answer::read(request.send_empty().ok()?))
+        Some(Response::read(request.send_empty().ok()?))
     }
 
     /// DELETE.
-    pub fn delete(&self, path: &str) -> Answer {
+    pub fn delete(&self, path: &str) -> Response {
         let mut request = self.agent.delete(self.url(path));
         for (name, value) in self.headers() {
             request = request.header(name, value);
@@ -112,12 +112,12 @@ impl Http {
         self.token.iter().map(|token| ("authorization", format!("Bearer {token}"))).collect()
     }
 
-    fn answer(&self, path: &str, result: Result<ureq::http::Response<Body>, ureq::Error>) -> Answer {
-        Answer::read(result.unwrap_or_else(|error| panic!("no answer from {}{path}: {error}", self.base)))
+    fn answer(&self, path: &str, result: Result<ureq::http::Response<Body>, ureq::Error>) -> Response {
+        Response::read(result.unwrap_or_else(|error| panic!("no answer from {}{path}: {error}", self.base)))
     }
 }
 
-impl Answer {
+impl Response {
     fn read(mut response: ureq::http::Response<Body>) -> Self {
         let text = response.body_mut().read_to_string().expect("a body in UTF-8");
         let json = serde_json::from_str(&text).unwrap_or_default();

@@ -31,7 +31,7 @@ pub mod wait;
 
 pub use asterisk::Asterisk;
 pub use cluster::Cluster;
-pub use http::{Answer, Http};
+pub use http::{Http, Response};
 pub use misbehaving::{Behaviour, Held, MisbehavingAsterisk};
 pub use phone::{AnsweringPhone, Phone};
 pub use portal::{Portal, Settings};

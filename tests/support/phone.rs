@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use crate::asterisk::Asterisk;
-use crate::http::Answer;
+use crate::http::Response;
 use crate::ports::Ports;
 use crate::sipp::{ANSWER, BUSY, CALL, REGISTER, RING, Run, Scenario, Sipp};
 use crate::wait::until;
@@ -34,7 +34,7 @@ impl Phone {
     }
 
     /// The phone of a user, from the answer that created it.
-    pub fn of(asterisk: &Asterisk, user: &Answer) -> Self {
+    pub fn of(asterisk: &Asterisk, user: &Response) -> Self {
         Self::new(asterisk, &user.number("/extension").to_string(), &user.string("/sip_password"))
     }
 

@@ -13,7 +13,7 @@ use tempfile::TempDir;
 
 use crate::asterisk::Asterisk;
 use crate::environment;
-use crate::http::{Answer, Http};
+use crate::http::{Http, Response};
 use crate::ports::Ports;
 use crate::program::{Program, Signal};
 use crate::wait::until;
@@ -178,7 +178,7 @@ impl Portal {
 
     /// Creates a user.
     #[track_caller]
-    pub fn create_user(&self, name: &str, email: &str) -> Answer {
+    pub fn create_user(&self, name: &str, email: &str) -> Response {
         self.http.post("/users", &json!({ "name": name, "email": email })).expect(201)
     }
 

@@ -3,7 +3,7 @@
 mod attempt;
 mod audit;
 mod note;
-mod standing;
+mod proven;
 mod verdict;
 
 use std::{
@@ -13,14 +13,15 @@ use std::{
 
 use actix_web::{HttpRequest, HttpResponse, http::header::CACHE_CONTROL, web};
 use anyhow::Context as _;
-use pbx_asterisk::{Cli, Deployment, IncludeFiles, Turn, TurnError};
+use pbx_asterisk::{Cli, Deployment, IncludeFiles, LockError, LockedDeployment};
 use pbx_persistence::Database;
 use tokio::sync::Mutex;
 
-pub use self::standing::Proven;
-use self::{attempt::Attempt, audit::Audit, standing::Standing};
+pub use self::proven::Proven;
+use self::{attempt::Attempt, audit::Audit, proven::ProvenCache};
 use crate::{
-    AppState, Settings, apply_answer::ApplyAnswer, auth::Actor, body, problem::Problem, query, request_id::RequestId,
+    AppState, Settings, apply_response::ApplyResponse, auth::Actor, body, problem::Problem, query,
+    request_id::RequestId,
 };
 
 /// What of the environment no child process may see.
@@ -35,9 +36,9 @@ struct Inner {
     files: IncludeFiles,
     node: String,
     audit: Audit,
-    standing: Standing,
+    proven: ProvenCache,
     apply_timeout: std::time::Duration,
-    /// In which order the callers of this process get their turn; the host's lock orders
+    /// In which order the callers of this process get their locked; the host's lock orders
     /// processes.
     queue: Arc<Mutex<()>>,
 }
@@ -53,7 +54,7 @@ impl Applier {
         let deployment = deployment(settings)?;
         let audit = Audit::new(database.clone(), settings.database.timeout, settings.node.clone());
         let applier = Self(Arc::new(Inner {
-            standing: Standing::new(deployment.proven_path()),
+            proven: ProvenCache::new(deployment.proven_path()),
             files: files(settings),
             node: settings.node.clone(),
             apply_timeout: settings.asterisk.apply_timeout,
@@ -61,7 +62,7 @@ impl Applier {
             deployment,
             audit,
         }));
-        applier.put_in_order(|_| Ok(()))?;
+        applier.recover(|_| Ok(()))?;
         Ok(applier)
     }
 
@@ -71,21 +72,21 @@ impl Applier {
     ///
     /// The database or the state directory cannot be used.
     pub fn close_open_records(&self) -> anyhow::Result<()> {
-        self.put_in_order(|turn| Ok(self.0.audit.close_open_records(&turn)?))
+        self.recover(|locked| Ok(self.0.audit.close_open_records(&locked)?))
     }
 
     /// What this node's Asterisk was last proven to run.
     #[must_use]
     pub fn proven(&self) -> Option<Proven> {
-        self.0.standing.proven(&self.0.deployment)
+        self.0.proven.proven(&self.0.deployment)
     }
 
-    /// A turn puts the files in order before it does anything else.
-    fn put_in_order(&self, and: impl FnOnce(Turn<'_>) -> anyhow::Result<()>) -> anyhow::Result<()> {
-        let result = match self.0.deployment.turn(Instant::now()) {
-            Ok(turn) => and(turn),
+    /// A locked puts the files in order before it does anything else.
+    fn recover(&self, and: impl FnOnce(LockedDeployment<'_>) -> anyhow::Result<()>) -> anyhow::Result<()> {
+        let result = match self.0.deployment.lock(Instant::now()) {
+            Ok(locked) => and(locked),
             // Another process of this host applies right now, and has seen to it.
-            Err(TurnError::Busy) => Ok(()),
+            Err(LockError::Busy) => Ok(()),
             Err(error) => Err(error.into()),
         };
         result.context("an earlier apply cannot be put in order")
@@ -112,12 +113,12 @@ fn files(settings: &Settings) -> IncludeFiles {
 
 /// Makes Asterisk run with exactly the users that there are now, and proves it.
 ///
-/// Applies never overlap: a caller waits for its turn, so whatever was committed before the call
+/// Applies never overlap: a caller waits for its locked, so whatever was committed before the call
 /// is live when the answer is `200`. With `dry_run=true` nothing is written, reloaded or recorded.
 #[utoipa::path(
     post, path = "/apply", operation_id = "apply", tag = "apply",
     params(("dry_run" = Option<bool>, Query, description = "Only tell what would be done, and whether files and Asterisk are still as last applied")),
-    responses((status = 200, description = "What was done, or would be done", body = ApplyAnswer)),
+    responses((status = 200, description = "What was done, or would be done", body = ApplyResponse)),
 )]
 pub(crate) async fn apply(
     actor: Actor,
@@ -136,15 +137,15 @@ pub(crate) async fn apply(
         started_at: SystemTime::now(),
         deadline,
     };
-    let turn = tokio::time::timeout_at(deadline.into(), Arc::clone(&applier.0.queue).lock_owned()).await;
+    let locked = tokio::time::timeout_at(deadline.into(), Arc::clone(&applier.0.queue).lock_owned()).await;
     let answer = state.work.run(move || {
         // The place in the queue is kept until the attempt has ended, whether or not its caller
         // is still there.
-        match (turn, dry_run) {
+        match (locked, dry_run) {
             (Ok(_place), true) => attempt.plan(),
             (Ok(_place), false) => attempt.apply(),
-            (Err(_), true) => Err(attempt::no_turn(TurnError::Busy)),
-            (Err(_), false) => attempt.without_a_turn(TurnError::Busy),
+            (Err(_), true) => Err(attempt::no_lock(LockError::Busy)),
+            (Err(_), false) => attempt.without_lock(LockError::Busy),
         }
     });
     Ok(HttpResponse::Ok().insert_header((CACHE_CONTROL, "no-store")).json(answer.await??))

@@ -1,4 +1,4 @@
-//! `pbx-portal check`, the doctor: one line per point, each failure with what mends it. It changes
+//! `pbx-portal check`, the doctor: one line per point, each failure with what fixes it. It changes
 //! nothing.
 
 use std::{
@@ -55,14 +55,14 @@ fn includes(settings: &Settings) -> [(&'static str, &Path); 2] {
     ]
 }
 
-/// What is wrong, and the command or edit that mends it.
+/// What is wrong, and the command or edit that fixes it.
 struct Fault {
     what: String,
-    mend: String,
+    fix: String,
 }
 
-fn fault(what: impl fmt::Display, mend: impl fmt::Display) -> Fault {
-    Fault { what: what.to_string(), mend: mend.to_string() }
+fn fault(what: impl fmt::Display, fix: impl fmt::Display) -> Fault {
+    Fault { what: what.to_string(), fix: fix.to_string() }
 }
 
 struct Report<W> {
@@ -74,9 +74,9 @@ impl<W: io::Write> Report<W> {
     fn point(&mut self, point: &str, result: Result<String, Fault>) {
         match result {
             Ok(words) => self.good(point, &words),
-            Err(Fault { what, mend }) => {
+            Err(Fault { what, fix }) => {
                 self.is_good = false;
-                self.line(format_args!("FAIL  {point}: {what}; to mend: {mend}"));
+                self.line(format_args!("FAIL  {point}: {what}; to fix: {fix}"));
             }
         }
     }
@@ -192,9 +192,9 @@ fn check_include_file(path: &Path) -> Result<String, Fault> {
     Ok(format!("{} can be replaced", path.display()))
 }
 
-fn writable(directory: &Path, mend: &str) -> Result<(), Fault> {
+fn writable(directory: &Path, fix: &str) -> Result<(), Fault> {
     access(directory, Access::WRITE_OK | Access::EXEC_OK).map_err(|error| {
-        fault(format_args!("{} cannot be written: {}", directory.display(), io::Error::from(error)), mend)
+        fault(format_args!("{} cannot be written: {}", directory.display(), io::Error::from(error)), fix)
     })
 }
 
@@ -218,7 +218,7 @@ fn check_asterisk(settings: &Settings, report: &mut Report<impl io::Write>) {
             &format!("#include of {key}"),
             match include {
                 Include::InForce => Ok("it is in force".to_owned()),
-                Include::Missing { mend } | Include::NotRead { mend } => Err(fault("it is not in force", mend)),
+                Include::Missing { fix } | Include::NotRead { fix } => Err(fault("it is not in force", fix)),
                 _ => Err(fault("it is not known to be in force", "apply, and see what it says")),
             },
         );
@@ -257,9 +257,9 @@ fn check_modules(found: &Inspection) -> Result<String, Fault> {
         return Ok("all that calls need are running".to_owned());
     }
     let loads: Vec<_> = missing.iter().map(|module| format!("asterisk -rx 'module load {module}'")).collect();
-    let mend =
+    let fix =
         format!("{}; and load={} in modules.conf if it does not autoload", loads.join("; "), missing.join(", load="));
-    Err(fault(format_args!("{} not running", missing.join(", ")), mend))
+    Err(fault(format_args!("{} not running", missing.join(", ")), fix))
 }
 
 fn check_realm(settings: &Settings, found: &Inspection) -> Result<String, Fault> {
@@ -275,14 +275,14 @@ fn check_realm(settings: &Settings, found: &Inspection) -> Result<String, Fault>
 }
 
 /// Whether files and Asterisk are as last applied. That they are not does not keep an apply from
-/// working: it is what an apply mends.
+/// working: it is what an apply fixes.
 fn check_live(settings: &Settings, report: &mut Report<impl io::Write>) {
     let deployment = apply::deployment(settings).ok();
     let problems =
         deployment.as_ref().map(|deployment| deployment.drift(Instant::now() + settings.asterisk.apply_timeout));
     match problems.as_deref() {
         Some([]) => report.good("live", "files and Asterisk are as last applied"),
-        Some(problems) => report.line(format_args!("note  live: {}; POST /apply mends it", problems.join("; "))),
+        Some(problems) => report.line(format_args!("note  live: {}; POST /apply fixes it", problems.join("; "))),
         None => {}
     }
 }
@@ -307,6 +307,6 @@ mod tests {
         report.good("a", "fine");
         report.point("b", Err(fault("broken\nby hand", "glue")));
         assert!(!report.is_good);
-        assert_eq!(String::from_utf8(report.out).unwrap(), "ok    a: fine\nFAIL  b: broken?by hand; to mend: glue\n");
+        assert_eq!(String::from_utf8(report.out).unwrap(), "ok    a: fine\nFAIL  b: broken?by hand; to fix: glue\n");
     }
 }

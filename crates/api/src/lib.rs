@@ -8,7 +8,7 @@
 
 pub mod access;
 pub mod apply;
-pub mod apply_answer;
+pub mod apply_response;
 pub mod auth;
 mod body;
 pub mod check;

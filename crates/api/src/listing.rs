@@ -28,7 +28,7 @@ use crate::{
 /// A user.
 #[derive(Debug, Clone, Serialize, ToSchema)]
 #[schema(as = User)]
-pub struct UserAnswer {
+pub struct UserResponse {
     /// The user's identity.
     pub id: Uuid,
     /// What the called phone shows.
@@ -47,7 +47,7 @@ pub struct UserAnswer {
     pub created_at: String,
 }
 
-impl UserAnswer {
+impl UserResponse {
     /// The user as Asterisk has it after the apply of this revision.
     pub(crate) fn of(user: &User, applied: Revision) -> Self {
         Self {
@@ -64,9 +64,9 @@ impl UserAnswer {
 /// All users.
 #[derive(Debug, Serialize, ToSchema)]
 #[schema(as = UserList)]
-pub struct UserListAnswer {
+pub struct UserListResponse {
     /// The users by extension.
-    pub users: Vec<UserAnswer>,
+    pub users: Vec<UserResponse>,
     /// The number of the last change.
     #[schema(minimum = 0, example = 42)]
     pub revision: i64,
@@ -77,10 +77,10 @@ pub struct UserListAnswer {
     pub apply_required: bool,
 }
 
-impl UserListAnswer {
+impl UserListResponse {
     fn of(list: &UserList, foreign: bool, applied: Revision) -> Self {
         Self {
-            users: list.users.iter().map(|user| UserAnswer::of(user, applied)).collect(),
+            users: list.users.iter().map(|user| UserResponse::of(user, applied)).collect(),
             revision: list.revision.get(),
             applied_revision: applied.get(),
             apply_required: foreign || list.revision != applied,
@@ -160,7 +160,7 @@ impl ListingCache {
         // A state proven with another database, or before this one was restored, counts for nothing.
         let counted = proven.filter(|_| state.proven_is_known);
         let applied = counted.map_or_else(Revision::default, |proven| proven.revision);
-        let answer = UserListAnswer::of(&list, proven.is_some() && counted.is_none(), applied);
+        let answer = UserListResponse::of(&list, proven.is_some() && counted.is_none(), applied);
         let body = Bytes::from(serde_json::to_vec(&answer).unwrap_or_default());
         let etag = etag_of(&body);
         let listing = Arc::new(Listing { state: State { revision: list.revision, ..state }, body, etag });

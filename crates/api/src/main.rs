@@ -43,7 +43,7 @@ enum Command {
     Serve,
     /// Bring the database up to date and exit
     Migrate,
-    /// Tell point by point whether an apply would work, and what to mend
+    /// Tell point by point whether an apply would work, and what to fix
     Check,
     /// Print the OpenAPI document of the API
     Openapi,

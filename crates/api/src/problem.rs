@@ -17,7 +17,7 @@ use serde::Serialize;
 use utoipa::ToSchema;
 
 use crate::{
-    apply_answer::ApplyAnswer,
+    apply_response::ApplyResponse,
     request_id::{RequestId, X_REQUEST_ID},
 };
 
@@ -122,7 +122,7 @@ pub struct ProblemDocument {
     /// The status of the answer.
     #[schema(minimum = 400, maximum = 599)]
     pub status: u16,
-    /// What happened this time, and what to mend.
+    /// What happened this time, and what to fix.
     pub detail: String,
     /// The id of the request, which the log lines of the request carry too.
     pub request_id: String,
@@ -133,7 +133,7 @@ pub struct ProblemDocument {
     /// What the apply did, where one was begun.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
-    pub apply: Option<Box<ApplyAnswer>>,
+    pub apply: Option<Box<ApplyResponse>>,
 }
 
 /// A failure with two messages: `detail` for the client, and the cause for the log, which is
@@ -143,7 +143,7 @@ pub struct Problem {
     code: Code,
     detail: Cow<'static, str>,
     errors: Vec<FieldError>,
-    apply: Option<Box<ApplyAnswer>>,
+    apply: Option<Box<ApplyResponse>>,
     allow: Option<&'static str>,
     request_id: RequestId,
     cause: Option<anyhow::Error>,
@@ -195,7 +195,7 @@ impl Problem {
 
     /// Adds what the apply did.
     #[must_use]
-    pub fn with_apply(mut self, apply: ApplyAnswer) -> Self {
+    pub fn with_apply(mut self, apply: ApplyResponse) -> Self {
         self.apply = Some(Box::new(apply));
         self
     }

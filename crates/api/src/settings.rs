@@ -96,7 +96,7 @@ impl Settings {
     ///
     /// # Errors
     ///
-    /// The first setting that is wrong, with what to mend.
+    /// The first setting that is wrong, with what to fix.
     pub fn read(file: Option<&Path>, environment: &Environment) -> Result<Self, SettingsError> {
         let path = file.unwrap_or(Path::new(DEFAULT_FILE));
         match fs::read_to_string(path) {
@@ -112,7 +112,7 @@ impl Settings {
     ///
     /// # Errors
     ///
-    /// The first setting that is wrong, with what to mend.
+    /// The first setting that is wrong, with what to fix.
     pub fn load(file: Option<(&Path, &str)>, environment: &Environment) -> Result<Self, SettingsError> {
         let written = Written::read(file, environment)?;
         let settings = Self {

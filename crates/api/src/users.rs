@@ -14,7 +14,7 @@ use crate::{
     AppState,
     auth::Actor,
     body,
-    listing::{self, UserAnswer, UserListAnswer},
+    listing::{self, UserListResponse, UserResponse},
     new_user::{self, NewUserBody},
     problem::{Code, Problem},
     query,
@@ -23,9 +23,9 @@ use crate::{
 /// A user just created, with the password of its phone.
 #[derive(Serialize, ToSchema)]
 #[schema(as = CreatedUser)]
-pub struct CreatedUserAnswer {
+pub struct CreatedUserResponse {
     #[serde(flatten)]
-    user: UserAnswer,
+    user: UserResponse,
     /// The password that the phone registers with. It is shown this once: only a digest is stored.
     #[schema(min_length = 24, example = "q7m2kfx4wz9ub5nhr3tc8vpdya6e")]
     sip_password: String,
@@ -43,7 +43,7 @@ pub struct CreatedUserAnswer {
     ),
     responses((
         status = 201, description = "The user, with the password of its phone, which is never shown again",
-        body = CreatedUserAnswer,
+        body = CreatedUserResponse,
         headers(("Location" = String, description = "The path of the user")),
         links(("delete" = (operation_id = "deleteUser", parameters(("id" = "$response.body#/id"))))),
         example = json!({
@@ -73,13 +73,13 @@ pub(crate) async fn create(
     Ok(HttpResponse::Created()
         .insert_header((LOCATION, format!("/users/{}", user.id)))
         .insert_header((CACHE_CONTROL, "no-store"))
-        .json(CreatedUserAnswer::of(&user, &password)))
+        .json(CreatedUserResponse::of(&user, &password)))
 }
 
-impl CreatedUserAnswer {
+impl CreatedUserResponse {
     fn of(user: &User, password: &SipPassword) -> Self {
         // No apply can have had a user that is only being answered for.
-        Self { user: UserAnswer::of(user, Revision::default()), sip_password: password.reveal().to_owned() }
+        Self { user: UserResponse::of(user, Revision::default()), sip_password: password.reveal().to_owned() }
     }
 }
 
@@ -106,7 +106,7 @@ impl From<CreateUserError> for Problem {
     get, path = "/users", operation_id = "listUsers", tag = "users",
     responses(
         (
-            status = 200, description = "All users", body = UserListAnswer,
+            status = 200, description = "All users", body = UserListResponse,
             headers(("ETag" = String, description = "The entity tag of this list")),
             example = json!({
                 "users": [{

@@ -1,4 +1,4 @@
-//! Makes the Asterisk of this host run two include files, or puts the former ones back and says what to mend:
+//! Makes the Asterisk of this host run two include files, or puts the former ones back and says what to fix:
 //!
 //! ```sh
 //! deploy NEW_ENDPOINTS PJSIP_INCLUDE NEW_DIALPLAN DIALPLAN_INCLUDE [STATE_DIRECTORY [ASTERISK]]
@@ -26,7 +26,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     let files = IncludeFiles { endpoints: endpoints.into(), dialplan: dialplan.into() };
     let deployment = Deployment::new(Cli::new(asterisk, Duration::from_secs(10))?, files, state);
     let deadline = Instant::now() + Duration::from_mins(1);
-    match deployment.turn(deadline)?.deploy(&pair, new_endpoints, deadline) {
+    match deployment.lock(deadline)?.deploy(&pair, new_endpoints, deadline) {
         Ok(deployed) if deployed.is_changed => {
             let change = &deployed.difference;
             println!(
@@ -45,8 +45,8 @@ fn main() -> Result<(), Box<dyn Error>> {
                 Aftermath::RolledBack => "the former files are back, and Asterisk was proven to run them".to_owned(),
                 other => format!("what stands now: {other:?}"),
             };
-            let mends = failure.mends.iter().fold(String::new(), |mends, mend| mends + "; to mend: " + mend);
-            Err(format!("{failure}; {stands}{mends}").into())
+            let fixes = failure.fixes.iter().fold(String::new(), |fixes, fix| fixes + "; to fix: " + fix);
+            Err(format!("{failure}; {stands}{fixes}").into())
         }
     }
 }

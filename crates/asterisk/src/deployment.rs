@@ -2,13 +2,13 @@ use std::{path::PathBuf, time::Instant};
 
 use crate::{
     cli::Cli,
-    error::TurnError,
+    error::LockError,
     expected::{Difference, Expected, UnreadablePair},
     file::{self, FileError},
     live::Live,
     pair::{IncludeFiles, Pair},
     record::Record,
-    state_dir::{self, Lock, StagedRecord, StateDir},
+    state_dir::{self, HostLock, StagedRecord, StateDir},
 };
 
 /// One Asterisk's two include files, and the way they are replaced: as one transaction, one at a
@@ -33,12 +33,12 @@ impl Deployment {
     ///
     /// # Errors
     ///
-    /// [`TurnError::Busy`] when others had the lock all the time, [`TurnError::State`] when a
+    /// [`LockError::Busy`] when others had the lock all the time, [`LockError::State`] when a
     /// file cannot be used.
-    pub fn turn(&self, deadline: Instant) -> Result<Turn<'_>, TurnError> {
-        let lock = self.state.lock(deadline)?.ok_or(TurnError::Busy)?;
-        self.state.remove_litter()?;
-        self.files.remove_litter()?;
+    pub fn lock(&self, deadline: Instant) -> Result<LockedDeployment<'_>, LockError> {
+        let lock = self.state.lock(deadline)?.ok_or(LockError::Busy)?;
+        self.state.remove_stale_temp_files()?;
+        self.files.remove_stale_temp_files()?;
         let proven = state_dir::read_record(&self.state.proven())?;
         if let Some(journal) = state_dir::read_record(&self.state.journal())? {
             // The journal holds the pair that was proven before, so another one was proven since.
@@ -53,7 +53,7 @@ impl Deployment {
             }
             file::remove(&self.state.journal())?;
         }
-        Ok(Turn { deployment: self, proven, _lock: lock })
+        Ok(LockedDeployment { deployment: self, proven, _lock: lock })
     }
 
     /// The tag of the pair that Asterisk was last proven to run, without waiting for a turn.
@@ -115,13 +115,13 @@ impl Deployment {
 
 /// The host's lock, and what may be done under it.
 #[derive(Debug)]
-pub struct Turn<'a> {
+pub struct LockedDeployment<'a> {
     pub(crate) deployment: &'a Deployment,
     pub(crate) proven: Option<Record>,
-    _lock: Lock,
+    _lock: HostLock,
 }
 
-impl Turn<'_> {
+impl LockedDeployment<'_> {
     /// The tag of the pair last proven.
     #[must_use]
     pub fn proven_tag(&self) -> Option<&str> {
@@ -207,7 +207,7 @@ mod tests {
 
     /// As a deployment of `new` over `old` that was killed leaves it, of a caller whose tags are all the same.
     fn interrupted(deployment: &Deployment, is_proven: bool) {
-        drop(deployment.turn(soon()).unwrap());
+        drop(deployment.lock(soon()).unwrap());
         let record = |name| Record { tag: "second".to_owned(), unpurged: BTreeSet::new(), pair: pair(name) };
         let proven = record(if is_proven { "new" } else { "old" });
         StagedRecord::new(deployment.state.proven(), proven).unwrap().commit().unwrap();
@@ -223,7 +223,7 @@ mod tests {
         for (is_proven, stays) in [(false, "old"), (true, "new")] {
             let (directory, deployment) = host();
             interrupted(&deployment, is_proven);
-            drop(deployment.turn(soon()).unwrap());
+            drop(deployment.lock(soon()).unwrap());
             assert_eq!(deployment.files.read().unwrap(), pair(stays));
             let left = |path: &Path| fs::read_dir(path).unwrap().count();
             // Both files and the state directory; the lock and the record of what is proven.
@@ -238,7 +238,7 @@ mod tests {
         let journal = fs::read(deployment.state.journal()).unwrap();
         for end in 0..journal.len() {
             fs::write(deployment.state.journal(), &journal[..end]).unwrap();
-            let refused = deployment.turn(soon()).unwrap_err().to_string();
+            let refused = deployment.lock(soon()).unwrap_err().to_string();
             assert!(refused.contains("journal cannot be read: it is damaged"), "{refused}");
         }
         assert_eq!(deployment.files.read().unwrap(), pair("new"));
@@ -247,10 +247,10 @@ mod tests {
     #[test]
     fn the_tag_is_that_of_the_pair_last_proven() {
         let (_directory, deployment) = host();
-        assert_eq!(deployment.turn(soon()).unwrap().proven_tag(), None);
+        assert_eq!(deployment.lock(soon()).unwrap().proven_tag(), None);
         assert_eq!(deployment.proven_tag().unwrap(), None);
         interrupted(&deployment, true);
-        let mut turn = deployment.turn(soon()).unwrap();
+        let mut turn = deployment.lock(soon()).unwrap();
         assert_eq!(turn.proven_tag(), Some("second"));
         turn.retag("third").unwrap();
         assert_eq!((turn.proven_tag(), deployment.proven_tag().unwrap().as_deref()), (Some("third"), Some("third")));
@@ -262,7 +262,7 @@ mod tests {
     fn against_a_pair_that_cannot_be_read_everything_is_new() {
         let (_directory, deployment) = host();
         interrupted(&deployment, true);
-        let turn = deployment.turn(soon()).unwrap();
+        let turn = deployment.lock(soon()).unwrap();
         let pair = Pair { endpoints: b"[1]\ntype=endpoint\n".into(), dialplan: Vec::new() };
         assert_eq!(turn.difference(&pair).unwrap().added, ["1"]);
         assert!(turn.difference(&self::pair("x")).is_err());
@@ -271,8 +271,8 @@ mod tests {
     #[test]
     fn a_note_is_kept_until_it_is_removed() {
         let (_directory, deployment) = host();
-        deployment.turn(soon()).unwrap().write_note(b"\xffnote").unwrap();
-        let turn = deployment.turn(soon()).unwrap();
+        deployment.lock(soon()).unwrap().write_note(b"\xffnote").unwrap();
+        let turn = deployment.lock(soon()).unwrap();
         assert_eq!(turn.note().unwrap().as_deref(), Some(b"\xffnote".as_slice()));
         turn.remove_note().unwrap();
         assert_eq!(turn.note().unwrap(), None);

@@ -24,8 +24,8 @@ pub(crate) const PJSIP: &str = "pjsip.conf";
 /// The main file that includes our dialplan.
 pub(crate) const EXTENSIONS: &str = "extensions.conf";
 
-/// What to mend, one sentence each, after a reload that did not bring `wanted`.
-pub(crate) fn mends(
+/// What to fix, one sentence each, after a reload that did not bring `wanted`.
+pub(crate) fn fixes(
     cli: &Cli,
     files: &IncludeFiles,
     wanted: &Expected,
@@ -33,21 +33,21 @@ pub(crate) fn mends(
     deadline: Instant,
 ) -> Vec<String> {
     let Some(directory) = config_directory(cli, deadline) else { return Vec::new() };
-    let mut mends = Vec::new();
+    let mut fixes = Vec::new();
     let pjsip = Tree::read(&directory, PJSIP);
-    mends.extend(missing_include(&directory, PJSIP, &pjsip, &files.endpoints));
-    mends.extend(missing_include(&directory, EXTENSIONS, &Tree::read(&directory, EXTENSIONS), &files.dialplan));
+    fixes.extend(missing_include(&directory, PJSIP, &pjsip, &files.endpoints));
+    fixes.extend(missing_include(&directory, EXTENSIONS, &Tree::read(&directory, EXTENSIONS), &files.dialplan));
     let twice = defined_twice(&pjsip, files, wanted);
     if !twice.is_empty() {
-        mends.push(format!("the administrator's own configuration defines {} too: remove it there", Names(&twice)));
+        fixes.push(format!("the administrator's own configuration defines {} too: remove it there", Names(&twice)));
     }
     let is_unread = |mismatch: &Mismatch| {
-        wanted.lone.iter().all(|(kind, name)| mismatch.missing.contains(&format!("{kind} {name}")))
+        wanted.standalone.iter().all(|(kind, name)| mismatch.missing.contains(&format!("{kind} {name}")))
     };
-    if mends.is_empty() && mismatch.is_none_or(is_unread) {
-        mends.extend([&files.endpoints, &files.dialplan].into_iter().filter_map(|path| unreadable_to_others(path)));
+    if fixes.is_empty() && mismatch.is_none_or(is_unread) {
+        fixes.extend([&files.endpoints, &files.dialplan].into_iter().filter_map(|path| unreadable_to_others(path)));
     }
-    mends
+    fixes
 }
 
 /// Where Asterisk reads its configuration.
@@ -72,7 +72,8 @@ pub(crate) fn missing_include(directory: &Path, main: &str, tree: &Tree, target:
 
 /// Objects of ours that stand in other files of the tree as well.
 fn defined_twice(tree: &Tree, ours: &IncludeFiles, wanted: &Expected) -> Vec<String> {
-    let mut all: BTreeSet<(&str, &str)> = wanted.lone.iter().map(|(kind, name)| (kind.word(), name.as_str())).collect();
+    let mut all: BTreeSet<(&str, &str)> =
+        wanted.standalone.iter().map(|(kind, name)| (kind.word(), name.as_str())).collect();
     for (name, Endpoint { auths, outbound_auths, aors, identifies }) in &wanted.endpoints {
         all.insert(("endpoint", name));
         let named = [("auth", auths), ("auth", outbound_auths), ("aor", aors), ("identify", identifies)];
@@ -231,10 +232,10 @@ mod tests {
 
     #[test]
     fn a_missing_include_line_is_named_with_its_file() {
-        let mend = missing("[global]\n;#include p/*.conf\n").unwrap();
+        let fix = missing("[global]\n;#include p/*.conf\n").unwrap();
         assert!(
-            mend.contains("pjsip.conf does not include") && mend.ends_with("add the line `#include p/ours.conf` to it"),
-            "{mend}"
+            fix.contains("pjsip.conf does not include") && fix.ends_with("add the line `#include p/ours.conf` to it"),
+            "{fix}"
         );
     }
 
@@ -264,14 +265,14 @@ mod tests {
     fn a_directory_that_gives_its_group_on_shuts_nobody_out() {
         let Config { directory: _directory, files } = config("");
         let parent = files.endpoints.parent().unwrap();
-        let mend = |mode| {
+        let fix = |mode| {
             fs::set_permissions(parent, fs::Permissions::from_mode(mode)).unwrap();
             fs::remove_file(&files.endpoints).unwrap();
             fs::write(&files.endpoints, "").unwrap();
             unreadable_to_others(&files.endpoints)
         };
-        assert_eq!(mend(0o2770), None);
-        let told = mend(0o770).unwrap();
+        assert_eq!(fix(0o2770), None);
+        let told = fix(0o770).unwrap();
         assert!(told.starts_with(&format!("Asterisk may be unable to read {}", files.endpoints.display())), "{told}");
         assert!(told.ends_with(&format!("chmod 2770 {})", parent.display())), "{told}");
     }

@@ -45,10 +45,10 @@ impl Answers {
         _ = write!(endpoints, "{trunk}\n\nObjects found: {}\n\n", expected.endpoints.len() + 1);
 
         let mut markers = format!("\n      Aor:  <Aor..>  <MaxContact>\n{}\n\n", "=".repeat(90));
-        for (_, name) in &expected.lone {
+        for (_, name) in &expected.standalone {
             _ = writeln!(markers, "      Aor:  {name:<50} 0");
         }
-        match expected.lone.len() {
+        match expected.standalone.len() {
             0 => "No objects found.\n\n".clone_into(&mut markers),
             count => _ = write!(markers, "\nObjects found: {count}\n\n"),
         }
@@ -165,8 +165,8 @@ proptest! {
 
     #[test]
     fn a_listing_of_another_pair_is_none(wanted in expected(), live in expected()) {
-        let same = (&wanted.endpoints, &wanted.lone, &wanted.contexts)
-            == (&live.endpoints, &live.lone, &live.contexts);
+        let same = (&wanted.endpoints, &wanted.standalone, &wanted.contexts)
+            == (&live.endpoints, &live.standalone, &live.contexts);
         prop_assert_eq!(Answers::of(&live).prove(&wanted, &live), same);
     }
 

@@ -5,7 +5,7 @@ use crate::{
 /// Why there is no turn.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
-pub enum TurnError {
+pub enum LockError {
     /// Another apply held the host's lock all the time.
     #[error("another apply is running; apply again when it is done")]
     Busy,

@@ -16,7 +16,7 @@ use crate::{
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Expected {
     pub(crate) endpoints: BTreeMap<String, Endpoint>,
-    pub(crate) lone: Lone,
+    pub(crate) standalone: Standalone,
     pub(crate) contexts: BTreeMap<String, Context>,
     /// What each auth asks of a phone, by the auth's name.
     credentials: BTreeMap<String, Credential>,
@@ -24,7 +24,7 @@ pub struct Expected {
 
 /// Objects that no endpoint names, such as the aor that marks the generation of a file: each is proven by a listing of
 /// its kind, the others by their endpoint's.
-pub(crate) type Lone = BTreeSet<(Kind, String)>;
+pub(crate) type Standalone = BTreeSet<(Kind, String)>;
 
 /// The kinds of objects that can stand alone.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -111,7 +111,7 @@ impl Expected {
     /// What must be live of no files at all.
     pub(crate) const NOTHING: Self = Self {
         endpoints: BTreeMap::new(),
-        lone: BTreeSet::new(),
+        standalone: BTreeSet::new(),
         contexts: BTreeMap::new(),
         credentials: BTreeMap::new(),
     };
@@ -123,13 +123,13 @@ impl Expected {
     /// [`UnreadablePair`] where a file holds what cannot be proven, or what Asterisk might read
     /// otherwise than we do.
     pub fn read(pair: &Pair) -> Result<Self, UnreadablePair> {
-        let Objects { endpoints, lone, credentials } = text(&pair.endpoints)
+        let Objects { endpoints, standalone, credentials } = text(&pair.endpoints)
             .and_then(pjsip_file::read)
             .map_err(|error| UnreadablePair { file: "endpoints", error })?;
         let contexts = text(&pair.dialplan)
             .and_then(dialplan_file::read)
             .map_err(|error| UnreadablePair { file: "dialplan", error })?;
-        Ok(Self { endpoints, lone, contexts, credentials })
+        Ok(Self { endpoints, standalone, contexts, credentials })
     }
 
     /// The names of the endpoints, in order.
@@ -157,7 +157,7 @@ impl Expected {
             Kind::Auth => endpoint.auths.contains(name) || endpoint.outbound_auths.contains(name),
             Kind::Registration => false,
         };
-        self.lone.contains(object) || self.endpoints.values().any(names)
+        self.standalone.contains(object) || self.endpoints.values().any(names)
     }
 
     /// The aors of endpoints that `former` had not.

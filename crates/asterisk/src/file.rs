@@ -14,7 +14,7 @@ const STAGED: &str = ".staged";
 
 /// What went wrong with which file.
 #[derive(Debug, thiserror::Error)]
-#[error("{} cannot be {action}: {error}{}", .path.display(), mend(.path, .error))]
+#[error("{} cannot be {action}: {error}{}", .path.display(), fix(.path, .error))]
 #[non_exhaustive]
 pub struct FileError {
     /// The file or directory.
@@ -32,7 +32,7 @@ impl FileError {
     }
 }
 
-fn mend(path: &Path, error: &io::Error) -> String {
+fn fix(path: &Path, error: &io::Error) -> String {
     let directory = if path.is_dir() { path } else { path.parent().unwrap_or(path) }.display();
     match error.kind() {
         io::ErrorKind::NotFound => {
@@ -51,12 +51,12 @@ fn mend(path: &Path, error: &io::Error) -> String {
 /// New content beside its target, whole and synced; one rename away from being it. Dropped, it
 /// leaves nothing.
 #[derive(Debug)]
-pub(crate) struct Staged {
+pub(crate) struct StagedFile {
     staged: TempPath,
     target: PathBuf,
 }
 
-impl Staged {
+impl StagedFile {
     pub(crate) fn new(target: &Path, content: &[u8], mode: u32) -> Result<Self, FileError> {
         let failed = FileError::new;
         let staged = Builder::new()
@@ -84,7 +84,7 @@ impl Staged {
 
 /// Replaces `target` with `content`, durably.
 pub(crate) fn replace(target: &Path, content: &[u8], mode: u32) -> Result<(), FileError> {
-    Staged::new(target, content, mode)?.rename()?;
+    StagedFile::new(target, content, mode)?.rename()?;
     sync_directory(target)
 }
 
@@ -113,7 +113,7 @@ pub(crate) fn sync_directory(target: &Path) -> Result<(), FileError> {
 }
 
 /// Removes what a killed process left staged for `target`.
-pub(crate) fn remove_litter(target: &Path) -> Result<(), FileError> {
+pub(crate) fn remove_stale_temp_files(target: &Path) -> Result<(), FileError> {
     let (prefix, directory) = (staged_prefix(target), directory(target));
     let entries = match fs::read_dir(directory) {
         Ok(entries) => entries,
@@ -160,7 +160,7 @@ mod tests {
     #[test]
     fn what_is_staged_and_not_renamed_leaves_nothing() {
         let directory = tempfile::tempdir().unwrap();
-        drop(Staged::new(&directory.path().join("a.conf"), b"x", 0o640).unwrap());
+        drop(StagedFile::new(&directory.path().join("a.conf"), b"x", 0o640).unwrap());
         assert_eq!(fs::read_dir(directory.path()).unwrap().count(), 0);
     }
 
@@ -168,11 +168,11 @@ mod tests {
     fn litter_is_removed_and_strangers_stay() {
         let directory = tempfile::tempdir().unwrap();
         let target = directory.path().join("a.conf");
-        let staged = Staged::new(&target, b"x", 0o640).unwrap();
+        let staged = StagedFile::new(&target, b"x", 0o640).unwrap();
         let litter = staged.staged.keep().unwrap();
         assert!(litter.file_name().unwrap().to_str().unwrap().starts_with(".a.conf."));
         replace(&directory.path().join(".b.conf.x.staged"), b"", 0o600).unwrap();
-        remove_litter(&target).unwrap();
+        remove_stale_temp_files(&target).unwrap();
         assert!(!litter.exists());
         assert_eq!(fs::read_dir(directory.path()).unwrap().count(), 1);
     }
@@ -184,11 +184,11 @@ mod tests {
         replace(&target, b"one", 0o640).unwrap();
         let (below_a_file, elsewhere) = (target.join("b.conf"), Path::new("/nonexistent/a.conf"));
         assert!(read(directory.path()).is_err() && remove(directory.path()).is_err());
-        assert!(remove_litter(&below_a_file).is_err() && sync_directory(elsewhere).is_err());
+        assert!(remove_stale_temp_files(&below_a_file).is_err() && sync_directory(elsewhere).is_err());
         for _ in 0..2 {
             remove(&target).unwrap();
             assert_eq!(read(&target).unwrap(), None);
-            remove_litter(elsewhere).unwrap();
+            remove_stale_temp_files(elsewhere).unwrap();
         }
     }
 
@@ -200,7 +200,7 @@ mod tests {
     #[test]
     fn an_error_names_the_file_and_the_mend() {
         use io::ErrorKind::{NotFound, Other, PermissionDenied, QuotaExceeded, ReadOnlyFilesystem, StorageFull};
-        for (kind, mend) in [
+        for (kind, fix) in [
             (NotFound, "; create the directory /nonexistent and"),
             (PermissionDenied, "; let this program's user write in /nonexistent"),
             (ReadOnlyFilesystem, "; /nonexistent is read-only for this program: mount"),
@@ -209,7 +209,7 @@ mod tests {
             (Other, ""),
         ] {
             let error = FileError::new(Path::new("/nonexistent/a.conf"), "written")(kind.into()).to_string();
-            let told = format!("/nonexistent/a.conf cannot be written: {}{mend}", io::Error::from(kind));
+            let told = format!("/nonexistent/a.conf cannot be written: {}{fix}", io::Error::from(kind));
             assert!(error.starts_with(&told), "{error}");
         }
     }

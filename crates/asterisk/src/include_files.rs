@@ -3,7 +3,7 @@
 use std::{fs, io, path::Path};
 
 use crate::{
-    file::{self, FileError, Staged},
+    file::{self, FileError, StagedFile},
     pair::{IncludeFiles, Pair},
 };
 
@@ -18,8 +18,8 @@ const NOTHING_YET: &[u8] = b"; Nothing was applied yet.\n";
 /// A pair beside its targets, whole and synced.
 #[derive(Debug)]
 pub(crate) struct StagedPair {
-    endpoints: Staged,
-    dialplan: Staged,
+    endpoints: StagedFile,
+    dialplan: StagedFile,
 }
 
 impl StagedPair {
@@ -43,8 +43,8 @@ impl IncludeFiles {
             refuse_all_but_files(path)?;
         }
         Ok(StagedPair {
-            endpoints: Staged::new(&self.endpoints, &pair.endpoints, MODE)?,
-            dialplan: Staged::new(&self.dialplan, &pair.dialplan, MODE)?,
+            endpoints: StagedFile::new(&self.endpoints, &pair.endpoints, MODE)?,
+            dialplan: StagedFile::new(&self.dialplan, &pair.dialplan, MODE)?,
         })
     }
 
@@ -55,9 +55,9 @@ impl IncludeFiles {
     }
 
     /// Removes what a killed process left staged.
-    pub(crate) fn remove_litter(&self) -> Result<(), FileError> {
-        file::remove_litter(&self.endpoints)?;
-        file::remove_litter(&self.dialplan)
+    pub(crate) fn remove_stale_temp_files(&self) -> Result<(), FileError> {
+        file::remove_stale_temp_files(&self.endpoints)?;
+        file::remove_stale_temp_files(&self.dialplan)
     }
 }
 

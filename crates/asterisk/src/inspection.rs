@@ -36,12 +36,12 @@ pub enum Include {
     /// Asterisk's configuration, as it is on disk now, does not include it.
     Missing {
         /// The sentence that says which line to add where.
-        mend: String,
+        fix: String,
     },
     /// Asterisk has not read it.
     NotRead {
         /// The sentence that says what to do.
-        mend: String,
+        fix: String,
     },
 }
 
@@ -65,10 +65,10 @@ impl Deployment {
                 diagnosis::missing_include(directory, main, &Tree::read(directory, main), target)
             });
             match missing {
-                Some(mend) => Include::Missing { mend },
+                Some(fix) => Include::Missing { fix },
                 None if has_read(&files, target) => Include::InForce,
                 None => Include::NotRead {
-                    mend: format!(
+                    fix: format!(
                         "Asterisk has not read {}: `#include` it in {main} and run asterisk -rx 'module reload {module}'",
                         target.display()
                     ),

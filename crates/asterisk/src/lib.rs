@@ -69,8 +69,8 @@ mod state_dir;
 mod transaction;
 
 pub use cli::{Cli, CliError, EmptyCommand};
-pub use deployment::{Deployment, Turn};
-pub use error::{Aftermath, Cause, TurnError};
+pub use deployment::{Deployment, LockedDeployment};
+pub use error::{Aftermath, Cause, LockError};
 pub use expected::{Difference, Expected, UnreadablePair};
 pub use file::FileError;
 pub use inspection::{Include, Inspection};
@@ -92,10 +92,10 @@ mod tests {
     fn what_is_public_may_go_to_other_threads() {
         fn check<T: Send + Sync>() {}
         check::<Deployment>();
-        check::<Turn<'_>>();
+        check::<LockedDeployment<'_>>();
         check::<Deployed>();
         check::<Failure>();
-        check::<TurnError>();
+        check::<LockError>();
         check::<FileError>();
         check::<Inspection>();
         check::<Expected>();

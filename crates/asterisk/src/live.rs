@@ -8,7 +8,7 @@ use std::{
 
 use crate::{
     cli::{Cli, CliError},
-    expected::{Endpoint, Expected, Kind, Lone, Step},
+    expected::{Endpoint, Expected, Kind, Standalone, Step},
     listing::{self, Unlisted},
     mismatch::{Mismatch, same_steps},
 };
@@ -17,7 +17,7 @@ use crate::{
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct Live {
     endpoints: BTreeMap<String, Endpoint>,
-    lone: Lone,
+    standalone: Standalone,
     contexts: BTreeMap<String, BTreeMap<String, Vec<(Step, String)>>>,
 }
 
@@ -58,16 +58,21 @@ impl Live {
                     )
                 })
                 .collect();
-            let mut lone = Lone::new();
+            let mut standalone = Standalone::new();
             for kind in Kind::ALL {
-                let names = wanted.lone.iter().chain(&former.lone).filter(|(of, _)| *of == kind).map(|(_, name)| name);
+                let names = wanted
+                    .standalone
+                    .iter()
+                    .chain(&former.standalone)
+                    .filter(|(of, _)| *of == kind)
+                    .map(|(_, name)| name);
                 if let Some(prefix) = common_prefix(names) {
                     let command = format!("pjsip list {kind}s like ^{prefix}");
-                    lone.extend(ask(cli, command, deadline, |answer| read_names(kind, answer))?);
+                    standalone.extend(ask(cli, command, deadline, |answer| read_names(kind, answer))?);
                 }
             }
             Ok(Self {
-                lone,
+                standalone,
                 endpoints: joined(endpoints.join())?,
                 contexts: contexts
                     .into_iter()
@@ -85,7 +90,7 @@ impl Live {
         };
         Ok(Self {
             endpoints: listing::endpoints(endpoints)?.into_iter().map(|(name, e)| (name.to_owned(), e)).collect(),
-            lone: read_names(Kind::Aor, markers)?,
+            standalone: read_names(Kind::Aor, markers)?,
             contexts: contexts.iter().filter_map(context).collect::<Result<_, _>>()?,
         })
     }
@@ -108,7 +113,7 @@ impl Live {
                 Some(live) => mismatch.endpoint(name, endpoint, live),
             }
         }
-        for (kind, name) in wanted.lone.difference(&self.lone) {
+        for (kind, name) in wanted.standalone.difference(&self.standalone) {
             mismatch.missing.push(format!("{kind} {name}"));
         }
         for (context, extens) in &wanted.contexts {
@@ -136,7 +141,7 @@ impl Live {
             }
         }
         // What stood alone may have become an endpoint's.
-        for (kind, name) in former.lone.intersection(&self.lone).filter(|object| !wanted.has(object)) {
+        for (kind, name) in former.standalone.intersection(&self.standalone).filter(|object| !wanted.has(object)) {
             mismatch.stale.push(format!("{kind} {name}"));
         }
         let of = |expected: &Expected, context: &str, exten: &str| -> Option<Vec<Step>> {
@@ -188,7 +193,7 @@ fn read_context(answer: &str, name: &str) -> Result<ReadContext, &'static str> {
     Ok(read.map(|extens| extens.into_iter().map(|(name, steps)| (name, owned(steps))).collect()))
 }
 
-fn read_names(kind: Kind, answer: &str) -> Result<Lone, &'static str> {
+fn read_names(kind: Kind, answer: &str) -> Result<Standalone, &'static str> {
     Ok(listing::names(kind, answer)?.into_iter().map(|name| (kind, name.to_owned())).collect())
 }
 
@@ -239,7 +244,7 @@ mod tests {
         };
         Live {
             endpoints: expected.endpoints.clone(),
-            lone: expected.lone.clone(),
+            standalone: expected.standalone.clone(),
             contexts: expected.contexts.iter().map(|(name, extens)| (name.clone(), live_context(extens))).collect(),
         }
     }
@@ -284,7 +289,7 @@ mod tests {
         let mut live = live_as(&one(), "ours.conf:1");
         let old = live_as(&former, "ours.conf:1");
         live.endpoints.extend(old.endpoints);
-        live.lone.extend(old.lone);
+        live.standalone.extend(old.standalone);
         live.contexts.get_mut("c").unwrap().extend(old.contexts["c"].clone());
         let Comparison { mismatch, foreign } = live.compare(&one(), &former, |_| false);
         assert_eq!(mismatch.stale, ["endpoint 1001", "aor m-0", "extension 1001@c"]);
@@ -297,13 +302,13 @@ mod tests {
     #[test]
     fn what_stood_alone_and_is_an_endpoints_now_is_not_stale() {
         let named = expected("[a]\ntype=endpoint\naors=b\noutbound_auth=c\n[b]\ntype=aor\n[c]\ntype=auth", "");
-        let lone = expected("[a]\ntype=endpoint\n[b]\ntype=aor\n[c]\ntype=auth", "");
+        let standalone = expected("[a]\ntype=endpoint\n[b]\ntype=aor\n[c]\ntype=auth", "");
         let mut live = live_as(&named, "");
-        live.lone = lone.lone.clone();
-        assert!(live.compare(&named, &lone, |_| false).mismatch.is_none());
+        live.standalone = standalone.standalone.clone();
+        assert!(live.compare(&named, &standalone, |_| false).mismatch.is_none());
         let without = expected("[a]\ntype=endpoint", "");
         live.endpoints = without.endpoints.clone();
-        assert_eq!(live.compare(&without, &lone, |_| false).mismatch.stale, ["aor b", "auth c"]);
+        assert_eq!(live.compare(&without, &standalone, |_| false).mismatch.stale, ["aor b", "auth c"]);
     }
 
     #[test]

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use crate::{
     config_text::{Line, Reason, Unreadable, lines},
-    expected::{Credential, Endpoint, Kind, Lone},
+    expected::{Credential, Endpoint, Kind, Standalone},
 };
 
 /// The settings that the proof needs besides those.
@@ -71,7 +71,7 @@ impl<'a> Section<'a> {
 #[derive(Debug, Default)]
 pub(crate) struct Objects {
     pub(crate) endpoints: BTreeMap<String, Endpoint>,
-    pub(crate) lone: Lone,
+    pub(crate) standalone: Standalone,
     pub(crate) credentials: BTreeMap<String, Credential>,
 }
 
@@ -110,7 +110,7 @@ pub(crate) fn read(text: &str) -> Result<Objects, Unreadable> {
 }
 
 fn sort_objects(sections: &[Section<'_>]) -> Result<Objects, Unreadable> {
-    let Objects { mut endpoints, mut lone, mut credentials } = Objects::default();
+    let Objects { mut endpoints, mut standalone, mut credentials } = Objects::default();
     let mut identifies = BTreeMap::new();
     for section in sections.iter().filter(|section| !section.is_template) {
         let kind = section.values("type").next().unwrap_or_default();
@@ -119,10 +119,10 @@ fn sort_objects(sections: &[Section<'_>]) -> Result<Objects, Unreadable> {
             "endpoint" => endpoints.insert(name(ENDPOINT)?, section.endpoint()?).is_none(),
             "auth" => {
                 credentials.insert(name(OTHERS)?, section.credential());
-                lone.insert((Kind::Auth, name(OTHERS)?))
+                standalone.insert((Kind::Auth, name(OTHERS)?))
             }
-            "aor" => lone.insert((Kind::Aor, name(LONE_AOR)?)),
-            "registration" => lone.insert((Kind::Registration, name(OTHERS)?)),
+            "aor" => standalone.insert((Kind::Aor, name(LONE_AOR)?)),
+            "registration" => standalone.insert((Kind::Registration, name(OTHERS)?)),
             "identify" => identifies.insert(name(IDENTIFY)?, section).is_none(),
             _ => return Err(section.unreadable(Reason::UnprovableType(kind.to_owned()))),
         };
@@ -138,11 +138,11 @@ fn sort_objects(sections: &[Section<'_>]) -> Result<Objects, Unreadable> {
     for Endpoint { auths, outbound_auths, aors, .. } in endpoints.values() {
         for (kind, names) in [(Kind::Auth, auths), (Kind::Auth, outbound_auths), (Kind::Aor, aors)] {
             for name in names {
-                lone.remove(&(kind, name.clone()));
+                standalone.remove(&(kind, name.clone()));
             }
         }
     }
-    Ok(Objects { endpoints, lone, credentials })
+    Ok(Objects { endpoints, standalone, credentials })
 }
 
 #[cfg(test)]
@@ -162,10 +162,10 @@ mod tests {
 
     #[test]
     fn endpoints_are_read_through_templates_and_lone_aors_stay() {
-        let Objects { endpoints, lone, .. } = objects(ENDPOINTS).unwrap();
+        let Objects { endpoints, standalone, .. } = objects(ENDPOINTS).unwrap();
         let endpoint = Endpoint { auths: names("1000-ab"), aors: names("1000"), ..Endpoint::default() };
         assert_eq!(endpoints, BTreeMap::from([("1000".to_owned(), endpoint)]));
-        assert_eq!(lone, BTreeSet::from([(Kind::Aor, "marker-1".to_owned())]));
+        assert_eq!(standalone, BTreeSet::from([(Kind::Aor, "marker-1".to_owned())]));
     }
 
     #[test]
@@ -173,7 +173,7 @@ mod tests {
         let text = "[carrier]\ntype=endpoint\naors = carrier ; the carrier's\nOutbound_Auth = carrier-auth\n\
             [carrier]\ntype = aor\n[carrier]\ntype=identify\nendpoint=carrier\nmatch=192.0.2.1\n[carrier-auth]\n\
             type=auth\n[reg-auth]\ntype=auth\n[reg]\ntype=registration\noutbound_auth=reg-auth\n";
-        let Objects { endpoints, lone, .. } = objects(text).unwrap();
+        let Objects { endpoints, standalone, .. } = objects(text).unwrap();
         let endpoint = Endpoint {
             auths: BTreeSet::new(),
             outbound_auths: names("carrier-auth"),
@@ -181,8 +181,8 @@ mod tests {
             identifies: names("carrier"),
         };
         assert_eq!(endpoints, BTreeMap::from([("carrier".to_owned(), endpoint)]));
-        let lone: Vec<_> = lone.iter().map(|(kind, name)| format!("{kind} {name}")).collect();
-        assert_eq!(lone, ["auth reg-auth", "registration reg"]);
+        let standalone: Vec<_> = standalone.iter().map(|(kind, name)| format!("{kind} {name}")).collect();
+        assert_eq!(standalone, ["auth reg-auth", "registration reg"]);
     }
 
     #[test]

@@ -31,7 +31,7 @@ pub enum ReloadError {
 }
 
 #[derive(Debug, PartialEq, Eq)]
-enum Answer {
+enum Response {
     Reloaded,
     Busy,
     Booting,
@@ -54,16 +54,16 @@ pub(crate) fn reload(cli: &Cli, deadline: Instant) -> Result<(), ReloadError> {
     loop {
         let answer = cli.run(&command, deadline)?;
         match classify(&answer) {
-            Answer::Reloaded => return Ok(()),
-            Answer::NotInitialized(module) if !loaded => {
+            Response::Reloaded => return Ok(()),
+            Response::NotInitialized(module) if !loaded => {
                 log::warn!("{module} was not initialized, as after a start without its files: loading it");
                 cli.run(&format!("module load {module}"), deadline)?;
                 loaded = true;
                 continue;
             }
-            Answer::Booting => wait_ready(cli, deadline)?,
-            Answer::Busy => log::debug!("Asterisk is busy with another reload"),
-            Answer::NotInitialized(_) | Answer::Rejected => return Err(ReloadError::Rejected(excerpt(&answer))),
+            Response::Booting => wait_ready(cli, deadline)?,
+            Response::Busy => log::debug!("Asterisk is busy with another reload"),
+            Response::NotInitialized(_) | Response::Rejected => return Err(ReloadError::Rejected(excerpt(&answer))),
         }
         if Instant::now() + pause >= deadline {
             return Err(ReloadError::Busy);
@@ -74,31 +74,31 @@ pub(crate) fn reload(cli: &Cli, deadline: Instant) -> Result<(), ReloadError> {
 }
 
 /// Reads the answer by whole lines: what is not the success line of each module is no success.
-fn classify(answer: &str) -> Answer {
+fn classify(answer: &str) -> Response {
     let lines: Vec<_> = answer.lines().map(str::trim).filter(|line| !line.is_empty()).collect();
     let expected = MODULES.map(|module| format!("Module '{module}' reloaded successfully."));
     if lines.len() == expected.len() && expected.iter().all(|line| lines.contains(&line.as_str())) {
-        return Answer::Reloaded;
+        return Response::Reloaded;
     }
     if lines.iter().any(|line| line.starts_with("A module reload request is already in progress")) {
-        return Answer::Busy;
+        return Response::Busy;
     }
     if lines.iter().any(|line| line.contains("cannot reload a module yet; request queued")) {
-        return Answer::Booting;
+        return Response::Booting;
     }
     let uninitialized = |module: &&str| {
         let start = format!("The module '{module}' was not properly initialized.");
         lines.iter().any(|line| line.starts_with(&start))
     };
     match MODULES.into_iter().find(|module| uninitialized(module)) {
-        Some(module) => Answer::NotInitialized(module),
-        None => Answer::Rejected,
+        Some(module) => Response::NotInitialized(module),
+        None => Response::Rejected,
     }
 }
 
 #[cfg(fuzzing)]
 pub(crate) fn is_success(answer: &str) -> bool {
-    classify(answer) == Answer::Reloaded
+    classify(answer) == Response::Reloaded
 }
 
 #[cfg(test)]
@@ -110,7 +110,7 @@ mod tests {
     #[test]
     fn only_the_success_line_of_each_module_is_success() {
         let ok = "Module 'res_pjsip.so' reloaded successfully.\nModule 'pbx_config.so' reloaded successfully.\n";
-        assert_eq!(classify(ok), Answer::Reloaded);
+        assert_eq!(classify(ok), Response::Reloaded);
         for answer in [
             "",
             "Module 'res_pjsip.so' reloaded successfully.\n",
@@ -120,18 +120,18 @@ mod tests {
             "No such command 'module reload' (type 'core show help module reload' for other possible commands)\n",
             "Module 'res_pjsip.so' reloaded successfully.Module 'pbx_config.so' reloaded successfully.",
         ] {
-            assert_eq!(classify(answer), Answer::Rejected, "{answer}");
+            assert_eq!(classify(answer), Response::Rejected, "{answer}");
         }
     }
 
     #[test]
     fn answers_that_ask_for_patience_are_told_apart() {
-        assert_eq!(classify("A module reload request is already in progress; please be patient\n"), Answer::Busy);
+        assert_eq!(classify("A module reload request is already in progress; please be patient\n"), Response::Busy);
         let mixed = "Module 'res_pjsip.so' reloaded successfully.\nA module reload request is already in progress; please be patient\n";
-        assert_eq!(classify(mixed), Answer::Busy);
-        assert_eq!(classify("Asterisk cannot reload a module yet; request queued\n"), Answer::Booting);
+        assert_eq!(classify(mixed), Response::Busy);
+        assert_eq!(classify("Asterisk cannot reload a module yet; request queued\n"), Response::Booting);
         let answer = "Module 'res_pjsip.so' reloaded successfully.\nThe module 'pbx_config.so' was not properly initialized. Before reloading the module, you must run \"module load pbx_config.so\" and fix whatever is preventing the module from being initialized.\n";
-        assert_eq!(classify(answer), Answer::NotInitialized("pbx_config.so"));
+        assert_eq!(classify(answer), Response::NotInitialized("pbx_config.so"));
     }
 
     const RELOADED: [&str; 2] =
@@ -159,7 +159,7 @@ mod tests {
             }
             let said: Vec<_> = answer.lines().filter(|line| !line.is_empty()).collect();
             let is_success = said == RELOADED || said == [RELOADED[1], RELOADED[0]];
-            prop_assert_eq!(classify(&answer) == Answer::Reloaded, is_success, "{}", answer);
+            prop_assert_eq!(classify(&answer) == Response::Reloaded, is_success, "{}", answer);
         }
     }
 }

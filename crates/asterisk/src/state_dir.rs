@@ -8,7 +8,7 @@ use std::{
 };
 
 use crate::{
-    file::{self, FileError, Staged},
+    file::{self, FileError, StagedFile},
     record::Record,
 };
 
@@ -25,7 +25,7 @@ pub(crate) struct StateDir(PathBuf);
 
 /// The host-wide lock, held until it is dropped or the process ends.
 #[derive(Debug)]
-pub(crate) struct Lock(#[expect(dead_code, reason = "the lock lives as long as the open file")] File);
+pub(crate) struct HostLock(#[expect(dead_code, reason = "the lock lives as long as the open file")] File);
 
 impl StateDir {
     pub(crate) fn new(path: PathBuf) -> Self {
@@ -33,7 +33,7 @@ impl StateDir {
     }
 
     /// Takes the lock, or gives `None` when it was not free until `deadline`.
-    pub(crate) fn lock(&self, deadline: Instant) -> Result<Option<Lock>, FileError> {
+    pub(crate) fn lock(&self, deadline: Instant) -> Result<Option<HostLock>, FileError> {
         let path = self.0.join("lock");
         let open = || File::options().create(true).append(true).open(&path);
         let file = match open() {
@@ -46,7 +46,7 @@ impl StateDir {
         .map_err(FileError::new(&path, "opened"))?;
         loop {
             match file.try_lock() {
-                Ok(()) => return Ok(Some(Lock(file))),
+                Ok(()) => return Ok(Some(HostLock(file))),
                 Err(TryLockError::WouldBlock) if Instant::now() >= deadline => return Ok(None),
                 Err(TryLockError::WouldBlock) => thread::sleep(Duration::from_millis(5)),
                 Err(TryLockError::Error(error)) => return Err(FileError::new(&path, "locked")(error)),
@@ -77,8 +77,8 @@ impl StateDir {
         self.0.join("note")
     }
 
-    pub(crate) fn remove_litter(&self) -> Result<(), FileError> {
-        [self.proven(), self.journal(), self.note()].iter().try_for_each(|path| file::remove_litter(path))
+    pub(crate) fn remove_stale_temp_files(&self) -> Result<(), FileError> {
+        [self.proven(), self.journal(), self.note()].iter().try_for_each(|path| file::remove_stale_temp_files(path))
     }
 }
 
@@ -96,14 +96,14 @@ pub(crate) fn read_record(path: &Path) -> Result<Option<Record>, FileError> {
 /// A record beside its place, whole and synced: committing it needs no space.
 #[derive(Debug)]
 pub(crate) struct StagedRecord {
-    staged: Staged,
+    staged: StagedFile,
     path: PathBuf,
     record: Record,
 }
 
 impl StagedRecord {
     pub(crate) fn new(path: PathBuf, record: Record) -> Result<Self, FileError> {
-        Ok(Self { staged: Staged::new(&path, &record.write(), MODE)?, path, record })
+        Ok(Self { staged: StagedFile::new(&path, &record.write(), MODE)?, path, record })
     }
 
     /// Puts the record in its place. There it counts, so that a directory which cannot be synced is told and is no

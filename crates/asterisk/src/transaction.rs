@@ -8,7 +8,7 @@ use std::{
 
 use crate::{
     contacts::{Contacts, FormerOwners},
-    deployment::{Deployment, Turn},
+    deployment::{Deployment, LockedDeployment},
     diagnosis::{self, OwnEndpoints},
     error::{Aftermath, Cause},
     expected::{Difference, Expected, UnreadablePair},
@@ -59,8 +59,8 @@ pub struct Deployed {
 pub struct Failure {
     /// Why.
     pub cause: Cause,
-    /// What to mend, one sentence each, where it could be found out.
-    pub mends: Vec<String>,
+    /// What to fix, one sentence each, where it could be found out.
+    pub fixes: Vec<String>,
     /// What stands now.
     pub aftermath: Aftermath,
     /// What it would have changed against the pair last proven.
@@ -86,14 +86,14 @@ struct Success {
 /// The rest of [`Failure`].
 struct Failed {
     cause: Cause,
-    mends: Vec<String>,
+    fixes: Vec<String>,
     aftermath: Aftermath,
 }
 
 /// What fails without more to say has changed nothing.
 impl From<Cause> for Failed {
     fn from(cause: Cause) -> Self {
-        Self { cause, mends: Vec::new(), aftermath: Aftermath::Untouched }
+        Self { cause, fixes: Vec::new(), aftermath: Aftermath::Untouched }
     }
 }
 
@@ -119,11 +119,11 @@ fn timed<T>(time: &mut Duration, step: impl FnOnce() -> T) -> T {
 
 /// The new pair, the former one and the records of either end, all on disk beside their places.
 #[derive(Debug)]
-struct Staged {
+struct StagedDeployment {
     new: StagedPair,
     old: StagedPair,
     proven: StagedRecord,
-    settled: Option<StagedRecord>,
+    purged: Option<StagedRecord>,
 }
 
 /// The former pair as it is to be put back, and what must be live then, if that can be said.
@@ -132,7 +132,7 @@ struct Former {
     expected: Option<Expected>,
 }
 
-impl Turn<'_> {
+impl LockedDeployment<'_> {
     /// Makes `pair` what Asterisk runs, and proves it; or puts back what was, and proves that.
     ///
     /// `tag`, one line, is remembered with the pair once it is proven; a pair that was the proven one already keeps its
@@ -152,8 +152,8 @@ impl Turn<'_> {
             Ok(Success { is_changed, foreign, unpurged }) => {
                 Ok(Deployed { is_changed, foreign, unpurged, difference, times })
             }
-            Err(Failed { cause, mends, aftermath }) => {
-                Err(Box::new(Failure { cause, mends, aftermath, difference, times }))
+            Err(Failed { cause, fixes, aftermath }) => {
+                Err(Box::new(Failure { cause, fixes, aftermath, difference, times }))
             }
         }
     }
@@ -178,7 +178,7 @@ impl Turn<'_> {
         let is_on_disk = on_disk == *pair;
         let (contacts, ready) =
             timed(&mut times.verify, || self.preflight(&new_aors, is_on_disk.then_some((&wanted, &before)), deadline))?;
-        let mut former_owners = FormerOwners { aors: self.debts(), contacts };
+        let mut former_owners = FormerOwners { aors: self.pending_purges(), contacts };
         former_owners.aors.extend(wanted.aors_of_former_owners(&before));
         if let Some(foreign) = ready {
             let unpurged = timed(&mut times.purge, || self.remember(pair, tag, &former_owners, deadline))?;
@@ -186,7 +186,8 @@ impl Turn<'_> {
         }
 
         let began = Instant::now();
-        let Staged { new, old, proven, settled } = self.stage(pair, &former.pair, tag, former_owners.all_aors())?;
+        let StagedDeployment { new, old, proven, purged } =
+            self.stage(pair, &former.pair, tag, former_owners.all_aors())?;
         let installed = new.rename().and_then(|()| files.sync());
         times.install = began.elapsed();
 
@@ -199,13 +200,13 @@ impl Turn<'_> {
                 self.proven = Some(record);
                 drop(old);
                 self.deployment.state.close_journal();
-                let unpurged = timed(&mut times.purge, || self.settle(&former_owners, settled, deadline));
+                let unpurged = timed(&mut times.purge, || self.purge_stale_contacts(&former_owners, purged, deadline));
                 Ok(Success { is_changed: true, foreign, unpurged })
             }
             Err(cause) => {
-                let mends = self.mends(&cause, &wanted);
-                let aftermath = self.put_back(old, &former, &wanted, &cause);
-                Err(Failed { cause, mends, aftermath })
+                let fixes = self.fixes(&cause, &wanted);
+                let aftermath = self.roll_back(old, &former, &wanted, &cause);
+                Err(Failed { cause, fixes, aftermath })
             }
         }
     }
@@ -238,7 +239,7 @@ impl Turn<'_> {
         })
     }
 
-    /// The pair was proven without a deployment: it is remembered, and debts are paid.
+    /// The pair was proven without a deployment: record it, and retry pending purges.
     fn remember(
         &mut self,
         pair: &Pair,
@@ -246,44 +247,49 @@ impl Turn<'_> {
         former: &FormerOwners,
         deadline: Instant,
     ) -> Result<BTreeSet<String>, FileError> {
-        let debts = former.all_aors();
+        let pending_purges = former.all_aors();
         let record = |tag: &str, unpurged| Record { tag: tag.to_owned(), unpurged, pair: pair.clone() };
         let path = self.deployment.state.proven();
         let tag = match &self.proven {
             Some(record) if record.pair == *pair => record.tag.clone(),
             _ => {
-                self.proven = Some(StagedRecord::new(path.clone(), record(tag, debts.clone()))?.commit()?);
+                self.proven = Some(StagedRecord::new(path.clone(), record(tag, pending_purges.clone()))?.commit()?);
                 tag.to_owned()
             }
         };
-        if debts.is_empty() {
-            return Ok(debts);
+        if pending_purges.is_empty() {
+            return Ok(pending_purges);
         }
-        let settled = StagedRecord::new(path, record(&tag, BTreeSet::new()))?;
-        Ok(self.settle(former, Some(settled), deadline))
+        let purged = StagedRecord::new(path, record(&tag, BTreeSet::new()))?;
+        Ok(self.purge_stale_contacts(former, Some(purged), deadline))
     }
 
     /// The aors that former deployments left a contact at.
-    fn debts(&self) -> BTreeSet<String> {
+    fn pending_purges(&self) -> BTreeSet<String> {
         self.proven.as_ref().map(|record| record.unpurged.clone()).unwrap_or_default()
     }
 
     /// Purges the contacts of former owners, remembers that it is done, and gives the aors at
     /// which it is not.
-    fn settle(&mut self, former: &FormerOwners, settled: Option<StagedRecord>, deadline: Instant) -> BTreeSet<String> {
-        let debts = former.all_aors();
-        if debts.is_empty() {
-            return debts;
+    fn purge_stale_contacts(
+        &mut self,
+        former: &FormerOwners,
+        purged: Option<StagedRecord>,
+        deadline: Instant,
+    ) -> BTreeSet<String> {
+        let pending_purges = former.all_aors();
+        if pending_purges.is_empty() {
+            return pending_purges;
         }
         let left = match former.purge(&self.deployment.cli, deadline) {
             Ok(left) => left,
             Err(error) => {
                 log::warn!("contacts of former owners may be left: {error}");
-                return debts;
+                return pending_purges;
             }
         };
         if left.is_empty() {
-            match settled.map(StagedRecord::commit).transpose() {
+            match purged.map(StagedRecord::commit).transpose() {
                 Ok(record) => self.proven = record.or(self.proven.take()),
                 Err(error) => log::warn!("{error}: the next deployment will purge once more"),
             }
@@ -292,15 +298,21 @@ impl Turn<'_> {
     }
 
     /// Puts everything that needs space on disk before anything is touched.
-    fn stage(&self, pair: &Pair, former: &Pair, tag: &str, debts: BTreeSet<String>) -> Result<Staged, FileError> {
+    fn stage(
+        &self,
+        pair: &Pair,
+        former: &Pair,
+        tag: &str,
+        pending_purges: BTreeSet<String>,
+    ) -> Result<StagedDeployment, FileError> {
         let Deployment { files, state, .. } = self.deployment;
         let record = |unpurged| Record { tag: tag.to_owned(), unpurged, pair: pair.clone() };
-        let no_debts = (!debts.is_empty()).then(BTreeSet::new);
-        let staged = Staged {
+        let no_pending_purges = (!pending_purges.is_empty()).then(BTreeSet::new);
+        let staged = StagedDeployment {
             new: files.stage(pair)?,
             old: files.stage(former)?,
-            settled: no_debts.map(|none| StagedRecord::new(state.proven(), record(none))).transpose()?,
-            proven: StagedRecord::new(state.proven(), record(debts))?,
+            purged: no_pending_purges.map(|none| StagedRecord::new(state.proven(), record(none))).transpose()?,
+            proven: StagedRecord::new(state.proven(), record(pending_purges))?,
         };
         let journal = Record { tag: tag.to_owned(), unpurged: BTreeSet::new(), pair: former.clone() };
         StagedRecord::new(state.journal(), journal)?.commit_durably()?;
@@ -337,19 +349,19 @@ impl Turn<'_> {
         live.compare(wanted, former, |name| own.contain(name)).proven()
     }
 
-    /// What to mend, looked for while the files that Asterisk did not take are still there.
-    fn mends(&self, cause: &Cause, wanted: &Expected) -> Vec<String> {
+    /// What to fix, looked for while the files that Asterisk did not take are still there.
+    fn fixes(&self, cause: &Cause, wanted: &Expected) -> Vec<String> {
         let Deployment { cli, files, .. } = self.deployment;
         let mismatch = match cause {
             Cause::NotProven(mismatch) => Some(mismatch),
             Cause::Reload(ReloadError::Rejected(_)) => None,
             _ => return Vec::new(),
         };
-        diagnosis::mends(cli, files, wanted, mismatch, Instant::now() + cli.timeout())
+        diagnosis::fixes(cli, files, wanted, mismatch, Instant::now() + cli.timeout())
     }
 
     /// The former pair on disk again, then live again; whatever happens is told.
-    fn put_back(&self, old: StagedPair, former: &Former, wanted: &Expected, cause: &Cause) -> Aftermath {
+    fn roll_back(&self, old: StagedPair, former: &Former, wanted: &Expected, cause: &Cause) -> Aftermath {
         let Deployment { cli, files, state } = self.deployment;
         if let Err(error) = old.rename() {
             return Aftermath::NotRestored { reason: error.to_string() };

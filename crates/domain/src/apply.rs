@@ -119,7 +119,7 @@ pub struct ApplyRecord {
     pub users: usize,
     /// How it ended.
     pub outcome: ApplyOutcome,
-    /// What went wrong and what to mend, where something did.
+    /// What went wrong and what to fix, where something did.
     pub detail: Option<String>,
     /// What ought to be known although it did not fail.
     pub warnings: Vec<String>,

@@ -12,7 +12,7 @@ use diesel_migrations::{EmbeddedMigrations, MigrationHarness, embed_migrations};
 
 use crate::{
     apply_log::ApplyLog,
-    error::{Cause, DatabaseError},
+    error::{DatabaseError, ErrorDetail},
     session::{Abort, Sessions},
     users::UserRepository,
 };
@@ -123,5 +123,5 @@ fn pending(connection: &mut PgConnection) -> Result<Vec<Box<dyn Migration<Pg>>>,
 }
 
 fn failed(cause: impl Into<Box<dyn Error + Send + Sync>>) -> Abort<DatabaseError> {
-    Abort::Reason(DatabaseError::Failed(Cause::new(cause)))
+    Abort::Reason(DatabaseError::Failed(ErrorDetail::new(cause)))
 }

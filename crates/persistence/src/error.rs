@@ -26,30 +26,30 @@ pub enum DatabaseError {
     /// No connection, or one that was lost or too slow: it is worth trying again later. Where a
     /// change was to be committed it is unknown whether it was.
     #[error("the database is unavailable")]
-    Unavailable(#[source] Cause),
+    Unavailable(#[source] ErrorDetail),
     /// The database answered, with an error or with something that ought not to be there: trying
     /// again does not help.
     #[error("the database refused the operation or holds something unexpected")]
-    Failed(#[source] Cause),
+    Failed(#[source] ErrorDetail),
 }
 
 /// What lies behind a [`DatabaseError`], in the words of whoever noticed. For the log only.
 #[derive(Debug)]
-pub struct Cause(Box<dyn Error + Send + Sync>);
+pub struct ErrorDetail(Box<dyn Error + Send + Sync>);
 
-impl Cause {
+impl ErrorDetail {
     pub(crate) fn new(cause: impl Into<Box<dyn Error + Send + Sync>>) -> Self {
         Self(cause.into())
     }
 }
 
-impl fmt::Display for Cause {
+impl fmt::Display for ErrorDetail {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.0.fmt(f)
     }
 }
 
-impl Error for Cause {
+impl Error for ErrorDetail {
     fn source(&self) -> Option<&(dyn Error + 'static)> {
         self.0.source()
     }

@@ -49,7 +49,7 @@ mod users;
 
 pub use apply_log::{ApplyLog, StartedApply};
 pub use database::Database;
-pub use error::{Cause, CreateUserError, DatabaseError, DeleteUserError};
+pub use error::{CreateUserError, DatabaseError, DeleteUserError, ErrorDetail};
 pub use users::{Standing, UserList, UserRepository};
 
 #[cfg(test)]

@@ -12,7 +12,7 @@ use pbx_domain::{DisplayName, Email, Extension, Ha1, Realm, Revision, User, User
 use uuid::Uuid;
 
 use crate::{
-    error::{Cause, DatabaseError},
+    error::{DatabaseError, ErrorDetail},
     timestamp::to_system_time,
 };
 
@@ -60,6 +60,6 @@ impl<T: FromStr> FromSql<Text, Pg> for Checked<T> {
 
 impl<T, E: Error> Checked<T, E> {
     fn legal(self, column: &str, id: UserId) -> Result<T, DatabaseError> {
-        self.0.map_err(|error| DatabaseError::Failed(Cause::new(format!("user {id}: the {column} {error}"))))
+        self.0.map_err(|error| DatabaseError::Failed(ErrorDetail::new(format!("user {id}: the {column} {error}"))))
     }
 }

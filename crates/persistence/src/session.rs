@@ -16,7 +16,7 @@ use diesel::{
 
 use crate::{
     conninfo,
-    error::{Cause, DatabaseError},
+    error::{DatabaseError, ErrorDetail},
 };
 
 /// A connection and what the pool must know of it.
@@ -164,8 +164,8 @@ impl Sessions {
             if session.opened >= begun || session.connection.ping().is_ok() {
                 return operation(&mut session.connection).map_err(|abort| match abort {
                     Abort::Reason(reason) => reason,
-                    Abort::Sql(error) if is_lost(&error) => DatabaseError::Unavailable(Cause::new(error)),
-                    Abort::Sql(error) => DatabaseError::Failed(Cause::new(error)),
+                    Abort::Sql(error) if is_lost(&error) => DatabaseError::Unavailable(ErrorDetail::new(error)),
+                    Abort::Sql(error) => DatabaseError::Failed(ErrorDetail::new(error)),
                 });
             }
         }
@@ -175,7 +175,7 @@ impl Sessions {
     fn checkout(&self, begun: Instant) -> Result<PooledConnection<Manager>, DatabaseError> {
         self.pool.get_timeout(self.timeout.saturating_sub(begun.elapsed())).map_err(|_| {
             let reason = self.failure.get().unwrap_or_else(|| "all connections of the pool are in use".to_owned());
-            DatabaseError::Unavailable(Cause::new(format!("no connection within {:?}: {reason}", self.timeout)))
+            DatabaseError::Unavailable(ErrorDetail::new(format!("no connection within {:?}: {reason}", self.timeout)))
         })
     }
 
@@ -196,15 +196,15 @@ impl Sessions {
                 Err(Abort::Sql(error)) if is_lost(&error) => {
                     session.broken = true;
                     if !pooled || !is_repeatable || begun.elapsed() >= self.timeout {
-                        return Err(DatabaseError::Unavailable(Cause::new(error)).into());
+                        return Err(DatabaseError::Unavailable(ErrorDetail::new(error)).into());
                     }
                     log::debug!("a pooled connection to PostgreSQL was dead, taking another: {error}");
                 }
                 // Diesel does not tell a cancelled statement from other errors, time does.
                 Err(Abort::Sql(error)) if sent.elapsed() >= self.timeout => {
-                    return Err(DatabaseError::Unavailable(Cause::new(error)).into());
+                    return Err(DatabaseError::Unavailable(ErrorDetail::new(error)).into());
                 }
-                Err(Abort::Sql(error)) => return Err(DatabaseError::Failed(Cause::new(error)).into()),
+                Err(Abort::Sql(error)) => return Err(DatabaseError::Failed(ErrorDetail::new(error)).into()),
             }
         }
     }

@@ -8,7 +8,7 @@ use diesel::{
 use pbx_domain::{ApplyId, Email, Extension, ExtensionRange, Ha1, NewUser, Realm, Revision, SipPassword, User, UserId};
 
 use crate::{
-    error::{Cause, CreateUserError, DatabaseError, DeleteUserError},
+    error::{CreateUserError, DatabaseError, DeleteUserError, ErrorDetail},
     row::Row,
     schema::{apply_audit_log, extensions, tenants, users},
     session::{Abort, Sessions},
@@ -172,8 +172,9 @@ fn begin_change<E: From<DatabaseError>>(connection: &mut PgConnection) -> Result
 fn no_tenant<E: From<DatabaseError>>(error: SqlError) -> Abort<E> {
     match error {
         SqlError::NotFound => {
-            let cause =
-                Cause::new(format!("the table tenants has no row {TENANT:?}: restore the database from a backup"));
+            let cause = ErrorDetail::new(format!(
+                "the table tenants has no row {TENANT:?}: restore the database from a backup"
+            ));
             Abort::Reason(DatabaseError::Failed(cause).into())
         }
         error => Abort::Sql(error),

@@ -1,15 +1,15 @@
-//! One attempt, from its turn to its answer.
+//! One attempt, from its locked to its answer.
 
 use std::time::{Duration, Instant, SystemTime};
 
-use pbx_asterisk::{Difference, Pair, Turn, TurnError};
+use pbx_asterisk::{Difference, LockError, LockedDeployment, Pair};
 use pbx_domain::{ApplyId, ApplyOutcome, ApplyRecord, Changes, InstalledFile, Timings};
 use pbx_persistence::{StartedApply, UserList};
 use sha2::{Digest as _, Sha256};
 
 use super::{Applier, Inner, Proven, verdict};
 use crate::{
-    apply_answer::{ApplyAnswer, LiveAnswer, OutcomeAnswer},
+    apply_response::{ApplyResponse, LiveResponse, OutcomeResponse},
     problem::{Code, Problem},
 };
 
@@ -23,14 +23,14 @@ pub(super) struct Attempt {
 
 impl Attempt {
     /// The whole apply: everything from the snapshot to the closed record.
-    pub(super) fn apply(self) -> Result<ApplyAnswer, Problem> {
+    pub(super) fn apply(self) -> Result<ApplyResponse, Problem> {
         let inner = &*self.applier.0;
-        let mut turn = match inner.deployment.turn(self.deadline) {
-            Ok(turn) => turn,
-            Err(error) => return self.without_a_turn(error),
+        let mut locked = match inner.deployment.lock(self.deadline) {
+            Ok(locked) => locked,
+            Err(error) => return self.without_lock(error),
         };
         let began = Instant::now();
-        inner.audit.close_open_records(&turn)?;
+        inner.audit.close_open_records(&locked)?;
         let id = ApplyId::generate();
         let list = inner.audit.begin(StartedApply {
             id,
@@ -44,7 +44,7 @@ impl Attempt {
         let mut record = self.record(id, &list);
         record.timings.snapshot = began.elapsed();
 
-        let outcome = self.deploy(&mut turn, &list, &mut record);
+        let outcome = self.deploy(&mut locked, &list, &mut record);
         record.duration = self.started_at.elapsed().unwrap_or_default();
         let code = outcome.err();
         let level = if code.is_none() { log::Level::Info } else { log::Level::Error };
@@ -57,9 +57,9 @@ impl Attempt {
             record.duration.as_millis(),
             record.detail.as_deref().map(|detail| format!(": {detail}")).unwrap_or_default()
         );
-        let answer = ApplyAnswer::from(&record);
+        let answer = ApplyResponse::from(&record);
         if let Err(error) = inner.audit.finish(&record) {
-            inner.audit.finish_later(&record, &turn, &inner.deployment);
+            inner.audit.finish_later(&record, &locked, &inner.deployment);
             return Err(Problem::from(error).with_apply(answer));
         }
         match code {
@@ -69,11 +69,11 @@ impl Attempt {
     }
 
     /// Renders, deploys, and writes into the record how it went; the code where it failed.
-    fn deploy(&self, turn: &mut Turn<'_>, list: &UserList, record: &mut ApplyRecord) -> Result<(), Code> {
+    fn deploy(&self, locked: &mut LockedDeployment<'_>, list: &UserList, record: &mut ApplyRecord) -> Result<(), Code> {
         let inner = &*self.applier.0;
         let pair = self.render(list, record).map_err(|error| refuse(record, Code::Internal, &error))?;
         let proven = Proven { id: record.id, revision: record.revision };
-        let result = turn.deploy(&pair, &proven.to_string(), self.deadline);
+        let result = locked.deploy(&pair, &proven.to_string(), self.deadline);
         let (difference, times) = match &result {
             Ok(deployed) => (&deployed.difference, deployed.times),
             Err(failure) => (&failure.difference, failure.times),
@@ -88,13 +88,14 @@ impl Attempt {
                 record.outcome = if deployed.is_changed { ApplyOutcome::Applied } else { ApplyOutcome::Unchanged };
                 record.warnings = verdict::warnings(&deployed);
                 // The same pair may be of a later revision, or of a database that was restored.
-                let former: Option<Proven> = turn.proven_tag().and_then(|tag| tag.parse().ok());
+                let former: Option<Proven> = locked.proven_tag().and_then(|tag| tag.parse().ok());
                 let is_current = former.is_some_and(|former| {
                     former == proven
                         || (former.revision == proven.revision && inner.audit.knows(former.id).unwrap_or_default())
                 });
                 if !is_current {
-                    turn.retag(&proven.to_string())
+                    locked
+                        .retag(&proven.to_string())
                         .map_err(|error| refuse(record, Code::InstallFailed, &error.into()))?;
                 }
                 Ok(())
@@ -109,37 +110,37 @@ impl Attempt {
     }
 
     /// What an apply would do, and whether all is still as last applied. Leaves no trace.
-    pub(super) fn plan(self) -> Result<ApplyAnswer, Problem> {
+    pub(super) fn plan(self) -> Result<ApplyResponse, Problem> {
         let inner = &*self.applier.0;
-        let turn = inner.deployment.turn(self.deadline).map_err(no_turn)?;
+        let locked = inner.deployment.lock(self.deadline).map_err(no_lock)?;
         let began = Instant::now();
         let list = inner.audit.list()?;
         let mut record = self.record(ApplyId::generate(), &list);
         record.timings.snapshot = began.elapsed();
         let pair = self.render(&list, &mut record).map_err(Problem::internal)?;
-        record.changes = changes(&turn.difference(&pair).map_err(Problem::internal)?);
+        record.changes = changes(&locked.difference(&pair).map_err(Problem::internal)?);
         let began = Instant::now();
         let problems = inner.deployment.drift(self.deadline);
         record.timings.verify = began.elapsed();
         record.duration = self.started_at.elapsed().unwrap_or_default();
-        Ok(ApplyAnswer {
+        Ok(ApplyResponse {
             id: None,
-            outcome: OutcomeAnswer::Planned,
-            live: Some(LiveAnswer { matches: problems.is_empty(), problems }),
-            ..ApplyAnswer::from(&record)
+            outcome: OutcomeResponse::Planned,
+            live: Some(LiveResponse { matches: problems.is_empty(), problems }),
+            ..ApplyResponse::from(&record)
         })
     }
 
-    /// Records an attempt that got no turn.
-    pub(super) fn without_a_turn(self, error: TurnError) -> Result<ApplyAnswer, Problem> {
+    /// Records an attempt that got no locked.
+    pub(super) fn without_lock(self, error: LockError) -> Result<ApplyResponse, Problem> {
         let Inner { audit, .. } = &*self.applier.0;
-        let problem = no_turn(error);
+        let problem = no_lock(error);
         let list = audit.list()?;
         let mut record = self.record(ApplyId::generate(), &list);
         record.detail = Some(problem.detail().to_owned());
         record.duration = self.started_at.elapsed().unwrap_or_default();
         audit.finish(&record)?;
-        Err(problem.with_apply(ApplyAnswer::from(&record)))
+        Err(problem.with_apply(ApplyResponse::from(&record)))
     }
 
     /// The record of an attempt that has changed nothing yet.
@@ -179,10 +180,10 @@ impl Attempt {
     }
 }
 
-/// What is said to whoever gets no turn.
-pub(super) fn no_turn(error: TurnError) -> Problem {
+/// What is said to whoever gets no locked.
+pub(super) fn no_lock(error: LockError) -> Problem {
     match error {
-        TurnError::Busy => Problem::new(
+        LockError::Busy => Problem::new(
             Code::ApplyBusy,
             "Other applies took all the time that this one had; apply again when they are done. Nothing was changed.",
         ),

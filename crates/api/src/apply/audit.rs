@@ -10,7 +10,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use pbx_asterisk::{Deployment, FileError, Turn};
+use pbx_asterisk::{Deployment, FileError, LockedDeployment};
 use pbx_domain::{ApplyId, ApplyRecord};
 use pbx_persistence::{Database, DatabaseError, StartedApply, UserList};
 
@@ -56,10 +56,10 @@ impl Audit {
         Self { database, patience: timeout + Duration::from_secs(1), node, closing: Arc::default() }
     }
 
-    /// Puts in order what processes that are gone left open. Under the turn, so that no record
+    /// Puts in order what processes that are gone left open. Under the locked, so that no record
     /// that is `running` belongs to an apply that still runs.
-    pub(super) fn close_open_records(&self, turn: &Turn<'_>) -> Result<(), AuditError> {
-        self.close_noted(turn)?;
+    pub(super) fn close_open_records(&self, locked: &LockedDeployment<'_>) -> Result<(), AuditError> {
+        self.close_noted(locked)?;
         let node = self.node.clone();
         for id in self.within(move |database| database.apply_log().interrupt_running(&node))?? {
             log::warn!("the apply {id} was interrupted: its process ended before it did");
@@ -86,16 +86,16 @@ impl Audit {
     }
 
     /// Keeps a record that the database did not take, and closes it as soon as that answers.
-    pub(super) fn finish_later(&self, record: &ApplyRecord, turn: &Turn<'_>, deployment: &Deployment) {
+    pub(super) fn finish_later(&self, record: &ApplyRecord, locked: &LockedDeployment<'_>, deployment: &Deployment) {
         let note = serde_json::to_vec(&Note::from(record)).unwrap_or_default();
-        match turn.write_note(&note) {
+        match locked.write_note(&note) {
             Ok(()) => self.close_later(deployment),
             Err(error) => log::error!("the record of apply {} is lost but for this log: {error}", record.id),
         }
     }
 
-    fn close_noted(&self, turn: &Turn<'_>) -> Result<(), AuditError> {
-        let Some(note) = turn.note()? else { return Ok(()) };
+    fn close_noted(&self, locked: &LockedDeployment<'_>) -> Result<(), AuditError> {
+        let Some(note) = locked.note()? else { return Ok(()) };
         match serde_json::from_slice::<Note>(&note).ok().and_then(Note::record) {
             Some(record) => {
                 self.finish(&record)?;
@@ -103,7 +103,7 @@ impl Audit {
             }
             None => log::error!("the note in the state directory is none of this program's: it is dropped"),
         }
-        Ok(turn.remove_note()?)
+        Ok(locked.remove_note()?)
     }
 
     /// Closes what is open as soon as the database answers again.
@@ -115,8 +115,8 @@ impl Audit {
         thread::spawn(move || {
             loop {
                 thread::sleep(AGAIN);
-                // An apply that has the turn closes what is open before it begins.
-                match deployment.turn(Instant::now()).map(|turn| audit.close_open_records(&turn)) {
+                // An apply that has the locked closes what is open before it begins.
+                match deployment.lock(Instant::now()).map(|locked| audit.close_open_records(&locked)) {
                     Ok(Ok(())) => break,
                     Ok(Err(error)) => log::debug!("an audit record still waits: {error}"),
                     Err(error) => log::debug!("an audit record still waits: {error}"),

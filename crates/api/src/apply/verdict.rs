@@ -33,9 +33,9 @@ pub(super) fn of_failure(failure: &Failure) -> (ApplyOutcome, Code, String) {
         _ => (ApplyOutcome::RollbackFailed, "What Asterisk runs is not known.".to_owned()),
     };
     let mut detail = format!("{}. {state}", failure.cause);
-    for mend in &failure.mends {
-        detail.push_str(" To mend: ");
-        detail.push_str(mend);
+    for fix in &failure.fixes {
+        detail.push_str(" To fix: ");
+        detail.push_str(fix);
         detail.push('.');
     }
     (outcome, code, detail)

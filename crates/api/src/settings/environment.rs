@@ -54,9 +54,8 @@ impl Environment {
     /// Adds what the file says and the environment does not. The messages repeat none of its
     /// lines, which may hold secrets.
     fn add_development_file(&mut self, path: &Path) -> Result<(), SettingsError> {
-        let wrong = |problem: String| {
-            SettingsError::new("the file .env of the working directory", problem, "mend or remove it")
-        };
+        let wrong =
+            |problem: String| SettingsError::new("the file .env of the working directory", problem, "fix or remove it");
         if !path.exists() {
             return Ok(());
         }
@@ -138,7 +137,7 @@ mod tests {
         let error = with_file(&[], "A=1\nPBX_PORTAL__AUTH__TOKENS 'secret\n").err().unwrap().to_string();
         assert_eq!(
             error,
-            "the file .env of the working directory has a wrong line after its variable 1; mend or remove it"
+            "the file .env of the working directory has a wrong line after its variable 1; fix or remove it"
         );
     }
 

@@ -1,17 +1,17 @@
 use std::{fmt, io, path::Path};
 
-/// A setting that is wrong, and how to mend it. Shows no secret.
+/// A setting that is wrong, and how to fix it. Shows no secret.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub struct SettingsError {
     subject: String,
     problem: String,
-    mend: String,
+    fix: String,
 }
 
 impl SettingsError {
     /// `subject` is the key, the variable or the file at fault.
-    pub(crate) fn new(subject: impl Into<String>, problem: impl Into<String>, mend: impl Into<String>) -> Self {
-        Self { subject: subject.into(), problem: problem.into(), mend: mend.into() }
+    pub(crate) fn new(subject: impl Into<String>, problem: impl Into<String>, fix: impl Into<String>) -> Self {
+        Self { subject: subject.into(), problem: problem.into(), fix: fix.into() }
     }
 
     pub(crate) fn unreadable(path: &Path, error: &io::Error) -> Self {
@@ -25,6 +25,6 @@ impl SettingsError {
 
 impl fmt::Display for SettingsError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} {}; {}", self.subject, self.problem, self.mend)
+        write!(f, "{} {}; {}", self.subject, self.problem, self.fix)
     }
 }

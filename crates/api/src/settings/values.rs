@@ -121,13 +121,13 @@ impl Written {
 
     pub(super) fn tokens(&self, key: &'static str) -> Result<Tokens, SettingsError> {
         Tokens::parse(self.text(key)?).map_err(|problem| {
-            let (problem, mend) = problem.split_once("; ").unwrap_or((&problem, "write name:token,name:token"));
-            self.error(key, &format!("is wrong: {problem}"), mend)
+            let (problem, fix) = problem.split_once("; ").unwrap_or((&problem, "write name:token,name:token"));
+            self.error(key, &format!("is wrong: {problem}"), fix)
         })
     }
 
-    fn wrong(&self, key: &'static str, rule: &str, written: impl Display, mend: &str) -> SettingsError {
-        self.error(key, &format!("{rule}, is {written}"), mend)
+    fn wrong(&self, key: &'static str, rule: &str, written: impl Display, fix: &str) -> SettingsError {
+        self.error(key, &format!("{rule}, is {written}"), fix)
     }
 }
 

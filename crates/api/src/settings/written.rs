@@ -54,9 +54,9 @@ impl Written {
     }
 
     /// An error about the value of a key, which says where that stands.
-    pub(super) fn error(&self, key: &'static str, problem: &str, mend: &str) -> SettingsError {
+    pub(super) fn error(&self, key: &'static str, problem: &str, fix: &str) -> SettingsError {
         let origin = self.get(key).origin().unwrap_or(&self.file);
-        SettingsError::new(format!("{key} ({origin})"), problem, mend)
+        SettingsError::new(format!("{key} ({origin})"), problem, fix)
     }
 }
 
@@ -120,8 +120,8 @@ fn refuse_foreign(origin: &str, prefix: &str, table: Map<String, Value>) -> Resu
             _ if KEYS.iter().any(|(known, _)| *known == key) => {}
             ValueKind::Table(table) if is_section => refuse_foreign(origin, &format!("{key}."), table)?,
             _ if is_section => {
-                let mend = format!("write its keys below [{key}]");
-                return Err(SettingsError::new(subject, "is a section, not a setting", mend));
+                let fix = format!("write its keys below [{key}]");
+                return Err(SettingsError::new(subject, "is a section, not a setting", fix));
             }
             _ => return Err(unknown(&subject)),
         }
@@ -156,5 +156,5 @@ fn not_toml(origin: &str, error: &ConfigError) -> SettingsError {
     let text = error.to_string();
     let place = text.lines().next().and_then(|line| line.strip_prefix("TOML parse error")).unwrap_or_default();
     let message = text.lines().last().unwrap_or_default();
-    SettingsError::new(format!("settings file {origin}"), format!("is not TOML{place}: {message}"), "mend the line")
+    SettingsError::new(format!("settings file {origin}"), format!("is not TOML{place}: {message}"), "fix the line")
 }

@@ -37,7 +37,7 @@ impl FromStr for Proven {
 }
 
 /// Reads it again only when the file in which it is kept was replaced, by this process or another.
-pub(super) struct Standing {
+pub(super) struct ProvenCache {
     path: PathBuf,
     last: RwLock<Option<(Stamp, Option<Proven>)>>,
 }
@@ -45,7 +45,7 @@ pub(super) struct Standing {
 /// A file that was replaced has another one.
 type Stamp = Option<(u64, i64, i64, u64)>;
 
-impl Standing {
+impl ProvenCache {
     pub(super) fn new(path: PathBuf) -> Self {
         Self { path, last: RwLock::default() }
     }

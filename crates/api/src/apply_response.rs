@@ -12,11 +12,11 @@ use crate::listing::rfc3339;
 /// One apply.
 #[derive(Debug, Clone, Serialize, ToSchema)]
 #[schema(as = Apply)]
-pub struct ApplyAnswer {
+pub struct ApplyResponse {
     /// The id of the audit record; null for a dry run, which leaves none.
     pub id: Option<Uuid>,
     /// How it ended.
-    pub outcome: OutcomeAnswer,
+    pub outcome: OutcomeResponse,
     /// The revision it was made of.
     #[schema(minimum = 0, example = 42)]
     pub revision: i64,
@@ -24,11 +24,11 @@ pub struct ApplyAnswer {
     #[schema(minimum = 0, example = 100)]
     pub users: usize,
     /// What it changes against the pair of files last proven on this node.
-    pub changes: ChangesAnswer,
+    pub changes: ChangesResponse,
     /// What ought to be known although it did not fail.
     pub warnings: Vec<String>,
     /// The files as rendered.
-    pub files: Vec<FileAnswer>,
+    pub files: Vec<FileResponse>,
     /// Who asked for it: the name of the token; null where no token is needed.
     #[schema(example = "ops")]
     pub actor: Option<String>,
@@ -39,18 +39,18 @@ pub struct ApplyAnswer {
     #[schema(minimum = 0, example = 131.2)]
     pub duration_ms: f64,
     /// How long its steps took.
-    pub timings_ms: TimingsAnswer,
+    pub timings_ms: TimingsResponse,
     /// What a dry run finds in place.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
-    pub live: Option<LiveAnswer>,
+    pub live: Option<LiveResponse>,
 }
 
 /// How an apply ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 #[schema(as = ApplyOutcome)]
-pub enum OutcomeAnswer {
+pub enum OutcomeResponse {
     /// A dry run: nothing was written or reloaded.
     Planned,
     /// The files were replaced, and Asterisk was proven to run exactly them.
@@ -67,7 +67,7 @@ pub enum OutcomeAnswer {
     Interrupted,
 }
 
-impl From<ApplyOutcome> for OutcomeAnswer {
+impl From<ApplyOutcome> for OutcomeResponse {
     fn from(outcome: ApplyOutcome) -> Self {
         match outcome {
             ApplyOutcome::Applied => Self::Applied,
@@ -84,7 +84,7 @@ impl From<ApplyOutcome> for OutcomeAnswer {
 /// What an apply changes.
 #[derive(Debug, Clone, Serialize, ToSchema)]
 #[schema(as = Changes)]
-pub struct ChangesAnswer {
+pub struct ChangesResponse {
     /// Extensions that were nobody's.
     #[schema(example = json!([1000, 1001]))]
     pub added: Vec<u16>,
@@ -94,7 +94,7 @@ pub struct ChangesAnswer {
     pub changed: Vec<u16>,
 }
 
-impl From<&Changes> for ChangesAnswer {
+impl From<&Changes> for ChangesResponse {
     fn from(changes: &Changes) -> Self {
         let numbers = |extensions: &[Extension]| extensions.iter().map(|extension| extension.get()).collect();
         Self { added: numbers(&changes.added), removed: numbers(&changes.removed), changed: numbers(&changes.changed) }
@@ -104,7 +104,7 @@ impl From<&Changes> for ChangesAnswer {
 /// One include file.
 #[derive(Debug, Clone, Serialize, ToSchema)]
 #[schema(as = IncludeFile)]
-pub struct FileAnswer {
+pub struct FileResponse {
     /// Where it lies.
     #[schema(example = "/etc/asterisk/pjsip.d/synergycall/generated_endpoints.conf")]
     pub path: String,
@@ -116,7 +116,7 @@ pub struct FileAnswer {
     pub bytes: u64,
 }
 
-impl From<&InstalledFile> for FileAnswer {
+impl From<&InstalledFile> for FileResponse {
     fn from(file: &InstalledFile) -> Self {
         Self { path: file.path.clone(), sha256: file.sha256.clone(), bytes: file.bytes }
     }
@@ -125,7 +125,7 @@ impl From<&InstalledFile> for FileAnswer {
 /// How long the steps of an apply took, in milliseconds; 0 for a step that was not reached.
 #[derive(Debug, Clone, Serialize, ToSchema)]
 #[schema(as = Timings)]
-pub struct TimingsAnswer {
+pub struct TimingsResponse {
     /// Reading users and revision.
     pub snapshot: f64,
     /// Making the text of both files.
@@ -140,7 +140,7 @@ pub struct TimingsAnswer {
     pub purge: f64,
 }
 
-impl From<&Timings> for TimingsAnswer {
+impl From<&Timings> for TimingsResponse {
     fn from(timings: &Timings) -> Self {
         Self {
             snapshot: milliseconds(timings.snapshot),
@@ -156,14 +156,14 @@ impl From<&Timings> for TimingsAnswer {
 /// What a dry run finds: whether files and Asterisk still are what was last proven on this node.
 #[derive(Debug, Clone, Serialize, ToSchema)]
 #[schema(as = Live)]
-pub struct LiveAnswer {
+pub struct LiveResponse {
     /// Whether they are.
     pub matches: bool,
     /// In what they differ.
     pub problems: Vec<String>,
 }
 
-impl From<&ApplyRecord> for ApplyAnswer {
+impl From<&ApplyRecord> for ApplyResponse {
     fn from(record: &ApplyRecord) -> Self {
         Self {
             id: Some(record.id.as_uuid()),
