@@ -74,7 +74,7 @@ fn apply_and_meanwhile(world: &World, meanwhile: impl FnOnce()) -> Response {
 #[track_caller]
 fn is_closed_soon(world: &World, row: Row, answer: &Response) {
     until("the record to be closed", || {
-        let waits = world.portal.settings().state_dir().join("note").exists();
+        let waits = world.portal.settings().state_dir().join("note-record").exists();
         (!waits && world.audit(answer, "outcome") == row.outcome).then_some(())
     });
     world.check(row, answer);
@@ -117,7 +117,7 @@ fn the_last_word_is_the_true_one_whatever_it_is() {
 fn a_portal_that_is_killed_while_the_last_word_waits_tells_it_at_its_next_start() {
     let (mut world, mut cluster) = world();
     let answer = apply_and_meanwhile(&world, || cluster.stop());
-    assert!(world.portal.settings().state_dir().join("note").exists());
+    assert!(world.portal.settings().state_dir().join("note-record").exists());
     world.portal.kill();
     cluster.start();
     world.portal = world.portal.settings().start();

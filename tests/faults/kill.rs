@@ -90,7 +90,13 @@ impl Mortal {
             .map(|entry| entry.unwrap().file_name().into_string().unwrap())
             .collect();
         state.sort();
+        // Asterisk may run the new pair where the old one had to be restored, so nothing counts as applied then.
+        let is_doubtful = state.iter().any(|name| name == "unproven");
+        state.retain(|name| name != "unproven");
         assert_eq!(state, ["lock", "proven"], "{moment}: litter in the state directory");
+        let list = self.world.portal.http().get("/users").expect(200);
+        let claims = list.json["users"].as_array().unwrap().iter().any(|user| user["applied"] == true);
+        assert!(!is_doubtful || (pair == old && !claims), "{moment}: users count as applied, and nobody knows");
         let outcome = self.world.database.sql("SELECT outcome FROM apply_audit_log ORDER BY started_at DESC LIMIT 1");
         let recorded = self.world.records() - records;
         assert!(recorded <= 1, "{moment}");

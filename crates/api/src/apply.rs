@@ -54,7 +54,7 @@ impl Applier {
         let deployment = deployment(settings)?;
         let audit = Audit::new(database.clone(), settings.database.timeout, settings.node.clone());
         let applier = Self(Arc::new(Inner {
-            proven: ProvenCache::new(deployment.proven_path()),
+            proven: ProvenCache::default(),
             files: files(settings),
             node: settings.node.clone(),
             apply_timeout: settings.asterisk.apply_timeout,
@@ -72,7 +72,7 @@ impl Applier {
     ///
     /// The database or the state directory cannot be used.
     pub fn close_open_records(&self) -> anyhow::Result<()> {
-        self.recover(|locked| Ok(self.0.audit.close_open_records(&locked)?))
+        self.recover(|locked| Ok(self.0.audit.close_open_records(&locked, &self.0.deployment)?))
     }
 
     /// What this node's Asterisk was last proven to run.
@@ -83,7 +83,7 @@ impl Applier {
 
     /// A locked puts the files in order before it does anything else.
     fn recover(&self, and: impl FnOnce(LockedDeployment<'_>) -> anyhow::Result<()>) -> anyhow::Result<()> {
-        let result = match self.0.deployment.lock(Instant::now()) {
+        let result = match self.0.deployment.recover(Instant::now()) {
             Ok(locked) => and(locked),
             // Another process of this host applies right now, and has seen to it.
             Err(LockError::Busy) => Ok(()),

@@ -8,7 +8,7 @@ use crate::{
     live::Live,
     pair::{IncludeFiles, Pair},
     record::Record,
-    state_dir::{self, HostLock, StagedRecord, StateDir},
+    state_dir::{self, ClaimStamp, HostLock, StagedRecord, StateDir},
 };
 
 /// One Asterisk's two include files, and the way they are replaced: as one transaction, one at a
@@ -28,8 +28,8 @@ impl Deployment {
         Self { cli, files, state: StateDir::new(state_dir.into()) }
     }
 
-    /// Waits for the host's lock until `deadline`. What an interrupted deployment left is put in
-    /// order before anything else: the disk then holds one whole pair.
+    /// Waits for the host's lock until `deadline`. It then recovers from an interrupted deployment: the disk holds one
+    /// whole pair before anything else happens.
     ///
     /// # Errors
     ///
@@ -41,11 +41,14 @@ impl Deployment {
         self.files.remove_stale_temp_files()?;
         let proven = state_dir::read_record(&self.state.proven())?;
         if let Some(journal) = state_dir::read_record(&self.state.journal())? {
-            // The journal holds the pair that was proven before, so another one was proven since.
+            // The journal holds the pair that was proven before. So another one was proven since.
             if proven.as_ref().is_some_and(|proven| proven.pair != journal.pair) {
                 log::warn!("the deployment {:?} was interrupted after its proof: its files stay", journal.tag);
+                self.state.mark_proven();
             } else {
-                log::warn!("the deployment {:?} was interrupted: the former files are put back", journal.tag);
+                log::warn!("the deployment {:?} was interrupted: the former files are restored", journal.tag);
+                // Asterisk may have reloaded the new files before the process ended.
+                self.state.mark_unproven()?;
                 if self.files.read()? != journal.pair {
                     self.files.stage(&journal.pair)?.rename()?;
                 }
@@ -56,13 +59,56 @@ impl Deployment {
         Ok(LockedDeployment { deployment: self, proven, _lock: lock })
     }
 
-    /// The tag of the pair that Asterisk was last proven to run, without waiting for a turn.
+    /// What a program does once, at its start: recovers from an interrupted deployment, and claims nothing where the
+    /// files on disk are not the proven pair, as in a state directory that was copied from another host. Asks Asterisk
+    /// for nothing.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::lock`]. [`LockError::Busy`] means that another process deploys right now.
+    pub fn recover(&self, deadline: Instant) -> Result<LockedDeployment<'_>, LockError> {
+        let locked = self.lock(deadline)?;
+        if let Some(proven) = &locked.proven
+            && proven.pair != self.files.read()?
+        {
+            log::warn!(
+                "the include files are not those last applied here: nothing counts as applied until the next apply"
+            );
+            self.state.mark_unproven()?;
+        }
+        Ok(locked)
+    }
+
+    /// The pair that Asterisk was last proven to run, without waiting for the lock.
+    ///
+    /// `None` before the first proof, and wherever nobody knows whether Asterisk still runs that pair: after a rollback that
+    /// could not be proven, after a proof that could not be repeated, after an interrupted deployment, and where
+    /// [`Self::recover`] found other files. The next proof ends that.
     ///
     /// # Errors
     ///
     /// [`FileError`] when the state directory cannot be read.
-    pub fn proven_tag(&self) -> Result<Option<String>, FileError> {
-        Ok(state_dir::read_record(&self.state.proven())?.map(|record| record.tag))
+    pub fn proven(&self) -> Result<Option<ProvenPair>, FileError> {
+        Ok(self.state.claim()?.map(|Record { tag, pair, .. }| ProvenPair { tag, pair }))
+    }
+
+    /// What changes whenever [`Self::proven`] may give another result: a few calls of the system instead of reading
+    /// the whole pair.
+    ///
+    /// # Errors
+    ///
+    /// [`FileError`] when the state directory cannot be read.
+    pub fn proven_stamp(&self) -> Result<ClaimStamp, FileError> {
+        self.state.claim_stamp()
+    }
+
+    /// The note of this name that [`LockedDeployment::write_note`] kept, without waiting for the lock.
+    ///
+    /// # Errors
+    ///
+    /// [`FileError`] when the state directory cannot be read.
+    pub fn note(&self, name: &str) -> Result<Option<Vec<u8>>, FileError> {
+        file::read(&self.state.note(name))
     }
 
     /// What differs between the pair last proven and both the disk and what Asterisk runs, and what
@@ -105,12 +151,16 @@ impl Deployment {
         }
         problems
     }
+}
 
-    /// The file whose replacement tells that another pair was proven.
-    #[must_use]
-    pub fn proven_path(&self) -> PathBuf {
-        self.state.proven()
-    }
+/// A pair that Asterisk was proven to run.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct ProvenPair {
+    /// What the caller wanted to remember with it.
+    pub tag: String,
+    /// The content of both files.
+    pub pair: Pair,
 }
 
 /// The host's lock, and what may be done under it.
@@ -122,10 +172,11 @@ pub struct LockedDeployment<'a> {
 }
 
 impl LockedDeployment<'_> {
-    /// The tag of the pair last proven.
+    /// The tag and the content of the pair last proven, whether or not Asterisk surely still runs it
+    /// ([`Deployment::proven`]): what the next deployment changes is said against it.
     #[must_use]
-    pub fn proven_tag(&self) -> Option<&str> {
-        self.proven.as_ref().map(|record| record.tag.as_str())
+    pub fn last_proven(&self) -> Option<(&str, &Pair)> {
+        self.proven.as_ref().map(|record| (record.tag.as_str(), &record.pair))
     }
 
     /// What `pair` changes against the pair last proven; against none, or one that cannot be read, all of it is new.
@@ -151,31 +202,22 @@ impl LockedDeployment<'_> {
         Ok(())
     }
 
-    /// Keeps `note` for whoever has the next turn, durably.
+    /// Keeps a note under `name`, a part of a file name, durably.
     ///
     /// # Errors
     ///
     /// [`FileError`] when the state directory cannot be written.
-    pub fn write_note(&self, note: &[u8]) -> Result<(), FileError> {
-        state_dir::write_note(&self.deployment.state.note(), note)
+    pub fn write_note(&self, name: &str, note: &[u8]) -> Result<(), FileError> {
+        state_dir::write_note(&self.deployment.state.note(name), note)
     }
 
-    /// The note that was kept.
-    ///
-    /// # Errors
-    ///
-    /// [`FileError`] when the state directory cannot be read.
-    pub fn note(&self) -> Result<Option<Vec<u8>>, FileError> {
-        file::read(&self.deployment.state.note())
-    }
-
-    /// Forgets the note.
+    /// Removes the note of this name.
     ///
     /// # Errors
     ///
     /// [`FileError`] when the state directory cannot be written.
-    pub fn remove_note(&self) -> Result<(), FileError> {
-        file::remove(&self.deployment.state.note())
+    pub fn remove_note(&self, name: &str) -> Result<(), FileError> {
+        file::remove(&self.deployment.state.note(name))
     }
 }
 
@@ -226,8 +268,9 @@ mod tests {
             drop(deployment.lock(soon()).unwrap());
             assert_eq!(deployment.files.read().unwrap(), pair(stays));
             let left = |path: &Path| fs::read_dir(path).unwrap().count();
-            // Both files and the state directory; the lock and the record of what is proven.
-            assert_eq!((left(directory.path()), left(&directory.path().join("state"))), (3, 2));
+            // Both files and the state directory; the lock, the proven pair, and the mark that nobody relies on it.
+            let state = if is_proven { 2 } else { 3 };
+            assert_eq!((left(directory.path()), left(&directory.path().join("state"))), (3, state));
         }
     }
 
@@ -247,15 +290,41 @@ mod tests {
     #[test]
     fn the_tag_is_that_of_the_pair_last_proven() {
         let (_directory, deployment) = host();
-        assert_eq!(deployment.lock(soon()).unwrap().proven_tag(), None);
-        assert_eq!(deployment.proven_tag().unwrap(), None);
+        assert_eq!(deployment.lock(soon()).unwrap().last_proven(), None);
+        assert_eq!(deployment.proven().unwrap(), None);
         interrupted(&deployment, true);
-        let mut turn = deployment.lock(soon()).unwrap();
-        assert_eq!(turn.proven_tag(), Some("second"));
-        turn.retag("third").unwrap();
-        assert_eq!((turn.proven_tag(), deployment.proven_tag().unwrap().as_deref()), (Some("third"), Some("third")));
-        fs::write(deployment.proven_path(), "pbx-asterisk record 1\ntag fourth\n").unwrap();
-        assert!(deployment.proven_tag().unwrap_err().to_string().contains("proven cannot be read: it is damaged"));
+        let mut locked = deployment.lock(soon()).unwrap();
+        assert_eq!(locked.last_proven(), Some(("second", &pair("new"))));
+        locked.retag("third").unwrap();
+        assert_eq!(deployment.proven().unwrap().unwrap(), ProvenPair { tag: "third".to_owned(), pair: pair("new") });
+        fs::write(deployment.state.proven(), "pbx-asterisk record 1\ntag fourth\n").unwrap();
+        assert!(deployment.proven().unwrap_err().to_string().contains("proven cannot be read: it is damaged"));
+    }
+
+    #[test]
+    fn an_interrupted_deployment_leaves_nothing_to_claim_unless_it_had_been_proven() {
+        for is_proven in [false, true] {
+            let (_directory, deployment) = host();
+            interrupted(&deployment, is_proven);
+            let before = deployment.proven_stamp().unwrap();
+            drop(deployment.lock(soon()).unwrap());
+            assert_eq!(deployment.proven().unwrap().is_some(), is_proven);
+            assert_eq!(deployment.proven_stamp().unwrap() == before, is_proven);
+            assert!(deployment.lock(soon()).unwrap().last_proven().is_some());
+        }
+    }
+
+    #[test]
+    fn a_start_with_other_files_than_the_proven_pair_claims_nothing() {
+        let (_directory, deployment) = host();
+        interrupted(&deployment, true);
+        drop(deployment.recover(soon()).unwrap());
+        assert!(deployment.proven().unwrap().is_some());
+        fs::write(&deployment.files.dialplan, "; edited by hand").unwrap();
+        drop(deployment.lock(soon()).unwrap());
+        assert!(deployment.proven().unwrap().is_some(), "a file may be edited without a reload");
+        drop(deployment.recover(soon()).unwrap());
+        assert_eq!(deployment.proven().unwrap(), None);
     }
 
     #[test]
@@ -271,10 +340,10 @@ mod tests {
     #[test]
     fn a_note_is_kept_until_it_is_removed() {
         let (_directory, deployment) = host();
-        deployment.lock(soon()).unwrap().write_note(b"\xffnote").unwrap();
-        let turn = deployment.lock(soon()).unwrap();
-        assert_eq!(turn.note().unwrap().as_deref(), Some(b"\xffnote".as_slice()));
-        turn.remove_note().unwrap();
-        assert_eq!(turn.note().unwrap(), None);
+        deployment.lock(soon()).unwrap().write_note("a", b"\xffnote").unwrap();
+        assert_eq!(deployment.note("a").unwrap().as_deref(), Some(b"\xffnote".as_slice()));
+        assert_eq!(deployment.note("b").unwrap(), None);
+        deployment.lock(soon()).unwrap().remove_note("a").unwrap();
+        assert_eq!(deployment.note("a").unwrap(), None);
     }
 }

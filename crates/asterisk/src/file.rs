@@ -114,7 +114,15 @@ pub(crate) fn sync_directory(target: &Path) -> Result<(), FileError> {
 
 /// Removes what a killed process left staged for `target`.
 pub(crate) fn remove_stale_temp_files(target: &Path) -> Result<(), FileError> {
-    let (prefix, directory) = (staged_prefix(target), directory(target));
+    remove_staged(directory(target), &staged_prefix(target))
+}
+
+/// Removes what a killed process left staged for any file of `directory`.
+pub(crate) fn remove_all_stale_temp_files(directory: &Path) -> Result<(), FileError> {
+    remove_staged(directory, ".")
+}
+
+fn remove_staged(directory: &Path, prefix: &str) -> Result<(), FileError> {
     let entries = match fs::read_dir(directory) {
         Ok(entries) => entries,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
@@ -122,7 +130,7 @@ pub(crate) fn remove_stale_temp_files(target: &Path) -> Result<(), FileError> {
     };
     for entry in entries {
         let name = entry.map_err(FileError::new(directory, "read"))?.file_name();
-        if name.to_str().is_some_and(|name| name.starts_with(&prefix) && name.ends_with(STAGED)) {
+        if name.to_str().is_some_and(|name| name.starts_with(prefix) && name.ends_with(STAGED)) {
             let path = directory.join(name);
             log::info!("removing {}, which an interrupted apply left", path.display());
             fs::remove_file(&path).map_err(FileError::new(&path, "removed"))?;

@@ -69,7 +69,7 @@ mod state_dir;
 mod transaction;
 
 pub use cli::{Cli, CliError, EmptyCommand};
-pub use deployment::{Deployment, LockedDeployment};
+pub use deployment::{Deployment, LockedDeployment, ProvenPair};
 pub use error::{Aftermath, Cause, LockError};
 pub use expected::{Difference, Expected, UnreadablePair};
 pub use file::FileError;
@@ -82,6 +82,7 @@ pub use live::{Foreign, Unread};
 pub use mismatch::Mismatch;
 pub use pair::{IncludeFiles, Pair};
 pub use reload::ReloadError;
+pub use state_dir::ClaimStamp;
 pub use transaction::{Deployed, Failure, StepTimes};
 
 #[cfg(test)]

@@ -1,7 +1,7 @@
 use std::{
     fs::{self, File, TryLockError},
     io,
-    os::unix::fs::DirBuilderExt as _,
+    os::unix::fs::{DirBuilderExt as _, MetadataExt as _},
     path::{Path, PathBuf},
     thread,
     time::{Duration, Instant},
@@ -15,11 +15,15 @@ use crate::{
 /// Only for this program: what lies here holds credentials.
 const MODE: u32 = 0o600;
 
-/// The directory in which is kept what must outlive a crash.
+/// The directory that holds what must outlive a crash.
 ///
-/// `lock` orders all applies of the host; `proven` is the pair that Asterisk was last proven to
-/// run; `journal` is there while the include files may be others, and holds the pair to put back;
-/// `note` is the caller's.
+/// | file | holds |
+/// |---|---|
+/// | `lock` | nothing; it is locked by whoever deploys on this host |
+/// | `proven` | the pair that Asterisk was last proven to run |
+/// | `journal` | the pair to restore, while the include files may be other ones |
+/// | `unproven` | nothing; while it exists, nobody knows whether Asterisk runs the proven pair |
+/// | `note-…` | what the caller keeps |
 #[derive(Debug, Clone)]
 pub(crate) struct StateDir(PathBuf);
 
@@ -64,23 +68,72 @@ impl StateDir {
         self.0.join("journal")
     }
 
-    /// Forgets the pair to put back, now that the include files are one pair again. A journal that
-    /// stays does no harm: the next turn finds it to be of that pair, or another one proven since.
+    /// Removes the pair to restore, now that the include files are one pair again. A journal that
+    /// stays does no harm: the next lock restores that pair, unless another one was proven since.
     pub(crate) fn close_journal(&self) {
         if let Err(error) = file::remove(&self.journal()) {
             log::warn!("{error}");
         }
     }
 
-    /// Where the caller's note is kept.
-    pub(crate) fn note(&self) -> PathBuf {
-        self.0.join("note")
+    fn unproven(&self) -> PathBuf {
+        self.0.join("unproven")
     }
 
+    /// Makes everybody stop to rely on the proven pair, until the next proof.
+    pub(crate) fn mark_unproven(&self) -> Result<(), FileError> {
+        self.stage_unproven()?.rename()
+    }
+
+    /// The mark of [`Self::mark_unproven`], one rename away: a full disk cannot prevent it then.
+    pub(crate) fn stage_unproven(&self) -> Result<StagedFile, FileError> {
+        StagedFile::new(&self.unproven(), b"", MODE)
+    }
+
+    /// Allows to rely on the proven pair again. A mark that stays does no harm: less is claimed than is true.
+    pub(crate) fn mark_proven(&self) {
+        if let Err(error) = file::remove(&self.unproven()) {
+            log::warn!("{error}: nothing counts as applied until the next apply");
+        }
+    }
+
+    /// What changes whenever [`Self::claim`] may give another result.
+    pub(crate) fn claim_stamp(&self) -> Result<ClaimStamp, FileError> {
+        let stamp = |path: &Path| match fs::symlink_metadata(path) {
+            Ok(file) => Ok(Some((file.ino(), file.mtime(), file.mtime_nsec(), file.size()))),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(FileError::new(path, "read")(error)),
+        };
+        Ok(ClaimStamp { proven: stamp(&self.proven())?, unproven: stamp(&self.unproven())? })
+    }
+
+    /// The record of the proven pair, unless nobody knows whether Asterisk still runs it.
+    pub(crate) fn claim(&self) -> Result<Option<Record>, FileError> {
+        let proven = read_record(&self.proven())?;
+        Ok(proven.filter(|_| fs::symlink_metadata(self.unproven()).is_err_and(|e| e.kind() == io::ErrorKind::NotFound)))
+    }
+
+    /// Where a note of the caller is kept.
+    pub(crate) fn note(&self, name: &str) -> PathBuf {
+        self.0.join(format!("note-{name}"))
+    }
+
+    /// Removes what a killed process left half-written. Every file of this directory is written by the holder of the lock.
     pub(crate) fn remove_stale_temp_files(&self) -> Result<(), FileError> {
-        [self.proven(), self.journal(), self.note()].iter().try_for_each(|path| file::remove_stale_temp_files(path))
+        file::remove_all_stale_temp_files(&self.0)
     }
 }
+
+/// Identifies one state of what is known to be live: inode, times and size of the files that say so, each of which is
+/// replaced and never written in place.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ClaimStamp {
+    proven: FileStamp,
+    unproven: FileStamp,
+}
+
+/// Inode, modification time and size of a file, if there is one.
+type FileStamp = Option<(u64, i64, i64, u64)>;
 
 /// The record at `path`; a damaged one is an error, since acting without it could lose what it
 /// protects.
@@ -106,8 +159,8 @@ impl StagedRecord {
         Ok(Self { staged: StagedFile::new(&path, &record.write(), MODE)?, path, record })
     }
 
-    /// Puts the record in its place. There it counts, so that a directory which cannot be synced is told and is no
-    /// error: after a power cut the former record may be there again, and claims less.
+    /// Renames the record into place. The rename is the commit point: a directory that cannot be synced is logged and is
+    /// no error. After a power cut the former record may be there again, which claims less.
     pub(crate) fn commit(self) -> Result<Record, FileError> {
         self.staged.rename()?;
         if let Err(error) = file::sync_directory(&self.path) {
@@ -116,7 +169,7 @@ impl StagedRecord {
         Ok(self.record)
     }
 
-    /// Puts the record in its place, where it survives a power cut.
+    /// Renames the record into place, where it survives a power cut.
     pub(crate) fn commit_durably(self) -> Result<(), FileError> {
         self.staged.rename()?;
         file::sync_directory(&self.path)

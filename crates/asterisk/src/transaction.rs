@@ -12,7 +12,7 @@ use crate::{
     diagnosis::{self, OwnEndpoints},
     error::{Aftermath, Cause},
     expected::{Difference, Expected, UnreadablePair},
-    file::FileError,
+    file::{FileError, StagedFile},
     include_files::StagedPair,
     live::{Foreign, Live, Unread, joined},
     mismatch::Mismatch,
@@ -124,6 +124,8 @@ struct StagedDeployment {
     old: StagedPair,
     proven: StagedRecord,
     purged: Option<StagedRecord>,
+    /// Set by a rollback until it is proven.
+    unproven: StagedFile,
 }
 
 /// The former pair as it is to be put back, and what must be live then, if that can be said.
@@ -186,7 +188,7 @@ impl LockedDeployment<'_> {
         }
 
         let began = Instant::now();
-        let StagedDeployment { new, old, proven, purged } =
+        let StagedDeployment { new, old, proven, purged, unproven } =
             self.stage(pair, &former.pair, tag, former_owners.all_aors())?;
         let installed = new.rename().and_then(|()| files.sync());
         times.install = began.elapsed();
@@ -199,13 +201,14 @@ impl LockedDeployment<'_> {
             Ok((foreign, record)) => {
                 self.proven = Some(record);
                 drop(old);
+                self.deployment.state.mark_proven();
                 self.deployment.state.close_journal();
                 let unpurged = timed(&mut times.purge, || self.purge_stale_contacts(&former_owners, purged, deadline));
                 Ok(Success { is_changed: true, foreign, unpurged })
             }
             Err(cause) => {
                 let fixes = self.fixes(&cause, &wanted);
-                let aftermath = self.roll_back(old, &former, &wanted, &cause);
+                let aftermath = self.roll_back(old, unproven, &former, &wanted, &cause);
                 Err(Failed { cause, fixes, aftermath })
             }
         }
@@ -223,14 +226,15 @@ impl LockedDeployment<'_> {
         let cli = &self.deployment.cli;
         if let Some((wanted, before)) = on_disk {
             match Live::read(cli, wanted, before, deadline) {
-                Ok(live) => {
-                    if let Ok(foreign) = self.compare(&live, wanted, before) {
-                        return Ok((Contacts::default(), Some(foreign)));
-                    }
-                }
+                Ok(live) => match self.compare(&live, wanted, before) {
+                    Ok(foreign) => return Ok((Contacts::default(), Some(foreign))),
+                    Err(mismatch) => log::warn!("Asterisk does not run the files on disk: {mismatch}"),
+                },
                 Err(Unread::Cli(error)) => return Err(Cause::Unavailable(error.into())),
                 Err(error) => log::warn!("{error}: reloading although the files are the same"),
             }
+            // The last proof could not be repeated. Whatever comes of this deployment, that proof counts no more.
+            self.deployment.state.mark_unproven()?;
         }
         thread::scope(|scope| {
             let contacts = (!new_aors.is_empty()).then(|| scope.spawn(|| Contacts::read(cli, deadline)));
@@ -257,6 +261,7 @@ impl LockedDeployment<'_> {
                 tag.to_owned()
             }
         };
+        self.deployment.state.mark_proven();
         if pending_purges.is_empty() {
             return Ok(pending_purges);
         }
@@ -313,6 +318,7 @@ impl LockedDeployment<'_> {
             old: files.stage(former)?,
             purged: no_pending_purges.map(|none| StagedRecord::new(state.proven(), record(none))).transpose()?,
             proven: StagedRecord::new(state.proven(), record(pending_purges))?,
+            unproven: state.stage_unproven()?,
         };
         let journal = Record { tag: tag.to_owned(), unpurged: BTreeSet::new(), pair: former.clone() };
         StagedRecord::new(state.journal(), journal)?.commit_durably()?;
@@ -360,15 +366,25 @@ impl LockedDeployment<'_> {
         diagnosis::fixes(cli, files, wanted, mismatch, Instant::now() + cli.timeout())
     }
 
-    /// The former pair on disk again, then live again; whatever happens is told.
-    fn roll_back(&self, old: StagedPair, former: &Former, wanted: &Expected, cause: &Cause) -> Aftermath {
+    /// Restores the former pair, reloads it and verifies it. Until it is verified, nothing counts as proven.
+    fn roll_back(
+        &self,
+        old: StagedPair,
+        unproven: StagedFile,
+        former: &Former,
+        wanted: &Expected,
+        cause: &Cause,
+    ) -> Aftermath {
         let Deployment { cli, files, state } = self.deployment;
+        if let Err(error) = unproven.rename() {
+            log::error!("{error}: the former users count as applied although Asterisk may not run them");
+        }
         if let Err(error) = old.rename() {
             return Aftermath::NotRestored { reason: error.to_string() };
         }
         match files.sync() {
             Ok(()) => state.close_journal(),
-            Err(error) => log::warn!("{error}: the next turn makes sure of the former files"),
+            Err(error) => log::warn!("{error}: the next apply makes sure of the former files"),
         }
         let not_proven = |reason: String| Aftermath::NotProven { reason };
         match (reload::reload(cli, Instant::now() + cli.timeout() * 2), cause) {
@@ -382,7 +398,10 @@ impl LockedDeployment<'_> {
         };
         match Live::read(cli, expected, wanted, Instant::now() + cli.timeout()) {
             Ok(live) => match self.compare(&live, expected, wanted) {
-                Ok(_) => Aftermath::RolledBack,
+                Ok(_) => {
+                    state.mark_proven();
+                    Aftermath::RolledBack
+                }
                 Err(mismatch) => not_proven(mismatch.to_string()),
             },
             Err(error) => not_proven(error.to_string()),

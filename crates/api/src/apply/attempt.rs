@@ -30,7 +30,7 @@ impl Attempt {
             Err(error) => return self.without_lock(error),
         };
         let began = Instant::now();
-        inner.audit.close_open_records(&locked)?;
+        inner.audit.close_open_records(&locked, &inner.deployment)?;
         let id = ApplyId::generate();
         let list = inner.audit.begin(StartedApply {
             id,
@@ -88,7 +88,7 @@ impl Attempt {
                 record.outcome = if deployed.is_changed { ApplyOutcome::Applied } else { ApplyOutcome::Unchanged };
                 record.warnings = verdict::warnings(&deployed);
                 // The same pair may be of a later revision, or of a database that was restored.
-                let former: Option<Proven> = locked.proven_tag().and_then(|tag| tag.parse().ok());
+                let former: Option<Proven> = locked.last_proven().and_then(|(tag, _)| tag.parse().ok());
                 let is_current = former.is_some_and(|former| {
                     former == proven
                         || (former.revision == proven.revision && inner.audit.knows(former.id).unwrap_or_default())

@@ -19,6 +19,8 @@ use crate::problem::Problem;
 
 /// How often a record that waits for the database is tried again.
 const AGAIN: Duration = Duration::from_secs(1);
+/// The note that holds a record which the database could not take.
+const RECORD: &str = "record";
 
 #[derive(Clone)]
 pub(super) struct Audit {
@@ -58,8 +60,12 @@ impl Audit {
 
     /// Puts in order what processes that are gone left open. Under the locked, so that no record
     /// that is `running` belongs to an apply that still runs.
-    pub(super) fn close_open_records(&self, locked: &LockedDeployment<'_>) -> Result<(), AuditError> {
-        self.close_noted(locked)?;
+    pub(super) fn close_open_records(
+        &self,
+        locked: &LockedDeployment<'_>,
+        deployment: &Deployment,
+    ) -> Result<(), AuditError> {
+        self.close_noted(locked, deployment)?;
         let node = self.node.clone();
         for id in self.within(move |database| database.apply_log().interrupt_running(&node))?? {
             log::warn!("the apply {id} was interrupted: its process ended before it did");
@@ -88,14 +94,14 @@ impl Audit {
     /// Keeps a record that the database did not take, and closes it as soon as that answers.
     pub(super) fn finish_later(&self, record: &ApplyRecord, locked: &LockedDeployment<'_>, deployment: &Deployment) {
         let note = serde_json::to_vec(&Note::from(record)).unwrap_or_default();
-        match locked.write_note(&note) {
+        match locked.write_note(RECORD, &note) {
             Ok(()) => self.close_later(deployment),
             Err(error) => log::error!("the record of apply {} is lost but for this log: {error}", record.id),
         }
     }
 
-    fn close_noted(&self, locked: &LockedDeployment<'_>) -> Result<(), AuditError> {
-        let Some(note) = locked.note()? else { return Ok(()) };
+    fn close_noted(&self, locked: &LockedDeployment<'_>, deployment: &Deployment) -> Result<(), AuditError> {
+        let Some(note) = deployment.note(RECORD)? else { return Ok(()) };
         match serde_json::from_slice::<Note>(&note).ok().and_then(Note::record) {
             Some(record) => {
                 self.finish(&record)?;
@@ -103,7 +109,7 @@ impl Audit {
             }
             None => log::error!("the note in the state directory is none of this program's: it is dropped"),
         }
-        Ok(locked.remove_note()?)
+        Ok(locked.remove_note(RECORD)?)
     }
 
     /// Closes what is open as soon as the database answers again.
@@ -116,7 +122,7 @@ impl Audit {
             loop {
                 thread::sleep(AGAIN);
                 // An apply that has the locked closes what is open before it begins.
-                match deployment.lock(Instant::now()).map(|locked| audit.close_open_records(&locked)) {
+                match deployment.lock(Instant::now()).map(|locked| audit.close_open_records(&locked, &deployment)) {
                     Ok(Ok(())) => break,
                     Ok(Err(error)) => log::debug!("an audit record still waits: {error}"),
                     Err(error) => log::debug!("an audit record still waits: {error}"),

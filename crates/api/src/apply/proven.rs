@@ -1,14 +1,11 @@
 //! What this node's Asterisk was last proven to run.
 
 use std::{
-    fs, io,
-    os::unix::fs::MetadataExt as _,
-    path::PathBuf,
     str::FromStr,
     sync::{PoisonError, RwLock},
 };
 
-use pbx_asterisk::Deployment;
+use pbx_asterisk::{ClaimStamp, Deployment, FileError};
 use pbx_domain::{ApplyId, Revision};
 
 /// The apply that this node's Asterisk was last proven to run.
@@ -36,47 +33,29 @@ impl FromStr for Proven {
     }
 }
 
-/// Reads it again only when the file in which it is kept was replaced, by this process or another.
+/// Reads it again only when it was replaced, by this process or another.
+#[derive(Default)]
 pub(super) struct ProvenCache {
-    path: PathBuf,
-    last: RwLock<Option<(Stamp, Option<Proven>)>>,
+    last: RwLock<Option<(ClaimStamp, Option<Proven>)>>,
 }
 
-/// A file that was replaced has another one.
-type Stamp = Option<(u64, i64, i64, u64)>;
-
 impl ProvenCache {
-    pub(super) fn new(path: PathBuf) -> Self {
-        Self { path, last: RwLock::default() }
-    }
-
     pub(super) fn proven(&self, deployment: &Deployment) -> Option<Proven> {
-        let stamp = self.stamp();
-        if let Some((last, proven)) = *self.last.read().unwrap_or_else(PoisonError::into_inner)
-            && last == stamp
-        {
-            return proven;
-        }
-        let proven = match deployment.proven_tag() {
-            Ok(tag) => tag.and_then(|tag| tag.parse().ok()),
-            Err(error) => {
-                log::error!("what was last applied is not known: {error}");
-                None
+        let read = || {
+            let stamp = deployment.proven_stamp()?;
+            if let Some((last, proven)) = *self.last.read().unwrap_or_else(PoisonError::into_inner)
+                && last == stamp
+            {
+                return Ok(proven);
             }
+            let proven = deployment.proven()?.and_then(|proven| proven.tag.parse().ok());
+            *self.last.write().unwrap_or_else(PoisonError::into_inner) = Some((stamp, proven));
+            Ok(proven)
         };
-        *self.last.write().unwrap_or_else(PoisonError::into_inner) = Some((stamp, proven));
-        proven
-    }
-
-    fn stamp(&self) -> Stamp {
-        match fs::metadata(&self.path) {
-            Ok(file) => Some((file.ino(), file.mtime(), file.mtime_nsec(), file.size())),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => None,
-            Err(error) => {
-                log::error!("{} cannot be looked at: {error}", self.path.display());
-                None
-            }
-        }
+        read().unwrap_or_else(|error: FileError| {
+            log::error!("nothing counts as applied: {error}");
+            None
+        })
     }
 }
 
