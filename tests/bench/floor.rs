@@ -9,7 +9,7 @@ use tempfile::TempDir;
 /// What `POST /users` sends, statement by statement.
 pub(crate) const CREATE: &str = r"\set n :n + 1
 BEGIN ISOLATION LEVEL READ COMMITTED;
-UPDATE tenants SET revision = tenants.revision + 1 WHERE name = 'default' RETURNING revision, taken_extensions;
+UPDATE tenants SET revision = tenants.revision + 1 WHERE name = 'default' RETURNING revision;
 INSERT INTO users (id, tenant, name, email, revision) VALUES (lpad(to_hex(:n::bigint), 32, '0')::uuid, 'default', 'Alice Example', 'alice' || :n::text || '@example.com', :n) RETURNING created_at;
 INSERT INTO extensions (tenant, number, user_id, realm, ha1, revision) VALUES ('default', 999 + :n, lpad(to_hex(:n::bigint), 32, '0')::uuid, 'asterisk', md5(:n::text), :n);
 COMMIT;

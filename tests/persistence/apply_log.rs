@@ -61,12 +61,46 @@ fn a_record_is_open_while_its_apply_runs_and_whole_afterwards() {
         "0f".repeat(32)
     );
     for _ in 0..2 {
-        log.finish(&record).unwrap();
+        assert!(log.finish(&record).unwrap());
         assert_eq!(row(), whole);
     }
+}
+
+#[test]
+fn a_record_is_closed_only_in_the_database_that_has_it() {
+    let fixture = Fixture::new();
+    let started = started("pbx-a");
+    fixture.inside.apply_log().begin(&started).unwrap();
     fixture.outside.sql("DELETE FROM apply_audit_log");
-    log.finish(&record).unwrap();
-    assert_eq!(row(), whole, "a record that is missing is written");
+    assert!(!fixture.inside.apply_log().finish(&finished(&started)).unwrap());
+    assert_eq!(fixture.outside.sql("SELECT count(*) FROM apply_audit_log"), "0");
+}
+
+#[test]
+fn an_attempt_that_never_began_is_recorded_whole_and_once() {
+    let fixture = Fixture::new();
+    let started = started("pbx-a");
+    let record = ApplyRecord { outcome: ApplyOutcome::Refused, ..finished(&started) };
+    for _ in 0..2 {
+        fixture.inside.apply_log().record(&record).unwrap();
+        let row = "SELECT id, node, revision, outcome, actor, users, added, detail, started_at, finished_at, duration_ms \
+                   FROM apply_audit_log";
+        let times = "2027-01-15 08:00:00.123456+00|2027-01-15 08:00:00.254706+00|131.25";
+        let expected = format!("{}|pbx-a|2|refused|ops|2|{{1000,1001}}|it's \"done\"|{times}", started.id);
+        assert_eq!(fixture.outside.sql(row), expected);
+    }
+}
+
+#[test]
+fn a_begin_that_is_repeated_leaves_one_record_of_what_it_read_last() {
+    let fixture = Fixture::new();
+    let started = started("pbx-a");
+    for users in 0..2 {
+        let list = fixture.inside.apply_log().begin(&started).unwrap();
+        assert_eq!((list.users.len(), list.revision.get()), (users, i64::try_from(users).unwrap()));
+        assert_eq!(fixture.outside.sql("SELECT users, revision FROM apply_audit_log"), format!("{users}|{users}"));
+        fixture.create(users);
+    }
 }
 
 #[test]
@@ -92,8 +126,9 @@ fn what_a_crashed_process_left_running_is_closed_for_its_node_alone() {
     }
     log.finish(&finished(&done)).unwrap();
 
-    assert_eq!(log.interrupt_running("pbx-a").unwrap(), [crashed.id]);
-    assert_eq!(log.interrupt_running("pbx-a").unwrap(), []);
+    assert_eq!(log.interrupt_running("pbx-a", &[crashed.id]).unwrap(), []);
+    assert_eq!(log.interrupt_running("pbx-a", &[]).unwrap(), [crashed.id]);
+    assert_eq!(log.interrupt_running("pbx-a", &[]).unwrap(), []);
     let rows = fixture.outside.sql(
         "SELECT node, outcome, finished_at > now() - interval '1 minute', duration_ms, detail FROM apply_audit_log ORDER BY node, outcome",
     );

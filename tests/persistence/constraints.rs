@@ -107,7 +107,6 @@ fn refused() -> Vec<(&'static str, String)> {
     ));
     cases.push(("tenants_pkey", "INSERT INTO tenants (name) VALUES ('default')".to_owned()));
     cases.push(("tenants_name_check", "INSERT INTO tenants (name) VALUES ('Über uns')".to_owned()));
-    cases.push(("tenants_taken_extensions_check", "UPDATE tenants SET taken_extensions = ''".to_owned()));
     cases.push(("tenants_revision_check", "UPDATE tenants SET revision = -1".to_owned()));
     cases.extend(refused_records());
     cases

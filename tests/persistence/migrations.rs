@@ -1,4 +1,8 @@
-use std::{fs, path::Path, thread};
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    thread,
+};
 
 use pbx_persistence::DatabaseError;
 use pbx_tests::Database;
@@ -49,10 +53,39 @@ fn down_leaves_nothing_and_up_again_works() {
     assert_eq!(create(&inside, 1).unwrap().extension.get(), 1000);
 }
 
+#[test]
+fn a_database_of_the_first_release_keeps_its_users_up_and_down_and_up() {
+    let outside = Database::create();
+    let initial = fs::read_dir(migrations()).unwrap().map(|entry| entry.unwrap().path()).min().unwrap();
+    outside.sql(&fs::read_to_string(initial.join("up.sql")).unwrap());
+    outside.sql(
+        "CREATE TABLE __diesel_schema_migrations (version varchar(50) PRIMARY KEY, run_on timestamp NOT NULL DEFAULT now()); \
+         INSERT INTO __diesel_schema_migrations VALUES ('20261120000000'); \
+         INSERT INTO users (id, name, email) SELECT gen_random_uuid(), 'By hand', 'u' || n || '@example.com' FROM generate_series(1, 3) n; \
+         INSERT INTO extensions (number, user_id, realm, ha1) SELECT 999 + substr(email, 2, 1)::int, id, 'asterisk', repeat('0', 32) FROM users",
+    );
+    let taken = || outside.sql("SELECT revision, taken_extensions FROM tenants");
+    let before = taken();
+
+    let inside = connect(&outside.url());
+    assert_eq!(inside.migrate().unwrap().len(), down_scripts().len() - 1);
+    assert_eq!(inside.users().list().unwrap().users.len(), 3);
+    for sql in &down_scripts()[..down_scripts().len() - 1] {
+        outside.sql(sql);
+    }
+    assert_eq!(taken(), before, "the first release continues where it stopped");
+    outside.sql("DELETE FROM __diesel_schema_migrations WHERE version <> '20261120000000'");
+    inside.migrate().unwrap();
+    assert_eq!(create(&inside, 9).unwrap().extension.get(), 1003);
+}
+
+fn migrations() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../migrations")
+}
+
 /// The last first.
 fn down_scripts() -> Vec<String> {
-    let migrations = Path::new(env!("CARGO_MANIFEST_DIR")).join("../migrations");
-    let mut migrations: Vec<_> = fs::read_dir(migrations).unwrap().map(|entry| entry.unwrap().path()).collect();
+    let mut migrations: Vec<_> = fs::read_dir(migrations()).unwrap().map(|entry| entry.unwrap().path()).collect();
     migrations.sort();
     migrations.iter().rev().map(|migration| fs::read_to_string(migration.join("down.sql")).unwrap()).collect()
 }

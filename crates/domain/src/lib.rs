@@ -16,7 +16,7 @@ pub use display_name::{DisplayName, InvalidDisplayName};
 pub use email::{Email, InvalidEmail};
 pub use extension::{Extension, ExtensionRange, InvalidExtension};
 pub use identity::InvalidId;
-pub use tenant::Revision;
+pub use tenant::{DatabaseId, Revision};
 pub use user::{NewUser, User, UserId};
 
 #[cfg(test)]

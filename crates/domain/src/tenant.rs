@@ -1,8 +1,16 @@
 use std::fmt;
 
+use crate::identity::identity;
+
+identity! {
+    /// The identity of a portal's database, made together with its tables. A restored dump keeps it.
+    DatabaseId
+}
+
 /// The counter of a tenant's committed changes: every transaction that changes a user moves it.
 ///
-/// Two snapshots with the same revision hold the same users; a higher one is newer. `0` is the
+/// It is an order for people within one history of one database. After a restore, or a failover that
+/// lost commits, the same revision may belong to other users, so no decision goes by it. `0` is the
 /// revision of a tenant that never had a user.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Revision(i64);

@@ -1,16 +1,22 @@
 use std::time::{Duration, SystemTime};
 
-use diesel::{dsl::now, prelude::*, upsert::excluded};
+use diesel::{
+    dsl::{now, sql},
+    pg::data_types::PgTimestamp,
+    prelude::*,
+    sql_types::{Nullable, Text, Timestamptz, Uuid as SqlUuid},
+};
 use pbx_domain::{ApplyId, ApplyOutcome, ApplyRecord, Extension, InstalledFile, Timings};
 use serde_json::{Value, json};
 use uuid::Uuid;
 
 use crate::{
     error::DatabaseError,
+    list::{self, ListSql, UserList},
     schema::apply_audit_log as log,
     session::Sessions,
     timestamp::from_system_time,
-    users::{TENANT, UserList, read_list},
+    users::TENANT,
 };
 
 /// What a record says while its apply runs.
@@ -42,40 +48,59 @@ impl ApplyLog {
         Self { sessions }
     }
 
-    /// Reads everybody and opens the apply's record, `running`, with the revision and the number
-    /// of users that were read: one transaction, and one statement that reads, so one snapshot.
+    /// Reads all users and opens the apply's record, `running`, with the revision and the number of users that were read:
+    /// one statement, so one snapshot and one round trip.
     ///
     /// # Errors
     ///
     /// [`DatabaseError`]; after [`DatabaseError::Unavailable`] the record may exist.
     pub fn begin(&self, started: &StartedApply) -> Result<UserList, DatabaseError> {
-        self.sessions.transaction(|connection| {
-            let list = read_list(connection)?;
-            diesel::insert_into(log::table)
-                .values((
-                    log::id.eq(started.id.as_uuid()),
-                    log::tenant.eq(TENANT),
-                    log::node.eq(&started.node),
-                    log::revision.eq(list.revision.get()),
-                    log::outcome.eq(RUNNING),
-                    log::actor.eq(&started.actor),
-                    log::request_id.eq(&started.request_id),
-                    log::users.eq(count(list.users.len())),
-                    log::started_at.eq(from_system_time(started.started_at)),
-                ))
-                .execute(connection)?;
-            Ok(list)
+        self.sessions.repeatable(|connection| {
+            let open = sql::<ListSql>(
+                "WITH opened AS ( \
+                 INSERT INTO apply_audit_log (tenant, outcome, revision, users, id, node, actor, request_id, started_at) \
+                 SELECT name, 'running', revision, (SELECT count(*) FROM users WHERE users.tenant = tenants.name), ",
+            )
+            .bind::<SqlUuid, _>(started.id.as_uuid())
+            .sql(", ")
+            .bind::<Text, _>(&started.node)
+            .sql(", ")
+            .bind::<Nullable<Text>, _>(&started.actor)
+            .sql(", ")
+            .bind::<Text, _>(&started.request_id)
+            .sql(", ")
+            .bind::<Timestamptz, _>(from_system_time(started.started_at))
+            // The record is there already when the answer to the first attempt was lost.
+            .sql(
+                " FROM tenants WHERE name = 'default' \
+                 ON CONFLICT (id) DO UPDATE SET revision = excluded.revision, users = excluded.users) ",
+            );
+            list::from_rows(list::after(open).load(connection)?)
         })
     }
 
-    /// Closes a record, or writes all of it where it is missing. What was recorded of the same
-    /// apply before is replaced, so this may be repeated.
+    /// Closes the record of an apply that [`begin`](Self::begin) opened. It may be repeated: the last time counts.
+    ///
+    /// `false` when this database does not have the record: it is another database, or was restored to a time before the
+    /// apply. Nothing is written then.
     ///
     /// # Errors
     ///
     /// [`DatabaseError`]
-    pub fn finish(&self, record: &ApplyRecord) -> Result<(), DatabaseError> {
-        let finished_at = from_system_time(record.started_at + record.duration);
+    pub fn finish(&self, record: &ApplyRecord) -> Result<bool, DatabaseError> {
+        self.sessions.repeatable(|connection| {
+            let closed =
+                diesel::update(log::table.find(record.id.as_uuid())).set(ending(record)).execute(connection)?;
+            Ok(closed > 0)
+        })
+    }
+
+    /// Records an attempt that ended before [`begin`](Self::begin) was reached. It may be repeated.
+    ///
+    /// # Errors
+    ///
+    /// [`DatabaseError`]
+    pub fn record(&self, record: &ApplyRecord) -> Result<(), DatabaseError> {
         self.sessions.repeatable(|connection| {
             diesel::insert_into(log::table)
                 .values((
@@ -83,57 +108,31 @@ impl ApplyLog {
                     log::tenant.eq(TENANT),
                     log::node.eq(&record.node),
                     log::revision.eq(record.revision.get()),
-                    log::outcome.eq(record.outcome.as_str()),
                     log::actor.eq(&record.actor),
                     log::request_id.eq(&record.request_id),
                     log::users.eq(count(record.users)),
-                    log::added.eq(numbers(&record.changes.added)),
-                    log::removed.eq(numbers(&record.changes.removed)),
-                    log::changed.eq(numbers(&record.changes.changed)),
-                    log::files.eq(record.files.iter().map(file).collect::<Value>()),
-                    log::timings.eq(timings(&record.timings)),
-                    log::warnings.eq(&record.warnings),
-                    log::detail.eq(&record.detail),
                     log::started_at.eq(from_system_time(record.started_at)),
-                    log::finished_at.eq(finished_at),
-                    log::duration_ms.eq(milliseconds(record.duration)),
+                    ending(record),
                 ))
                 .on_conflict(log::id)
-                .do_update()
-                .set((
-                    log::node.eq(excluded(log::node)),
-                    log::revision.eq(excluded(log::revision)),
-                    log::outcome.eq(excluded(log::outcome)),
-                    log::actor.eq(excluded(log::actor)),
-                    log::request_id.eq(excluded(log::request_id)),
-                    log::users.eq(excluded(log::users)),
-                    log::added.eq(excluded(log::added)),
-                    log::removed.eq(excluded(log::removed)),
-                    log::changed.eq(excluded(log::changed)),
-                    log::files.eq(excluded(log::files)),
-                    log::timings.eq(excluded(log::timings)),
-                    log::warnings.eq(excluded(log::warnings)),
-                    log::detail.eq(excluded(log::detail)),
-                    log::started_at.eq(excluded(log::started_at)),
-                    log::finished_at.eq(excluded(log::finished_at)),
-                    log::duration_ms.eq(excluded(log::duration_ms)),
-                ))
+                .do_nothing()
                 .execute(connection)?;
             Ok(())
         })
     }
 
-    /// Closes the records that `node` left `running`, as `interrupted`, and says which.
+    /// Closes the records that `node` left `running`, but for those in `except`, as `interrupted`, and returns which.
     ///
-    /// Only whoever holds the node's turn to apply may call this: a record that is `running` then
-    /// is one of a process that is gone.
+    /// Only the holder of the node's lock may call this: a record that is `running` then is one of a process that is gone.
     ///
     /// # Errors
     ///
     /// [`DatabaseError`]
-    pub fn interrupt_running(&self, node: &str) -> Result<Vec<ApplyId>, DatabaseError> {
-        self.sessions.transaction(|connection| {
-            let running = log::table.filter(log::node.eq(node)).filter(log::outcome.eq(RUNNING));
+    pub fn interrupt_running(&self, node: &str, except: &[ApplyId]) -> Result<Vec<ApplyId>, DatabaseError> {
+        let except: Vec<Uuid> = except.iter().map(|id| id.as_uuid()).collect();
+        self.sessions.repeatable(|connection| {
+            let running =
+                log::table.filter(log::node.eq(node)).filter(log::outcome.eq(RUNNING)).filter(log::id.ne_all(&except));
             let ids: Vec<Uuid> = diesel::update(running)
                 .set((
                     log::outcome.eq(ApplyOutcome::Interrupted.as_str()),
@@ -144,6 +143,37 @@ impl ApplyLog {
                 .get_results(connection)?;
             Ok(ids.into_iter().map(ApplyId::from).collect())
         })
+    }
+}
+
+/// What only the end of an apply knows.
+#[derive(AsChangeset, Insertable)]
+#[diesel(table_name = log, treat_none_as_null = true)]
+struct Ending<'a> {
+    outcome: &'static str,
+    added: Vec<i32>,
+    removed: Vec<i32>,
+    changed: Vec<i32>,
+    files: Value,
+    timings: Value,
+    warnings: &'a [String],
+    detail: Option<String>,
+    finished_at: PgTimestamp,
+    duration_ms: f64,
+}
+
+fn ending(record: &ApplyRecord) -> Ending<'_> {
+    Ending {
+        outcome: record.outcome.as_str(),
+        added: numbers(&record.changes.added),
+        removed: numbers(&record.changes.removed),
+        changed: numbers(&record.changes.changed),
+        files: record.files.iter().map(file).collect(),
+        timings: timings(&record.timings),
+        warnings: &record.warnings,
+        detail: record.detail.clone(),
+        finished_at: from_system_time(record.started_at + record.duration),
+        duration_ms: milliseconds(record.duration),
     }
 }
 

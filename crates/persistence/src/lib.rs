@@ -5,9 +5,11 @@
 //! - Every committed change of a user moves its tenant's [`Revision`](pbx_domain::Revision) by
 //!   one, in the same transaction; the row lock of that update orders all writers. A trigger does
 //!   the same for hand-written SQL.
-//! - Which extensions are taken is written in that same row, a bit for each, by a trigger on the
-//!   extensions: an allocation reads as much for the thousandth user as for the first. `UNIQUE` is
-//!   the last guard.
+//! - Every statement that changes a user makes a new [`ChangeToken`], hand-written SQL included. So
+//!   what was read with a token is still true where the token is still there, also after a restore
+//!   or a failover that lost commits.
+//! - Every writer locks the tenant's row before any other, so that writers wait for each other and
+//!   do not deadlock. `UNIQUE` is the last guard of an extension.
 //! - A rule of `pbx-domain` that SQL can say is a named constraint as well. A row that breaks a
 //!   rule all the same is a [`DatabaseError::Failed`] that names the user.
 //! - Nothing is retried that might have been committed. Whatever surely was not is tried again
@@ -41,6 +43,7 @@ mod apply_log;
 mod conninfo;
 mod database;
 mod error;
+mod list;
 mod row;
 mod schema;
 mod session;
@@ -50,7 +53,8 @@ mod users;
 pub use apply_log::{ApplyLog, StartedApply};
 pub use database::Database;
 pub use error::{CreateUserError, DatabaseError, DeleteUserError, ErrorDetail};
-pub use users::{Standing, UserList, UserRepository};
+pub use list::{ChangeToken, UserList};
+pub use users::{Standing, UserRepository};
 
 #[cfg(test)]
 mod tests {

@@ -38,7 +38,8 @@ diesel::table! {
     tenants (name) {
         name -> Text,
         revision -> Int8,
-        taken_extensions -> Bytea,
+        token -> Uuid,
+        identity -> Uuid,
     }
 }
 

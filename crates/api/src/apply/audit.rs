@@ -67,7 +67,7 @@ impl Audit {
     ) -> Result<(), AuditError> {
         self.close_noted(locked, deployment)?;
         let node = self.node.clone();
-        for id in self.within(move |database| database.apply_log().interrupt_running(&node))?? {
+        for id in self.within(move |database| database.apply_log().interrupt_running(&node, &[]))?? {
             log::warn!("the apply {id} was interrupted: its process ended before it did");
         }
         Ok(())
@@ -88,7 +88,10 @@ impl Audit {
 
     pub(super) fn finish(&self, record: &ApplyRecord) -> Result<(), AuditError> {
         let record = record.clone();
-        Ok(self.within(move |database| database.apply_log().finish(&record))??)
+        Ok(self.within(move |database| {
+            let log = database.apply_log();
+            if log.finish(&record)? { Ok(()) } else { log.record(&record) }
+        })??)
     }
 
     /// Keeps a record that the database did not take, and closes it as soon as that answers.

@@ -1,0 +1,99 @@
+//! What is kept in memory goes by the token, so every change has to replace it.
+
+use pbx_persistence::ChangeToken;
+
+use crate::{Fixture, connect};
+
+fn token(fixture: &Fixture) -> ChangeToken {
+    fixture.inside.users().list().unwrap().token
+}
+
+#[test]
+fn every_change_replaces_the_token_whoever_makes_it() {
+    let fixture = Fixture::new();
+    let mut tokens = vec![token(&fixture)];
+    let mut expect_another = |what: &str| {
+        let token = token(&fixture);
+        assert!(!tokens.contains(&token), "{what}");
+        tokens.push(token);
+    };
+    let users: Vec<_> = (0..5).map(|number| fixture.create(number)).collect();
+    expect_another("a create");
+    fixture.inside.users().delete(users[4].id).unwrap();
+    expect_another("a delete");
+    let first = format!("WHERE user_id = '{}'", users[0].id);
+    for sql in [
+        "UPDATE users SET name = 'By hand'",
+        &format!("UPDATE extensions SET ha1 = repeat('f', 32) {first}"),
+        &format!("UPDATE extensions SET number = 1500 {first}"),
+        "UPDATE tenants SET revision = 0; UPDATE users SET name = 'tenants was written first'",
+        "UPDATE tenants SET moved_by = pg_current_xact_id(); UPDATE users SET name = 'a restored number'",
+        "INSERT INTO tenants (name) VALUES ('other'); \
+         WITH user_ AS (INSERT INTO users (id, tenant, name, email) VALUES (gen_random_uuid(), 'other', 'x', 'x@example.com') RETURNING id) \
+         INSERT INTO extensions (tenant, number, user_id, realm, ha1) SELECT 'other', 1999, id, 'asterisk', repeat('0', 32) FROM user_",
+        "DELETE FROM users WHERE name = 'tenants was written first' OR email = 'u1@example.com'",
+        "TRUNCATE users CASCADE",
+    ] {
+        fixture.outside.sql(sql);
+        expect_another(sql);
+    }
+}
+
+#[test]
+fn a_user_who_is_moved_to_another_tenant_by_one_statement_is_a_change() {
+    let fixture = Fixture::new();
+    let user = fixture.create(1);
+    fixture.outside.sql("INSERT INTO tenants (name) VALUES ('other')");
+    let before = fixture.inside.users().list().unwrap();
+    fixture.outside.sql(&format!(
+        "ALTER TABLE extensions DROP CONSTRAINT extensions_user_fkey; \
+         ALTER TABLE extensions ADD CONSTRAINT extensions_user_fkey FOREIGN KEY (tenant, user_id) \
+         REFERENCES users (tenant, id) ON DELETE CASCADE ON UPDATE CASCADE; \
+         UPDATE users SET tenant = 'other' WHERE id = '{}'",
+        user.id
+    ));
+    let after = fixture.inside.users().list().unwrap();
+    assert_eq!((before.users.len(), after.users.len()), (1, 0));
+    assert_ne!(before.token, after.token);
+    assert!(after.revision > before.revision);
+}
+
+#[test]
+fn a_list_is_read_again_only_when_something_changed() {
+    let fixture = Fixture::new();
+    let users = fixture.inside.users();
+    let empty = users.list_unless(None).unwrap().unwrap();
+    assert_eq!((empty.users.len(), users.list_unless(Some(empty.token)).unwrap()), (0, None));
+    let user = fixture.create(1);
+    let list = users.list_unless(Some(empty.token)).unwrap().unwrap();
+    assert_eq!(list.users, [user]);
+    assert_eq!(users.list_unless(Some(list.token)).unwrap(), None);
+    fixture.outside.sql("DELETE FROM users WHERE false");
+    let list = users.list().unwrap();
+    assert_eq!((list.users.len(), list.revision.get()), (1, 1), "nothing was changed");
+}
+
+#[test]
+fn two_histories_with_the_same_revision_have_different_tokens() {
+    let fixture = Fixture::new();
+    fixture.create(1);
+    let before = fixture.inside.users().list().unwrap();
+    let lost = fixture.create(2);
+    let with_lost = fixture.inside.users().list().unwrap();
+    // What a restore, or a standby that lagged, makes of it.
+    fixture.outside.sql(&format!("DELETE FROM users WHERE id = '{}'; UPDATE tenants SET revision = 1", lost.id));
+    fixture.create(3);
+    let after = fixture.inside.users().list().unwrap();
+    assert_eq!(after.revision, with_lost.revision);
+    assert!(after.token != with_lost.token && after.token != before.token);
+}
+
+#[test]
+fn a_database_has_an_identity_of_its_own() {
+    let [first, second] = [Fixture::new(), Fixture::new()];
+    let identity = |fixture: &Fixture| fixture.inside.users().list().unwrap().database;
+    assert_ne!(identity(&first), identity(&second));
+    let before = identity(&first);
+    first.create(1);
+    assert_eq!((identity(&first), connect(&first.outside.url()).users().list().unwrap().database), (before, before));
+}
