@@ -21,7 +21,7 @@
 //! Everything that needs space is written and synced before anything is touched, both files and
 //! the former pair beside their places, journal and records in the state directory; all that
 //! follows are renames, the way back included. A process that is killed at any moment leaves the
-//! journal, and the next [`Deployment::turn`] puts one whole pair on disk before it does anything
+//! journal, and the next [`Deployment::lock`] puts one whole pair on disk before it does anything
 //! else. Nothing beside the two files ever has a name that `*.conf` matches.
 //!
 //! What a real Asterisk 22 was seen to do, besides what the documentation of its [command line][cli] says, is
