@@ -24,9 +24,6 @@ use crate::{
     request_id::RequestId,
 };
 
-/// What of the environment no child process may see.
-const SECRETS: [&str; 3] = ["DATABASE_URL", "PBX_PORTAL__DATABASE__URL", "PBX_PORTAL__AUTH__TOKENS"];
-
 /// Makes applies, one at a time.
 #[derive(Clone)]
 pub struct Applier(Arc<Inner>);
@@ -100,8 +97,7 @@ pub(crate) fn deployment(settings: &Settings) -> anyhow::Result<Deployment> {
 
 /// The way to Asterisk that the settings describe.
 pub(crate) fn cli(settings: &Settings) -> anyhow::Result<Cli> {
-    let cli = Cli::new(&settings.asterisk.command, settings.asterisk.command_timeout).context("asterisk.command")?;
-    Ok(cli.hiding(SECRETS))
+    Cli::new(&settings.asterisk.command, settings.asterisk.command_timeout).context("asterisk.command")
 }
 
 fn files(settings: &Settings) -> IncludeFiles {

@@ -1,20 +1,23 @@
 use std::{
-    io,
+    env, io, mem,
     process::Command,
     time::{Duration, Instant},
 };
 
-use crate::process::{self, Unfinished};
+use crate::{
+    cli_error::{CliError, EmptyCommand},
+    process::{self, Output, Process, Unfinished},
+    ready,
+};
 
 /// The way to Asterisk's command line: a program that takes `-rx "command"`.
 ///
-/// Each command is one process, started without a shell, in a process group of its own that is
-/// killed at the deadline: `asterisk -rx` waits for ever on an Asterisk that hangs.
+/// Each command is one process, started without a shell, with nothing in its environment but `PATH`, in a process
+/// group of its own that is killed at the deadline: `asterisk -rx` waits for ever on an Asterisk that hangs.
 #[derive(Debug, Clone)]
 pub struct Cli {
     words: Vec<String>,
     timeout: Duration,
-    hidden: Vec<String>,
 }
 
 impl Cli {
@@ -28,14 +31,7 @@ impl Cli {
     /// [`EmptyCommand`] when there is no word in `command`.
     pub fn new(command: &str, timeout: Duration) -> Result<Self, EmptyCommand> {
         let words: Vec<_> = command.split_whitespace().map(str::to_owned).collect();
-        if words.is_empty() { Err(EmptyCommand) } else { Ok(Self { words, timeout, hidden: Vec::new() }) }
-    }
-
-    /// Keeps these variables of our environment from the processes: those that hold secrets.
-    #[must_use]
-    pub fn hiding(mut self, variables: impl IntoIterator<Item = impl Into<String>>) -> Self {
-        self.hidden.extend(variables.into_iter().map(Into::into));
-        self
+        if words.is_empty() { Err(EmptyCommand) } else { Ok(Self { words, timeout }) }
     }
 
     /// How long one command may take.
@@ -53,42 +49,141 @@ impl Cli {
     /// [`CliError`] when the program cannot be started, does not reach Asterisk, does not end in
     /// time, prints nothing, or loses its connection.
     pub(crate) fn run(&self, command: &str, deadline: Instant) -> Result<String, CliError> {
-        let began = Instant::now();
-        let deadline = deadline.min(began + self.timeout);
-        let output = process::run(self.process(command), deadline).map_err(|unfinished| match unfinished {
-            Unfinished::CannotStart(error) => CliError::CannotStart { program: self.words[0].clone(), error },
-            Unfinished::TimedOut => CliError::TimedOut { command: command.to_owned(), after: began.elapsed() },
-            Unfinished::TooMuchOutput => CliError::TooMuchOutput { command: command.to_owned() },
-            Unfinished::Lost(error) => CliError::Lost { command: command.to_owned(), error },
-        })?;
-        let mut answer = String::from_utf8(output.stdout)
-            .unwrap_or_else(|error| String::from_utf8_lossy(error.as_bytes()).into_owned());
-        answer.drain(..answer.len() - without_own_words(&answer).len());
-        log::debug!("asterisk -rx {command:?}: {} bytes in {:?}", answer.len(), began.elapsed());
-        if !output.status.success() {
-            let words = format!("{} {}", answer.trim(), String::from_utf8_lossy(&output.stderr).trim());
-            let words = excerpt(&words);
-            return Err(if words.contains("Unable to connect to remote asterisk") {
-                CliError::NotRunning { words }
-            } else {
-                CliError::Failed { command: command.to_owned(), status: process::describe(output.status), words }
-            });
-        }
-        if answer.trim().is_empty() || answer.lines().any(|line| line.starts_with("read() failed:")) {
-            return Err(CliError::NoAnswer { command: command.to_owned(), words: excerpt(&answer) });
-        }
-        Ok(answer)
+        Running::to_their_ends(vec![Running::new(self, command)], deadline.min(Instant::now() + self.timeout))
+            .pop()
+            .unwrap_or_else(|| Err(CliError::NoAnswer { command: command.to_owned(), words: String::new() }))
+    }
+
+    /// What Asterisk answers to each of `questions`, which are asked side by side.
+    pub(crate) fn ask_all(&self, questions: &[String], deadline: Instant) -> Vec<Result<String, CliError>> {
+        let asked = questions.iter().map(|question| Running::new(self, question)).collect();
+        Running::to_their_ends(asked, deadline.min(Instant::now() + self.timeout))
     }
 
     #[expect(clippy::disallowed_methods, reason = "this is the one place that starts processes")]
     fn process(&self, command: &str) -> Command {
         let mut process = Command::new(&self.words[0]);
-        process.args(&self.words[1..]).args(["-rx", command]);
-        for variable in &self.hidden {
-            process.env_remove(variable);
+        process.args(&self.words[1..]).args(["-rx", command]).env_clear();
+        if let Some(path) = env::var_os("PATH") {
+            process.env("PATH", path);
         }
         process
     }
+}
+
+/// A command on its way.
+struct Running<'a> {
+    cli: &'a Cli,
+    command: &'a str,
+    began: Instant,
+    stage: Stage,
+}
+
+enum Stage {
+    /// There is no process for it yet: none was tried, or the system had none to give.
+    Waiting(Option<io::Error>),
+    Process(Process),
+    Ended(Result<String, CliError>),
+}
+
+impl<'a> Running<'a> {
+    fn new(cli: &'a Cli, command: &'a str) -> Self {
+        Self { cli, command, began: Instant::now(), stage: Stage::Waiting(None) }
+    }
+
+    /// Their answers, in their order, at the latest at `deadline`.
+    fn to_their_ends(mut all: Vec<Self>, deadline: Instant) -> Vec<Result<String, CliError>> {
+        loop {
+            let mut is_waiting = false;
+            for one in &mut all {
+                one.proceed();
+                is_waiting |= matches!(one.stage, Stage::Waiting(_));
+            }
+            let sources: Vec<_> = all.iter().filter_map(Self::process).flat_map(Process::sources).collect();
+            let is_over = sources.is_empty() && !is_waiting;
+            if is_over || Instant::now() >= deadline {
+                break;
+            }
+            let until = if is_waiting { process::moment_before(deadline) } else { deadline };
+            if let Err(error) = ready::wait(sources, until) {
+                log::warn!("waiting for Asterisk's answers: {error}");
+                break;
+            }
+        }
+        all.into_iter().map(Self::end).collect()
+    }
+
+    fn process(&self) -> Option<&Process> {
+        match &self.stage {
+            Stage::Process(process) => Some(process),
+            _ => None,
+        }
+    }
+
+    /// Does what can be done without waiting.
+    fn proceed(&mut self) {
+        if let Stage::Waiting(_) = self.stage {
+            self.stage = match Process::start(self.cli.process(self.command)) {
+                Ok(process) => Stage::Process(process),
+                Err(error) if process::is_for_now(&error) => Stage::Waiting(Some(error)),
+                Err(error) => Stage::Ended(Err(self.cannot_start(error))),
+            };
+        }
+        if let Stage::Process(process) = &mut self.stage {
+            let ended = match process.proceed() {
+                Ok(None) => return,
+                Ok(Some(output)) => answer(self.command, output),
+                Err(Unfinished::TooMuchOutput) => Err(CliError::TooMuchOutput { command: self.command.to_owned() }),
+                Err(Unfinished::Lost(error)) => Err(CliError::Lost { command: self.command.to_owned(), error }),
+            };
+            if let Ok(answer) = &ended {
+                log::debug!("asterisk -rx {:?}: {} bytes in {:?}", self.command, answer.len(), self.began.elapsed());
+            }
+            self.stage = Stage::Ended(ended);
+        }
+    }
+
+    fn end(mut self) -> Result<String, CliError> {
+        match mem::replace(&mut self.stage, Stage::Waiting(None)) {
+            Stage::Ended(result) => result,
+            Stage::Waiting(Some(error)) => Err(self.cannot_start(error)),
+            // Dropped, the process is killed.
+            Stage::Waiting(None) | Stage::Process(_) => {
+                Err(CliError::TimedOut { command: self.command.to_owned(), after: self.began.elapsed() })
+            }
+        }
+    }
+
+    fn cannot_start(&self, error: io::Error) -> CliError {
+        CliError::CannotStart { program: self.cli.words[0].clone(), error }
+    }
+}
+
+/// What a program that has ended said, if that can be an answer.
+fn answer(command: &str, output: Output) -> Result<String, CliError> {
+    let mut answer = text(output.stdout);
+    answer.drain(..answer.len() - without_own_words(&answer).len());
+    if !output.status.success() {
+        let words = format!("{} {}", answer.trim(), text(output.stderr).trim());
+        let words = excerpt(&words);
+        return Err(if words.contains("Unable to connect to remote asterisk") {
+            CliError::NotRunning { words }
+        } else {
+            CliError::Failed { command: command.to_owned(), status: process::describe(output.status), words }
+        });
+    }
+    if answer.trim().is_empty() || answer.lines().any(|line| line.starts_with("read() failed:")) {
+        return Err(CliError::NoAnswer { command: command.to_owned(), words: excerpt(&answer) });
+    }
+    Ok(answer)
+}
+
+/// With one `?` for each byte that is no UTF-8: listings have columns, which are counted in bytes.
+fn text(bytes: Vec<u8>) -> String {
+    String::from_utf8(bytes).unwrap_or_else(|error| {
+        let chunks = error.as_bytes().utf8_chunks();
+        chunks.fold(String::new(), |text, chunk| text + chunk.valid() + &"?".repeat(chunk.invalid().len()))
+    })
 }
 
 /// Without what the client says of itself before it connects, on a host that has no IPv4 address on
@@ -110,71 +205,6 @@ pub(crate) fn excerpt(words: &str) -> String {
         Some((end, _)) => format!("{}…", &line[..end]),
         None => line,
     }
-}
-
-/// A command without a word in it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("names no program; it must be the program that reaches Asterisk, such as `asterisk`")]
-pub struct EmptyCommand;
-
-/// Why a command brought no answer.
-#[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum CliError {
-    /// The program is not there or may not be run.
-    #[error("`{program}` cannot be started: {error}")]
-    CannotStart {
-        /// The first word of the command.
-        program: String,
-        /// What the system said.
-        error: io::Error,
-    },
-    /// The program runs, and finds no Asterisk to talk to.
-    #[error("Asterisk is not running, or its socket may not be used: {words}")]
-    NotRunning {
-        /// What the program said.
-        words: String,
-    },
-    /// The program ended with an error of its own.
-    #[error("`{command}` failed with {status}: {words}")]
-    Failed {
-        /// What Asterisk was asked.
-        command: String,
-        /// How the program ended.
-        status: String,
-        /// What it said.
-        words: String,
-    },
-    /// Asterisk hangs; whether it did what it was asked is not known.
-    #[error("Asterisk did not answer `{command}` within {:.1} s", .after.as_secs_f64())]
-    TimedOut {
-        /// What Asterisk was asked.
-        command: String,
-        /// How long it was waited for.
-        after: Duration,
-    },
-    /// The connection ended without an answer, as when Asterisk dies in the middle.
-    #[error("Asterisk gave no answer to `{command}`: {words:?}")]
-    NoAnswer {
-        /// What Asterisk was asked.
-        command: String,
-        /// What came instead of an answer.
-        words: String,
-    },
-    /// More output than any answer has.
-    #[error("the output of `{command}` does not end")]
-    TooMuchOutput {
-        /// What Asterisk was asked.
-        command: String,
-    },
-    /// The process got lost.
-    #[error("the process of `{command}` was lost: {error}")]
-    Lost {
-        /// What Asterisk was asked.
-        command: String,
-        /// What the system said.
-        error: io::Error,
-    },
 }
 
 #[cfg(test)]

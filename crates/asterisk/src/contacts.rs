@@ -5,19 +5,18 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    thread,
     time::Instant,
 };
 
 use crate::{
-    cli::{Cli, CliError},
-    listing::{self, Unlisted},
-    live::{Unread, joined},
+    asking::{self, Unread},
+    cli::Cli,
+    listing,
 };
 
 const FAMILY: &str = "registrar/contact";
 
-/// How many processes remove contacts side by side.
+/// How many contacts are removed side by side.
 const AT_ONCE: usize = 4;
 
 /// Registered contacts by aor, each a key and what is kept under it.
@@ -27,11 +26,12 @@ pub(crate) struct Contacts(BTreeMap<String, BTreeMap<String, String>>);
 impl Contacts {
     /// Those that are registered now.
     pub(crate) fn read(cli: &Cli, deadline: Instant) -> Result<Self, Unread> {
-        let command = format!("database show {FAMILY}");
-        let answer = cli.run(&command, deadline)?;
-        let listed = listing::contacts(&answer).map_err(|reason| Unlisted { command, reason })?;
+        asking::ask_one(cli, format!("database show {FAMILY}"), deadline, Self::listed)
+    }
+
+    fn listed(answer: &str) -> Result<Self, &'static str> {
         let mut contacts = Self::default();
-        for (aor, key, value) in listed {
+        for (aor, key, value) in listing::contacts(answer)? {
             contacts.0.entry(aor.to_owned()).or_default().insert(key.to_owned(), value.to_owned());
         }
         Ok(contacts)
@@ -72,12 +72,10 @@ impl FormerOwners {
             return Ok(BTreeSet::new());
         }
         log::info!("removing {} contacts of former owners", keys.len());
-        // Each is a process of some milliseconds; what is left when time is up is told.
-        thread::scope(|scope| {
-            let chunks = keys.chunks(keys.len().div_ceil(AT_ONCE));
-            let chunks: Vec<_> = chunks.map(|keys| scope.spawn(|| remove(cli, keys, deadline))).collect();
-            chunks.into_iter().try_for_each(|chunk| joined(chunk.join()))
-        })?;
+        let commands: Vec<_> = keys.iter().map(|key| format!("database del {FAMILY} {key}")).collect();
+        for some in commands.chunks(AT_ONCE) {
+            cli.ask_all(some, deadline).into_iter().try_for_each(|answer| answer.map(drop))?;
+        }
         Ok(self.among(&Contacts::read(cli, deadline)?).into_iter().map(|(aor, _)| aor).collect())
     }
 
@@ -91,10 +89,6 @@ impl FormerOwners {
             .map(|(aor, key, _)| (aor.clone(), key.clone()))
             .collect()
     }
-}
-
-fn remove(cli: &Cli, keys: &[String], deadline: Instant) -> Result<(), CliError> {
-    keys.iter().try_for_each(|key| cli.run(&format!("database del {FAMILY} {key}"), deadline).map(drop))
 }
 
 #[cfg(test)]

@@ -2,10 +2,9 @@ use std::{path::PathBuf, time::Instant};
 
 use crate::{
     cli::Cli,
-    error::LockError,
+    error::{Cause, LockError},
     expected::{Difference, Expected, UnreadablePair},
     file::{self, FileError},
-    live::Live,
     pair::{IncludeFiles, Pair},
     record::Record,
     state_dir::{self, ClaimStamp, HostLock, StagedRecord, StateDir},
@@ -116,7 +115,7 @@ impl Deployment {
     /// Changes nothing, and waits for no turn: during a deployment it tells of what lies between.
     #[must_use]
     pub fn drift(&self, deadline: Instant) -> Vec<String> {
-        let Self { cli, files, state } = self;
+        let Self { files, state, .. } = self;
         let mut problems = Vec::new();
         let proven = match state_dir::read_record(&state.proven()) {
             Ok(proven) => proven,
@@ -140,13 +139,15 @@ impl Deployment {
             }
             Ok(Expected::default())
         };
-        let mismatch = expected.map_err(|error| error.to_string()).and_then(|expected| {
-            let live = Live::read(cli, &expected, &Expected::default(), deadline).map_err(|error| error.to_string())?;
-            Ok(live.compare(&expected, &Expected::default(), |_| false).mismatch)
-        });
-        match mismatch {
-            Ok(mismatch) if mismatch.is_none() => {}
-            Ok(mismatch) => problems.push(format!("Asterisk does not run what was applied: {mismatch}")),
+        let verified = expected
+            .map_err(|error| error.to_string())
+            .map(|expected| self.verify(&expected, &Expected::NOTHING, deadline));
+        match verified {
+            Ok(Ok(_)) => {}
+            Ok(Err(Cause::NotProven(mismatch))) => {
+                problems.push(format!("Asterisk does not run what was applied: {mismatch}"));
+            }
+            Ok(Err(error)) => problems.push(error.to_string()),
             Err(error) => problems.push(error),
         }
         problems

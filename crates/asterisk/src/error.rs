@@ -1,5 +1,6 @@
 use crate::{
-    cli::CliError, expected::UnreadablePair, file::FileError, live::Unread, mismatch::Mismatch, reload::ReloadError,
+    asking::Unread, cli_error::CliError, expected::UnreadablePair, file::FileError, mismatch::Mismatch,
+    reload::ReloadError,
 };
 
 /// Why there is no turn.
@@ -36,6 +37,9 @@ pub enum Cause {
     /// Asterisk runs something else.
     #[error("Asterisk does not run what was installed: {0}")]
     NotProven(Mismatch),
+    /// This program failed in the middle of a proof; its log has the reason.
+    #[error("the proof failed for a fault of this program, which is in its log")]
+    Panicked,
 }
 
 /// By hand, so that it is no source as well: the message tells it already.

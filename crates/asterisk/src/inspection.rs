@@ -5,7 +5,7 @@ use std::{
 };
 
 use crate::{
-    cli::CliError,
+    cli_error::CliError,
     deployment::Deployment,
     diagnosis::{self, Tree, config_directory},
     listing,

@@ -42,7 +42,9 @@
 
 #![warn(missing_debug_implementations)]
 
+mod asking;
 mod cli;
+mod cli_error;
 mod config_text;
 mod contacts;
 mod deployment;
@@ -57,18 +59,22 @@ mod file;
 pub mod fuzzing;
 mod include_files;
 mod inspection;
+mod installed;
 mod listing;
 mod live;
 mod mismatch;
 mod pair;
 mod pjsip_file;
 mod process;
+mod ready;
 mod record;
 mod reload;
 mod state_dir;
 mod transaction;
 
-pub use cli::{Cli, CliError, EmptyCommand};
+pub use asking::Unread;
+pub use cli::Cli;
+pub use cli_error::{CliError, EmptyCommand};
 pub use deployment::{Deployment, LockedDeployment, ProvenPair};
 pub use error::{Aftermath, Cause, LockError};
 pub use expected::{Difference, Expected, UnreadablePair};
@@ -78,7 +84,7 @@ pub use listing::Unlisted;
 // For the benchmark alone.
 #[doc(hidden)]
 pub use listing::endpoints as listed_endpoints;
-pub use live::{Foreign, Unread};
+pub use live::Foreign;
 pub use mismatch::Mismatch;
 pub use pair::{IncludeFiles, Pair};
 pub use reload::ReloadError;

@@ -1,15 +1,12 @@
 //! What Asterisk runs, read back, and held against what it is to run.
 
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    thread,
-    time::Instant,
-};
+use std::{collections::BTreeMap, time::Instant};
 
 use crate::{
-    cli::{Cli, CliError},
+    asking::{Unread, ask_whole},
+    cli::Cli,
     expected::{Endpoint, Expected, Kind, Standalone, Step},
-    listing::{self, Unlisted},
+    listing,
     mismatch::{Mismatch, same_steps},
 };
 
@@ -21,65 +18,33 @@ pub(crate) struct Live {
     contexts: BTreeMap<String, BTreeMap<String, Vec<(Step, String)>>>,
 }
 
-/// Why the live state is not known.
-#[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum Unread {
-    /// Asterisk gave no answer.
-    #[error(transparent)]
-    Cli(#[from] CliError),
-    /// The answer is none that can be relied on.
-    #[error(transparent)]
-    Listing(#[from] Unlisted),
-}
-
 impl Live {
-    /// Reads back all that `wanted` names or `former` named, with a number of processes that
+    /// Reads back all that `wanted` names or `former` named, with a number of questions that
     /// depends on their contexts and kinds alone.
     pub(crate) fn read(cli: &Cli, wanted: &Expected, former: &Expected, deadline: Instant) -> Result<Self, Unread> {
-        let contexts: BTreeSet<&str> =
-            wanted.contexts.keys().chain(former.contexts.keys()).map(String::as_str).collect();
-        thread::scope(|scope| {
-            // Side by side: most of a command's time is the start of its process and the pipe.
-            let endpoints = scope.spawn(|| {
-                ask(cli, "pjsip show endpoints".to_owned(), deadline, |answer| {
-                    listing::endpoints(answer)
-                        .map(|read| read.into_iter().map(|(name, e)| (name.to_owned(), e)).collect())
-                })
-            });
-            let contexts: Vec<_> = contexts
-                .into_iter()
-                .map(|name| {
-                    (
-                        name,
-                        scope.spawn(move || {
-                            ask(cli, format!("dialplan show {name}"), deadline, |answer| read_context(answer, name))
-                        }),
-                    )
-                })
-                .collect();
-            let mut standalone = Standalone::new();
-            for kind in Kind::ALL {
-                let names = wanted
-                    .standalone
-                    .iter()
-                    .chain(&former.standalone)
-                    .filter(|(of, _)| *of == kind)
-                    .map(|(_, name)| name);
-                if let Some(prefix) = common_prefix(names) {
-                    let command = format!("pjsip list {kind}s like ^{prefix}");
-                    standalone.extend(ask(cli, command, deadline, |answer| read_names(kind, answer))?);
-                }
+        let names = wanted.contexts.keys().chain(former.contexts.keys());
+        let mut questions: BTreeMap<String, Question<'_>> =
+            names.map(|name| (format!("dialplan show {name}"), Question::Context(name))).collect();
+        questions.insert("pjsip show endpoints".to_owned(), Question::Endpoints);
+        for kind in Kind::ALL {
+            let both = wanted.standalone.iter().chain(&former.standalone);
+            if let Some(prefix) = common_prefix(both.filter(|(of, _)| *of == kind).map(|(_, name)| name)) {
+                questions.insert(format!("pjsip list {kind}s like ^{prefix}"), Question::Standalone(kind));
             }
-            Ok(Self {
-                standalone,
-                endpoints: joined(endpoints.join())?,
-                contexts: contexts
-                    .into_iter()
-                    .filter_map(|(name, read)| joined(read.join()).transpose().map(|read| Ok((name.to_owned(), read?))))
-                    .collect::<Result<_, Unread>>()?,
-            })
-        })
+        }
+        let mut live = Self::default();
+        ask_whole(cli, questions.keys().cloned().collect(), deadline, |question, answer| {
+            match questions.get(question) {
+                Some(Question::Endpoints) => live.endpoints = read_endpoints(answer)?,
+                Some(Question::Standalone(kind)) => live.standalone.extend(read_names(*kind, answer)?),
+                Some(Question::Context(name)) => {
+                    live.contexts.extend(read_context(answer, name)?.map(|read| ((*name).to_owned(), read)));
+                }
+                None => {}
+            }
+            Ok(())
+        })?;
+        Ok(live)
     }
 
     /// What these answers say: of all endpoints, of the markers, and of each context.
@@ -89,7 +54,7 @@ impl Live {
             read_context(answer, name).map(|read| read.map(|read| (name.clone(), read))).transpose()
         };
         Ok(Self {
-            endpoints: listing::endpoints(endpoints)?.into_iter().map(|(name, e)| (name.to_owned(), e)).collect(),
+            endpoints: read_endpoints(endpoints)?,
             standalone: read_names(Kind::Aor, markers)?,
             contexts: contexts.iter().filter_map(context).collect::<Result<_, _>>()?,
         })
@@ -185,6 +150,17 @@ pub struct Foreign {
     pub extens: Vec<(String, String)>,
 }
 
+/// What is asked of Asterisk.
+enum Question<'a> {
+    Endpoints,
+    Standalone(Kind),
+    Context(&'a str),
+}
+
+fn read_endpoints(answer: &str) -> Result<BTreeMap<String, Endpoint>, &'static str> {
+    Ok(listing::endpoints(answer)?.into_iter().map(|(name, endpoint)| (name.to_owned(), endpoint)).collect())
+}
+
 type ReadContext = Option<BTreeMap<String, Vec<(Step, String)>>>;
 
 fn read_context(answer: &str, name: &str) -> Result<ReadContext, &'static str> {
@@ -195,21 +171,6 @@ fn read_context(answer: &str, name: &str) -> Result<ReadContext, &'static str> {
 
 fn read_names(kind: Kind, answer: &str) -> Result<Standalone, &'static str> {
     Ok(listing::names(kind, answer)?.into_iter().map(|name| (kind, name.to_owned())).collect())
-}
-
-fn ask<T>(
-    cli: &Cli,
-    command: String,
-    deadline: Instant,
-    read: impl FnOnce(&str) -> Result<T, &'static str>,
-) -> Result<T, Unread> {
-    let answer = cli.run(&command, deadline)?;
-    read(&answer).map_err(|reason| Unlisted { command, reason }.into())
-}
-
-/// A thread that panicked goes on panicking here.
-pub(crate) fn joined<T>(result: thread::Result<T>) -> T {
-    result.unwrap_or_else(|panic| std::panic::resume_unwind(panic))
 }
 
 /// What the names have in common up to a `-`: one listing of that finds them all, and what is
@@ -228,6 +189,8 @@ fn common_prefix<'a>(names: impl Iterator<Item = &'a String>) -> Option<String> 
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
+
     use super::*;
     use crate::{expected::Context, pair::Pair};
 

@@ -1,22 +1,24 @@
-//! A child process that cannot outlive its deadline or flood us.
+//! A child process that cannot outlive whoever waits for it, or flood us.
 
 use std::{
     io,
     os::{
-        fd::{AsFd, BorrowedFd},
+        fd::{AsFd, BorrowedFd, OwnedFd},
         unix::process::{CommandExt as _, ExitStatusExt as _},
     },
-    process::{Child, Command, ExitStatus, Stdio},
-    time::{Duration, Instant},
+    process::{Child, ChildStderr, ChildStdout, Command, ExitStatus, Stdio},
+    time::Instant,
 };
 
 use rustix::{
-    event::{PollFd, PollFlags, Timespec, poll},
+    fs::{OFlags, fcntl_getfl, fcntl_setfl},
     process::{Pid, PidfdFlags, Signal, kill_process_group, pidfd_open},
 };
 
+use crate::ready;
+
 /// More than a listing of 100 000 users; whoever prints more is not answering a question.
-const MOST_OUTPUT: usize = 64 << 20;
+pub(crate) const MOST_OUTPUT: usize = 64 << 20;
 
 /// What a process said until it ended.
 #[derive(Debug)]
@@ -29,52 +31,64 @@ pub(crate) struct Output {
 /// Why there is no [`Output`].
 #[derive(Debug)]
 pub(crate) enum Unfinished {
-    CannotStart(io::Error),
-    TimedOut,
     TooMuchOutput,
     Lost(io::Error),
 }
 
-/// Runs `command` to its end, in a process group of its own, which is killed at `deadline`.
-pub(crate) fn run(mut command: Command, deadline: Instant) -> Result<Output, Unfinished> {
-    let child = command
-        .stdin(Stdio::null())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .process_group(0)
-        .spawn()
-        .map_err(Unfinished::CannotStart)?;
-    Group { leader: child, ended: false }.wait(deadline)
+/// A program that runs, with all that it started: dropped, none of them lives on.
+#[derive(Debug)]
+pub(crate) struct Process {
+    group: Group,
+    pidfd: OwnedFd,
+    stdout: Option<ChildStdout>,
+    stderr: Option<ChildStderr>,
+    out: Vec<u8>,
+    err: Vec<u8>,
 }
 
-/// A child with all that it started; dropped, none of them lives on.
+impl Process {
+    /// Starts `command` in a process group of its own.
+    pub(crate) fn start(mut command: Command) -> io::Result<Self> {
+        let child =
+            command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).process_group(0).spawn()?;
+        let mut group = Group { leader: child, ended: false };
+        let pidfd = pidfd_open(Pid::from_child(&group.leader), PidfdFlags::empty())?;
+        let (stdout, stderr) = (group.leader.stdout.take(), group.leader.stderr.take());
+        for pipe in [stdout.as_ref().map(AsFd::as_fd), stderr.as_ref().map(AsFd::as_fd)].into_iter().flatten() {
+            fcntl_setfl(pipe, fcntl_getfl(pipe)? | OFlags::NONBLOCK)?;
+        }
+        Ok(Self { group, pidfd, stdout, stderr, out: Vec::new(), err: Vec::new() })
+    }
+
+    /// What to wait for before [`Self::proceed`] finds something new.
+    pub(crate) fn sources(&self) -> impl Iterator<Item = BorrowedFd<'_>> {
+        let pipes = [self.stdout.as_ref().map(AsFd::as_fd), self.stderr.as_ref().map(AsFd::as_fd)];
+        let end = pipes.iter().all(Option::is_none).then_some(self.pidfd.as_fd());
+        pipes.into_iter().flatten().chain(end)
+    }
+
+    /// Reads what is there, without waiting; what was said once the process has ended.
+    pub(crate) fn proceed(&mut self) -> Result<Option<Output>, Unfinished> {
+        read(&mut self.stdout, &mut self.out)?;
+        read(&mut self.stderr, &mut self.err)?;
+        if self.out.len() + self.err.len() > MOST_OUTPUT {
+            return Err(Unfinished::TooMuchOutput);
+        }
+        if self.stdout.is_some() || self.stderr.is_some() || !ready::is_now(self.pidfd.as_fd()) {
+            return Ok(None);
+        }
+        let status = self.group.end().map_err(Unfinished::Lost)?;
+        Ok(Some(Output { status, stdout: std::mem::take(&mut self.out), stderr: std::mem::take(&mut self.err) }))
+    }
+}
+
+#[derive(Debug)]
 struct Group {
     leader: Child,
     ended: bool,
 }
 
 impl Group {
-    fn wait(mut self, deadline: Instant) -> Result<Output, Unfinished> {
-        let pidfd = pidfd_open(Pid::from_child(&self.leader), PidfdFlags::empty()).map_err(lost)?;
-        let (mut stdout, mut stderr) = (self.leader.stdout.take(), self.leader.stderr.take());
-        let (mut out, mut err) = (Vec::new(), Vec::new());
-        while stdout.is_some() || stderr.is_some() {
-            let ready = wait_readable([stdout.as_ref().map(AsFd::as_fd), stderr.as_ref().map(AsFd::as_fd)], deadline)?;
-            if ready[0] {
-                read_once(&mut stdout, &mut out)?;
-            }
-            if ready[1] {
-                read_once(&mut stderr, &mut err)?;
-            }
-            if out.len() + err.len() > MOST_OUTPUT {
-                return Err(Unfinished::TooMuchOutput);
-            }
-        }
-        wait_readable([Some(pidfd.as_fd()), None], deadline)?;
-        let status = self.end().map_err(Unfinished::Lost)?;
-        Ok(Output { status, stdout: out, stderr: err })
-    }
-
     /// Kills what is left of the group, and only then takes the leader's status: until then the
     /// group's number cannot become a stranger's.
     fn end(&mut self) -> io::Result<ExitStatus> {
@@ -97,40 +111,12 @@ impl Drop for Group {
     }
 }
 
-fn lost(error: rustix::io::Errno) -> Unfinished {
-    Unfinished::Lost(error.into())
-}
-
-/// Waits until one of `sources` can be read, or has ended.
-fn wait_readable(sources: [Option<BorrowedFd<'_>>; 2], deadline: Instant) -> Result<[bool; 2], Unfinished> {
-    let mut polled: Vec<_> = sources.iter().flatten().map(|fd| PollFd::from_borrowed_fd(*fd, PollFlags::IN)).collect();
-    loop {
-        let left = deadline.saturating_duration_since(Instant::now());
-        if left.is_zero() {
-            return Err(Unfinished::TimedOut);
-        }
-        match poll(&mut polled, Some(&timespec(left))) {
-            Ok(0) | Err(rustix::io::Errno::INTR) => {}
-            Ok(_) => break,
-            Err(error) => return Err(lost(error)),
-        }
-    }
-    let mut answers = polled.iter().map(|fd| !fd.revents().is_empty());
-    Ok(sources.map(|source| source.is_some() && answers.next().unwrap_or(false)))
-}
-
-fn timespec(duration: Duration) -> Timespec {
-    Timespec { tv_sec: duration.as_secs().try_into().unwrap_or(i64::MAX), tv_nsec: duration.subsec_nanos().into() }
-}
-
-/// Reads what is there; forgets the source at its end.
-fn read_once(source: &mut Option<impl io::Read>, into: &mut Vec<u8>) -> Result<(), Unfinished> {
-    let mut buffer = [0; 16 << 10];
+/// Reads what is there, a megabyte at most, so that no flood keeps others waiting; forgets the source at its end.
+fn read(source: &mut Option<impl io::Read>, into: &mut Vec<u8>) -> Result<(), Unfinished> {
     if let Some(pipe) = source {
-        match pipe.read(&mut buffer) {
-            Ok(0) => *source = None,
-            Ok(length) => into.extend_from_slice(&buffer[..length]),
-            // There is something to read, so no signal interrupts it.
+        match ready::read(pipe, into) {
+            Ok(ready::Read::Ended) => *source = None,
+            Ok(ready::Read::More) => {}
             Err(error) => return Err(Unfinished::Lost(error)),
         }
     }
@@ -144,4 +130,14 @@ pub(crate) fn describe(status: ExitStatus) -> String {
         (None, Some(signal)) => format!("killed by signal {signal}"),
         (None, None) => "an unknown end".to_owned(),
     }
+}
+
+/// Whether a process or a connection may be had a moment later.
+pub(crate) fn is_for_now(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::OutOfMemory)
+}
+
+/// A moment to try again at, before `deadline`.
+pub(crate) fn moment_before(deadline: Instant) -> Instant {
+    deadline.min(Instant::now() + std::time::Duration::from_millis(10))
 }

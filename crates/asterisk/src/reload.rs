@@ -8,7 +8,10 @@ use std::{
     time::{Duration, Instant},
 };
 
-use crate::cli::{Cli, CliError, excerpt};
+use crate::{
+    cli::{Cli, excerpt},
+    cli_error::CliError,
+};
 
 const MODULES: [&str; 2] = ["res_pjsip.so", "pbx_config.so"];
 

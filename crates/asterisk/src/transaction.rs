@@ -2,20 +2,19 @@
 
 use std::{
     collections::BTreeSet,
-    thread,
     time::{Duration, Instant},
 };
 
 use crate::{
+    asking::{Pause, Unread},
     contacts::{Contacts, FormerOwners},
     deployment::{Deployment, LockedDeployment},
     diagnosis::{self, OwnEndpoints},
     error::{Aftermath, Cause},
     expected::{Difference, Expected, UnreadablePair},
-    file::{FileError, StagedFile},
-    include_files::StagedPair,
-    live::{Foreign, Live, Unread, joined},
-    mismatch::Mismatch,
+    file::FileError,
+    installed::{End, RolledBack, StagedDeployment, Verified},
+    live::{Foreign, Live},
     pair::Pair,
     record::Record,
     reload::{self, ReloadError},
@@ -117,17 +116,6 @@ fn timed<T>(time: &mut Duration, step: impl FnOnce() -> T) -> T {
     result
 }
 
-/// The new pair, the former one and the records of either end, all on disk beside their places.
-#[derive(Debug)]
-struct StagedDeployment {
-    new: StagedPair,
-    old: StagedPair,
-    proven: StagedRecord,
-    purged: Option<StagedRecord>,
-    /// Set by a rollback until it is proven.
-    unproven: StagedFile,
-}
-
 /// The former pair as it is to be put back, and what must be live then, if that can be said.
 struct Former {
     pair: Pair,
@@ -188,29 +176,22 @@ impl LockedDeployment<'_> {
         }
 
         let began = Instant::now();
-        let StagedDeployment { new, old, proven, purged, unproven } =
-            self.stage(pair, &former.pair, tag, former_owners.all_aors())?;
-        let installed = new.rename().and_then(|()| files.sync());
+        let (staged, purged) = self.stage(pair, &former.pair, tag, former_owners.all_aors())?;
+        let installed = staged.install(self.deployment);
         times.install = began.elapsed();
 
-        let result = installed
-            .map_err(Cause::from)
-            .and_then(|()| self.reload_and_prove(&wanted, &before, deadline, times))
-            .and_then(|foreign| Ok((foreign, proven.commit()?)));
-        match result {
-            Ok((foreign, record)) => {
+        let end = installed.verify(
+            || self.reload_and_verify(&wanted, &before, deadline, times),
+            |cause| self.fixes(cause, &wanted),
+            |cause| self.verify_former(&former, &wanted, cause),
+        );
+        match end {
+            End::Verified(Verified { foreign, record, .. }) => {
                 self.proven = Some(record);
-                drop(old);
-                self.deployment.state.mark_proven();
-                self.deployment.state.close_journal();
                 let unpurged = timed(&mut times.purge, || self.purge_stale_contacts(&former_owners, purged, deadline));
                 Ok(Success { is_changed: true, foreign, unpurged })
             }
-            Err(cause) => {
-                let fixes = self.fixes(&cause, &wanted);
-                let aftermath = self.roll_back(old, unproven, &former, &wanted, &cause);
-                Err(Failed { cause, fixes, aftermath })
-            }
+            End::RolledBack(RolledBack { cause, fixes, aftermath, .. }) => Err(Failed { cause, fixes, aftermath }),
         }
     }
 
@@ -225,22 +206,18 @@ impl LockedDeployment<'_> {
     ) -> Result<(Contacts, Option<Foreign>), Cause> {
         let cli = &self.deployment.cli;
         if let Some((wanted, before)) = on_disk {
-            match Live::read(cli, wanted, before, deadline) {
-                Ok(live) => match self.compare(&live, wanted, before) {
-                    Ok(foreign) => return Ok((Contacts::default(), Some(foreign))),
-                    Err(mismatch) => log::warn!("Asterisk does not run the files on disk: {mismatch}"),
-                },
-                Err(Unread::Cli(error)) => return Err(Cause::Unavailable(error.into())),
-                Err(error) => log::warn!("{error}: reloading although the files are the same"),
+            match self.deployment.verify(wanted, before, deadline) {
+                Ok(foreign) => return Ok((Contacts::default(), Some(foreign))),
+                Err(Cause::NotProven(mismatch)) => log::warn!("Asterisk does not run the files on disk: {mismatch}"),
+                Err(Cause::Unread(Unread::Cli(error))) => return Err(Cause::Unavailable(error.into())),
+                Err(error) => return Err(error),
             }
             // The last proof could not be repeated. Whatever comes of this deployment, that proof counts no more.
             self.deployment.state.mark_unproven()?;
         }
-        thread::scope(|scope| {
-            let contacts = (!new_aors.is_empty()).then(|| scope.spawn(|| Contacts::read(cli, deadline)));
-            reload::wait_ready(cli, deadline).map_err(Cause::Unavailable)?;
-            Ok((contacts.map(|read| joined(read.join())).transpose()?.unwrap_or_default().of(new_aors), None))
-        })
+        reload::wait_ready(cli, deadline).map_err(Cause::Unavailable)?;
+        let contacts = if new_aors.is_empty() { Contacts::default() } else { Contacts::read(cli, deadline)? };
+        Ok((contacts.of(new_aors), None))
     }
 
     /// The pair was proven without a deployment: record it, and retry pending purges.
@@ -309,23 +286,23 @@ impl LockedDeployment<'_> {
         former: &Pair,
         tag: &str,
         pending_purges: BTreeSet<String>,
-    ) -> Result<StagedDeployment, FileError> {
+    ) -> Result<(StagedDeployment, Option<StagedRecord>), FileError> {
         let Deployment { files, state, .. } = self.deployment;
         let record = |unpurged| Record { tag: tag.to_owned(), unpurged, pair: pair.clone() };
         let no_pending_purges = (!pending_purges.is_empty()).then(BTreeSet::new);
+        let purged = no_pending_purges.map(|none| StagedRecord::new(state.proven(), record(none))).transpose()?;
         let staged = StagedDeployment {
             new: files.stage(pair)?,
             old: files.stage(former)?,
-            purged: no_pending_purges.map(|none| StagedRecord::new(state.proven(), record(none))).transpose()?,
             proven: StagedRecord::new(state.proven(), record(pending_purges))?,
             unproven: state.stage_unproven()?,
         };
         let journal = Record { tag: tag.to_owned(), unpurged: BTreeSet::new(), pair: former.clone() };
         StagedRecord::new(state.journal(), journal)?.commit_durably()?;
-        Ok(staged)
+        Ok((staged, purged))
     }
 
-    fn reload_and_prove(
+    fn reload_and_verify(
         &self,
         wanted: &Expected,
         before: &Expected,
@@ -339,20 +316,12 @@ impl LockedDeployment<'_> {
         }
         // Whatever was said, or not said in time: what is live decides.
         let deadline = deadline.max(Instant::now() + cli.timeout() / 2);
-        let live = timed(&mut times.verify, || Live::read(cli, wanted, before, deadline));
-        match (reloaded, live.map(|live| self.compare(&live, wanted, before))) {
-            (Ok(()) | Err(ReloadError::Cli(_)), Ok(Ok(foreign))) => Ok(foreign),
-            (Err(error), _) => Err(Cause::Reload(error)),
-            (Ok(()), Ok(Err(mismatch))) => Err(Cause::NotProven(mismatch)),
-            (Ok(()), Err(error)) => Err(Cause::Unread(error)),
+        let verified = timed(&mut times.verify, || self.deployment.verify(wanted, before, deadline));
+        match reloaded {
+            Ok(()) => verified,
+            Err(error @ ReloadError::Cli(_)) => verified.map_err(|_| Cause::Reload(error)),
+            Err(error) => Err(Cause::Reload(error)),
         }
-    }
-
-    /// What is live besides `wanted`, if all of that is, and nothing that only `former` had.
-    fn compare(&self, live: &Live, wanted: &Expected, former: &Expected) -> Result<Foreign, Mismatch> {
-        let Deployment { cli, files, .. } = self.deployment;
-        let own = OwnEndpoints::new(cli, files);
-        live.compare(wanted, former, |name| own.contain(name)).proven()
     }
 
     /// What to fix, looked for while the files that Asterisk did not take are still there.
@@ -366,45 +335,42 @@ impl LockedDeployment<'_> {
         diagnosis::fixes(cli, files, wanted, mismatch, Instant::now() + cli.timeout())
     }
 
-    /// Restores the former pair, reloads it and verifies it. Until it is verified, nothing counts as proven.
-    fn roll_back(
-        &self,
-        old: StagedPair,
-        unproven: StagedFile,
-        former: &Former,
-        wanted: &Expected,
-        cause: &Cause,
-    ) -> Aftermath {
-        let Deployment { cli, files, state } = self.deployment;
-        if let Err(error) = unproven.rename() {
-            log::error!("{error}: the former users count as applied although Asterisk may not run them");
-        }
-        if let Err(error) = old.rename() {
-            return Aftermath::NotRestored { reason: error.to_string() };
-        }
-        match files.sync() {
-            Ok(()) => state.close_journal(),
-            Err(error) => log::warn!("{error}: the next apply makes sure of the former files"),
-        }
-        let not_proven = |reason: String| Aftermath::NotProven { reason };
+    /// Whether Asterisk runs the former pair, which is restored on disk; why not.
+    fn verify_former(&self, former: &Former, wanted: &Expected, cause: &Cause) -> Result<(), String> {
+        let cli = &self.deployment.cli;
         match (reload::reload(cli, Instant::now() + cli.timeout() * 2), cause) {
             // The reload ran, or none of ours ever began: what is live now stays so.
             (Ok(()) | Err(ReloadError::Rejected(_)), _)
             | (Err(ReloadError::Busy), Cause::Reload(ReloadError::Busy)) => {}
-            (Err(error), _) => return not_proven(error.to_string()),
+            (Err(error), _) => return Err(error.to_string()),
         }
         let Some(expected) = &former.expected else {
-            return not_proven("the former files are none that can be proven".to_owned());
+            return Err("the former files are none that can be proven".to_owned());
         };
-        match Live::read(cli, expected, wanted, Instant::now() + cli.timeout()) {
-            Ok(live) => match self.compare(&live, expected, wanted) {
-                Ok(_) => {
-                    state.mark_proven();
-                    Aftermath::RolledBack
+        match self.deployment.verify(expected, wanted, Instant::now() + cli.timeout()) {
+            Ok(_) => Ok(()),
+            Err(Cause::NotProven(mismatch)) => Err(mismatch.to_string()),
+            Err(error) => Err(error.to_string()),
+        }
+    }
+}
+
+impl Deployment {
+    /// What is live besides `wanted`, if all of that is, and nothing that only `former` had.
+    ///
+    /// A difference is believed when it is read twice: Asterisk may have dropped a line that it does not count.
+    pub(crate) fn verify(&self, wanted: &Expected, former: &Expected, deadline: Instant) -> Result<Foreign, Cause> {
+        let own = OwnEndpoints::new(&self.cli, &self.files);
+        let (mut pause, mut before) = (Pause::new(), None);
+        loop {
+            let live = Live::read(&self.cli, wanted, former, deadline)?;
+            match live.compare(wanted, former, |name| own.contain(name)).proven() {
+                Ok(foreign) => return Ok(foreign),
+                Err(mismatch) if before.as_ref() == Some(&mismatch) || !pause.before(deadline) => {
+                    return Err(Cause::NotProven(mismatch));
                 }
-                Err(mismatch) => not_proven(mismatch.to_string()),
-            },
-            Err(error) => not_proven(error.to_string()),
+                Err(mismatch) => before = Some(mismatch),
+            }
         }
     }
 }

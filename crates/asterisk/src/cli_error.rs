@@ -1,0 +1,66 @@
+use std::{io, time::Duration};
+
+/// A command without a word in it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("names no program; it must be the program that reaches Asterisk, such as `asterisk`")]
+pub struct EmptyCommand;
+
+/// Why a command brought no answer.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum CliError {
+    /// The program is not there or may not be run.
+    #[error("`{program}` cannot be started: {error}")]
+    CannotStart {
+        /// The first word of the command.
+        program: String,
+        /// What the system said.
+        error: io::Error,
+    },
+    /// The program runs, and finds no Asterisk to talk to.
+    #[error("Asterisk is not running, or its socket may not be used: {words}")]
+    NotRunning {
+        /// What the program said.
+        words: String,
+    },
+    /// The program ended with an error of its own.
+    #[error("`{command}` failed with {status}: {words}")]
+    Failed {
+        /// What Asterisk was asked.
+        command: String,
+        /// How the program ended.
+        status: String,
+        /// What it said.
+        words: String,
+    },
+    /// Asterisk hangs; whether it did what it was asked is not known.
+    #[error("Asterisk did not answer `{command}` within {:.1} s", .after.as_secs_f64())]
+    TimedOut {
+        /// What Asterisk was asked.
+        command: String,
+        /// How long it was waited for.
+        after: Duration,
+    },
+    /// The connection ended without an answer, as when Asterisk dies in the middle.
+    #[error("Asterisk gave no answer to `{command}`: {words:?}")]
+    NoAnswer {
+        /// What Asterisk was asked.
+        command: String,
+        /// What came instead of an answer.
+        words: String,
+    },
+    /// More output than any answer has.
+    #[error("the output of `{command}` does not end")]
+    TooMuchOutput {
+        /// What Asterisk was asked.
+        command: String,
+    },
+    /// The process got lost.
+    #[error("the process of `{command}` was lost: {error}")]
+    Lost {
+        /// What Asterisk was asked.
+        command: String,
+        /// What the system said.
+        error: io::Error,
+    },
+}

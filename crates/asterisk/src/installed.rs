@@ -1,0 +1,129 @@
+//! The include files from the first rename to the end. There are two ends, and both are here.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+use crate::{
+    deployment::Deployment,
+    error::{Aftermath, Cause},
+    file::{FileError, StagedFile},
+    include_files::StagedPair,
+    live::Foreign,
+    record::Record,
+    state_dir::StagedRecord,
+};
+
+/// The new pair, the former one and the records of either end, all on disk beside their places.
+#[derive(Debug)]
+pub(crate) struct StagedDeployment {
+    pub(crate) new: StagedPair,
+    pub(crate) old: StagedPair,
+    pub(crate) proven: StagedRecord,
+    /// Set by a rollback until it is proven.
+    pub(crate) unproven: StagedFile,
+}
+
+/// The new files are in place, or on their way there: whoever has this must verify them or roll them back, and
+/// [`Self::verify`] does either.
+#[derive(Debug)]
+#[must_use = "the files are neither verified nor rolled back"]
+pub(crate) struct Installed<'a> {
+    deployment: &'a Deployment,
+    renamed: Result<(), FileError>,
+    old: StagedPair,
+    proven: StagedRecord,
+    unproven: StagedFile,
+}
+
+/// How it ended. It is no `Result`, so that no `?` leads past it, and [`Installed::verify`] alone makes one.
+#[derive(Debug)]
+#[must_use]
+pub(crate) enum End {
+    Verified(Verified),
+    RolledBack(RolledBack),
+}
+
+/// Asterisk runs the new pair, and the state directory says so.
+#[derive(Debug)]
+pub(crate) struct Verified {
+    pub(crate) foreign: Foreign,
+    pub(crate) record: Record,
+    _of_this_module: (),
+}
+
+/// The former pair was restored, as far as that was possible.
+#[derive(Debug)]
+pub(crate) struct RolledBack {
+    pub(crate) cause: Cause,
+    pub(crate) fixes: Vec<String>,
+    pub(crate) aftermath: Aftermath,
+    _of_this_module: (),
+}
+
+impl StagedDeployment {
+    /// Renames the new files into place.
+    pub(crate) fn install(self, deployment: &Deployment) -> Installed<'_> {
+        let Self { new, old, proven, unproven } = self;
+        let renamed = new.rename().and_then(|()| deployment.files.sync());
+        Installed { deployment, renamed, old, proven, unproven }
+    }
+}
+
+impl Installed<'_> {
+    /// Ends it: `verify` says whether Asterisk runs the new pair. Where it does not, `fixes` says what to fix while the
+    /// new files are still there, and `verify_former` whether Asterisk runs the former pair, once it is restored.
+    /// A panic in any of them is a failure like others.
+    pub(crate) fn verify(
+        self,
+        verify: impl FnOnce() -> Result<Foreign, Cause>,
+        fixes: impl FnOnce(&Cause) -> Vec<String>,
+        verify_former: impl FnOnce(&Cause) -> Result<(), String>,
+    ) -> End {
+        let Self { deployment, renamed, old, proven, unproven } = self;
+        let verified = renamed.map_err(Cause::from).and_then(|()| caught(verify).unwrap_or(Err(Cause::Panicked)));
+        match verified.and_then(|foreign| Ok((foreign, proven.commit()?))) {
+            Ok((foreign, record)) => {
+                drop(old);
+                deployment.state.mark_proven();
+                deployment.state.close_journal();
+                End::Verified(Verified { foreign, record, _of_this_module: () })
+            }
+            Err(cause) => {
+                let fixes = caught(|| fixes(&cause)).unwrap_or_default();
+                let aftermath = roll_back(deployment, old, unproven, || verify_former(&cause));
+                End::RolledBack(RolledBack { cause, fixes, aftermath, _of_this_module: () })
+            }
+        }
+    }
+}
+
+/// Restores the former pair. Until it is verified, nothing counts as proven.
+fn roll_back(
+    deployment: &Deployment,
+    old: StagedPair,
+    unproven: StagedFile,
+    verify_former: impl FnOnce() -> Result<(), String>,
+) -> Aftermath {
+    let Deployment { files, state, .. } = deployment;
+    if let Err(error) = unproven.rename() {
+        log::error!("{error}: the former users count as applied although Asterisk may not run them");
+    }
+    if let Err(error) = old.rename() {
+        return Aftermath::NotRestored { reason: error.to_string() };
+    }
+    match files.sync() {
+        Ok(()) => state.close_journal(),
+        Err(error) => log::warn!("{error}: the next apply makes sure of the former files"),
+    }
+    match caught(verify_former).unwrap_or_else(|| Err(Cause::Panicked.to_string())) {
+        Ok(()) => {
+            state.mark_proven();
+            Aftermath::RolledBack
+        }
+        Err(reason) => Aftermath::NotProven { reason },
+    }
+}
+
+/// `None` after a panic, which its hook has put into the log.
+fn caught<T>(step: impl FnOnce() -> T) -> Option<T> {
+    catch_unwind(AssertUnwindSafe(step)).ok()
+}

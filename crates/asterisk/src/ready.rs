@@ -1,0 +1,51 @@
+//! Waiting for many sources at once, on this thread alone: no thread has to be made, so none can be missing.
+
+use std::{
+    io,
+    os::fd::{AsFd as _, BorrowedFd},
+    time::{Duration, Instant},
+};
+
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+
+/// Waits until one of `sources` can be read, or has ended, or `until`.
+pub(crate) fn wait<'a>(sources: impl IntoIterator<Item = BorrowedFd<'a>>, until: Instant) -> io::Result<()> {
+    let mut polled: Vec<_> = sources.into_iter().map(|fd| PollFd::from_borrowed_fd(fd, PollFlags::IN)).collect();
+    match poll(&mut polled, Some(&timespec(until.saturating_duration_since(Instant::now())))) {
+        Ok(_) | Err(rustix::io::Errno::INTR) => Ok(()),
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// Whether `source` can be read, or has ended.
+pub(crate) fn is_now(source: BorrowedFd<'_>) -> bool {
+    let mut polled = [PollFd::from_borrowed_fd(source.as_fd(), PollFlags::IN)];
+    matches!(poll(&mut polled, Some(&timespec(Duration::ZERO))), Ok(1..))
+}
+
+fn timespec(duration: Duration) -> Timespec {
+    Timespec { tv_sec: duration.as_secs().try_into().unwrap_or(i64::MAX), tv_nsec: duration.subsec_nanos().into() }
+}
+
+/// How far a source was read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Read {
+    /// There may be more.
+    More,
+    Ended,
+}
+
+/// Reads what a non-blocking source has, a megabyte at most.
+pub(crate) fn read(source: &mut impl io::Read, into: &mut Vec<u8>) -> io::Result<Read> {
+    let mut buffer = [0; 32 << 10];
+    for _ in 0..32 {
+        match source.read(&mut buffer) {
+            Ok(0) => return Ok(Read::Ended),
+            Ok(length) => into.extend_from_slice(&buffer[..length]),
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(Read::More)
+}
