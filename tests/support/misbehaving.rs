@@ -1,10 +1,12 @@
-//! A program in the place of `asterisk` that hands every command to the real one, and misbehaves on command.
+//! A program in the place of `asterisk` that hands every command to the real one, and misbehaves on command. It plays on
+//! both ways of asking: its own control socket runs the same program for each question.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
 
 use crate::asterisk::Asterisk;
+use crate::misbehaving_socket::{SocketFault, SocketServer};
 use crate::wait::until;
 
 /// What becomes of a command.
@@ -64,6 +66,7 @@ impl Drop for Held {
 /// A stand-in for `asterisk`. What it does can change while a portal uses it.
 pub struct MisbehavingAsterisk {
     directory: PathBuf,
+    socket: SocketServer,
 }
 
 impl MisbehavingAsterisk {
@@ -75,9 +78,26 @@ impl MisbehavingAsterisk {
         let program = directory.join("asterisk");
         fs::write(&program, script).expect("the stand-in");
         fs::set_permissions(&program, fs::Permissions::from_mode(0o755)).expect("the stand-in's mode");
-        let stand_in = Self { directory };
+        let real = asterisk.home().join("run/asterisk.ctl");
+        let socket = SocketServer::start(&directory.join("asterisk.ctl"), &program, &real);
+        let stand_in = Self { directory, socket };
         stand_in.behave();
         stand_in
+    }
+
+    /// Names a directory without a control socket from now on, as behind `docker exec`: all is asked by the command.
+    pub fn ask_by_command(&self) {
+        fs::write(self.directory.join("by-command"), "").expect("the stand-in's way");
+    }
+
+    /// From now on, the control socket itself misbehaves.
+    pub fn socket(&self, fault: SocketFault) {
+        self.socket.misbehave(fault);
+    }
+
+    /// How many questions came over the control socket so far.
+    pub fn asked_by_socket(&self) -> usize {
+        self.socket.asked()
     }
 
     /// What the portal takes as `asterisk.command`.
@@ -218,5 +238,11 @@ for rule in "$here"/rules/*; do
   esac
   break
 done
+if [[ $command == 'core show settings' ]]; then
+  directory=$here
+  if [[ -e $here/by-command ]]; then directory=$here/nothing; fi
+  "${real[@]}" "$@" | sed "s|^\(  Run/Sockets directory: *\).*|\1$directory|"
+  exit "${PIPESTATUS[0]}"
+fi
 exec "${real[@]}" "$@"
 "#;

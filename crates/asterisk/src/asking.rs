@@ -141,8 +141,7 @@ mod tests {
     fn program(halves: u32) -> (tempfile::TempDir, Cli) {
         let directory = tempfile::tempdir().unwrap();
         let (program, asked) = (directory.path().join("program"), directory.path().join("asked"));
-        let lines =
-            format!("echo >>{0}; [ $(wc -l <{0}) -gt {halves} ] && echo whole $4 || echo half", asked.display());
+        let lines = format!("echo >>{0}; [ $(wc -l <{0}) -gt {halves} ] && echo whole || echo half", asked.display());
         std::fs::write(&program, lines).unwrap();
         let cli = Cli::new(&format!("/bin/sh {} -", program.display()), Duration::from_secs(30)).unwrap();
         (directory, cli)

@@ -1,24 +1,50 @@
 use std::{
     env, io, mem,
+    os::fd::BorrowedFd,
+    path::Path,
     process::Command,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::{Duration, Instant},
 };
 
+use rustix::event::PollFlags;
+
 use crate::{
     cli_error::{CliError, EmptyCommand},
+    listing,
     process::{self, Output, Process, Unfinished},
     ready,
+    socket::{Connection, ControlSocket, Fault},
 };
 
 /// The way to Asterisk's command line: a program that takes `-rx "command"`.
 ///
 /// Each command is one process, started without a shell, with nothing in its environment but `PATH`, in a process
 /// group of its own that is killed at the deadline: `asterisk -rx` waits for ever on an Asterisk that hangs.
+///
+/// Questions go over Asterisk's control socket where there is one on this host, which spares the processes: the answers
+/// are the same. Where it is, Asterisk is asked by the command; where there is none that is surely that Asterisk's, the
+/// command is used for questions too. A reload is always a command.
 #[derive(Debug, Clone)]
 pub struct Cli {
     words: Vec<String>,
     timeout: Duration,
+    way: Arc<Mutex<Way>>,
 }
+
+/// What is known of the control socket.
+#[derive(Debug)]
+enum Way {
+    Unknown,
+    Socket(Arc<ControlSocket>),
+    /// There is none to be used; it is looked for again then.
+    Command {
+        until: Instant,
+    },
+}
+
+/// How long a host without a control socket is left alone: an Asterisk in a container, behind `docker exec`.
+const WITHOUT_SOCKET: Duration = Duration::from_mins(1);
 
 impl Cli {
     /// Commands run as `command -rx "…"`, each for at most `timeout`.
@@ -31,7 +57,11 @@ impl Cli {
     /// [`EmptyCommand`] when there is no word in `command`.
     pub fn new(command: &str, timeout: Duration) -> Result<Self, EmptyCommand> {
         let words: Vec<_> = command.split_whitespace().map(str::to_owned).collect();
-        if words.is_empty() { Err(EmptyCommand) } else { Ok(Self { words, timeout }) }
+        if words.is_empty() {
+            Err(EmptyCommand)
+        } else {
+            Ok(Self { words, timeout, way: Arc::new(Mutex::new(Way::Unknown)) })
+        }
     }
 
     /// How long one command may take.
@@ -39,7 +69,8 @@ impl Cli {
         self.timeout
     }
 
-    /// What Asterisk prints to `command`, at the latest at `deadline` or after [`Cli::timeout`].
+    /// What Asterisk prints to `command`, by a process of its own, at the latest at `deadline` or after
+    /// [`Cli::timeout`].
     ///
     /// An answer is no proof that anything happened: Asterisk's exit status is 0 for nearly
     /// everything. What cannot be an answer is an error.
@@ -49,15 +80,61 @@ impl Cli {
     /// [`CliError`] when the program cannot be started, does not reach Asterisk, does not end in
     /// time, prints nothing, or loses its connection.
     pub(crate) fn run(&self, command: &str, deadline: Instant) -> Result<String, CliError> {
-        Running::to_their_ends(vec![Running::new(self, command)], deadline.min(Instant::now() + self.timeout))
-            .pop()
-            .unwrap_or_else(|| Err(CliError::NoAnswer { command: command.to_owned(), words: String::new() }))
+        let deadline = deadline.min(Instant::now() + self.timeout);
+        only(Running::to_their_ends(vec![Running::new(self, command, None)], deadline), command)
+    }
+
+    /// What Asterisk answers to one question.
+    ///
+    /// # Errors
+    ///
+    /// As [`Cli::run`].
+    pub(crate) fn ask(&self, question: &str, deadline: Instant) -> Result<String, CliError> {
+        only(self.ask_all(&[question.to_owned()], deadline), question)
     }
 
     /// What Asterisk answers to each of `questions`, which are asked side by side.
     pub(crate) fn ask_all(&self, questions: &[String], deadline: Instant) -> Vec<Result<String, CliError>> {
-        let asked = questions.iter().map(|question| Running::new(self, question)).collect();
-        Running::to_their_ends(asked, deadline.min(Instant::now() + self.timeout))
+        let began = Instant::now();
+        let deadline = deadline.min(began + self.timeout);
+        let socket = self.socket(deadline);
+        let asked = questions
+            .iter()
+            .map(|question| Running { began, ..Running::new(self, question, socket.clone()) })
+            .collect();
+        Running::to_their_ends(asked, deadline)
+    }
+
+    fn way(&self) -> MutexGuard<'_, Way> {
+        self.way.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The control socket, learnt by the command unless it is known.
+    fn socket(&self, deadline: Instant) -> Option<Arc<ControlSocket>> {
+        match &*self.way() {
+            Way::Socket(socket) => return Some(Arc::clone(socket)),
+            Way::Command { until } if Instant::now() < *until => return None,
+            Way::Command { .. } | Way::Unknown => {}
+        }
+        // That it did not answer, the question itself will tell.
+        let settings = self.run(SETTINGS, deadline).ok()?;
+        let socket = learn(&settings, deadline).map(Arc::new);
+        let found = socket.as_ref().map(|socket| socket.path.display().to_string());
+        log::debug!("questions go by {}", found.as_deref().unwrap_or("the command"));
+        *self.way() = match &socket {
+            Some(socket) => Way::Socket(Arc::clone(socket)),
+            None => Way::Command { until: Instant::now() + WITHOUT_SOCKET },
+        };
+        socket
+    }
+
+    /// Learns anew where the socket is, before the next question.
+    fn forget(&self, socket: &Arc<ControlSocket>, why: &str) {
+        log::debug!("{}: {why}; asking by the command", socket.path.display());
+        let mut way = self.way();
+        if matches!(&*way, Way::Socket(known) if known == socket) {
+            *way = Way::Unknown;
+        }
     }
 
     #[expect(clippy::disallowed_methods, reason = "this is the one place that starts processes")]
@@ -71,35 +148,62 @@ impl Cli {
     }
 }
 
+/// What tells where the control socket is, and whose.
+const SETTINGS: &str = "core show settings";
+
+/// The control socket that `settings` name, if the Asterisk there is the one that named it.
+fn learn(settings: &str, deadline: Instant) -> Option<ControlSocket> {
+    /// Made by each Asterisk at each start.
+    const IDENTITY: &str = "PBX UUID";
+    let identity = listing::setting(settings, IDENTITY).filter(|identity| !identity.is_empty())?;
+    let path = Path::new(listing::setting(settings, "Run/Sockets directory")?).join("asterisk.ctl");
+    let mut connection = Connection::open(&path, None, SETTINGS).ok()?;
+    while Instant::now() < deadline {
+        if let Some(reply) = connection.proceed().ok()? {
+            let is_the_same = listing::setting(&text(reply.answer), IDENTITY) == Some(identity);
+            return is_the_same.then_some(ControlSocket { path, banner: reply.banner });
+        }
+        ready::wait([connection.source()], deadline).ok()?;
+    }
+    None
+}
+
+fn only(answers: Vec<Result<String, CliError>>, command: &str) -> Result<String, CliError> {
+    let none = || Err(CliError::NoAnswer { command: command.to_owned(), words: String::new() });
+    answers.into_iter().next().unwrap_or_else(none)
+}
+
 /// A command on its way.
 struct Running<'a> {
     cli: &'a Cli,
     command: &'a str,
     began: Instant,
+    /// Where it is asked, unless by a process.
+    socket: Option<Arc<ControlSocket>>,
     stage: Stage,
 }
 
 enum Stage {
-    /// There is no process for it yet: none was tried, or the system had none to give.
+    /// It did not begin yet, or the system had no process or connection to give.
     Waiting(Option<io::Error>),
     Process(Process),
+    Connection(Connection),
     Ended(Result<String, CliError>),
 }
 
 impl<'a> Running<'a> {
-    fn new(cli: &'a Cli, command: &'a str) -> Self {
-        Self { cli, command, began: Instant::now(), stage: Stage::Waiting(None) }
+    fn new(cli: &'a Cli, command: &'a str, socket: Option<Arc<ControlSocket>>) -> Self {
+        Self { cli, command, began: Instant::now(), socket, stage: Stage::Waiting(None) }
     }
 
     /// Their answers, in their order, at the latest at `deadline`.
     fn to_their_ends(mut all: Vec<Self>, deadline: Instant) -> Vec<Result<String, CliError>> {
         loop {
-            let mut is_waiting = false;
             for one in &mut all {
                 one.proceed();
-                is_waiting |= matches!(one.stage, Stage::Waiting(_));
             }
-            let sources: Vec<_> = all.iter().filter_map(Self::process).flat_map(Process::sources).collect();
+            let is_waiting = all.iter().any(|one| matches!(one.stage, Stage::Waiting(_)));
+            let sources: Vec<_> = all.iter().flat_map(Self::sources).collect();
             let is_over = sources.is_empty() && !is_waiting;
             if is_over || Instant::now() >= deadline {
                 break;
@@ -113,42 +217,74 @@ impl<'a> Running<'a> {
         all.into_iter().map(Self::end).collect()
     }
 
-    fn process(&self) -> Option<&Process> {
+    fn sources(&self) -> Vec<(BorrowedFd<'_>, PollFlags)> {
         match &self.stage {
-            Stage::Process(process) => Some(process),
-            _ => None,
+            Stage::Process(process) => process.sources().collect(),
+            Stage::Connection(connection) => vec![connection.source()],
+            Stage::Waiting(_) | Stage::Ended(_) => Vec::new(),
         }
     }
 
     /// Does what can be done without waiting.
     fn proceed(&mut self) {
         if let Stage::Waiting(_) = self.stage {
-            self.stage = match Process::start(self.cli.process(self.command)) {
-                Ok(process) => Stage::Process(process),
-                Err(error) if process::is_for_now(&error) => Stage::Waiting(Some(error)),
-                Err(error) => Stage::Ended(Err(self.cannot_start(error))),
-            };
+            self.stage = self.begin();
         }
-        if let Stage::Process(process) = &mut self.stage {
-            let ended = match process.proceed() {
+        let ended = match &mut self.stage {
+            Stage::Waiting(_) | Stage::Ended(_) => return,
+            Stage::Process(process) => match process.proceed() {
                 Ok(None) => return,
                 Ok(Some(output)) => answer(self.command, output),
                 Err(Unfinished::TooMuchOutput) => Err(CliError::TooMuchOutput { command: self.command.to_owned() }),
                 Err(Unfinished::Lost(error)) => Err(CliError::Lost { command: self.command.to_owned(), error }),
-            };
-            if let Ok(answer) = &ended {
-                log::debug!("asterisk -rx {:?}: {} bytes in {:?}", self.command, answer.len(), self.began.elapsed());
-            }
-            self.stage = Stage::Ended(ended);
+            },
+            Stage::Connection(connection) => match connection.proceed() {
+                Ok(None) => return,
+                Ok(Some(reply)) => no_silence(self.command, text(reply.answer)),
+                Err(Fault::NotAsked(why)) => {
+                    self.by_process(&why);
+                    return self.proceed();
+                }
+                Err(Fault::TooMuchOutput) => Err(CliError::TooMuchOutput { command: self.command.to_owned() }),
+                Err(Fault::Broken(error)) => {
+                    Err(CliError::NoAnswer { command: self.command.to_owned(), words: error.to_string() })
+                }
+            },
+        };
+        if let Ok(answer) = &ended {
+            log::debug!("{:?}: {} bytes in {:?}", self.command, answer.len(), self.began.elapsed());
         }
+        self.stage = Stage::Ended(ended);
+    }
+
+    fn begin(&mut self) -> Stage {
+        if let Some(socket) = &self.socket {
+            match Connection::open(&socket.path, Some(&socket.banner), self.command) {
+                Ok(connection) => return Stage::Connection(connection),
+                Err(error) if process::is_for_now(&error) => return Stage::Waiting(None),
+                Err(error) => self.by_process(&error.to_string()),
+            }
+        }
+        match Process::start(self.cli.process(self.command)) {
+            Ok(process) => Stage::Process(process),
+            Err(error) if process::is_for_now(&error) => Stage::Waiting(Some(error)),
+            Err(error) => Stage::Ended(Err(self.cannot_start(error))),
+        }
+    }
+
+    fn by_process(&mut self, why: &str) {
+        if let Some(socket) = self.socket.take() {
+            self.cli.forget(&socket, why);
+        }
+        self.stage = Stage::Waiting(None);
     }
 
     fn end(mut self) -> Result<String, CliError> {
         match mem::replace(&mut self.stage, Stage::Waiting(None)) {
             Stage::Ended(result) => result,
             Stage::Waiting(Some(error)) => Err(self.cannot_start(error)),
-            // Dropped, the process is killed.
-            Stage::Waiting(None) | Stage::Process(_) => {
+            // Dropped, a process is killed and a connection closed.
+            Stage::Waiting(None) | Stage::Process(_) | Stage::Connection(_) => {
                 Err(CliError::TimedOut { command: self.command.to_owned(), after: self.began.elapsed() })
             }
         }
@@ -172,8 +308,15 @@ fn answer(command: &str, output: Output) -> Result<String, CliError> {
             CliError::Failed { command: command.to_owned(), status: process::describe(output.status), words }
         });
     }
-    if answer.trim().is_empty() || answer.lines().any(|line| line.starts_with("read() failed:")) {
+    if answer.lines().any(|line| line.starts_with("read() failed:")) {
         return Err(CliError::NoAnswer { command: command.to_owned(), words: excerpt(&answer) });
+    }
+    no_silence(command, answer)
+}
+
+fn no_silence(command: &str, answer: String) -> Result<String, CliError> {
+    if answer.trim().is_empty() {
+        return Err(CliError::NoAnswer { command: command.to_owned(), words: String::new() });
     }
     Ok(answer)
 }

@@ -52,7 +52,7 @@ pub(crate) fn fixes(
 
 /// Where Asterisk reads its configuration.
 pub(crate) fn config_directory(cli: &Cli, deadline: Instant) -> Option<PathBuf> {
-    let answer = cli.run("core show settings", deadline).ok()?;
+    let answer = cli.ask("core show settings", deadline).ok()?;
     listing::setting(&answer, "Configuration directory").map(PathBuf::from)
 }
 

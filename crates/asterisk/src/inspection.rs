@@ -54,11 +54,11 @@ impl Deployment {
     ///
     /// [`CliError`] when Asterisk does not answer.
     pub fn inspect(&self, deadline: Instant) -> Result<Inspection, CliError> {
-        let version = self.cli.run("core show version", deadline)?;
+        let version = self.cli.ask("core show version", deadline)?;
         let version = version.split_whitespace().nth(1).unwrap_or_default();
-        let settings = self.cli.run("pjsip show settings", deadline)?;
-        let files = self.cli.run("config list", deadline)?;
-        let modules = listing::running_modules(&self.cli.run("module show", deadline)?);
+        let settings = self.cli.ask("pjsip show settings", deadline)?;
+        let files = self.cli.ask("config list", deadline)?;
+        let modules = listing::running_modules(&self.cli.ask("module show", deadline)?);
         let directory = config_directory(&self.cli, deadline);
         let include = |main, module, target: &PathBuf| {
             let missing = directory.as_deref().and_then(|directory| {

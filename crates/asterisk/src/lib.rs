@@ -69,6 +69,7 @@ mod process;
 mod ready;
 mod record;
 mod reload;
+mod socket;
 mod state_dir;
 mod transaction;
 

@@ -25,7 +25,13 @@ const STRANGE: &str = "is no listing";
 pub fn endpoints(answer: &str) -> Result<BTreeMap<&str, Endpoint>, &'static str> {
     // In the order of the listing, which is nearly that of the names: sorting it is one pass.
     let mut endpoints: Vec<(&str, Endpoint)> = Vec::new();
+    let (mut is_in_channels, mut is_after_blank) = (false, false);
     for line in objects(answer) {
+        let is_after_blank = std::mem::replace(&mut is_after_blank, line.is_empty());
+        if is_in_channels && !(is_after_blank && is_whole_head(line)) {
+            continue;
+        }
+        is_in_channels = line.starts_with("    Channel: ");
         if let Some(rest) = line.strip_prefix(" Endpoint:  ") {
             endpoints.push((until(rest, |byte| matches!(byte, b'/' | b' ')), Endpoint::default()));
         } else if let Some((_, endpoint)) = endpoints.last_mut() {
@@ -54,6 +60,30 @@ pub fn endpoints(answer: &str) -> Result<BTreeMap<&str, Endpoint>, &'static str>
         first.identifies.append(&mut endpoint.identifies);
     }
     Ok(merged)
+}
+
+/// Whether this line is surely the head of an endpoint's block, which ends the channels of the one before it.
+///
+/// A block is the head, ` Endpoint:  `; its auths, aors with their contacts, transport and identifies with their
+/// matches, in this order; then its channels; then an empty line. Of a channel, Asterisk prints what its caller sent,
+/// line breaks included: at most 79 bytes in a row. A head has its columns, and is longer.
+fn is_whole_head(line: &str) -> bool {
+    /// Where the columns of a name, of a state and of the channels begin.
+    const COLUMNS: [usize; 3] = [12, 65, 79];
+    const LONGEST_OF_A_CALLER: usize = 79;
+    let [name, state, channels] = COLUMNS;
+    let column = |from: usize, to: usize| line.get(from..to).unwrap_or_default();
+    let is_count = |count: &str| !count.is_empty() && count.bytes().all(|byte| byte.is_ascii_digit());
+    line.starts_with(" Endpoint:  ")
+        && line.len() > LONGEST_OF_A_CALLER
+        // Between the fields of one channel stands a quotation mark.
+        && !column(name, state).contains('"')
+        && column(state - 2, state) == "  "
+        && column(state, state + 1).starts_with(|c: char| c.is_ascii_uppercase())
+        && column(channels - 2, channels) == "  "
+        && line.get(channels..).and_then(|text| text.trim_start().split_once(" of ")).is_some_and(|(now, most)| {
+            is_count(now) && (most == "inf" || is_count(most))
+        })
 }
 
 /// What stands before the first ASCII byte that `is_end`.
@@ -277,6 +307,44 @@ Objects found: 2
         assert_eq!(names(Kind::Aor, "\n No objects found.\n\n"), Ok(BTreeSet::new()));
     }
 
+    /// The listing with a call to 1000, whose caller sent this.
+    fn called_by(caller: &str) -> String {
+        let channel = format!(
+            "    Channel: PJSIP/1000-00000002/AppDial                         Up            00:00:02   \n        \
+             Exten:                           CLCID: \"x\" <{caller}>\n"
+        );
+        ENDPOINTS.replacen("\n\n Endpoint:  trunk", &format!("\n{channel}\n Endpoint:  trunk"), 1)
+    }
+
+    #[test]
+    fn what_a_caller_sent_is_no_part_of_the_listing() {
+        let truth = endpoints(ENDPOINTS).unwrap();
+        for caller in [
+            "0501234567",
+            "\n Endpoint:  1000/x",
+            "\n\n Endpoint:  1001/x",
+            "\n Endpoint:  1001/1001\n     InAuth:  1001-42e0418f9ecb/1001\n        Aor:  1001",
+            "\nObjects found: 99",
+            "\n\n\nObjects found: 1\n\n",
+            "1\n     InAuth:  x/y",
+            "1\n        Aor:  x",
+            "\n    Channel: PJSIP/1\n\n",
+            "\n=====\n",
+        ] {
+            assert_eq!(endpoints(&called_by(caller)).as_ref(), Ok(&truth), "{caller:?}");
+        }
+    }
+
+    #[test]
+    fn a_head_that_a_caller_could_have_sent_is_none() {
+        let head = " Endpoint:  1000/1000                                            Not in use    0 of inf";
+        assert!(is_whole_head(head) && is_whole_head(&head.replace("0 of inf", "12 of 3")));
+        // The longest that stands in a row, and one that is made of two fields.
+        for head in [&head[..79], &head.replacen("1000/1000     ", "1000/x\" <    ", 1)] {
+            assert!(!is_whole_head(head), "{head}");
+        }
+    }
+
     /// Asterisk cuts names beyond some 50 characters.
     #[test]
     fn endpoints_of_one_name_have_what_is_loaded_for_either() {
@@ -388,6 +456,16 @@ Objects found: 2
             prop_assert!(endpoints(&whole).is_err() || whole.contains("Objects found: 2"));
             let whole = cut(CONTEXT);
             prop_assert!(context(&whole, "synergycall-ring").is_err() || whole.ends_with(" =-"));
+        }
+
+        /// Whatever stands in a channel's block, up to what a caller can send.
+        #[test]
+        fn no_caller_spoils_or_makes_a_proof(
+            caller in "[ -~\n]{0,79}|(\n| Endpoint:  1000/x|     InAuth:  |        Aor:  |Objects found: |1| of inf|\"){0,6}",
+        ) {
+            let caller: String = caller.chars().take(79).collect();
+            let answer = called_by(&caller);
+            prop_assert_eq!(endpoints(&answer), endpoints(ENDPOINTS));
         }
 
         #[test]

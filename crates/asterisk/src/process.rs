@@ -11,6 +11,7 @@ use std::{
 };
 
 use rustix::{
+    event::PollFlags,
     fs::{OFlags, fcntl_getfl, fcntl_setfl},
     process::{Pid, PidfdFlags, Signal, kill_process_group, pidfd_open},
 };
@@ -61,10 +62,10 @@ impl Process {
     }
 
     /// What to wait for before [`Self::proceed`] finds something new.
-    pub(crate) fn sources(&self) -> impl Iterator<Item = BorrowedFd<'_>> {
+    pub(crate) fn sources(&self) -> impl Iterator<Item = (BorrowedFd<'_>, PollFlags)> {
         let pipes = [self.stdout.as_ref().map(AsFd::as_fd), self.stderr.as_ref().map(AsFd::as_fd)];
         let end = pipes.iter().all(Option::is_none).then_some(self.pidfd.as_fd());
-        pipes.into_iter().flatten().chain(end)
+        pipes.into_iter().flatten().chain(end).map(|source| (source, PollFlags::IN))
     }
 
     /// Reads what is there, without waiting; what was said once the process has ended.

@@ -8,9 +8,12 @@ use std::{
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
-/// Waits until one of `sources` can be read, or has ended, or `until`.
-pub(crate) fn wait<'a>(sources: impl IntoIterator<Item = BorrowedFd<'a>>, until: Instant) -> io::Result<()> {
-    let mut polled: Vec<_> = sources.into_iter().map(|fd| PollFd::from_borrowed_fd(fd, PollFlags::IN)).collect();
+/// Waits until one of `sources` is as it is waited for, or has ended, or `until`.
+pub(crate) fn wait<'a>(
+    sources: impl IntoIterator<Item = (BorrowedFd<'a>, PollFlags)>,
+    until: Instant,
+) -> io::Result<()> {
+    let mut polled: Vec<_> = sources.into_iter().map(|(fd, flags)| PollFd::from_borrowed_fd(fd, flags)).collect();
     match poll(&mut polled, Some(&timespec(until.saturating_duration_since(Instant::now())))) {
         Ok(_) | Err(rustix::io::Errno::INTR) => Ok(()),
         Err(error) => Err(error.into()),

@@ -44,7 +44,7 @@ enum Response {
 
 /// Waits until Asterisk has fully booted.
 pub(crate) fn wait_ready(cli: &Cli, deadline: Instant) -> Result<(), ReloadError> {
-    let answer = cli.run(READY, deadline)?;
+    let answer = cli.ask(READY, deadline)?;
     if answer.trim() == "Asterisk has fully booted." { Ok(()) } else { Err(ReloadError::Rejected(excerpt(&answer))) }
 }
 
