@@ -205,7 +205,7 @@ fn a_former_pair_that_cannot_be_put_back_is_put_back_at_the_next_start() {
         for file in [Asterisk::pjsip_include, Asterisk::dialplan_include] {
             let mut world = World::new();
             let file = file(&world.asterisk);
-            world.stand_in.on_next(1, "pjsip show endpoints", &Behaviour::Silence);
+            world.stand_in.on_next(2, "pjsip show endpoints", &Behaviour::Say("No objects found.\n".to_owned()));
             let (answer, mount) = read_only_from(&world, "module reload*", file.parent().unwrap());
             world.check(matrix::STUCK, &answer);
             let detail = answer.string("/detail");
@@ -237,7 +237,7 @@ fn what_lay_there_and_cannot_be_proven_is_put_back_and_not_claimed() {
     let file = world.asterisk.pjsip_include();
     let by_hand = "#tryinclude nothing.conf\n";
     fs::write(&file, by_hand).unwrap();
-    world.stand_in.on_next(1, "pjsip show endpoints", &Behaviour::Silence);
+    world.stand_in.on_next(2, "pjsip show endpoints", &Behaviour::Say("No objects found.\n".to_owned()));
     let answer = world.portal.http().post_empty("/apply").expect(502);
     assert_eq!(answer.json["apply"]["outcome"], "rollback_failed");
     assert!(answer.string("/detail").contains("the former files are none that can be proven"), "{}", answer.text);

@@ -3,7 +3,7 @@
 use pbx_tests::Behaviour;
 
 use crate::matrix;
-use crate::world::{Disk, World};
+use crate::world::{BOTH_WAYS_IMPATIENT, Disk, World};
 
 const RELOAD: &str = "module reload*";
 
@@ -14,57 +14,67 @@ fn freeze(world: &World) -> String {
 
 #[test]
 fn an_asterisk_that_hangs_before_the_apply_is_left_alone() {
-    let world = World::impatient();
-    world.asterisk.freeze();
-    let answer = world.portal.http().post_empty("/apply");
-    world.asterisk.thaw();
-    world.check(matrix::HUNG_BEFORE, &answer);
-    assert!(answer.string("/detail").contains("did not answer"), "{}", answer.text);
-    assert!(!answer.header("retry-after").is_empty());
-    world.recovers();
+    for world in BOTH_WAYS_IMPATIENT {
+        let world = world();
+        world.asterisk.freeze();
+        let answer = world.portal.http().post_empty("/apply");
+        world.asterisk.thaw();
+        world.check(matrix::HUNG_BEFORE, &answer);
+        assert!(answer.string("/detail").contains("did not answer"), "{}", answer.text);
+        assert!(!answer.header("retry-after").is_empty());
+        world.recovers();
+    }
 }
 
 #[test]
 fn an_asterisk_that_hangs_at_another_question_before_the_apply_is_left_alone() {
-    let world = World::impatient();
-    world.stand_in.on("database show*", &Behaviour::Hang);
-    let answer = world.apply(matrix::NO_CONTACTS);
-    assert!(!answer.header("retry-after").is_empty());
-    world.recovers();
+    for world in BOTH_WAYS_IMPATIENT {
+        let world = world();
+        world.stand_in.on("database show*", &Behaviour::Hang);
+        let answer = world.apply(matrix::NO_CONTACTS);
+        assert!(!answer.header("retry-after").is_empty());
+        world.recovers();
+    }
 }
 
 #[test]
 fn an_asterisk_that_hangs_when_there_is_nothing_to_do_is_left_alone() {
-    let world = World::impatient();
-    world.recovers();
-    let reloads = world.stand_in.count("module reload");
-    world.stand_in.on("pjsip show endpoints", &Behaviour::Hang);
-    let answer = world.portal.http().post_empty("/apply").expect(503);
-    assert_eq!(answer.string("/type"), "urn:pbx-portal:asterisk-unavailable");
-    assert_eq!(answer.json["apply"]["outcome"], "refused");
-    assert_eq!(world.stand_in.count("module reload"), reloads);
-    assert_eq!(world.recovers().json["outcome"], "unchanged");
+    for world in BOTH_WAYS_IMPATIENT {
+        let world = world();
+        world.recovers();
+        let reloads = world.stand_in.count("module reload");
+        world.stand_in.on("pjsip show endpoints", &Behaviour::Hang);
+        let answer = world.portal.http().post_empty("/apply").expect(503);
+        assert_eq!(answer.string("/type"), "urn:pbx-portal:asterisk-unavailable");
+        assert_eq!(answer.json["apply"]["outcome"], "refused");
+        assert_eq!(world.stand_in.count("module reload"), reloads);
+        assert_eq!(world.recovers().json["outcome"], "unchanged");
+    }
 }
 
 #[test]
 fn an_asterisk_that_hangs_at_the_reload_has_the_old_files_when_it_goes_on() {
-    let world = World::impatient();
-    world.stand_in.on(RELOAD, &Behaviour::Before(freeze(&world)));
-    let answer = world.apply(matrix::HUNG_DURING);
-    assert!(answer.string("/detail").contains("could not be proven"), "{}", answer.text);
-    world.asterisk.thaw();
-    world.recovers();
+    for world in BOTH_WAYS_IMPATIENT {
+        let world = world();
+        world.stand_in.on(RELOAD, &Behaviour::Before(freeze(&world)));
+        let answer = world.apply(matrix::HUNG_DURING);
+        assert!(answer.string("/detail").contains("could not be proven"), "{}", answer.text);
+        world.asterisk.thaw();
+        world.recovers();
+    }
 }
 
 #[test]
 fn an_asterisk_that_hangs_after_the_reload_is_not_believed() {
-    let world = World::impatient();
-    world.stand_in.on_next(1, RELOAD, &Behaviour::After(freeze(&world)));
-    world.apply(matrix::HUNG_AFTER);
-    world.asterisk.thaw();
-    assert!(Disk::of(&world.asterisk) == world.old.disk);
-    world.check_bystander();
-    world.recovers();
+    for world in BOTH_WAYS_IMPATIENT {
+        let world = world();
+        world.stand_in.on_next(1, RELOAD, &Behaviour::After(freeze(&world)));
+        world.apply(matrix::HUNG_AFTER);
+        world.asterisk.thaw();
+        assert!(Disk::of(&world.asterisk) == world.old.disk);
+        world.check_bystander();
+        world.recovers();
+    }
 }
 
 #[test]
@@ -100,12 +110,12 @@ fn a_reload_that_hangs_once_is_rolled_back_and_proven() {
 fn while_asterisk_hangs_users_are_created_listed_and_deleted_without_a_wait() {
     let world = World::new();
     let http = world.portal.http();
-    let (preflight, before) = ("core waitfullybooted", world.stand_in.count("core waitfullybooted"));
+    let before = world.stand_in.asked_by_socket();
     world.asterisk.freeze();
     std::thread::scope(|scope| {
         // One waits for Asterisk, the others for their turn.
         let applies: Vec<_> = (0..8).map(|_| scope.spawn(|| http.post_empty("/apply"))).collect();
-        pbx_tests::until("an apply to wait", || (world.stand_in.count(preflight) > before).then_some(()));
+        pbx_tests::until("an apply to wait", || (world.stand_in.asked_by_socket() > before).then_some(()));
         for round in 0..10 {
             let user = crate::world::create(&world.portal, &format!("u{round}"));
             http.get("/users").expect(200);

@@ -6,22 +6,35 @@ use pbx_tests::Behaviour;
 use pbx_tests::misbehaving::RELOADED;
 
 use crate::matrix::{self, Row};
-use crate::world::World;
+use crate::world::{BOTH_WAYS, BOTH_WAYS_IMPATIENT, World};
 
 const RELOAD: &str = "module reload*";
 const LISTING: &str = "pjsip show endpoints";
 
-/// A world in which one thing goes wrong, and which recovers from it. Gives the problem's detail.
-fn case(row: Row, arrange: impl FnOnce(&World)) -> String {
-    let world = World::new();
-    arrange(&world);
-    let answer = world.apply(row);
-    assert!(
-        !world.portal.settings().state_dir().join("journal").exists(),
-        "the way back is made, and still remembered"
-    );
-    world.recovers();
-    answer.string("/detail")
+/// Worlds in which one thing goes wrong, and which recover from it, on both ways to ask. Gives the last problem's detail.
+fn case(row: Row, arrange: impl Fn(&World)) -> String {
+    in_each(BOTH_WAYS, row, arrange)
+}
+
+/// As [`case`], for what never comes.
+fn case_of_patience(row: Row, arrange: impl Fn(&World)) -> String {
+    in_each(BOTH_WAYS_IMPATIENT, row, arrange)
+}
+
+fn in_each(worlds: [fn() -> World; 2], row: Row, arrange: impl Fn(&World)) -> String {
+    let mut detail = String::new();
+    for world in worlds {
+        let world = world();
+        arrange(&world);
+        let answer = world.apply(row);
+        assert!(
+            !world.portal.settings().state_dir().join("journal").exists(),
+            "the way back is made, and still remembered"
+        );
+        world.recovers();
+        detail = answer.json["detail"].as_str().unwrap_or_default().to_owned();
+    }
+    detail
 }
 
 #[test]
@@ -62,15 +75,16 @@ fn a_reload_that_prints_nothing_is_no_success() {
 #[test]
 fn a_listing_that_is_empty_proves_nothing() {
     // The way back is made and cannot be proven either; what is live is the old pair all the same.
-    let detail = case(matrix::SILENT_LISTING, |world| world.stand_in.on(LISTING, &Behaviour::Silence));
+    let detail = case_of_patience(matrix::SILENT_LISTING, |world| world.stand_in.on(LISTING, &Behaviour::Silence));
     assert!(detail.contains("could not be proven"), "{detail}");
 }
 
 #[test]
 fn without_an_answer_to_what_an_apply_has_to_know_nothing_is_touched() {
-    let detail = case(matrix::NO_CONTACTS, |world| world.stand_in.on("database show*", &Behaviour::Silence));
+    let silent = |world: &World| world.stand_in.on("database show*", &Behaviour::Silence);
+    let detail = case_of_patience(matrix::NO_CONTACTS, silent);
     assert!(detail.contains("gave no answer to `database show registrar/contact`"), "{detail}");
-    case(matrix::NO_CONTACTS, |world| world.stand_in.on("database show*", &Behaviour::Half));
+    case_of_patience(matrix::NO_CONTACTS, |world| world.stand_in.on("database show*", &Behaviour::Half));
 }
 
 #[test]
@@ -79,19 +93,44 @@ fn half_an_answer_to_a_reload_is_no_success() {
 }
 
 #[test]
-fn half_a_listing_proves_nothing() {
-    for listing in [LISTING, "dialplan show synergycall-internal", "pjsip list aors*"] {
-        case(matrix::HALF_A_LISTING, |world| world.stand_in.on_next(1, listing, &Behaviour::Half));
+fn half_a_listing_is_asked_for_again() {
+    for listing in [LISTING, "dialplan show synergycall-internal", "pjsip list aors*", "database show*"] {
+        for behaviour in [Behaviour::Half, Behaviour::Silence] {
+            case(matrix::HALF_A_LISTING, |world| world.stand_in.on_next(3, listing, &behaviour));
+        }
     }
+    let world = World::new();
+    world.stand_in.on_next(2, LISTING, &Behaviour::Half);
+    world.apply(matrix::HALF_A_LISTING);
+    assert!(world.portal.log().contains("was not whole: `pjsip show endpoints` 2 times"), "{}", world.portal.log());
 }
 
 #[test]
-fn half_a_listing_does_not_prove_that_there_is_nothing_to_do() {
-    let world = World::new();
-    world.recovers();
-    world.stand_in.on_next(1, LISTING, &Behaviour::Half);
-    assert_eq!(world.portal.http().post_empty("/apply").expect(200).json["outcome"], "applied");
-    assert_eq!(world.recovers().json["outcome"], "unchanged");
+fn half_listings_prove_nothing() {
+    case_of_patience(matrix::HALF_LISTINGS, |world| world.stand_in.on(LISTING, &Behaviour::Half));
+}
+
+#[test]
+fn the_proof_of_a_rollback_asks_again_too() {
+    case(matrix::NOTHING_RELOADED, |world| {
+        world.stand_in.on_next(1, RELOAD, &Behaviour::Say(RELOADED.to_owned()));
+        // Twice read for the new pair, then half of it for the old one.
+        world.stand_in.on_next(2, LISTING, &Behaviour::Delay(0));
+        world.stand_in.on_next(2, LISTING, &Behaviour::Half);
+    });
+}
+
+#[test]
+fn half_a_listing_of_what_is_unchanged_is_asked_for_again() {
+    for world in BOTH_WAYS {
+        let world = world();
+        world.recovers();
+        world.stand_in.on_next(2, LISTING, &Behaviour::Half);
+        assert_eq!(world.portal.http().post_empty("/apply").expect(200).json["outcome"], "unchanged");
+        world.stand_in.on_next(2, LISTING, &Behaviour::Half);
+        let plan = world.portal.http().post_empty("/apply?dry_run=true").expect(200);
+        assert_eq!(plan.json["live"]["matches"], true, "{}", plan.text);
+    }
 }
 
 #[test]
@@ -108,7 +147,7 @@ fn a_flood_that_does_not_end_is_cut_off() {
 
 #[test]
 fn a_client_that_cannot_be_started_is_named() {
-    let world = World::new();
+    let world = World::by_command();
     let (program, aside) = (world.stand_in.command(), world.stand_in.command() + ".aside");
     fs::rename(&program, &aside).unwrap();
     let answer = world.apply(matrix::NO_PROGRAM);
@@ -119,14 +158,22 @@ fn a_client_that_cannot_be_started_is_named() {
 
 #[test]
 fn a_client_that_goes_in_the_middle_leaves_the_old_files() {
+    let world = World::by_command();
+    let (program, aside) = (world.stand_in.command(), world.stand_in.command() + ".aside");
+    // The last question before the reload.
+    world.stand_in.on_next(1, "database show*", &Behaviour::After(format!("mv {program} {aside}")));
+    world.apply(matrix::PROGRAM_GOES);
+    fs::rename(&aside, &program).unwrap();
+    world.recovers();
+}
+
+#[test]
+fn a_client_that_is_missing_for_the_reload_alone_changed_nothing() {
     let world = World::new();
     let (program, aside) = (world.stand_in.command(), world.stand_in.command() + ".aside");
-    // The preflight asks two things side by side.
-    let asked = world.stand_in.count("database show");
-    let both = format!("[ $(grep -c '^database show' $here/commands) -gt {asked} ]");
-    let away = format!("until {both}; do sleep 0.02; done; mv {program} {aside}");
-    world.stand_in.on_next(1, "core waitfullybooted", &Behaviour::After(away));
-    world.apply(matrix::PROGRAM_GOES);
+    fs::rename(&program, &aside).unwrap();
+    let answer = world.apply(matrix::NO_PROGRAM_TO_RELOAD);
+    assert!(answer.string("/detail").contains(&format!("`{program}` cannot be started")), "{}", answer.text);
     fs::rename(&aside, &program).unwrap();
     world.recovers();
 }

@@ -19,6 +19,7 @@ mod lies;
 mod matrix;
 mod mounts;
 mod purge;
+mod socket;
 mod strace;
 mod turns;
 mod world;

@@ -81,14 +81,26 @@ rows! {
         => 502 "apply-rejected", "rollback_failed", Old, Old;
     SILENT_LISTING: "Asterisk prints nothing when asked what it runs" => 502 "apply-rejected", "rollback_failed", Old, Old;
     HALF_A_RELOAD: "Asterisk reloads and prints half of its answer" => 502 "apply-rejected", "rolled_back", Old, Old;
-    HALF_A_LISTING: "Asterisk prints half of what it runs, once" => 502 "apply-rejected", "rolled_back", Old, Old;
+    HALF_A_LISTING: "Asterisk prints half of what it runs, for a while" => 200 "", "applied", New, New;
+    HALF_LISTINGS: "Asterisk prints half of what it runs, for ever" => 502 "apply-rejected", "rollback_failed", Old, Old;
+    STALLED_READER: "Asterisk drops lines because the reader of its listing stalls" => 200 "", "applied", New, New;
     FLOOD: "Asterisk floods its output at the reload" => 502 "apply-rejected", "rolled_back", Old, Old;
     ENDLESS_FLOOD: "Asterisk's output at the reload does not end, once" => 502 "apply-rejected", "rolled_back", Old, Old;
     NO_CONTACTS: "Asterisk does not say which phones are registered, before the apply"
         => 503 "asterisk-unavailable", "refused", Old, Old;
-    NO_PROGRAM: "Asterisk's client cannot be started" => 503 "asterisk-unavailable", "refused", Old, Old;
+    NO_PROGRAM: "Asterisk's client cannot be started, and there is no control socket" => 503 "asterisk-unavailable", "refused", Old, Old;
     PROGRAM_GOES: "Asterisk's client cannot be started any more after the preflight"
         => 502 "apply-rejected", "rollback_failed", Old, Old;
+    NO_PROGRAM_TO_RELOAD: "Asterisk's client cannot be started, and its control socket answers"
+        => 502 "apply-rejected", "rolled_back", Old, Old;
+    SOCKET_GONE: "The control socket is refused, absent, silent about whose it is, or another program's (asked by the command)"
+        => 200 "", "applied", New, New;
+    SOCKET_SILENT: "The control socket takes connections and says nothing" => 503 "asterisk-unavailable", "refused", Old, Old;
+    SOCKET_BREAKS: "The control socket's answers break off for a while" => 200 "", "applied", New, New;
+    SOCKET_VERBOSE: "Verbose messages stand between the control socket's answers" => 200 "", "applied", New, New;
+    SOCKET_FLOODS: "The control socket's answers do not end" => 503 "asterisk-unavailable", "refused", Old, Old;
+    HOSTILE_CALLER: "A caller sends text that looks like a listing" => 200 "", "applied", New, New;
+    NO_PROCESSES: "The system has no process to give for a while" => 200 "", "applied", New, New;
     CLIENT_FAILS: "Asterisk's client fails at the reload, once" => 502 "apply-rejected", "rolled_back", Old, Old;
     NO_PJSIP_INCLUDE: "`#include` is missing in `pjsip.conf`" => 502 "apply-rejected", "rollback_failed", Old, NotOurs;
     NO_DIALPLAN_INCLUDE: "`#include` is missing in `extensions.conf`"

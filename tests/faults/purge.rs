@@ -97,7 +97,7 @@ fn a_purge_that_fails_is_a_warning_and_is_made_up_for() {
 
 #[test]
 fn a_debt_is_paid_by_an_apply_that_has_nothing_else_to_do() {
-    let world = World::new();
+    let world = World::impatient();
     let former = owner(&world);
     assert_eq!(former.register(), 200);
     delete(&world, 1001);
@@ -158,7 +158,7 @@ fn a_debt_that_a_record_from_a_backup_does_not_know_is_remembered() {
 
 #[test]
 fn a_phone_that_registered_while_a_rolled_back_apply_was_live_does_not_ring_for_the_next_owner() {
-    let world = World::new();
+    let world = World::impatient();
     delete(&world, 1001);
     let former = Phone::of(&world.asterisk, &create(&world.portal, "owner"));
     // Asterisk takes the new files, cannot show it, and takes the old ones back only in words.

@@ -28,6 +28,12 @@ pub(crate) struct State {
     pub(crate) running: Running,
 }
 
+impl State {
+    pub(crate) fn of(asterisk: &Asterisk) -> Self {
+        Self { disk: Disk::of(asterisk), running: Running::of(asterisk) }
+    }
+}
+
 /// Both include files.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Disk {
@@ -46,15 +52,34 @@ pub(crate) struct Running {
     pub(crate) generation: (String, String),
 }
 
+/// Both ways to ask Asterisk: over its control socket, and by the command.
+pub(crate) const BOTH_WAYS: [fn() -> World; 2] = [World::new, World::by_command];
+/// The same, for what never comes.
+pub(crate) const BOTH_WAYS_IMPATIENT: [fn() -> World; 2] = [World::impatient, World::impatient_by_command];
+
 impl World {
     /// In which nothing is late, however busy the machine.
     pub(crate) fn new() -> Self {
         Self::with(Database::create(), Asterisk::start_new(), |settings| settings)
     }
 
+    /// In which Asterisk is asked by the command alone, as behind `docker exec`.
+    pub(crate) fn by_command() -> Self {
+        Self::build(Database::create(), Asterisk::start_new(), MisbehavingAsterisk::ask_by_command, |settings| settings)
+    }
+
     /// For what never comes: three seconds for each command to Asterisk from now on, and fifteen for an apply.
     pub(crate) fn impatient() -> Self {
-        let mut world = Self::new();
+        Self::new().made_impatient()
+    }
+
+    /// As [`Self::impatient`], by the command alone.
+    pub(crate) fn impatient_by_command() -> Self {
+        Self::by_command().made_impatient()
+    }
+
+    fn made_impatient(self) -> Self {
+        let mut world = self;
         let settings = world.portal.settings().clone();
         world.portal = settings
             .with("PBX_PORTAL__ASTERISK__COMMAND_TIMEOUT_SECONDS", "3")
@@ -64,7 +89,17 @@ impl World {
     }
 
     pub(crate) fn with(database: Database, asterisk: Asterisk, adjust: impl FnOnce(Settings) -> Settings) -> Self {
+        Self::build(database, asterisk, |_| (), adjust)
+    }
+
+    fn build(
+        database: Database,
+        asterisk: Asterisk,
+        way: impl FnOnce(&MisbehavingAsterisk),
+        adjust: impl FnOnce(Settings) -> Settings,
+    ) -> Self {
         let stand_in = MisbehavingAsterisk::before(&asterisk);
+        way(&stand_in);
         let settings =
             Settings::new(&database.url(), &asterisk).with("PBX_PORTAL__ASTERISK__COMMAND", &stand_in.command());
         let portal = adjust(settings).start();
@@ -72,7 +107,7 @@ impl World {
         assert_eq!(portal.http().post_empty("/apply").expect(200).json["outcome"], "applied");
         let bystander = Phone::of(&asterisk, &bystander);
         assert_eq!(bystander.register(), 200);
-        let old = State { disk: Disk::of(&asterisk), running: Running::of(&asterisk) };
+        let old = State::of(&asterisk);
         create(&portal, "newcomer");
         Self { portal, bystander, stand_in, asterisk, database, old, strangers: &[] }
     }

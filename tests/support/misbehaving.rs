@@ -78,8 +78,11 @@ impl MisbehavingAsterisk {
         let program = directory.join("asterisk");
         fs::write(&program, script).expect("the stand-in");
         fs::set_permissions(&program, fs::Permissions::from_mode(0o755)).expect("the stand-in's mode");
+        // Its own copy: a test may take the program away.
+        let served = directory.join("served");
+        fs::copy(&program, &served).expect("the stand-in");
         let real = asterisk.home().join("run/asterisk.ctl");
-        let socket = SocketServer::start(&directory.join("asterisk.ctl"), &program, &real);
+        let socket = SocketServer::start(&directory.join("asterisk.ctl"), &served, &real);
         let stand_in = Self { directory, socket };
         stand_in.behave();
         stand_in
@@ -95,7 +98,7 @@ impl MisbehavingAsterisk {
         self.socket.misbehave(fault);
     }
 
-    /// How many questions came over the control socket so far.
+    /// How many connections came to the control socket so far.
     pub fn asked_by_socket(&self) -> usize {
         self.socket.asked()
     }

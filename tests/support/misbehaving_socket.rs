@@ -101,6 +101,7 @@ impl Shared {
 
     fn serve(&self, mut stream: UnixStream) -> std::io::Result<()> {
         let fault = self.fault();
+        self.asked.fetch_add(1, Ordering::SeqCst);
         match fault {
             SocketFault::NoBanner => return Ok(()),
             SocketFault::Silent => {
@@ -112,7 +113,6 @@ impl Shared {
             _ => stream.write_all(&banner(&self.real)?)?,
         }
         let question = question(&mut stream)?;
-        self.asked.fetch_add(1, Ordering::SeqCst);
         match fault {
             SocketFault::Stranger => return stream.write_all(b"No objects found.\n\n"),
             SocketFault::Gone => return Ok(()),

@@ -11,9 +11,23 @@ use std::{
 use crate::{
     cli::{Cli, excerpt},
     cli_error::CliError,
+    pair::Pair,
 };
 
-const MODULES: [&str; 2] = ["res_pjsip.so", "pbx_config.so"];
+/// Modules that are reloaded together, by one command.
+pub(crate) type Modules = &'static [&'static str];
+
+/// The module that reads the endpoints, and the one that reads the dialplan.
+pub(crate) const BOTH: Modules = &["res_pjsip.so", "pbx_config.so"];
+
+/// The modules that read what differs between `former` and `new`.
+pub(crate) fn modules_of_change(former: &Pair, new: &Pair) -> Modules {
+    match (former.endpoints == new.endpoints, former.dialplan == new.dialplan) {
+        (false, true) => &BOTH[..1],
+        (true, false) => &BOTH[1..],
+        _ => BOTH,
+    }
+}
 
 /// Blocks until Asterisk is booted, so its answer in time says that it is neither down nor hung.
 const READY: &str = "core waitfullybooted";
@@ -28,6 +42,9 @@ pub enum ReloadError {
     /// A module did not say that it reloaded.
     #[error("Asterisk did not reload: {0}")]
     Rejected(String),
+    /// The command could not be started: nothing was reloaded.
+    #[error(transparent)]
+    NotBegun(CliError),
     /// There was no answer; whether it reloaded is not known.
     #[error(transparent)]
     Cli(#[from] CliError),
@@ -48,15 +65,19 @@ pub(crate) fn wait_ready(cli: &Cli, deadline: Instant) -> Result<(), ReloadError
     if answer.trim() == "Asterisk has fully booted." { Ok(()) } else { Err(ReloadError::Rejected(excerpt(&answer))) }
 }
 
-/// Reloads PJSIP and the dialplan; waits for other reloads and for Asterisk's boot to end, until
-/// `deadline`.
-pub(crate) fn reload(cli: &Cli, deadline: Instant) -> Result<(), ReloadError> {
-    let command = format!("module reload {}", MODULES.join(" "));
+/// Reloads `modules`; waits for other reloads and for Asterisk's boot to end, until `deadline`.
+pub(crate) fn reload(cli: &Cli, modules: Modules, deadline: Instant) -> Result<(), ReloadError> {
+    let command = format!("module reload {}", modules.join(" "));
     let mut pause = Duration::from_millis(10);
-    let mut loaded = false;
+    let (mut loaded, mut began) = (false, false);
     loop {
-        let answer = cli.run(&command, deadline)?;
-        match classify(&answer) {
+        let answer = match cli.run(&command, deadline) {
+            Err(error @ CliError::CannotStart { .. }) if !began => return Err(ReloadError::NotBegun(error)),
+            answer => answer?,
+        };
+        let response = classify(&answer, modules);
+        began |= response != Response::Busy;
+        match response {
             Response::Reloaded => return Ok(()),
             Response::NotInitialized(module) if !loaded => {
                 log::warn!("{module} was not initialized, as after a start without its files: loading it");
@@ -77,9 +98,9 @@ pub(crate) fn reload(cli: &Cli, deadline: Instant) -> Result<(), ReloadError> {
 }
 
 /// Reads the answer by whole lines: what is not the success line of each module is no success.
-fn classify(answer: &str) -> Response {
+fn classify(answer: &str, modules: Modules) -> Response {
     let lines: Vec<_> = answer.lines().map(str::trim).filter(|line| !line.is_empty()).collect();
-    let expected = MODULES.map(|module| format!("Module '{module}' reloaded successfully."));
+    let expected: Vec<_> = modules.iter().map(|module| format!("Module '{module}' reloaded successfully.")).collect();
     if lines.len() == expected.len() && expected.iter().all(|line| lines.contains(&line.as_str())) {
         return Response::Reloaded;
     }
@@ -93,7 +114,7 @@ fn classify(answer: &str) -> Response {
         let start = format!("The module '{module}' was not properly initialized.");
         lines.iter().any(|line| line.starts_with(&start))
     };
-    match MODULES.into_iter().find(|module| uninitialized(module)) {
+    match modules.iter().copied().find(|module| uninitialized(module)) {
         Some(module) => Response::NotInitialized(module),
         None => Response::Rejected,
     }
@@ -101,7 +122,7 @@ fn classify(answer: &str) -> Response {
 
 #[cfg(fuzzing)]
 pub(crate) fn is_success(answer: &str) -> bool {
-    classify(answer) == Response::Reloaded
+    classify(answer, BOTH) == Response::Reloaded
 }
 
 #[cfg(test)]
@@ -113,7 +134,7 @@ mod tests {
     #[test]
     fn only_the_success_line_of_each_module_is_success() {
         let ok = "Module 'res_pjsip.so' reloaded successfully.\nModule 'pbx_config.so' reloaded successfully.\n";
-        assert_eq!(classify(ok), Response::Reloaded);
+        assert_eq!(classify(ok, BOTH), Response::Reloaded);
         for answer in [
             "",
             "Module 'res_pjsip.so' reloaded successfully.\n",
@@ -123,18 +144,34 @@ mod tests {
             "No such command 'module reload' (type 'core show help module reload' for other possible commands)\n",
             "Module 'res_pjsip.so' reloaded successfully.Module 'pbx_config.so' reloaded successfully.",
         ] {
-            assert_eq!(classify(answer), Response::Rejected, "{answer}");
+            assert_eq!(classify(answer, BOTH), Response::Rejected, "{answer}");
         }
     }
 
     #[test]
     fn answers_that_ask_for_patience_are_told_apart() {
-        assert_eq!(classify("A module reload request is already in progress; please be patient\n"), Response::Busy);
+        assert_eq!(
+            classify("A module reload request is already in progress; please be patient\n", BOTH),
+            Response::Busy
+        );
         let mixed = "Module 'res_pjsip.so' reloaded successfully.\nA module reload request is already in progress; please be patient\n";
-        assert_eq!(classify(mixed), Response::Busy);
-        assert_eq!(classify("Asterisk cannot reload a module yet; request queued\n"), Response::Booting);
+        assert_eq!(classify(mixed, BOTH), Response::Busy);
+        assert_eq!(classify("Asterisk cannot reload a module yet; request queued\n", BOTH), Response::Booting);
         let answer = "Module 'res_pjsip.so' reloaded successfully.\nThe module 'pbx_config.so' was not properly initialized. Before reloading the module, you must run \"module load pbx_config.so\" and fix whatever is preventing the module from being initialized.\n";
-        assert_eq!(classify(answer), Response::NotInitialized("pbx_config.so"));
+        assert_eq!(classify(answer, BOTH), Response::NotInitialized("pbx_config.so"));
+    }
+
+    #[test]
+    fn only_the_modules_of_a_change_are_reloaded_and_each_has_its_success() {
+        let pair = |endpoints: &str, dialplan: &str| Pair { endpoints: endpoints.into(), dialplan: dialplan.into() };
+        let of = |new| modules_of_change(&pair("a", "b"), &new);
+        assert_eq!(of(pair("x", "b")), ["res_pjsip.so"]);
+        assert_eq!(of(pair("a", "x")), ["pbx_config.so"]);
+        // Nothing changed, and something is to be reloaded: nobody knows what.
+        assert_eq!((of(pair("x", "x")), of(pair("a", "b"))), (BOTH, BOTH));
+        let pjsip = "Module 'res_pjsip.so' reloaded successfully.\n";
+        assert_eq!(classify(pjsip, &BOTH[..1]), Response::Reloaded);
+        assert_eq!(classify(pjsip, &BOTH[1..]), Response::Rejected);
     }
 
     const RELOADED: [&str; 2] =
@@ -162,7 +199,7 @@ mod tests {
             }
             let said: Vec<_> = answer.lines().filter(|line| !line.is_empty()).collect();
             let is_success = said == RELOADED || said == [RELOADED[1], RELOADED[0]];
-            prop_assert_eq!(classify(&answer) == Response::Reloaded, is_success, "{}", answer);
+            prop_assert_eq!(classify(&answer, BOTH) == Response::Reloaded, is_success, "{}", answer);
         }
     }
 }

@@ -107,6 +107,12 @@ impl StateDir {
         Ok(ClaimStamp { proven: stamp(&self.proven())?, unproven: stamp(&self.unproven())? })
     }
 
+    /// Whether nobody knows if Asterisk runs the proven pair.
+    pub(crate) fn is_unproven(&self) -> Result<bool, FileError> {
+        let path = self.unproven();
+        fs::exists(&path).map_err(FileError::new(&path, "read"))
+    }
+
     /// The record of the proven pair, unless nobody knows whether Asterisk still runs it.
     pub(crate) fn claim(&self) -> Result<Option<Record>, FileError> {
         let proven = read_record(&self.proven())?;

@@ -1,6 +1,7 @@
 //! One deployment from beginning to end: the new pair live and proven, or the former one back.
 
 use std::{
+    cell::Cell,
     collections::BTreeSet,
     time::{Duration, Instant},
 };
@@ -17,7 +18,7 @@ use crate::{
     live::{Foreign, Live},
     pair::Pair,
     record::Record,
-    reload::{self, ReloadError},
+    reload::{self, Modules, ReloadError},
     state_dir::StagedRecord,
 };
 
@@ -175,15 +176,18 @@ impl LockedDeployment<'_> {
             return Ok(Success { is_changed: false, foreign, unpurged });
         }
 
+        let modules = self.modules_to_reload(pair, &on_disk)?;
         let began = Instant::now();
         let (staged, purged) = self.stage(pair, &former.pair, tag, former_owners.all_aors())?;
         let installed = staged.install(self.deployment);
         times.install = began.elapsed();
 
+        // What was reloaded on the way there is reloaded on the way back.
+        let modules = Cell::new(modules);
         let end = installed.verify(
-            || self.reload_and_verify(&wanted, &before, deadline, times),
+            || self.reload_and_verify(&modules, &wanted, &before, deadline, times),
             |cause| self.fixes(cause, &wanted),
-            |cause| self.verify_former(&former, &wanted, cause),
+            |cause| self.verify_former(modules.get(), &former, &wanted, cause),
         );
         match end {
             End::Verified(Verified { foreign, record, .. }) => {
@@ -302,25 +306,40 @@ impl LockedDeployment<'_> {
         Ok((staged, purged))
     }
 
+    /// The modules whose file changes, where Asterisk surely runs what is on disk.
+    fn modules_to_reload(&self, pair: &Pair, on_disk: &Pair) -> Result<Modules, FileError> {
+        let is_live = self.proven.as_ref().is_some_and(|record| record.pair == *on_disk);
+        let is_claimed = is_live && !self.deployment.state.is_unproven()?;
+        Ok(if is_claimed { reload::modules_of_change(on_disk, pair) } else { reload::BOTH })
+    }
+
     fn reload_and_verify(
         &self,
+        modules: &Cell<Modules>,
         wanted: &Expected,
         before: &Expected,
         deadline: Instant,
         times: &mut StepTimes,
     ) -> Result<Foreign, Cause> {
         let cli = &self.deployment.cli;
-        let reloaded = timed(&mut times.reload, || reload::reload(cli, deadline));
-        if let Err(error) = &reloaded {
-            log::warn!("{error}; reading back what Asterisk runs");
-        }
-        // Whatever was said, or not said in time: what is live decides.
-        let deadline = deadline.max(Instant::now() + cli.timeout() / 2);
-        let verified = timed(&mut times.verify, || self.deployment.verify(wanted, before, deadline));
-        match reloaded {
-            Ok(()) => verified,
-            Err(error @ ReloadError::Cli(_)) => verified.map_err(|_| Cause::Reload(error)),
-            Err(error) => Err(Cause::Reload(error)),
+        loop {
+            let reloaded = timed(&mut times.reload, || reload::reload(cli, modules.get(), deadline));
+            if let Err(error) = &reloaded {
+                log::warn!("{error}; reading back what Asterisk runs");
+            }
+            // Whatever was said, or not said in time: what is live decides.
+            let until = deadline.max(Instant::now() + cli.timeout() / 2);
+            let verified = timed(&mut times.verify, || self.deployment.verify(wanted, before, until));
+            return match (reloaded, verified) {
+                (Ok(()), Err(Cause::NotProven(mismatch))) if modules.get() != reload::BOTH => {
+                    log::warn!("Asterisk did not run the file that stays the same ({mismatch}): reloading both");
+                    modules.set(reload::BOTH);
+                    continue;
+                }
+                (Ok(()), verified) => verified,
+                (Err(error @ ReloadError::Cli(_)), verified) => verified.map_err(|_| Cause::Reload(error)),
+                (Err(error), _) => Err(Cause::Reload(error)),
+            };
         }
     }
 
@@ -336,12 +355,13 @@ impl LockedDeployment<'_> {
     }
 
     /// Whether Asterisk runs the former pair, which is restored on disk; why not.
-    fn verify_former(&self, former: &Former, wanted: &Expected, cause: &Cause) -> Result<(), String> {
+    fn verify_former(&self, modules: Modules, former: &Former, wanted: &Expected, cause: &Cause) -> Result<(), String> {
+        use ReloadError::{Busy, NotBegun, Rejected};
         let cli = &self.deployment.cli;
-        match (reload::reload(cli, Instant::now() + cli.timeout() * 2), cause) {
+        match (reload::reload(cli, modules, Instant::now() + cli.timeout() * 2), cause) {
             // The reload ran, or none of ours ever began: what is live now stays so.
-            (Ok(()) | Err(ReloadError::Rejected(_)), _)
-            | (Err(ReloadError::Busy), Cause::Reload(ReloadError::Busy)) => {}
+            (Ok(()) | Err(Rejected(_)), _)
+            | (Err(Busy | NotBegun(_)), Cause::Reload(Busy | NotBegun(_)) | Cause::File(_)) => {}
             (Err(error), _) => return Err(error.to_string()),
         }
         let Some(expected) = &former.expected else {
