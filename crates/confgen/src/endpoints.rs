@@ -6,7 +6,7 @@ use askama::Template;
 use pbx_domain::User;
 use sha2::{Digest as _, Sha256};
 
-use crate::{Generation, RenderError, hex};
+use crate::{RenderError, generation, hex};
 
 #[derive(Template)]
 #[template(path = "generated_endpoints.conf", block = "head")]
@@ -38,66 +38,51 @@ struct Marker<'a> {
 /// Bytes that one user takes, about; a name of 79 bytes takes more.
 const USER_BYTES: usize = 256;
 
-/// The file with [`Generation::NONE`] in its markers, until its generation is known.
-pub(crate) struct Draft {
-    text: String,
-    head: usize,
-    marker: usize,
-}
+/// The whole file.
+pub(crate) fn render(users: &[&User]) -> Result<String, RenderError> {
+    let mut text = String::with_capacity(2048 + users.len() * USER_BYTES);
+    text.push_str(&head(generation::NONE));
+    let head_end = text.len();
 
-impl Draft {
-    pub(crate) fn of(users: &[&User]) -> Result<Self, RenderError> {
-        let mut text = String::with_capacity(2048 + users.len() * USER_BYTES);
-        text.push_str(&head(Generation::NONE));
-        let head = text.len();
+    let templates = crate::constant(&Templates);
+    text.push_str(&templates);
+    // Every user's hash covers the templates as well: a changed one changes every object.
+    let templates = Sha256::new_with_prefix(templates);
 
-        let templates = crate::constant(&Templates);
-        text.push_str(&templates);
-        // Every user's hash covers the templates as well: a changed one changes every object.
-        let templates = Sha256::new_with_prefix(templates);
-
-        let mut number = String::new();
-        let mut unnamed = String::with_capacity(USER_BYTES);
-        for user in users {
-            number.clear();
-            let refused = RenderError::ControlCharacter { extension: user.extension };
-            write!(number, "{}", user.extension).map_err(|_| refused)?;
-            let mut sections = Sections {
-                extension: &number,
-                name: user.name.as_str(),
-                realm: user.realm.as_str(),
-                ha1: user.ha1.as_str(),
-                hash: "",
-            };
-            unnamed.clear();
-            sections.render_into(&mut unnamed).map_err(|_| refused)?;
-            let hash: [u8; 12] = hex::digits(&templates.clone().chain_update(&unnamed).finalize().into());
-            sections.hash = hex::as_str(&hash);
-            sections.render_into(&mut text).map_err(|_| refused)?;
-        }
-
-        let marker_at = text.len();
-        text.push_str(&marker(Generation::NONE));
-        Ok(Self { text, head, marker: marker_at })
+    let mut number = String::new();
+    let mut unnamed = String::with_capacity(USER_BYTES);
+    for user in users {
+        number.clear();
+        let refused = RenderError::ControlCharacter { extension: user.extension };
+        write!(number, "{}", user.extension).map_err(|_| refused)?;
+        let mut sections = Sections {
+            extension: &number,
+            name: user.name.as_str(),
+            realm: user.realm.as_str(),
+            ha1: user.ha1.as_str(),
+            hash: "",
+        };
+        unnamed.clear();
+        sections.render_into(&mut unnamed).map_err(|_| refused)?;
+        let hash: [u8; 12] = hex::digits(&templates.clone().chain_update(&unnamed).finalize().into());
+        sections.hash = hex::as_str(&hash);
+        sections.render_into(&mut text).map_err(|_| refused)?;
     }
 
-    pub(crate) fn text(&self) -> &str {
-        &self.text
-    }
-
-    pub(crate) fn seal(mut self, generation: Generation) -> String {
-        self.text.replace_range(..self.head, &head(generation));
-        self.text.replace_range(self.marker.., &marker(generation));
-        self.text
-    }
+    let marker_at = text.len();
+    text.push_str(&marker(generation::NONE));
+    let digits = generation::of(&text);
+    text.replace_range(marker_at.., &marker(hex::as_str(&digits)));
+    text.replace_range(..head_end, &head(hex::as_str(&digits)));
+    Ok(text)
 }
 
-fn head(generation: Generation) -> String {
-    crate::constant(&Head { generation: generation.as_str() })
+fn head(generation: &str) -> String {
+    crate::constant(&Head { generation })
 }
 
-fn marker(generation: Generation) -> String {
-    crate::constant(&Marker { generation: generation.as_str() })
+fn marker(generation: &str) -> String {
+    crate::constant(&Marker { generation })
 }
 
 #[cfg(test)]

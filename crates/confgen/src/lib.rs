@@ -9,11 +9,13 @@
 //!   `<number>-<12 hexadecimal digits>` after a SHA-256 over everything that the file says of
 //!   that user, our templates included. An endpoint that is live with the right auth is therefore
 //!   live with the right settings.
-//! - All other objects and contexts are named `synergycall-…`. The context of the phones and of
-//!   the entries is `synergycall-internal`, which the administrator may include in another.
-//! - Both files carry the [`Generation`], in a comment and as something that can be read back
-//!   live: the aor `synergycall-generation-<generation>`, and `generation@synergycall-ring` in the
-//!   dialplan.
+//! - All other objects and contexts are named `synergycall-…`. The extensions stand in `synergycall-users`, which the
+//!   administrator may include where others are to call the users. Phones call in `synergycall-internal`, which includes
+//!   it and holds nothing else: what the administrator adds there, phones alone may reach.
+//! - Each file carries its own generation, 16 hexadecimal digits of a SHA-256 over its text with zeros in their place:
+//!   in the comment `; generation <digits>`, and as something that can be read back live, the aor
+//!   `synergycall-generation-<digits>` and `generation@synergycall-ring` in the dialplan. So users that change without
+//!   a change of numbers leave the dialplan's file as it was.
 //! - A display name stands in the endpoint's `callerid` alone, within quotes. No template can
 //!   write a value unescaped.
 //!
@@ -40,10 +42,8 @@ use std::fmt;
 
 use askama::Template;
 use pbx_domain::User;
-use sha2::{Digest as _, Sha256};
 
 pub use error::RenderError;
-pub use generation::Generation;
 
 /// The text of both include files.
 ///
@@ -56,8 +56,6 @@ pub struct Rendering {
     pub endpoints: String,
     /// The text of `generated_routing.conf`.
     pub routing: String,
-    /// The content hash that both carry.
-    pub generation: Generation,
 }
 
 impl fmt::Debug for Rendering {
@@ -65,7 +63,6 @@ impl fmt::Debug for Rendering {
         f.debug_struct("Rendering")
             .field("endpoints", &format_args!("({} bytes)", self.endpoints.len()))
             .field("routing", &format_args!("({} bytes)", self.routing.len()))
-            .field("generation", &self.generation)
             .finish()
     }
 }
@@ -96,11 +93,7 @@ pub fn render(users: &[User]) -> Result<Rendering, RenderError> {
 /// None for users in order.
 #[doc(hidden)]
 pub fn render_sorted(users: &[&User]) -> Result<Rendering, RenderError> {
-    let endpoints = endpoints::Draft::of(users)?;
-    let routing = routing::Draft::of(users)?;
-    let digest = Sha256::new_with_prefix(endpoints.text()).chain_update(routing.text()).finalize();
-    let generation = Generation::of(&digest.into());
-    Ok(Rendering { endpoints: endpoints.seal(generation), routing: routing.seal(generation), generation })
+    Ok(Rendering { endpoints: endpoints::render(users)?, routing: routing::render(users)? })
 }
 
 /// A part of a file whose values are all ours.
