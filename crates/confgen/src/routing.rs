@@ -10,12 +10,14 @@ use crate::{RenderError, generation, hex};
 #[derive(Template)]
 #[template(path = "generated_routing.conf", block = "head")]
 struct Head<'a> {
+    prefix: &'a str,
     generation: &'a str,
 }
 
 #[derive(Template)]
 #[template(path = "generated_routing.conf", block = "user")]
 struct Entries<'a> {
+    prefix: &'a str,
     extension: &'a str,
 }
 
@@ -23,21 +25,21 @@ struct Entries<'a> {
 const USER_BYTES: usize = 96;
 
 /// The whole file.
-pub(crate) fn render(users: &[&User]) -> Result<String, RenderError> {
+pub(crate) fn render(prefix: &str, users: &[&User]) -> Result<String, RenderError> {
     let mut text = String::with_capacity(2048 + users.len() * USER_BYTES);
-    text.push_str(&head(generation::NONE));
+    text.push_str(&head(prefix, generation::NONE));
     let head_end = text.len();
     let mut number = String::new();
     for user in users {
         number.clear();
         let refused = RenderError::ControlCharacter { extension: user.extension };
         write!(number, "{}", user.extension).map_err(|_| refused)?;
-        Entries { extension: &number }.render_into(&mut text).map_err(|_| refused)?;
+        Entries { prefix, extension: &number }.render_into(&mut text).map_err(|_| refused)?;
     }
-    text.replace_range(..head_end, &head(hex::as_str(&generation::of(&text))));
+    text.replace_range(..head_end, &head(prefix, hex::as_str(&generation::of(&text))));
     Ok(text)
 }
 
-fn head(generation: &str) -> String {
-    crate::constant(&Head { generation })
+fn head(prefix: &str, generation: &str) -> String {
+    crate::constant(&Head { prefix, generation })
 }

@@ -4,12 +4,16 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use pbx_confgen::{RenderError, Rendering, render};
+use pbx_confgen::{EndpointOptions, Prefix, RenderError, Renderer, Rendering};
 use pbx_domain::{DisplayName, User};
 use proptest::prelude::*;
 use sha2::{Digest as _, Sha256};
 
 use crate::users::{HOSTILE_NAMES, user};
+
+fn render(users: &[User]) -> Result<Rendering, RenderError> {
+    Renderer::default().render(users)
+}
 
 /// Asterisk's reader of a quoted caller id, written again from its rules and stricter: a bare
 /// quote, backslash or semicolon within the quotes is an error, and so is anything after them.
@@ -159,6 +163,50 @@ fn two_users_with_one_extension_are_refused() {
     let refused = render(&users).unwrap_err();
     assert_eq!(refused, RenderError::DuplicateExtension { extension: users[0].extension });
     assert_eq!(refused.to_string(), "extension 1001 belongs to two users: delete one of them");
+}
+
+#[test]
+fn the_name_of_an_auth_is_known_without_a_rendering() {
+    let renderer = Renderer::new(&Prefix::default(), &EndpointOptions::new(["language=de"]).unwrap());
+    let users: Vec<_> = (1000..).zip(HOSTILE_NAMES).map(|(number, name)| user(number, name)).collect();
+    let rendered = auths(&renderer.render(&users).unwrap());
+    for user in users {
+        assert_eq!(renderer.auth_name(&user).unwrap(), rendered[&user.extension.to_string()]);
+    }
+}
+
+#[test]
+fn an_option_is_every_endpoints_and_changes_every_auth_but_not_the_dialplan() {
+    let users = [user(1000, "Alice"), user(1001, "Bob")];
+    let with = |options: &[&str]| {
+        Renderer::new(&Prefix::default(), &EndpointOptions::new(options).unwrap()).render(&users).unwrap()
+    };
+    let (none, one, other) =
+        (with(&[]), with(&["media_encryption=sdes"]), with(&["media_encryption=dtls", "allow=g722"]));
+    assert_eq!(none, render(&users).unwrap());
+    assert_eq!((&one.routing, &other.routing), (&none.routing, &none.routing));
+    for number in ["1000", "1001"] {
+        let names: BTreeSet<_> = [&none, &one, &other].map(|of| auths(of)[number].clone()).into();
+        assert_eq!(names.len(), 3, "{names:?}");
+    }
+    let template = |of: &Rendering| of.endpoints.split("\n\n").nth(1).unwrap_or_default().to_owned();
+    assert_eq!(template(&one), template(&none) + "\nmedia_encryption=sdes");
+    assert_eq!(
+        template(&other),
+        template(&none).replace("\nallow=ulaw,alaw,g722", "") + "\nmedia_encryption=dtls\nallow=g722"
+    );
+}
+
+#[test]
+fn all_our_names_begin_with_the_prefix() {
+    let rendering = Renderer::new(&"abcdefghijkl".parse().unwrap(), &EndpointOptions::default());
+    let rendering = rendering.render(&[user(1000, "Alice")]).unwrap();
+    let both = rendering.endpoints.clone() + &rendering.routing;
+    assert!(!both.contains("synergycall"), "{both}");
+    for name in both.lines().filter_map(|line| line.strip_prefix('[')?.split(']').next()) {
+        assert!(name.starts_with("abcdefghijkl-") || name.starts_with("1000"), "{name}");
+        assert!(name.len() <= 40, "`pjsip list aors` cuts {name}");
+    }
 }
 
 #[test]
