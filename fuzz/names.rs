@@ -6,14 +6,14 @@ use std::time::SystemTime;
 
 use libfuzzer_sys::fuzz_target;
 use pbx_asterisk::{Expected, Pair};
-use pbx_confgen::render;
+use pbx_confgen::Renderer;
 use pbx_domain::{DisplayName, Extension, Realm, Revision, User, UserId};
 
 // A name per piece of the input; NUL is legal in none, so it parts them.
 fuzz_target!(|input: &str| {
     let names = input.split('\0').filter_map(|name| name.parse::<DisplayName>().ok());
     let users: Vec<User> = (1000_u16..=1999).zip(names).map(|(number, name)| user(number, name)).collect();
-    let rendering = render(&users).expect("no legal name is refused");
+    let rendering = Renderer::default().render(&users).expect("no legal name is refused");
 
     let read: BTreeMap<String, String> = rendering.endpoints.split('\n').filter_map(callerid).collect();
     let meant: BTreeMap<String, String> =

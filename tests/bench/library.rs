@@ -16,9 +16,11 @@ pub(crate) fn rendering(report: &mut Report) {
     let speed = |users: usize| {
         let users = users_sorted(users);
         let users: Vec<&User> = users.iter().collect();
-        let rendering = pbx_confgen::render_sorted(&users).expect("legal users");
+        let rendering = pbx_confgen::Renderer::default().render_sorted(&users).expect("legal users");
         let bytes = rendering.endpoints.len() + rendering.routing.len();
-        let render = megabytes_per_second(bytes, || pbx_confgen::render_sorted(&users).expect("legal users"));
+        let render = megabytes_per_second(bytes, || {
+            pbx_confgen::Renderer::default().render_sorted(&users).expect("legal users")
+        });
         (render, megabytes_per_second(bytes, || rendering.clone()))
     };
     let (small, _) = speed(USERS / 100);

@@ -85,9 +85,9 @@ fn a_context_that_the_administrator_adds_to_is_named_with_its_place() {
     let answer = conflict(
         matrix::SAME_CONTEXT,
         "extensions.conf",
-        "[synergycall-internal]\nexten => 1001,1,Hangup()\nexten => 1001,2,Response()",
+        "[synergycall-users]\nexten => 1001,1,Hangup()\nexten => 1001,2,Response()",
     );
-    assert!(answer.string("/detail").contains("1001@synergycall-internal"), "{}", answer.text);
+    assert!(answer.string("/detail").contains("1001@synergycall-users"), "{}", answer.text);
 }
 
 #[test]

@@ -291,10 +291,10 @@ fn an_edit_by_hand_is_told_by_a_dry_run_and_undone_by_an_apply() {
 fn what_somebody_took_from_asterisk_alone_is_applied_again() {
     let world = World::new();
     world.recovers();
-    world.asterisk.rx("dialplan remove extension 1001@synergycall-internal");
+    world.asterisk.rx("dialplan remove extension 1001@synergycall-users");
     let plan = world.portal.http().post_empty("/apply?dry_run=true").expect(200);
     let problems = plan.json["live"]["problems"].to_string();
-    assert!(problems.contains("not live: extension 1001@synergycall-internal"), "{}", plan.text);
+    assert!(problems.contains("not live: extension 1001@synergycall-users"), "{}", plan.text);
     assert_eq!(world.recovers().json["outcome"], "applied", "the files are the same, and that proves nothing");
     assert_eq!(world.recovers().json["outcome"], "unchanged");
 }

@@ -43,7 +43,7 @@ fn a_success_that_reloaded_nothing_is_no_success() {
         world.stand_in.on(RELOAD, &Behaviour::Say(RELOADED.to_owned()));
     });
     assert!(detail.contains("not live") && detail.contains("endpoint 1001"), "{detail}");
-    assert!(detail.contains("extension 1001@synergycall-internal"), "{detail}");
+    assert!(detail.contains("extension 1001@synergycall-users"), "{detail}");
 }
 
 #[test]
@@ -94,7 +94,7 @@ fn half_an_answer_to_a_reload_is_no_success() {
 
 #[test]
 fn half_a_listing_is_asked_for_again() {
-    for listing in [LISTING, "dialplan show synergycall-internal", "pjsip list aors*", "database show*"] {
+    for listing in [LISTING, "dialplan show synergycall-users", "pjsip list aors*", "database show*"] {
         for behaviour in [Behaviour::Half, Behaviour::Silence] {
             case(matrix::HALF_A_LISTING, |world| world.stand_in.on_next(3, listing, &behaviour));
         }

@@ -196,7 +196,7 @@ fn an_asterisk_that_could_not_take_an_apply_is_found() {
 #[test]
 fn what_an_apply_mends_is_told_and_is_no_fault() {
     let host = Host::new();
-    fs::write(host.asterisk.dialplan_include(), "[synergycall-internal]\nexten => 1,1,NoOp()\n").unwrap();
+    fs::write(host.asterisk.dialplan_include(), "[synergycall-users]\nexten => 1,1,NoOp()\n").unwrap();
     let (status, lines) = check(&host.settings);
     let last = lines.last().unwrap();
     assert!(last.starts_with("note  live: ") && last.ends_with("; POST /apply mends it"), "{lines:#?}");

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::process::{Command, Stdio};
 
-use pbx_confgen::render;
+use pbx_confgen::Renderer;
 use pbx_domain::{SipPassword, User};
 use pbx_tests::{Asterisk, until};
 
@@ -31,7 +31,8 @@ impl RollCall {
 
     /// Makes Asterisk run with these users, calls as each, and gives the name that each then had, by extension.
     pub(crate) fn names(&self, users: &[(User, SipPassword)]) -> BTreeMap<String, String> {
-        let rendering = render(&users.iter().map(|(user, _)| user.clone()).collect::<Vec<_>>()).unwrap();
+        let rendering =
+            Renderer::default().render(&users.iter().map(|(user, _)| user.clone()).collect::<Vec<_>>()).unwrap();
         fs::write(self.asterisk.pjsip_include(), rendering.endpoints).unwrap();
         fs::write(self.asterisk.dialplan_include(), rendering.routing).unwrap();
         let answer = self.asterisk.rx("module reload res_pjsip.so pbx_config.so");

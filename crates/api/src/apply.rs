@@ -3,6 +3,7 @@
 mod attempt;
 mod audit;
 mod note;
+mod options;
 mod proven;
 mod verdict;
 
@@ -14,6 +15,7 @@ use std::{
 use actix_web::{HttpRequest, HttpResponse, http::header::CACHE_CONTROL, web};
 use anyhow::Context as _;
 use pbx_asterisk::{Cli, Deployment, IncludeFiles, LockError, LockedDeployment};
+use pbx_confgen::{EndpointOptions, Prefix, Renderer};
 use pbx_persistence::Database;
 use tokio::sync::Mutex;
 
@@ -31,6 +33,8 @@ pub struct Applier(Arc<Inner>);
 struct Inner {
     deployment: Deployment,
     files: IncludeFiles,
+    renderer: Renderer,
+    endpoint_options: EndpointOptions,
     node: String,
     audit: Audit,
     proven: ProvenCache,
@@ -53,6 +57,8 @@ impl Applier {
         let applier = Self(Arc::new(Inner {
             proven: ProvenCache::default(),
             files: files(settings),
+            endpoint_options: settings.asterisk.endpoint_options.clone(),
+            renderer: Renderer::new(&Prefix::default(), &settings.asterisk.endpoint_options),
             node: settings.node.clone(),
             apply_timeout: settings.asterisk.apply_timeout,
             queue: Arc::default(),

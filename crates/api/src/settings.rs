@@ -16,6 +16,7 @@ use std::{
     time::Duration,
 };
 
+use pbx_confgen::EndpointOptions;
 use pbx_domain::Realm;
 
 use self::written::Written;
@@ -68,6 +69,8 @@ pub struct AsteriskSettings {
     pub command_timeout: Duration,
     /// How long an apply may take, waiting for its turn included.
     pub apply_timeout: Duration,
+    /// Options of every endpoint besides ours.
+    pub endpoint_options: EndpointOptions,
     /// The realm of new users' credentials.
     pub realm: Realm,
 }
@@ -129,6 +132,7 @@ impl Settings {
                 dialplan_include: written.path("asterisk.dialplan_include")?,
                 command_timeout: written.seconds("asterisk.command_timeout_seconds", 1..=600)?,
                 apply_timeout: written.seconds("asterisk.apply_timeout_seconds", 1..=3600)?,
+                endpoint_options: written.endpoint_options("asterisk.endpoint_options")?,
                 realm: written.realm("asterisk.realm")?,
             },
             node: written.node("node")?,

@@ -2,6 +2,7 @@ use std::{path::PathBuf, time::Instant};
 
 use crate::{
     cli::Cli,
+    endpoint_options,
     error::{Cause, LockError},
     expected::{Difference, Expected, UnreadablePair},
     file::{self, FileError},
@@ -108,6 +109,17 @@ impl Deployment {
     /// [`FileError`] when the state directory cannot be read.
     pub fn note(&self, name: &str) -> Result<Option<Vec<u8>>, FileError> {
         file::read(&self.state.note(name))
+    }
+
+    /// Those of these options of PJSIP endpoints (`media_encryption`) that Asterisk does not know, as far as it answers
+    /// until `deadline`: which of them may be to blame where it took no endpoint. Changes nothing.
+    #[must_use]
+    pub fn unknown_endpoint_options<'a>(
+        &self,
+        options: impl IntoIterator<Item = &'a str>,
+        deadline: Instant,
+    ) -> Vec<&'a str> {
+        endpoint_options::unknown(&self.cli, options, deadline)
     }
 
     /// What differs between the pair last proven and both the disk and what Asterisk runs, and what

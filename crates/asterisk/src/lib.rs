@@ -52,6 +52,7 @@ mod diagnosis;
 mod dialplan_file;
 #[cfg(test)]
 mod doctored;
+mod endpoint_options;
 mod error;
 mod expected;
 mod file;

@@ -6,7 +6,7 @@
 #![expect(clippy::unwrap_used, reason = "a benchmark has no caller to answer to")]
 
 use divan::{Bencher, counter::BytesCount};
-use pbx_confgen::{Rendering, render, render_sorted};
+use pbx_confgen::{Renderer, Rendering};
 use pbx_domain::User;
 
 #[path = "../tests/render/users.rs"]
@@ -30,7 +30,9 @@ fn bytes(rendering: &Rendering) -> BytesCount {
 
 fn bench(bencher: Bencher<'_, '_>, users: &[User]) {
     let users: Vec<_> = users.iter().collect();
-    bencher.counter(bytes(&render_sorted(&users).unwrap())).bench(|| render_sorted(&users));
+    let renderer = Renderer::default();
+    let rendering = renderer.render_sorted(&users).unwrap();
+    bencher.counter(bytes(&rendering)).bench(|| renderer.render_sorted(&users));
 }
 
 #[divan::bench(args = SIZES)]
@@ -49,12 +51,20 @@ fn names_to_escape(bencher: Bencher<'_, '_>, count: usize) {
 fn public_function(bencher: Bencher<'_, '_>, count: usize) {
     let mut users = sorted(count, "Alice Example");
     users.reverse();
-    bencher.counter(bytes(&render(&users).unwrap())).bench(|| render(&users));
+    let renderer = Renderer::default();
+    bencher.counter(bytes(&renderer.render(&users).unwrap())).bench(|| renderer.render(&users));
+}
+
+/// What a list of users asks for each of them.
+#[divan::bench(args = [10, 100, 1000])]
+fn auth_names(bencher: Bencher<'_, '_>, count: usize) {
+    let (users, renderer) = (sorted(count, "Alice Example"), Renderer::default());
+    bencher.bench(|| users.iter().map(|user| renderer.auth_name(user)).collect::<Vec<_>>());
 }
 
 #[divan::bench(args = SIZES)]
 fn copy(bencher: Bencher<'_, '_>, count: usize) {
     let users = sorted(count, "Alice Example");
-    let rendering = render_sorted(&users.iter().collect::<Vec<_>>()).unwrap();
+    let rendering = Renderer::default().render_sorted(&users.iter().collect::<Vec<_>>()).unwrap();
     bencher.counter(bytes(&rendering)).bench(|| rendering.clone());
 }

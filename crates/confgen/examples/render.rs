@@ -14,7 +14,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     let users: Vec<Value> = serde_json::from_reader(io::stdin())?;
     let users = (1..).zip(&users).map(|(number, json)| user(json).map_err(|error| format!("user {number}: {error}")));
     let users = users.collect::<Result<Vec<_>, _>>()?;
-    let rendering = pbx_confgen::render(&users)?;
+    let rendering = pbx_confgen::Renderer::default().render(&users)?;
     match env::args().nth(1).as_deref() {
         Some("endpoints") => print!("{}", rendering.endpoints),
         Some("routing") => print!("{}", rendering.routing),

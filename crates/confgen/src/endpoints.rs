@@ -1,12 +1,12 @@
 //! `generated_endpoints.conf`: endpoint, auth and aor of every user.
 
-use std::fmt::Write as _;
+use std::fmt::{self, Write as _};
 
 use askama::Template;
 use pbx_domain::User;
 use sha2::{Digest as _, Sha256};
 
-use crate::{Generation, RenderError, hex};
+use crate::{EndpointOptions, RenderError, generation, hex};
 
 #[derive(Template)]
 #[template(path = "generated_endpoints.conf", block = "head")]
@@ -15,12 +15,21 @@ struct Head<'a> {
 }
 
 #[derive(Template)]
+#[template(path = "generated_endpoints.conf", block = "endpoint")]
+struct EndpointTemplate<'a> {
+    prefix: &'a str,
+}
+
+#[derive(Template)]
 #[template(path = "generated_endpoints.conf", block = "templates")]
-struct Templates;
+struct OtherTemplates<'a> {
+    prefix: &'a str,
+}
 
 #[derive(Template)]
 #[template(path = "generated_endpoints.conf", block = "user")]
 struct Sections<'a> {
+    prefix: &'a str,
     extension: &'a str,
     name: &'a str,
     realm: &'a str,
@@ -32,72 +41,105 @@ struct Sections<'a> {
 #[derive(Template)]
 #[template(path = "generated_endpoints.conf", block = "marker")]
 struct Marker<'a> {
+    prefix: &'a str,
     generation: &'a str,
 }
 
 /// Bytes that one user takes, about; a name of 79 bytes takes more.
 const USER_BYTES: usize = 256;
 
-/// The file with [`Generation::NONE`] in its markers, until its generation is known.
-pub(crate) struct Draft {
-    text: String,
-    head: usize,
-    marker: usize,
+/// Digits of the hash in the name of an auth.
+const HASH_DIGITS: usize = 12;
+
+/// What the file says of all users alike.
+#[derive(Clone)]
+pub(crate) struct Endpoints {
+    prefix: String,
+    templates: String,
+    /// Every user's hash covers the templates as well: a changed one changes every object.
+    digest: Sha256,
 }
 
-impl Draft {
-    pub(crate) fn of(users: &[&User]) -> Result<Self, RenderError> {
+impl Endpoints {
+    pub(crate) fn new(prefix: &str, options: &EndpointOptions) -> Self {
+        let endpoint = options.added_to(&crate::constant(&EndpointTemplate { prefix }));
+        let templates = endpoint + &crate::constant(&OtherTemplates { prefix });
+        Self { prefix: prefix.to_owned(), digest: Sha256::new_with_prefix(&templates), templates }
+    }
+
+    /// The whole file.
+    pub(crate) fn render(&self, users: &[&User]) -> Result<String, RenderError> {
         let mut text = String::with_capacity(2048 + users.len() * USER_BYTES);
-        text.push_str(&head(Generation::NONE));
-        let head = text.len();
+        text.push_str(&head(generation::NONE));
+        let head_end = text.len();
+        text.push_str(&self.templates);
 
-        let templates = crate::constant(&Templates);
-        text.push_str(&templates);
-        // Every user's hash covers the templates as well: a changed one changes every object.
-        let templates = Sha256::new_with_prefix(templates);
-
-        let mut number = String::new();
-        let mut unnamed = String::with_capacity(USER_BYTES);
+        let (mut number, mut unnamed) = (String::new(), String::with_capacity(USER_BYTES));
         for user in users {
-            number.clear();
-            let refused = RenderError::ControlCharacter { extension: user.extension };
-            write!(number, "{}", user.extension).map_err(|_| refused)?;
-            let mut sections = Sections {
-                extension: &number,
-                name: user.name.as_str(),
-                realm: user.realm.as_str(),
-                ha1: user.ha1.as_str(),
-                hash: "",
-            };
-            unnamed.clear();
-            sections.render_into(&mut unnamed).map_err(|_| refused)?;
-            let hash: [u8; 12] = hex::digits(&templates.clone().chain_update(&unnamed).finalize().into());
+            let mut sections = self.sections(user, &mut number)?;
+            let hash = self.hash(user, &sections, &mut unnamed)?;
             sections.hash = hex::as_str(&hash);
-            sections.render_into(&mut text).map_err(|_| refused)?;
+            sections.render_into(&mut text).map_err(|_| refused(user))?;
         }
 
         let marker_at = text.len();
-        text.push_str(&marker(Generation::NONE));
-        Ok(Self { text, head, marker: marker_at })
+        text.push_str(&self.marker(generation::NONE));
+        let digits = generation::of(&text);
+        text.replace_range(marker_at.., &self.marker(hex::as_str(&digits)));
+        text.replace_range(..head_end, &head(hex::as_str(&digits)));
+        Ok(text)
     }
 
-    pub(crate) fn text(&self) -> &str {
-        &self.text
+    /// The name of the user's auth.
+    pub(crate) fn auth_name(&self, user: &User) -> Result<String, RenderError> {
+        let (mut number, mut unnamed) = (String::new(), String::with_capacity(USER_BYTES));
+        let sections = self.sections(user, &mut number)?;
+        let hash = self.hash(user, &sections, &mut unnamed)?;
+        Ok(format!("{number}-{}", hex::as_str(&hash)))
     }
 
-    pub(crate) fn seal(mut self, generation: Generation) -> String {
-        self.text.replace_range(..self.head, &head(generation));
-        self.text.replace_range(self.marker.., &marker(generation));
-        self.text
+    /// What the file says of the user, its hash not yet. `number` is where the extension is written to.
+    fn sections<'a>(&'a self, user: &'a User, number: &'a mut String) -> Result<Sections<'a>, RenderError> {
+        number.clear();
+        write!(number, "{}", user.extension).map_err(|_| refused(user))?;
+        Ok(Sections {
+            prefix: &self.prefix,
+            extension: number,
+            name: user.name.as_str(),
+            realm: user.realm.as_str(),
+            ha1: user.ha1.as_str(),
+            hash: "",
+        })
+    }
+
+    fn hash(
+        &self,
+        user: &User,
+        sections: &Sections<'_>,
+        unnamed: &mut String,
+    ) -> Result<[u8; HASH_DIGITS], RenderError> {
+        unnamed.clear();
+        sections.render_into(unnamed).map_err(|_| refused(user))?;
+        Ok(hex::digits(&self.digest.clone().chain_update(unnamed).finalize().into()))
+    }
+
+    fn marker(&self, generation: &str) -> String {
+        crate::constant(&Marker { prefix: &self.prefix, generation })
     }
 }
 
-fn head(generation: Generation) -> String {
-    crate::constant(&Head { generation: generation.as_str() })
+impl fmt::Debug for Endpoints {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Endpoints").field("templates", &self.templates).finish_non_exhaustive()
+    }
 }
 
-fn marker(generation: Generation) -> String {
-    crate::constant(&Marker { generation: generation.as_str() })
+fn refused(user: &User) -> RenderError {
+    RenderError::ControlCharacter { extension: user.extension }
+}
+
+fn head(generation: &str) -> String {
+    crate::constant(&Head { generation })
 }
 
 #[cfg(test)]
@@ -106,7 +148,8 @@ mod tests {
 
     #[test]
     fn no_value_brings_a_line_of_its_own() {
-        let sections = |name, realm| Sections { extension: "1000", name, realm, ha1: "", hash: "" }.render();
+        let sections =
+            |name, realm| Sections { prefix: "x", extension: "1000", name, realm, ha1: "", hash: "" }.render();
         assert!(sections("Alice", "asterisk").is_ok());
         for (name, realm) in
             [("Alice\n#include /etc/passwd", "asterisk"), ("Alice", "asterisk\r[1001]"), ("Al\0ice", "")]

@@ -1,41 +1,17 @@
-use std::fmt;
+//! The content hash that a file carries, in a comment and as something that can be read back live.
+
+use sha2::{Digest as _, Sha256};
 
 use crate::hex;
 
-/// The content hash that both files of a [`Rendering`](crate::Rendering) carry: 16 hexadecimal
-/// digits of the SHA-256 over all of their text but the hash itself.
-///
-/// Whoever finds it live knows which rendering Asterisk read. It stands in the name
-/// `synergycall-generation-<16 digits>`, 39 characters: `pjsip list aors` cuts names at 41.
-#[derive(Clone, Copy, PartialEq, Eq, Hash)]
-pub struct Generation([u8; Self::DIGITS]);
+/// Digits of a generation. As the name `synergycall-generation-<16 digits>` they take 39 characters: `pjsip list aors`
+/// cuts names at 41.
+const DIGITS: usize = 16;
 
-impl Generation {
-    /// How many hexadecimal digits it has.
-    pub const DIGITS: usize = 16;
+/// What stands in its place while it is not known.
+pub(crate) const NONE: &str = "0000000000000000";
 
-    /// What stands in its place while it is not known.
-    pub(crate) const NONE: Self = Self([b'0'; Self::DIGITS]);
-
-    pub(crate) fn of(digest: &[u8; 32]) -> Self {
-        Self(hex::digits(digest))
-    }
-
-    /// The digits, in lower case.
-    #[must_use]
-    pub fn as_str(&self) -> &str {
-        hex::as_str(&self.0)
-    }
-}
-
-impl fmt::Display for Generation {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.as_str())
-    }
-}
-
-impl fmt::Debug for Generation {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Generation({self})")
-    }
+/// The generation of a text that has [`NONE`] where its generation belongs.
+pub(crate) fn of(text: &str) -> [u8; DIGITS] {
+    hex::digits(&Sha256::digest(text).into())
 }

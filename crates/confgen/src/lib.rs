@@ -9,11 +9,13 @@
 //!   `<number>-<12 hexadecimal digits>` after a SHA-256 over everything that the file says of
 //!   that user, our templates included. An endpoint that is live with the right auth is therefore
 //!   live with the right settings.
-//! - All other objects and contexts are named `synergycall-…`. The context of the phones and of
-//!   the entries is `synergycall-internal`, which the administrator may include in another.
-//! - Both files carry the [`Generation`], in a comment and as something that can be read back
-//!   live: the aor `synergycall-generation-<generation>`, and `generation@synergycall-ring` in the
-//!   dialplan.
+//! - All other objects and contexts are named after the [`Prefix`], `synergycall-…`. The extensions stand in `synergycall-users`, which the
+//!   administrator may include where others are to call the users. Phones call in `synergycall-internal`, which includes
+//!   it and holds nothing else: what the administrator adds there, phones alone may reach.
+//! - Each file carries its own generation, 16 hexadecimal digits of a SHA-256 over its text with zeros in their place:
+//!   in the comment `; generation <digits>`, and as something that can be read back live, the aor
+//!   `synergycall-generation-<digits>` and `generation@synergycall-ring` in the dialplan. So users that change without
+//!   a change of numbers leave the dialplan's file as it was.
 //! - A display name stands in the endpoint's `callerid` alone, within quotes. No template can
 //!   write a value unescaped.
 //!
@@ -29,21 +31,23 @@
 
 #![warn(missing_debug_implementations)]
 
+mod endpoint_options;
 mod endpoints;
 mod error;
 mod escape;
 mod generation;
 mod hex;
+mod prefix;
+mod renderer;
 mod routing;
 
 use std::fmt;
 
 use askama::Template;
-use pbx_domain::User;
-use sha2::{Digest as _, Sha256};
-
+pub use endpoint_options::{EndpointOptionError, EndpointOptions};
 pub use error::RenderError;
-pub use generation::Generation;
+pub use prefix::{Prefix, PrefixError};
+pub use renderer::Renderer;
 
 /// The text of both include files.
 ///
@@ -56,8 +60,6 @@ pub struct Rendering {
     pub endpoints: String,
     /// The text of `generated_routing.conf`.
     pub routing: String,
-    /// The content hash that both carry.
-    pub generation: Generation,
 }
 
 impl fmt::Debug for Rendering {
@@ -65,48 +67,14 @@ impl fmt::Debug for Rendering {
         f.debug_struct("Rendering")
             .field("endpoints", &format_args!("({} bytes)", self.endpoints.len()))
             .field("routing", &format_args!("({} bytes)", self.routing.len()))
-            .field("generation", &self.generation)
             .finish()
     }
-}
-
-/// Renders both files for exactly these users, in any order.
-///
-/// The work is proportional to the number of users.
-///
-/// # Errors
-///
-/// [`RenderError::DuplicateExtension`] when two users have one extension. No value that `pbx-domain`
-/// let pass makes a [`RenderError::ControlCharacter`].
-pub fn render(users: &[User]) -> Result<Rendering, RenderError> {
-    let mut users: Vec<&User> = users.iter().collect();
-    users.sort_unstable_by_key(|user| user.extension);
-    match users.windows(2).find(|pair| pair[0].extension == pair[1].extension) {
-        Some(pair) => Err(RenderError::DuplicateExtension { extension: pair[0].extension }),
-        None => render_sorted(&users),
-    }
-}
-
-/// What [`render`] does once the users are known to be in order and to have one extension each.
-///
-/// Public for the benchmark alone, which needs more users than there are extensions.
-///
-/// # Errors
-///
-/// None for users in order.
-#[doc(hidden)]
-pub fn render_sorted(users: &[&User]) -> Result<Rendering, RenderError> {
-    let endpoints = endpoints::Draft::of(users)?;
-    let routing = routing::Draft::of(users)?;
-    let digest = Sha256::new_with_prefix(endpoints.text()).chain_update(routing.text()).finalize();
-    let generation = Generation::of(&digest.into());
-    Ok(Rendering { endpoints: endpoints.seal(generation), routing: routing.seal(generation), generation })
 }
 
 /// A part of a file whose values are all ours.
 #[expect(clippy::expect_used, reason = "the escaper refuses control characters alone, and a String takes all")]
 fn constant(template: &impl Template) -> String {
-    template.render().expect("hexadecimal digits have no control characters")
+    template.render().expect("neither a prefix nor hexadecimal digits have control characters")
 }
 
 #[cfg(test)]
@@ -117,6 +85,7 @@ mod tests {
     fn what_is_public_may_go_to_other_threads() {
         fn check<T: Send + Sync + 'static>() {}
         check::<Rendering>();
+        check::<Renderer>();
         check::<RenderError>();
     }
 }

@@ -5,54 +5,41 @@ use std::fmt::Write as _;
 use askama::Template;
 use pbx_domain::User;
 
-use crate::{Generation, RenderError};
+use crate::{RenderError, generation, hex};
 
 #[derive(Template)]
 #[template(path = "generated_routing.conf", block = "head")]
 struct Head<'a> {
+    prefix: &'a str,
     generation: &'a str,
 }
 
 #[derive(Template)]
 #[template(path = "generated_routing.conf", block = "user")]
 struct Entries<'a> {
+    prefix: &'a str,
     extension: &'a str,
 }
 
 /// Bytes that one user takes.
 const USER_BYTES: usize = 96;
 
-/// The file with [`Generation::NONE`] in its markers, until its generation is known.
-pub(crate) struct Draft {
-    text: String,
-    head: usize,
+/// The whole file.
+pub(crate) fn render(prefix: &str, users: &[&User]) -> Result<String, RenderError> {
+    let mut text = String::with_capacity(2048 + users.len() * USER_BYTES);
+    text.push_str(&head(prefix, generation::NONE));
+    let head_end = text.len();
+    let mut number = String::new();
+    for user in users {
+        number.clear();
+        let refused = RenderError::ControlCharacter { extension: user.extension };
+        write!(number, "{}", user.extension).map_err(|_| refused)?;
+        Entries { prefix, extension: &number }.render_into(&mut text).map_err(|_| refused)?;
+    }
+    text.replace_range(..head_end, &head(prefix, hex::as_str(&generation::of(&text))));
+    Ok(text)
 }
 
-impl Draft {
-    pub(crate) fn of(users: &[&User]) -> Result<Self, RenderError> {
-        let mut text = String::with_capacity(2048 + users.len() * USER_BYTES);
-        text.push_str(&head(Generation::NONE));
-        let head = text.len();
-        let mut number = String::new();
-        for user in users {
-            number.clear();
-            let refused = RenderError::ControlCharacter { extension: user.extension };
-            write!(number, "{}", user.extension).map_err(|_| refused)?;
-            Entries { extension: &number }.render_into(&mut text).map_err(|_| refused)?;
-        }
-        Ok(Self { text, head })
-    }
-
-    pub(crate) fn text(&self) -> &str {
-        &self.text
-    }
-
-    pub(crate) fn seal(mut self, generation: Generation) -> String {
-        self.text.replace_range(..self.head, &head(generation));
-        self.text
-    }
-}
-
-fn head(generation: Generation) -> String {
-    crate::constant(&Head { generation: generation.as_str() })
+fn head(prefix: &str, generation: &str) -> String {
+    crate::constant(&Head { prefix, generation })
 }

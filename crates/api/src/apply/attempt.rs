@@ -7,7 +7,7 @@ use pbx_domain::{ApplyId, ApplyOutcome, ApplyRecord, Changes, InstalledFile, Tim
 use pbx_persistence::{StartedApply, UserList};
 use sha2::{Digest as _, Sha256};
 
-use super::{Applier, Inner, Proven, verdict};
+use super::{Applier, Inner, Proven, options, verdict};
 use crate::{
     apply_response::{ApplyResponse, LiveResponse, OutcomeResponse},
     problem::{Code, Problem},
@@ -101,7 +101,10 @@ impl Attempt {
                 Ok(())
             }
             Err(failure) => {
-                let (outcome, code, detail) = verdict::of_failure(&failure);
+                let (outcome, code, mut detail) = verdict::of_failure(&failure);
+                if let Some(fix) = options::fix(&inner.deployment, &inner.endpoint_options, &failure) {
+                    detail = format!("{detail} To fix: {fix}.");
+                }
                 record.outcome = outcome;
                 record.detail = Some(detail);
                 Err(code)
@@ -165,7 +168,7 @@ impl Attempt {
 
     fn render(&self, list: &UserList, record: &mut ApplyRecord) -> anyhow::Result<Pair> {
         let began = Instant::now();
-        let rendering = pbx_confgen::render(&list.users)?;
+        let rendering = self.applier.0.renderer.render(&list.users)?;
         record.timings.render = began.elapsed();
         let pair = Pair { endpoints: rendering.endpoints.into(), dialplan: rendering.routing.into() };
         let files = &self.applier.0.files;

@@ -32,6 +32,7 @@ fn defaults_are_those_of_the_documentation() {
     assert_eq!(asterisk.dialplan_include, Path::new("/etc/asterisk/extensions.d/synergycall/generated_routing.conf"));
     assert_eq!((asterisk.command_timeout, asterisk.apply_timeout), (Duration::from_secs(10), Duration::from_mins(1)));
     assert_eq!(asterisk.realm.as_str(), "asterisk");
+    assert!(asterisk.endpoint_options.is_empty());
     assert_eq!(settings.state_dir, Path::new("/var/lib/pbx-portal"));
     assert!(!settings.node.is_empty() && settings.tokens.is_empty());
 }
@@ -44,6 +45,26 @@ fn the_environment_wins_over_the_file_and_the_file_over_the_defaults() {
     assert_eq!((settings.node.as_str(), settings.workers), ("0123", 4));
     assert_eq!(settings.bind.to_string(), "[::1]:80");
     assert_eq!(settings.asterisk.command, "/usr/sbin/asterisk  -C  x");
+}
+
+#[test]
+fn endpoint_options_are_a_list_in_the_file_and_parted_by_blanks_in_the_environment() {
+    let file =
+        "[asterisk]\nendpoint_options = ['media_encryption=sdes', 'allow=opus,ulaw', 'set_var=GREETING=good day']";
+    let read = |settings: &Settings| {
+        settings.asterisk.endpoint_options.iter().map(|(name, value)| format!("{name}={value}")).collect::<Vec<_>>()
+    };
+    let options = read(&load(file, &[]).unwrap());
+    assert_eq!(options, ["media_encryption=sdes", "allow=opus,ulaw", "set_var=GREETING=good day"]);
+    let variable = ("PBX_PORTAL__ASTERISK__ENDPOINT_OPTIONS", " language=de  allow=opus,ulaw ");
+    assert_eq!(read(&load(file, &[variable]).unwrap()), ["language=de", "allow=opus,ulaw"]);
+
+    let refused = refused("[asterisk]\nendpoint_options = ['language=de', 'context=default']");
+    let named = "asterisk.endpoint_options (config.toml) must not set context: phones call in";
+    assert!(refused.starts_with(named) && refused.contains(", has \"context=default\"; "), "{refused}");
+    let refused = refused_variable("PBX_PORTAL__ASTERISK__ENDPOINT_OPTIONS", "allow=opus, ulaw");
+    assert!(refused.starts_with("asterisk.endpoint_options (PBX_PORTAL__ASTERISK__ENDPOINT_OPTIONS) "), "{refused}");
+    assert!(refused.contains("option=value") && refused.contains("\"ulaw\""), "{refused}");
 }
 
 #[test]
@@ -131,6 +152,13 @@ fn wrong_types_and_absurd_values_are_refused_by_key() {
         ("asterisk.command_timeout_seconds", "0"),
         ("asterisk.apply_timeout_seconds", "3601"),
         ("asterisk.apply_timeout_seconds", "9223372036854775807"),
+        ("asterisk.endpoint_options", "'media_encryption=sdes'"),
+        ("asterisk.endpoint_options", "[1]"),
+        ("asterisk.endpoint_options", "[['a=b']]"),
+        ("asterisk.endpoint_options", "['a']"),
+        ("asterisk.endpoint_options", "[\"a=b\\n[1000]\"]"),
+        ("asterisk.endpoint_options", "['aors=1000']"),
+        ("asterisk.endpoint_options", "{}"),
         ("asterisk.realm", "''"),
         ("asterisk.realm", "'a\"b'"),
         ("asterisk.realm", "5"),

@@ -9,6 +9,7 @@ use std::{
 };
 
 use config::ValueKind;
+use pbx_confgen::EndpointOptions;
 use pbx_domain::Realm;
 
 use super::{SettingsError, written::Written};
@@ -88,6 +89,28 @@ impl Written {
                 text,
                 "write what default_realm of pjsip.conf says, asterisk if nothing",
             )
+        })
+    }
+
+    /// A list of `option=value`; outside the file a text, split at blanks.
+    pub(super) fn endpoint_options(&self, key: &'static str) -> Result<EndpointOptions, SettingsError> {
+        let value = self.get(key);
+        let options: Vec<&str> = match &value.kind {
+            ValueKind::Array(options) => options
+                .iter()
+                .map(|option| match &option.kind {
+                    ValueKind::String(text) => Ok(text.as_str()),
+                    other => Err(self.wrong(key, "must be a list of texts", shown(other), "write each in quotes")),
+                })
+                .collect::<Result<_, _>>()?,
+            ValueKind::String(text) if value.origin().is_some() => text.split_whitespace().collect(),
+            other => {
+                let fix = "write for example [\"media_encryption=sdes\"]";
+                return Err(self.wrong(key, "must be a list of texts", shown(other), fix));
+            }
+        };
+        EndpointOptions::new(options).map_err(|error| {
+            self.error(key, &format!("{error}, has {:?}", error.option()), "remove or correct that option")
         })
     }
 

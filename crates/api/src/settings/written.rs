@@ -23,6 +23,7 @@ pub const KEYS: &[(&str, &str)] = &[
     ("asterisk.dialplan_include", "/etc/asterisk/extensions.d/synergycall/generated_routing.conf"),
     ("asterisk.command_timeout_seconds", "10"),
     ("asterisk.apply_timeout_seconds", "60"),
+    ("asterisk.endpoint_options", ""),
     ("asterisk.realm", "asterisk"),
     ("node", ""),
     ("state_dir", "/var/lib/pbx-portal"),

@@ -8,13 +8,13 @@
 
 use std::{env, fs, path::Path};
 
-use pbx_confgen::render;
+use pbx_confgen::Renderer;
 use pbx_domain::User;
 
 use crate::users::{HOSTILE_NAMES, user};
 
 fn assert_golden(case: &str, users: &[User]) {
-    let rendering = render(users).unwrap();
+    let rendering = Renderer::default().render(users).unwrap();
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden").join(case);
     for (file, text) in
         [("generated_endpoints.conf", &rendering.endpoints), ("generated_routing.conf", &rendering.routing)]

@@ -4,12 +4,16 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use pbx_confgen::{RenderError, Rendering, render};
+use pbx_confgen::{EndpointOptions, Prefix, RenderError, Renderer, Rendering};
 use pbx_domain::{DisplayName, User};
 use proptest::prelude::*;
 use sha2::{Digest as _, Sha256};
 
 use crate::users::{HOSTILE_NAMES, user};
+
+fn render(users: &[User]) -> Result<Rendering, RenderError> {
+    Renderer::default().render(users)
+}
 
 /// Asterisk's reader of a quoted caller id, written again from its rules and stricter: a bare
 /// quote, backslash or semicolon within the quotes is an error, and so is anything after them.
@@ -44,6 +48,11 @@ fn names(rendering: &Rendering) -> BTreeMap<String, String> {
 fn auths(rendering: &Rendering) -> BTreeMap<String, String> {
     let auths = rendering.endpoints.lines().filter_map(|line| line.strip_prefix("auth="));
     auths.map(|auth| (auth.split('-').next().unwrap_or_default().to_owned(), auth.to_owned())).collect()
+}
+
+/// The generation that the head of a file tells.
+fn generation(text: &str) -> &str {
+    text.lines().find_map(|line| line.strip_prefix("; generation ")).unwrap_or_default()
 }
 
 /// Any legal name, those that mean something to Asterisk far more often than chance would.
@@ -82,7 +91,15 @@ proptest! {
     fn other_users_make_another_generation(one in users(), two in users()) {
         let settings = |users: &[User]| users.iter().map(|u| (u.extension, u.name.clone())).collect::<Vec<_>>();
         let same = settings(&one) == settings(&two);
-        prop_assert_eq!(render(&one).unwrap().generation == render(&two).unwrap().generation, same);
+        let generations = [&one, &two].map(|users| generation(&render(users).unwrap().endpoints).to_owned());
+        prop_assert_eq!(generations[0] == generations[1], same);
+    }
+
+    #[test]
+    fn the_routing_file_is_about_numbers_alone(one in users(), two in users()) {
+        let numbers = |users: &[User]| users.iter().map(|u| u.extension).collect::<Vec<_>>();
+        let same = numbers(&one) == numbers(&two);
+        prop_assert_eq!(render(&one).unwrap().routing == render(&two).unwrap().routing, same);
     }
 
     #[test]
@@ -94,7 +111,7 @@ proptest! {
             let setting = line.split_once('=').is_some_and(|(key, _)| {
                 !key.is_empty() && key.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'_')
             });
-            let dialplan = line.starts_with("exten => ") || line.starts_with(" same => ");
+            let dialplan = ["exten => ", " same => ", "include => "].iter().any(|key| line.starts_with(key));
             prop_assert!(line.is_empty() || line.starts_with("; ") || section || setting || dialplan, "{}", line);
         }
     }
@@ -149,20 +166,65 @@ fn two_users_with_one_extension_are_refused() {
 }
 
 #[test]
+fn the_name_of_an_auth_is_known_without_a_rendering() {
+    let renderer = Renderer::new(&Prefix::default(), &EndpointOptions::new(["language=de"]).unwrap());
+    let users: Vec<_> = (1000..).zip(HOSTILE_NAMES).map(|(number, name)| user(number, name)).collect();
+    let rendered = auths(&renderer.render(&users).unwrap());
+    for user in users {
+        assert_eq!(renderer.auth_name(&user).unwrap(), rendered[&user.extension.to_string()]);
+    }
+}
+
+#[test]
+fn an_option_is_every_endpoints_and_changes_every_auth_but_not_the_dialplan() {
+    let users = [user(1000, "Alice"), user(1001, "Bob")];
+    let with = |options: &[&str]| {
+        Renderer::new(&Prefix::default(), &EndpointOptions::new(options).unwrap()).render(&users).unwrap()
+    };
+    let (none, one, other) =
+        (with(&[]), with(&["media_encryption=sdes"]), with(&["media_encryption=dtls", "allow=g722"]));
+    assert_eq!(none, render(&users).unwrap());
+    assert_eq!((&one.routing, &other.routing), (&none.routing, &none.routing));
+    for number in ["1000", "1001"] {
+        let names: BTreeSet<_> = [&none, &one, &other].map(|of| auths(of)[number].clone()).into();
+        assert_eq!(names.len(), 3, "{names:?}");
+    }
+    let template = |of: &Rendering| of.endpoints.split("\n\n").nth(1).unwrap_or_default().to_owned();
+    assert_eq!(template(&one), template(&none) + "\nmedia_encryption=sdes");
+    assert_eq!(
+        template(&other),
+        template(&none).replace("\nallow=ulaw,alaw,g722", "") + "\nmedia_encryption=dtls\nallow=g722"
+    );
+}
+
+#[test]
+fn all_our_names_begin_with_the_prefix() {
+    let rendering = Renderer::new(&"abcdefghijkl".parse().unwrap(), &EndpointOptions::default());
+    let rendering = rendering.render(&[user(1000, "Alice")]).unwrap();
+    let both = rendering.endpoints.clone() + &rendering.routing;
+    assert!(!both.contains("synergycall"), "{both}");
+    for name in both.lines().filter_map(|line| line.strip_prefix('[')?.split(']').next()) {
+        assert!(name.starts_with("abcdefghijkl-") || name.starts_with("1000"), "{name}");
+        assert!(name.len() <= 40, "`pjsip list aors` cuts {name}");
+    }
+}
+
+#[test]
 fn debug_shows_no_digest() {
     let rendering = render(&[user(1000, "Alice")]).unwrap();
     assert!(rendering.endpoints.contains("=MD5:00000000000000000000000000001000\n"));
     let shown = format!("{rendering:?} {rendering:#?}");
-    assert!(!shown.contains("0000000000001000") && shown.contains(rendering.generation.as_str()), "{shown}");
+    assert!(!shown.contains("0000000000001000") && shown.contains("bytes"), "{shown}");
 }
 
 #[test]
 fn the_marker_is_last_and_short_enough_for_asterisks_listing() {
     let rendering = render(&[user(1000, "Alice")]).unwrap();
-    let name = format!("synergycall-generation-{}", rendering.generation);
+    let name = format!("synergycall-generation-{}", generation(&rendering.endpoints));
     assert!(name.len() < 41, "{name}");
     assert!(rendering.endpoints.ends_with(&format!("\n[{name}]\ntype=aor\nmax_contacts=0\n")));
-    assert!(rendering.routing.contains(&format!("\nexten => generation,1,NoOp({})\n", rendering.generation)));
+    let routing = generation(&rendering.routing);
+    assert!(rendering.routing.contains(&format!("\nexten => generation,1,NoOp({routing})\n")));
 }
 
 /// The first 16 hexadecimal digits.
@@ -183,9 +245,11 @@ fn an_auth_is_named_after_all_that_the_file_says_of_its_user() {
 }
 
 #[test]
-fn the_generation_is_made_of_all_of_both_files_but_itself() {
+fn a_generation_is_made_of_all_of_its_file_but_itself() {
     let rendering = render(&[user(1000, "Alice")]).unwrap();
-    let generation = rendering.generation.as_str();
-    let both = (rendering.endpoints.clone() + &rendering.routing).replace(generation, &"0".repeat(16));
-    assert_eq!(generation, sha256(&both));
+    for text in [&rendering.endpoints, &rendering.routing] {
+        let generation = generation(text);
+        assert_eq!(text.matches(generation).count(), 2, "in the head and as the marker: {text}");
+        assert_eq!(generation, sha256(&text.replace(generation, &"0".repeat(16))));
+    }
 }
