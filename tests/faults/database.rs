@@ -7,7 +7,7 @@ use pbx_tests::{Asterisk, Behaviour, Cluster, Database, Response, until};
 use crate::matrix::{self, Row};
 use crate::world::World;
 
-fn world() -> (World, Cluster) {
+pub(crate) fn world() -> (World, Cluster) {
     let cluster = Cluster::start_new();
     let world = World::with(Database::create_in(&cluster.url()), Asterisk::start_new(), |settings| {
         settings.with("PBX_PORTAL__DATABASE__TIMEOUT_SECONDS", "5")
@@ -59,7 +59,7 @@ fn a_database_that_dies_between_snapshot_and_record_leaves_nothing_touched() {
 }
 
 /// Applies, and does something to the database while Asterisk reloads.
-fn apply_and_meanwhile(world: &World, meanwhile: impl FnOnce()) -> Response {
+pub(crate) fn apply_and_meanwhile(world: &World, meanwhile: impl FnOnce()) -> Response {
     let reload = world.stand_in.hold_next("module reload*");
     thread::scope(|scope| {
         let apply = scope.spawn(|| world.portal.http().post_empty("/apply"));
@@ -74,8 +74,7 @@ fn apply_and_meanwhile(world: &World, meanwhile: impl FnOnce()) -> Response {
 #[track_caller]
 fn is_closed_soon(world: &World, row: Row, answer: &Response) {
     until("the record to be closed", || {
-        let waits = world.portal.settings().state_dir().join("note-record").exists();
-        (!waits && world.audit(answer, "outcome") == row.outcome).then_some(())
+        (world.waiting_records() == 0 && world.audit(answer, "outcome") == row.outcome).then_some(())
     });
     world.check(row, answer);
 }
@@ -118,7 +117,7 @@ fn the_last_word_is_the_true_one_whatever_it_is() {
 fn a_portal_that_is_killed_while_the_last_word_waits_tells_it_at_its_next_start() {
     let (mut world, mut cluster) = world();
     let answer = apply_and_meanwhile(&world, || cluster.stop());
-    assert!(world.portal.settings().state_dir().join("note-record").exists());
+    assert_eq!(world.waiting_records(), 1);
     world.portal.kill();
     cluster.start();
     world.portal = world.portal.settings().start();

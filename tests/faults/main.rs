@@ -10,14 +10,17 @@
 
 mod calls;
 mod conflicts;
+mod clock;
 mod database;
 mod disk;
 mod down;
 mod hang;
+mod histories;
 mod kill;
 mod lies;
 mod matrix;
 mod mounts;
+mod plans;
 mod purge;
 mod socket;
 mod strace;

@@ -136,6 +136,13 @@ rows! {
         => 503 "database-unavailable", "applied", New, New;
     NO_LAST_WORD_ROLLED_BACK: "PostgreSQL dies before the last word, and the apply fails"
         => 503 "database-unavailable", "rolled_back", Old, Old;
+    RESTORED: "An older dump is restored before the last word, and the apply succeeds"
+        => 503 "database-unavailable", "applied", New, New;
+    FAILED_OVER: "A standby that lacks the record takes over before the last word, and the apply succeeds"
+        => 503 "database-unavailable", "applied", New, New;
+    OTHER_PLAN: "The plan is another than the one that `If-Match` names" => 412 "plan-changed", "refused", Old, Old;
+    OTHER_DATABASE: "`DATABASE_URL` names another database, in which a user is missing"
+        => 409 "other-database", "refused", Old, Old;
     TERMINATED: "SIGTERM while an apply runs" => 200 "", "applied", New, New;
     TWO_PORTALS: "Two portals of one host apply at once" => 200 "", "applied", New, New;
     NO_TURN: "Another apply takes all the time" => 503 "apply-busy", "refused", Old, Old;

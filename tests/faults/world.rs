@@ -235,6 +235,20 @@ impl World {
         self.database.sql(&format!("SELECT {column} FROM apply_audit_log WHERE id = '{id}'"))
     }
 
+    /// How many records wait in the state directory for their database.
+    pub(crate) fn waiting_records(&self) -> usize {
+        let state = fs::read_dir(self.portal.settings().state_dir()).unwrap();
+        state.filter(|file| file.as_ref().unwrap().file_name().to_string_lossy().starts_with("note-record-")).count()
+    }
+
+    /// The list, with the numbers of the users that count as applied.
+    pub(crate) fn claims(&self) -> (Response, Vec<i64>) {
+        let list = self.portal.http().get("/users").expect(200);
+        let users = list.json["users"].as_array().unwrap().iter().filter(|user| user["applied"] == true);
+        let applied = users.map(|user| user["extension"].as_i64().unwrap()).collect();
+        (list, applied)
+    }
+
     pub(crate) fn records(&self) -> usize {
         self.database.sql("SELECT count(*) FROM apply_audit_log").parse().unwrap()
     }

@@ -9,7 +9,10 @@ fn the_list_is_never_older_than_the_last_commit() {
     let service = Service::start();
     let http = service.portal.http();
     let empty = http.get("/users").expect(200);
-    assert_eq!(empty.json, json!({"users": [], "revision": 0, "applied_revision": 0, "apply_required": false}));
+    assert_eq!(
+        empty.json,
+        json!({"users": [], "revision": 0, "applied_revision": 0, "apply_required": false, "last_apply": null})
+    );
     for n in 0..20 {
         let created = service.create("A", &format!("a{n}@example.com")).expect(201);
         let list = http.get("/users").expect(200);

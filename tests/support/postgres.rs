@@ -62,6 +62,25 @@ impl Database {
         run(&self.url(), sql)
     }
 
+    /// A dump of all that is in it.
+    pub fn dump(&self) -> String {
+        let mut command = Command::new("pg_dump");
+        let output = command.args(["--no-password", "--dbname", &self.url()]).output();
+        let output = output.unwrap_or_else(|error| panic!("cannot start pg_dump (package postgresql-client): {error}"));
+        assert!(output.status.success(), "pg_dump failed: {}", String::from_utf8_lossy(&output.stderr));
+        String::from_utf8(output.stdout).expect("a dump in UTF-8")
+    }
+
+    /// Puts a dump in the place of all that is in it; every connection breaks.
+    pub fn restore(&self, dump: &str) {
+        let run = |sql: &str| run(&self.server, sql).unwrap_or_else(|error| panic!("cannot restore: {error}"));
+        run(&format!("DROP DATABASE {} WITH (FORCE)", self.name));
+        run(&format!("CREATE DATABASE {} ENCODING 'UTF8' TEMPLATE template0", self.name));
+        let mut psql = psql(&self.url()).stdin(Stdio::piped()).stdout(Stdio::null()).spawn().unwrap_or_else(|e| missing(&e));
+        psql.stdin.take().expect("psql's input").write_all(dump.as_bytes()).expect("the dump");
+        assert!(psql.wait().is_ok_and(|status| status.success()), "the dump cannot be restored");
+    }
+
     /// Runs SQL in a transaction that stays open, with the locks that it took.
     pub fn begin(&self, sql: &str) -> Transaction {
         let mut psql = psql(&self.url())

@@ -2,25 +2,33 @@
 
 mod attempt;
 mod audit;
-mod note;
+mod last;
 mod options;
+mod plan;
 mod proven;
 mod verdict;
+mod waiting;
 
 use std::{
     sync::Arc,
     time::{Instant, SystemTime},
 };
 
-use actix_web::{HttpRequest, HttpResponse, http::header::CACHE_CONTROL, web};
+use actix_web::{
+    HttpRequest, HttpResponse,
+    http::header::{CACHE_CONTROL, ETAG},
+    web,
+};
 use anyhow::Context as _;
-use pbx_asterisk::{Cli, Deployment, IncludeFiles, LockError, LockedDeployment};
+use pbx_asterisk::{Cli, Deployment, IncludeFiles, LockError, LockedDeployment, Pair};
 use pbx_confgen::{EndpointOptions, Prefix, Renderer};
+use pbx_domain::User;
 use pbx_persistence::Database;
 use tokio::sync::Mutex;
 
-pub use self::proven::Proven;
-use self::{attempt::Attempt, audit::Audit, proven::ProvenCache};
+pub use self::last::LastApplyResponse;
+pub(crate) use self::{last::read as read_last, proven::Claim};
+use self::{attempt::Attempt, audit::Audit, plan::Review, proven::ClaimCache};
 use crate::{
     AppState, Settings, apply_response::ApplyResponse, auth::Actor, body, problem::Problem, query,
     request_id::RequestId,
@@ -37,7 +45,7 @@ struct Inner {
     endpoint_options: EndpointOptions,
     node: String,
     audit: Audit,
-    proven: ProvenCache,
+    claims: ClaimCache,
     apply_timeout: std::time::Duration,
     /// In which order the callers of this process get their locked; the host's lock orders
     /// processes.
@@ -53,9 +61,9 @@ impl Applier {
     /// The state directory or an include file cannot be used.
     pub fn new(settings: &Settings, database: &Database) -> anyhow::Result<Self> {
         let deployment = deployment(settings)?;
-        let audit = Audit::new(database.clone(), settings.database.timeout, settings.node.clone());
+        let audit = Audit::new(database.clone(), deployment.clone(), settings.node.clone());
         let applier = Self(Arc::new(Inner {
-            proven: ProvenCache::default(),
+            claims: ClaimCache::default(),
             files: files(settings),
             endpoint_options: settings.asterisk.endpoint_options.clone(),
             renderer: Renderer::new(&Prefix::default(), &settings.asterisk.endpoint_options),
@@ -65,7 +73,10 @@ impl Applier {
             deployment,
             audit,
         }));
-        applier.recover(|_| Ok(()))?;
+        applier.recover(|_| {
+            applier.0.audit.note_interrupted();
+            Ok(())
+        })?;
         Ok(applier)
     }
 
@@ -75,13 +86,23 @@ impl Applier {
     ///
     /// The database or the state directory cannot be used.
     pub fn close_open_records(&self) -> anyhow::Result<()> {
-        self.recover(|locked| Ok(self.0.audit.close_open_records(&locked, &self.0.deployment)?))
+        self.recover(|locked| Ok(self.0.audit.close_open_records(&locked)?))
     }
 
-    /// What this node's Asterisk was last proven to run.
-    #[must_use]
-    pub fn proven(&self) -> Option<Proven> {
-        self.0.proven.proven(&self.0.deployment)
+    /// What this node claims that its Asterisk runs.
+    pub(crate) fn claim(&self) -> Arc<Claim> {
+        self.0.claims.claim(&self.0.deployment)
+    }
+
+    /// The note of the apply that ended last here, for [`read_last`].
+    pub(crate) fn last(&self) -> Option<Vec<u8>> {
+        last::note(&self.0.deployment)
+    }
+
+    /// Both files as these users make them.
+    pub(crate) fn render(&self, users: &[User]) -> anyhow::Result<Pair> {
+        let rendering = self.0.renderer.render(users)?;
+        Ok(Pair { endpoints: rendering.endpoints.into(), dialplan: rendering.routing.into() })
     }
 
     /// A locked puts the files in order before it does anything else.
@@ -116,11 +137,15 @@ fn files(settings: &Settings) -> IncludeFiles {
 /// Makes Asterisk run with exactly the users that there are now, and proves it.
 ///
 /// Applies never overlap: a caller waits for its locked, so whatever was committed before the call
-/// is live when the answer is `200`. With `dry_run=true` nothing is written, reloaded or recorded.
+/// is live when the answer is `200`. With `dry_run=true` nothing is written, reloaded or recorded; its `ETag` names the
+/// plan, and with `If-Match` of it exactly that plan is applied, or nothing. The body is empty or `{}`.
 #[utoipa::path(
     post, path = "/apply", operation_id = "apply", tag = "apply",
     params(("dry_run" = Option<bool>, Query, description = "Only tell what would be done, and whether files and Asterisk are still as last applied")),
-    responses((status = 200, description = "What was done, or would be done", body = ApplyResponse)),
+    responses((
+        status = 200, description = "What was done, or would be done", body = ApplyResponse,
+        headers(("ETag" = String, description = "The entity tag of the plan, of a dry run")),
+    )),
 )]
 pub(crate) async fn apply(
     actor: Actor,
@@ -129,14 +154,16 @@ pub(crate) async fn apply(
     state: web::Data<AppState>,
 ) -> Result<HttpResponse, Problem> {
     let dry_run = query::dry_run(&request)?;
-    body::read(payload).await?;
+    body::must_be_nothing(&body::read(payload).await?)?;
     let applier = state.applier.clone();
     let deadline = Instant::now() + applier.0.apply_timeout;
     let attempt = Attempt {
         applier: applier.clone(),
         actor: actor.0,
         request_id: RequestId::current().unwrap_or_else(RequestId::generate).to_string(),
+        review: Review::of(&request),
         started_at: SystemTime::now(),
+        began: Instant::now(),
         deadline,
     };
     let locked = tokio::time::timeout_at(deadline.into(), Arc::clone(&applier.0.queue).lock_owned()).await;
@@ -144,11 +171,17 @@ pub(crate) async fn apply(
         // The place in the queue is kept until the attempt has ended, whether or not its caller
         // is still there.
         match (locked, dry_run) {
-            (Ok(_place), true) => attempt.plan(),
-            (Ok(_place), false) => attempt.apply(),
+            (Ok(_place), true) => attempt.plan().map(|(answer, plan)| (answer, Some(plan))),
+            (Ok(_place), false) => attempt.apply().map(|answer| (answer, None)),
             (Err(_), true) => Err(attempt::no_lock(LockError::Busy)),
-            (Err(_), false) => attempt.without_lock(LockError::Busy),
+            (Err(_), false) => attempt.without_lock(LockError::Busy).map(|answer| (answer, None)),
         }
     });
-    Ok(HttpResponse::Ok().insert_header((CACHE_CONTROL, "no-store")).json(answer.await??))
+    let (answer, plan) = answer.await??;
+    let mut response = HttpResponse::Ok();
+    response.insert_header((CACHE_CONTROL, "no-store"));
+    if let Some(plan) = plan {
+        response.insert_header((ETAG, plan));
+    }
+    Ok(response.json(answer))
 }

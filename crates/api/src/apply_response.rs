@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use pbx_domain::{ApplyOutcome, ApplyRecord, Changes, Extension, InstalledFile, Timings};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 use uuid::Uuid;
 
@@ -47,7 +47,7 @@ pub struct ApplyResponse {
 }
 
 /// How an apply ended.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, ToSchema)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 #[schema(as = ApplyOutcome)]
 pub enum OutcomeResponse {

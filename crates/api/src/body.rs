@@ -13,7 +13,7 @@ use serde::{
 };
 use serde_json::value::RawValue;
 
-use crate::problem::{Code, Problem};
+use crate::problem::{Code, FieldError, Problem};
 
 /// The most bytes of a body.
 pub(crate) const MAX_BYTES: usize = 16 * 1024;
@@ -68,6 +68,34 @@ pub(crate) fn members(body: &[u8]) -> Result<Option<Members<'_>>, Problem> {
     serde_json::from_str(text).map(Some).map_err(not_json)
 }
 
+/// Refuses every body but an empty one and `{}`, so that no option in the wrong place is ignored.
+pub(crate) fn must_be_nothing(body: &[u8]) -> Result<(), Problem> {
+    if body.trim_ascii().is_empty() {
+        return Ok(());
+    }
+    let error = |field: &str, message: String| FieldError { field: field.to_owned(), message };
+    let dry_run = || error("dry_run", "belongs in the query: POST /apply?dry_run=true".to_owned());
+    let mut errors = Vec::new();
+    match members(body) {
+        Ok(Some(Members(members))) => {
+            for (name, _) in members {
+                let known = if name == "dry_run" { dry_run() } else { error(&name, "is not known".to_owned()) };
+                if !errors.contains(&known) {
+                    errors.push(known);
+                }
+            }
+        }
+        other => {
+            let message = other.err().map_or("must be empty or {}".to_owned(), |problem| problem.detail().to_owned());
+            errors.push(error("body", message));
+            if body.windows(b"dry_run".len()).any(|part| part == b"dry_run") {
+                errors.push(dry_run());
+            }
+        }
+    }
+    if errors.is_empty() { Ok(()) } else { Err(Problem::invalid_body(errors)) }
+}
+
 /// The text of a JSON string; the word for what it is otherwise.
 pub(crate) fn text_of(value: &RawValue) -> Result<Result<String, &'static str>, Problem> {
     let kind = match value.get().as_bytes().first() {
@@ -105,5 +133,36 @@ impl<'de: 'a, 'a> Deserialize<'de> for Members<'a> {
             }
         }
         deserializer.deserialize_map(InOrder)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn told(body: &str) -> Vec<String> {
+        let errors = must_be_nothing(body.as_bytes()).err().map(|problem| {
+            assert_eq!(problem.code(), Code::InvalidBody, "{body}");
+            problem.errors().to_vec()
+        });
+        errors.into_iter().flatten().map(|error| format!("{} {}", error.field, error.message)).collect()
+    }
+
+    #[test]
+    fn the_body_of_an_apply_is_empty() {
+        for nothing in ["", " ", "\r\n", "{}", " { } \n"] {
+            assert_eq!(told(nothing), Vec::<String>::new(), "{nothing:?}");
+        }
+        let dry_run = "dry_run belongs in the query: POST /apply?dry_run=true";
+        assert_eq!(told(r#"{"dry_run": true}"#), [dry_run]);
+        assert_eq!(told(r#"{"x": 1, "dry_run": null, "x": 2}"#), ["x is not known", dry_run]);
+        assert_eq!(told("dry_run=true"), ["body The body is not JSON at line 1, column 1.", dry_run]);
+        for wrong in ["[]", "null", "true", "1", "\"\"", "[{}]"] {
+            assert_eq!(told(wrong), ["body must be empty or {}"], "{wrong}");
+        }
+        for wrong in ["{", "{} {}", "x", "\u{feff}{}", "\0"] {
+            assert_eq!(told(wrong).len(), 1, "{wrong:?}");
+        }
+        assert!(must_be_nothing(b"\xff").is_err());
     }
 }

@@ -1,28 +1,25 @@
 //! `GET /users`, made once per state and then served from memory.
 
 use std::{
-    sync::{
-        Arc, PoisonError, RwLock,
-        atomic::{AtomicU64, Ordering},
-    },
+    sync::{Arc, PoisonError, RwLock},
     time::SystemTime,
 };
 
 use actix_web::web;
 use bytes::Bytes;
 use jiff::Timestamp;
-use pbx_domain::{ApplyId, Revision, User};
-use pbx_persistence::{Database, DatabaseError, UserList};
+use pbx_asterisk::Pair;
+use pbx_domain::{Revision, User};
+use pbx_persistence::{ChangeToken, Database, DatabaseError};
 use serde::Serialize;
 use sha2::{Digest as _, Sha256};
-use tokio::sync::Mutex;
 use utoipa::ToSchema;
 use uuid::Uuid;
 
 use crate::{
     AppState,
-    apply::Proven,
-    problem::{Code, Problem},
+    apply::{Applier, Claim, LastApplyResponse, read_last},
+    problem::Problem,
 };
 
 /// A user.
@@ -48,14 +45,14 @@ pub struct UserResponse {
 }
 
 impl UserResponse {
-    /// The user as Asterisk has it after the apply of this revision.
-    pub(crate) fn of(user: &User, applied: Revision) -> Self {
+    /// The user, who is applied or not.
+    pub(crate) fn of(user: &User, applied: bool) -> Self {
         Self {
             id: user.id.as_uuid(),
             name: user.name.to_string(),
             email: user.email.to_string(),
             extension: user.extension.get(),
-            applied: user.revision <= applied,
+            applied,
             created_at: rfc3339(user.created_at),
         }
     }
@@ -70,20 +67,28 @@ pub struct UserListResponse {
     /// The number of the last change.
     #[schema(minimum = 0, example = 42)]
     pub revision: i64,
-    /// The last change that Asterisk on this host was proven to run with; 0 when there is none.
+    /// The revision that the pair was made of which Asterisk on this host was proven to run, for people; 0 where nothing is
+    /// claimed. After a restore of the database it may be above `revision`.
     #[schema(minimum = 0, example = 41)]
     pub applied_revision: i64,
-    /// Whether something waits for `POST /apply`.
+    /// Whether `POST /apply` would bring Asterisk something else than it was proven to run.
     pub apply_required: bool,
+    /// The apply that ended last on this host; null before the first.
+    #[schema(required = true)]
+    pub last_apply: Option<LastApplyResponse>,
 }
 
 impl UserListResponse {
-    fn of(list: &UserList, foreign: bool, applied: Revision) -> Self {
+    /// `rendered` is what these users make of the files; nothing where they cannot be rendered.
+    fn of(users: &[User], rendered: Option<&Pair>, revision: Revision, claim: &Claim) -> Self {
+        let standing = rendered.map(|rendered| claim.standing(users, rendered));
+        let is_applied = |user: &User| standing.as_ref().is_some_and(|of| of.applied.contains(&user.extension));
         Self {
-            users: list.users.iter().map(|user| UserResponse::of(user, applied)).collect(),
-            revision: list.revision.get(),
-            applied_revision: applied.get(),
-            apply_required: foreign || list.revision != applied,
+            users: users.iter().map(|user| UserResponse::of(user, is_applied(user))).collect(),
+            revision: revision.get(),
+            applied_revision: claim.revision.get(),
+            apply_required: standing.is_none_or(|standing| standing.is_required),
+            last_apply: None,
         }
     }
 }
@@ -93,12 +98,11 @@ pub(crate) fn rfc3339(time: SystemTime) -> String {
     Timestamp::try_from(time).map_or_else(|_| String::new(), |time| format!("{time:.6}"))
 }
 
-/// What an answer depends on: the users, and what this node has proven.
-#[derive(Clone, Copy, PartialEq, Eq)]
+/// What an answer depends on: the users, what this node claims, and how its last apply ended.
 struct State {
-    revision: Revision,
-    proven: Option<ApplyId>,
-    proven_is_known: bool,
+    users: ChangeToken,
+    claim: Arc<Claim>,
+    last_apply: Option<Vec<u8>>,
 }
 
 /// An answer, ready to be sent.
@@ -110,60 +114,37 @@ pub(crate) struct Listing {
     pub(crate) etag: String,
 }
 
-/// The last answer made, and who waits for the next.
+/// The last answer made.
 #[derive(Default)]
 pub(crate) struct ListingCache {
     last: RwLock<Option<Arc<Listing>>>,
-    /// How many times the database was asked.
-    asked: AtomicU64,
-    /// What came of the last time that it answered, and which time that was.
-    answered: Mutex<Option<(u64, Shared)>>,
 }
 
-/// What those share who waited for the same question.
-type Shared = Result<Arc<Listing>, Code>;
-
-/// The answer for now. Whoever asks while the database is being asked already waits for the next
-/// time, and all who wait share it: it was asked after each of them came, so it is never older than
-/// any of their calls.
+/// The answer for now.
 pub(crate) async fn answer(state: &web::Data<AppState>) -> Result<Arc<Listing>, Problem> {
-    let cache = &state.listing;
-    let came = cache.asked.load(Ordering::SeqCst);
-    let mut answered = cache.answered.lock().await;
-    if let Some((time, answer)) = &*answered
-        && *time > came
-    {
-        return answer.clone().map_err(Problem::shared);
-    }
-    let time = cache.asked.fetch_add(1, Ordering::SeqCst) + 1;
     let shared = state.clone();
-    let call = move |database: &Database| shared.listing.current(database, shared.applier.proven().as_ref());
-    let answer = state.with_database(call).await.and_then(|listing| listing.map_err(Problem::from));
-    *answered = Some((time, answer.as_ref().map(Arc::clone).map_err(Problem::code)));
-    answer
+    Ok(state.with_database(move |database| shared.listing.current(database, &shared.applier)).await??)
 }
 
 impl ListingCache {
-    /// The answer for now. It is made anew when the revision, read in this very call, is another
-    /// one, so it is never older than the call.
-    pub(crate) fn current(&self, database: &Database, proven: Option<&Proven>) -> Result<Arc<Listing>, DatabaseError> {
-        let id = proven.map(|proven| proven.id);
-        let users = database.users();
-        let standing = users.standing(id)?;
-        let state = State { revision: standing.revision, proven: id, proven_is_known: standing.applied_is_known };
-        if let Some(listing) = self.last.read().unwrap_or_else(PoisonError::into_inner).as_ref()
-            && listing.state == state
-        {
-            return Ok(Arc::clone(listing));
-        }
-        let list = users.list()?;
-        // A state proven with another database, or before this one was restored, counts for nothing.
-        let counted = proven.filter(|_| state.proven_is_known);
-        let applied = counted.map_or_else(Revision::default, |proven| proven.revision);
-        let answer = UserListResponse::of(&list, proven.is_some() && counted.is_none(), applied);
+    /// The answer for now. The database is asked in this very call whether its users are still those of the last answer, so
+    /// no answer is older than the call, whatever became of the database.
+    fn current(&self, database: &Database, applier: &Applier) -> Result<Arc<Listing>, DatabaseError> {
+        let (claim, last_apply) = (applier.claim(), applier.last());
+        let last = self.last.read().unwrap_or_else(PoisonError::into_inner).clone();
+        let last = last.filter(|last| Arc::ptr_eq(&last.state.claim, &claim) && last.state.last_apply == last_apply);
+        let known = last.as_ref().map(|last| last.state.users);
+        let list = match (database.users().list_unless(known)?, last) {
+            (Some(list), _) => list,
+            (None, Some(last)) => return Ok(last),
+            (None, None) => database.users().list()?,
+        };
+        let rendered = applier.render(&list.users).inspect_err(|error| log::error!("nothing counts as applied: {error:#}"));
+        let mut answer = UserListResponse::of(&list.users, rendered.as_ref().ok(), list.revision, &claim);
+        answer.last_apply = last_apply.as_deref().and_then(read_last);
         let body = Bytes::from(serde_json::to_vec(&answer).unwrap_or_default());
         let etag = etag_of(&body);
-        let listing = Arc::new(Listing { state: State { revision: list.revision, ..state }, body, etag });
+        let listing = Arc::new(Listing { state: State { users: list.token, claim, last_apply }, body, etag });
         *self.last.write().unwrap_or_else(PoisonError::into_inner) = Some(Arc::clone(&listing));
         Ok(listing)
     }

@@ -56,6 +56,9 @@ const CREATE: &[Code] = &[
 const DELETE: &[Code] = &[Code::MalformedId, Code::NotFound];
 const APPLY: &[Code] = &[
     Code::RequestTimeout,
+    Code::OtherDatabase,
+    Code::PlanChanged,
+    Code::InvalidBody,
     Code::InstallFailed,
     Code::ApplyRejected,
     Code::AsteriskUnavailable,
@@ -89,18 +92,17 @@ pub fn json() -> String {
         }
     }
     if let Some(list) = document.paths.paths.get_mut("/users").and_then(|users| users.get.as_mut()) {
-        list.parameters.get_or_insert_default().push(RefOr::T(if_none_match()));
+        let known = condition("If-None-Match", "Entity tags of lists already known");
+        list.parameters.get_or_insert_default().push(RefOr::T(known));
     }
-    if let Some(RefOr::T(applied)) = document
-        .paths
-        .paths
-        .get_mut("/apply")
-        .and_then(|apply| apply.post.as_mut())
-        .and_then(|post| post.responses.responses.get_mut("200"))
-    {
-        for content in applied.content.values_mut() {
-            if let RefOr::T(content) = content {
-                content.example = Some(apply_example());
+    if let Some(apply) = document.paths.paths.get_mut("/apply").and_then(|apply| apply.post.as_mut()) {
+        let reviewed = condition("If-Match", "The entity tag of a dry run: only that very plan is applied");
+        apply.parameters.get_or_insert_default().push(RefOr::T(reviewed));
+        if let Some(RefOr::T(applied)) = apply.responses.responses.get_mut("200") {
+            for content in applied.content.values_mut() {
+                if let RefOr::T(content) = content {
+                    content.example = Some(apply_example());
+                }
             }
         }
     }
@@ -108,12 +110,12 @@ pub fn json() -> String {
 }
 
 /// The header of conditional requests. The macro would make an optional header nullable.
-fn if_none_match() -> Parameter {
+fn condition(name: &str, description: &str) -> Parameter {
     ParameterBuilder::new()
-        .name("If-None-Match")
+        .name(name)
         .parameter_in(ParameterIn::Header)
         .required(Required::False)
-        .description(Some("Entity tags of lists already known"))
+        .description(Some(description))
         .schema(Some(ObjectBuilder::new().schema_type(Type::String)))
         .build()
 }
@@ -167,6 +169,10 @@ fn example(code: Code) -> ProblemDocument {
             FieldError { field: "name".to_owned(), message: "must not be empty or blank".to_owned() },
             FieldError { field: "email".to_owned(), message: "is missing".to_owned() },
         ],
+        Code::InvalidBody => vec![FieldError {
+            field: "dry_run".to_owned(),
+            message: "belongs in the query: POST /apply?dry_run=true".to_owned(),
+        }],
         _ => Vec::new(),
     };
     ProblemDocument {

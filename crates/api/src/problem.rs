@@ -68,9 +68,12 @@ codes! {
     RequestTimeout 408 "request-timeout" "The request did not arrive in time",
     EmailTaken 409 "email-taken" "Another user has this email",
     ExtensionsExhausted 409 "extensions-exhausted" "Every extension is taken",
+    OtherDatabase 409 "other-database" "The users in Asterisk are another database's",
+    PlanChanged 412 "plan-changed" "The plan is not the one that was reviewed",
     BodyTooLarge 413 "body-too-large" "The body is too large",
     UnsupportedMediaType 415 "unsupported-media-type" "The body must be application/json",
     InvalidUser 422 "invalid-user" "The user is not valid",
+    InvalidBody 422 "invalid-body" "The body is not empty",
     HeadTooLarge 431 "head-too-large" "The head of the request is too large",
     Internal 500 "internal" "The portal failed",
     InstallFailed 500 "install-failed" "The include files could not be written",
@@ -186,6 +189,14 @@ impl Problem {
         problem
     }
 
+    /// A body where there is to be none, with all that is wrong with it.
+    #[must_use]
+    pub fn invalid_body(errors: Vec<FieldError>) -> Self {
+        let mut problem = Self::new(Code::InvalidBody, "The body of an apply is empty or {}. Nothing was applied.");
+        problem.errors = errors;
+        problem
+    }
+
     /// Adds what the log shall say.
     #[must_use]
     pub fn caused_by(mut self, cause: impl Into<anyhow::Error>) -> Self {
@@ -289,12 +300,6 @@ impl From<DatabaseError> for Problem {
 }
 
 impl Problem {
-    /// The failure of a question that another request asked, for this one as well.
-    pub(crate) fn shared(code: Code) -> Self {
-        let cause = anyhow::anyhow!("as the request said that asked for this one as well");
-        if code == Code::DatabaseUnavailable { Self::database_unavailable(cause) } else { Self::internal(cause) }
-    }
-
     /// The database cannot be reached, or does not answer in time.
     pub fn database_unavailable(cause: impl Into<anyhow::Error>) -> Self {
         Self::new(

@@ -3,7 +3,7 @@
 use std::{fmt, sync::Arc};
 
 use actix_web::http::header::{HeaderMap, HeaderName};
-use uuid::Uuid;
+use pbx_domain::ApplyId;
 
 /// The header that carries it, in requests and in answers.
 pub const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
@@ -32,7 +32,8 @@ impl RequestId {
     /// A new id, a UUID.
     #[must_use]
     pub fn generate() -> Self {
-        Self(Uuid::now_v7().to_string().into())
+        // Any identity will do; `Uuid::now_v7` panics where the clock says that it is before 1970.
+        Self(ApplyId::generate().to_string().into())
     }
 
     /// The id of the request that this task or blocking call works for, if it works for one.

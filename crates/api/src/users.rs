@@ -5,7 +5,7 @@ use actix_web::{
     http::header::{CACHE_CONTROL, ContentType, ETAG, IF_NONE_MATCH, LOCATION},
     web,
 };
-use pbx_domain::{Revision, SipPassword, User, UserId};
+use pbx_domain::{SipPassword, User, UserId};
 use pbx_persistence::{CreateUserError, DeleteUserError};
 use serde::Serialize;
 use utoipa::ToSchema;
@@ -79,7 +79,7 @@ pub(crate) async fn create(
 impl CreatedUserResponse {
     fn of(user: &User, password: &SipPassword) -> Self {
         // No apply can have had a user that is only being answered for.
-        Self { user: UserResponse::of(user, Revision::default()), sip_password: password.reveal().to_owned() }
+        Self { user: UserResponse::of(user, false), sip_password: password.reveal().to_owned() }
     }
 }
 
@@ -114,6 +114,10 @@ impl From<CreateUserError> for Problem {
                     "extension": 1000, "applied": true, "created_at": "2026-11-20T12:45:00.123456Z",
                 }],
                 "revision": 42, "applied_revision": 41, "apply_required": true,
+                "last_apply": {
+                    "id": "01a1f927-2ff0-7467-8631-f8436b69a64f", "outcome": "applied",
+                    "finished_at": "2026-11-20T12:45:00.254656Z",
+                },
             }),
         ),
         (
@@ -128,7 +132,7 @@ pub(crate) async fn list(
     state: web::Data<AppState>,
 ) -> Result<HttpResponse, Problem> {
     query::none(&request)?;
-    let listing = state.in_time(listing::answer(&state)).await?;
+    let listing = listing::answer(&state).await?;
     let mut response = if is_known(&request, &listing.etag) { HttpResponse::NotModified() } else { HttpResponse::Ok() };
     response.insert_header((ETAG, listing.etag.as_str())).insert_header((CACHE_CONTROL, "private, no-cache"));
     if is_known(&request, &listing.etag) {

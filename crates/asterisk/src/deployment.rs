@@ -60,17 +60,20 @@ impl Deployment {
     }
 
     /// What a program does once, at its start: recovers from an interrupted deployment, and claims nothing where the
-    /// files on disk are not the proven pair, as in a state directory that was copied from another host. Asks Asterisk
-    /// for nothing.
+    /// files on disk are not the proven pair, as in a state directory that was copied from another host, or where they
+    /// define something and nothing was ever proven. Asks Asterisk for nothing.
     ///
     /// # Errors
     ///
     /// As [`Self::lock`]. [`LockError::Busy`] means that another process deploys right now.
     pub fn recover(&self, deadline: Instant) -> Result<LockedDeployment<'_>, LockError> {
         let locked = self.lock(deadline)?;
-        if let Some(proven) = &locked.proven
-            && proven.pair != self.files.read()?
-        {
+        let on_disk = self.files.read()?;
+        let is_known = match &locked.proven {
+            Some(proven) => proven.pair == on_disk,
+            None => Expected::read(&on_disk).is_ok_and(|expected| expected == Expected::NOTHING),
+        };
+        if !is_known {
             log::warn!(
                 "the include files are not those last applied here: nothing counts as applied until the next apply"
             );
@@ -120,6 +123,34 @@ impl Deployment {
         deadline: Instant,
     ) -> Vec<&'a str> {
         endpoint_options::unknown(&self.cli, options, deadline)
+    }
+
+    /// The names of all notes, in order.
+    ///
+    /// # Errors
+    ///
+    /// [`FileError`] when the state directory cannot be read.
+    pub fn notes(&self) -> Result<Vec<String>, FileError> {
+        self.state.notes()
+    }
+
+    /// Keeps a note under `name`, a part of a file name, without waiting for the lock. Every reader sees it whole; it
+    /// survives the end of the process, and a power cut may take it.
+    ///
+    /// # Errors
+    ///
+    /// [`FileError`] when the state directory cannot be written.
+    pub fn write_volatile_note(&self, name: &str, note: &[u8]) -> Result<(), FileError> {
+        state_dir::write_volatile_note(&self.state.note(name), note)
+    }
+
+    /// Removes the note of this name without waiting for the lock; a power cut may bring it back.
+    ///
+    /// # Errors
+    ///
+    /// [`FileError`] when the state directory cannot be written.
+    pub fn remove_volatile_note(&self, name: &str) -> Result<(), FileError> {
+        file::remove_unsynced(&self.state.note(name))
     }
 
     /// What differs between the pair last proven and both the disk and what Asterisk runs, and what
@@ -200,6 +231,18 @@ impl LockedDeployment<'_> {
     pub fn difference(&self, pair: &Pair) -> Result<Difference, UnreadablePair> {
         let former = self.proven.as_ref().and_then(|record| Expected::read(&record.pair).ok());
         Ok(Expected::read(pair)?.difference(&former.unwrap_or_default()))
+    }
+
+    /// The endpoints of the pair last proven whose owners `pair` takes the number from: they are no more in it, or ask
+    /// for another credential there. None where the proven pair cannot be read.
+    ///
+    /// # Errors
+    ///
+    /// [`UnreadablePair`] when `pair` cannot be read.
+    pub fn former_owners(&self, pair: &Pair) -> Result<Vec<String>, UnreadablePair> {
+        let former = self.proven.as_ref().and_then(|record| Expected::read(&record.pair).ok());
+        let now = Expected::read(pair)?;
+        Ok(former.map(|former| now.former_owners(&former).map(|(name, _)| name.to_owned()).collect()).unwrap_or_default())
     }
 
     /// Remembers another `tag` with the pair last proven.
@@ -341,6 +384,33 @@ mod tests {
     }
 
     #[test]
+    fn a_start_with_files_and_without_a_proof_is_in_doubt() {
+        for (endpoints, is_blank) in [("", true), ("; empty\n", true), ("[1]\ntype=endpoint\n", false), ("?", false)] {
+            let (_directory, deployment) = host();
+            assert!(deployment.proven_stamp().unwrap().is_blank());
+            fs::write(&deployment.files.endpoints, endpoints).unwrap();
+            drop(deployment.recover(soon()).unwrap());
+            assert_eq!(deployment.proven_stamp().unwrap().is_blank(), is_blank, "{endpoints:?}");
+            assert_eq!(deployment.proven().unwrap(), None);
+        }
+    }
+
+    #[test]
+    fn former_owners_are_those_whose_number_is_nobodys_or_asks_for_another_credential() {
+        let user = |number: u16, auth: &str, digest: &str| {
+            format!("[{number}]\ntype=endpoint\nauth={auth}\n[{auth}]\ntype=auth\npassword_digest=MD5:{digest}\n")
+        };
+        let pair = |text: String| Pair { endpoints: text.into(), dialplan: Vec::new() };
+        let (_directory, deployment) = host();
+        let mut locked = deployment.lock(soon()).unwrap();
+        let now = pair(user(1, "1-b", "x") + &user(2, "2-b", "y") + &user(4, "4-a", "x"));
+        assert_eq!(locked.former_owners(&now).unwrap(), Vec::<String>::new(), "nothing was proven");
+        let former = pair(user(1, "1-a", "x") + &user(2, "2-a", "x") + &user(3, "3-a", "x"));
+        locked.proven = Some(Record { tag: String::new(), unpurged: BTreeSet::new(), pair: former });
+        assert_eq!(locked.former_owners(&now).unwrap(), ["2", "3"]);
+    }
+
+    #[test]
     fn against_a_pair_that_cannot_be_read_everything_is_new() {
         let (_directory, deployment) = host();
         interrupted(&deployment, true);
@@ -358,5 +428,20 @@ mod tests {
         assert_eq!(deployment.note("b").unwrap(), None);
         deployment.lock(soon()).unwrap().remove_note("a").unwrap();
         assert_eq!(deployment.note("a").unwrap(), None);
+    }
+
+    #[test]
+    fn a_volatile_note_needs_no_lock() {
+        let (_directory, deployment) = host();
+        let locked = deployment.lock(soon()).unwrap();
+        for text in [b"one", b"two"] {
+            deployment.write_volatile_note("b", text).unwrap();
+            assert_eq!(deployment.note("b").unwrap().as_deref(), Some(text.as_slice()));
+        }
+        locked.write_note("a", b"").unwrap();
+        assert_eq!(deployment.notes().unwrap(), ["a", "b"]);
+        deployment.remove_volatile_note("b").unwrap();
+        deployment.remove_volatile_note("b").unwrap();
+        assert_eq!(deployment.notes().unwrap(), ["a"]);
     }
 }

@@ -166,20 +166,21 @@ impl Expected {
         new.flat_map(|(_, endpoint)| endpoint.aors.iter().cloned()).collect()
     }
 
-    /// The aors of endpoints that `former` had and that are no more, or that ask for another
-    /// credential now: whoever is registered there is a former owner.
+    /// The aors of [`Self::former_owners`].
     pub(crate) fn aors_of_former_owners(&self, former: &Self) -> BTreeSet<String> {
-        let credentials = |of: &Self, endpoint: &Endpoint| -> Vec<Option<Credential>> {
-            endpoint.auths.iter().map(|auth| of.credentials.get(auth).cloned()).collect()
+        self.former_owners(former).flat_map(|(_, before)| before.aors.iter().cloned()).collect()
+    }
+
+    /// The endpoints that `former` had and that are no more, or that ask for another credential now: whoever is
+    /// registered there is a former owner.
+    pub(crate) fn former_owners<'a>(&'a self, former: &'a Self) -> impl Iterator<Item = (&'a str, &'a Endpoint)> {
+        let credentials = |of: &'a Self, endpoint: &'a Endpoint| -> Vec<Option<&'a Credential>> {
+            endpoint.auths.iter().map(|auth| of.credentials.get(auth)).collect()
         };
-        former
-            .endpoints
-            .iter()
-            .filter(|(name, before)| {
-                self.endpoints.get(*name).is_none_or(|now| credentials(self, now) != credentials(former, before))
-            })
-            .flat_map(|(_, before)| before.aors.iter().cloned())
-            .collect()
+        let owners = former.endpoints.iter().map(|(name, before)| (name.as_str(), before));
+        owners.filter(move |(name, before)| {
+            self.endpoints.get(*name).is_none_or(|now| credentials(self, now) != credentials(former, before))
+        })
     }
 
     /// What this changes against `former`.

@@ -88,6 +88,27 @@ pub(crate) fn replace(target: &Path, content: &[u8], mode: u32) -> Result<(), Fi
     sync_directory(target)
 }
 
+/// Replaces `target` with `content`, whole for every reader; a power cut may take it.
+pub(crate) fn replace_unsynced(target: &Path, content: &[u8], mode: u32) -> Result<(), FileError> {
+    let staged = Builder::new()
+        .prefix(&staged_prefix(target))
+        .suffix(STAGED)
+        .permissions(Permissions::from_mode(mode))
+        .tempfile_in(directory(target))
+        .and_then(|mut staged| staged.write_all(content).map(|()| staged))
+        .map_err(FileError::new(target, "written"))?;
+    let replaced = staged.into_temp_path().persist(target);
+    replaced.map_err(|error| FileError { path: target.to_owned(), action: "replaced", error: error.error })
+}
+
+/// Removes `target`, which need not be there; a power cut may bring it back.
+pub(crate) fn remove_unsynced(target: &Path) -> Result<(), FileError> {
+    match fs::remove_file(target) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(FileError::new(target, "removed")(error)),
+        _ => Ok(()),
+    }
+}
+
 /// Removes `target`, durably; it need not be there.
 pub(crate) fn remove(target: &Path) -> Result<(), FileError> {
     match fs::remove_file(target) {
@@ -133,7 +154,8 @@ fn remove_staged(directory: &Path, prefix: &str) -> Result<(), FileError> {
         if name.to_str().is_some_and(|name| name.starts_with(prefix) && name.ends_with(STAGED)) {
             let path = directory.join(name);
             log::info!("removing {}, which an interrupted apply left", path.display());
-            fs::remove_file(&path).map_err(FileError::new(&path, "removed"))?;
+            // A note is also written without the lock, and may be in its place by now.
+            remove_unsynced(&path)?;
         }
     }
     Ok(())

@@ -12,6 +12,9 @@ use crate::{
     record::Record,
 };
 
+/// How the names of notes begin.
+const NOTE: &str = "note-";
+
 /// Only for this program: what lies here holds credentials.
 const MODE: u32 = 0o600;
 
@@ -121,7 +124,23 @@ impl StateDir {
 
     /// Where a note of the caller is kept.
     pub(crate) fn note(&self, name: &str) -> PathBuf {
-        self.0.join(format!("note-{name}"))
+        self.0.join(format!("{NOTE}{name}"))
+    }
+
+    /// The names of all notes, in order.
+    pub(crate) fn notes(&self) -> Result<Vec<String>, FileError> {
+        let entries = match fs::read_dir(&self.0) {
+            Ok(entries) => entries,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+            Err(error) => return Err(FileError::new(&self.0, "read")(error)),
+        };
+        let mut notes = Vec::new();
+        for entry in entries {
+            let name = entry.map_err(FileError::new(&self.0, "read"))?.file_name();
+            notes.extend(name.to_str().and_then(|name| name.strip_prefix(NOTE)).map(str::to_owned));
+        }
+        notes.sort_unstable();
+        Ok(notes)
     }
 
     /// Removes what a killed process left half-written. Every file of this directory is written by the holder of the lock.
@@ -136,6 +155,14 @@ impl StateDir {
 pub struct ClaimStamp {
     proven: FileStamp,
     unproven: FileStamp,
+}
+
+impl ClaimStamp {
+    /// Whether nothing was ever proven here, and nothing is in doubt.
+    #[must_use]
+    pub const fn is_blank(&self) -> bool {
+        self.proven.is_none() && self.unproven.is_none()
+    }
 }
 
 /// Inode, modification time and size of a file, if there is one.
@@ -184,6 +211,10 @@ impl StagedRecord {
 
 pub(crate) fn write_note(path: &Path, note: &[u8]) -> Result<(), FileError> {
     file::replace(path, note, MODE)
+}
+
+pub(crate) fn write_volatile_note(path: &Path, note: &[u8]) -> Result<(), FileError> {
+    file::replace_unsynced(path, note, MODE)
 }
 
 #[cfg(test)]

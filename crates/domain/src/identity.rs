@@ -7,10 +7,10 @@ macro_rules! identity {
         pub struct $name(uuid::Uuid);
 
         impl $name {
-            /// A new identity, a UUID of version 7: later ones sort after earlier ones.
+            /// A new identity, a UUID of version 7: later ones sort after earlier ones, as far as the clock goes on.
             #[must_use]
             pub fn generate() -> Self {
-                Self(uuid::Uuid::now_v7())
+                Self($crate::identity::generate())
             }
 
             /// The UUID.
@@ -43,6 +43,14 @@ macro_rules! identity {
 }
 
 pub(crate) use identity;
+
+/// A UUID of version 7. [`uuid::Uuid::now_v7`] panics where the clock says that it is before 1970.
+pub(crate) fn generate() -> uuid::Uuid {
+    match std::time::SystemTime::now().duration_since(std::time::SystemTime::UNIX_EPOCH) {
+        Ok(_) => uuid::Uuid::now_v7(),
+        Err(_) => uuid::Uuid::new_v7(uuid::Timestamp::from_unix(uuid::NoContext, 0, 0)),
+    }
+}
 
 /// A text that is no identity.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]

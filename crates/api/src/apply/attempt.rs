@@ -3,11 +3,16 @@
 use std::time::{Duration, Instant, SystemTime};
 
 use pbx_asterisk::{Difference, LockError, LockedDeployment, Pair};
-use pbx_domain::{ApplyId, ApplyOutcome, ApplyRecord, Changes, InstalledFile, Timings};
+use pbx_domain::{ApplyId, ApplyOutcome, ApplyRecord, Changes, DatabaseId, InstalledFile, Timings};
 use pbx_persistence::{StartedApply, UserList};
 use sha2::{Digest as _, Sha256};
 
-use super::{Applier, Inner, Proven, options, verdict};
+use super::{
+    Applier, options,
+    plan::{self, Review},
+    proven::Tag,
+    verdict,
+};
 use crate::{
     apply_response::{ApplyResponse, LiveResponse, OutcomeResponse},
     problem::{Code, Problem},
@@ -17,7 +22,10 @@ pub(super) struct Attempt {
     pub(super) applier: Applier,
     pub(super) actor: Option<String>,
     pub(super) request_id: String,
+    pub(super) review: Review,
     pub(super) started_at: SystemTime,
+    /// The same moment on a clock that never steps.
+    pub(super) began: Instant,
     pub(super) deadline: Instant,
 }
 
@@ -30,22 +38,20 @@ impl Attempt {
             Err(error) => return self.without_lock(error),
         };
         let began = Instant::now();
-        inner.audit.close_open_records(&locked, &inner.deployment)?;
         let id = ApplyId::generate();
-        let list = inner.audit.begin(StartedApply {
+        let started = StartedApply {
             id,
             node: inner.node.clone(),
             actor: self.actor.clone(),
             request_id: self.request_id.clone(),
             started_at: self.started_at,
-        });
-        // Whether the record was opened is not known where the database fell silent.
-        let list = list.inspect_err(|_| inner.audit.close_later(&inner.deployment))?;
+        };
+        let list = inner.audit.begin(&locked, &started)?;
         let mut record = self.record(id, &list);
         record.timings.snapshot = began.elapsed();
 
         let outcome = self.deploy(&mut locked, &list, &mut record);
-        record.duration = self.started_at.elapsed().unwrap_or_default();
+        record.duration = self.began.elapsed();
         let code = outcome.err();
         let level = if code.is_none() { log::Level::Info } else { log::Level::Error };
         log::log!(
@@ -58,8 +64,7 @@ impl Attempt {
             record.detail.as_deref().map(|detail| format!(": {detail}")).unwrap_or_default()
         );
         let answer = ApplyResponse::from(&record);
-        if let Err(error) = inner.audit.finish(&record) {
-            inner.audit.finish_later(&record, &locked, &inner.deployment);
+        if let Err(error) = inner.audit.finish(&record, list.database, &locked) {
             return Err(Problem::from(error).with_apply(answer));
         }
         match code {
@@ -70,10 +75,14 @@ impl Attempt {
 
     /// Renders, deploys, and writes into the record how it went; the code where it failed.
     fn deploy(&self, locked: &mut LockedDeployment<'_>, list: &UserList, record: &mut ApplyRecord) -> Result<(), Code> {
-        let inner = &*self.applier.0;
-        let pair = self.render(list, record).map_err(|error| refuse(record, Code::Internal, &error))?;
-        let proven = Proven { id: record.id, revision: record.revision };
-        let result = locked.deploy(&pair, &proven.to_string(), self.deadline);
+        let pair = self.render(list, record).map_err(|error| fail(record, Code::Internal, &error))?;
+        if let Some((code, detail)) = self.objection(locked, &pair, list.database) {
+            record.changes = locked.difference(&pair).map(|difference| changes(&difference)).unwrap_or_default();
+            record.detail = Some(detail);
+            return Err(code);
+        }
+        let tag = Tag { id: record.id, revision: record.revision, database: Some(list.database) };
+        let result = locked.deploy(&pair, &tag.to_string(), self.deadline);
         let (difference, times) = match &result {
             Ok(deployed) => (&deployed.difference, deployed.times),
             Err(failure) => (&failure.difference, failure.times),
@@ -87,18 +96,13 @@ impl Attempt {
             Ok(deployed) => {
                 record.outcome = if deployed.is_changed { ApplyOutcome::Applied } else { ApplyOutcome::Unchanged };
                 record.warnings = verdict::warnings(&deployed);
-                // The same pair may be of a later revision, or of a database that was restored.
-                let former: Option<Proven> = locked.last_proven().and_then(|(tag, _)| tag.parse().ok());
-                let is_current = former.is_some_and(|former| {
-                    former == proven
-                        || (former.revision == proven.revision && inner.audit.knows(former.id).unwrap_or_default())
-                });
-                if !is_current {
-                    locked
-                        .retag(&proven.to_string())
-                        .map_err(|error| refuse(record, Code::InstallFailed, &error.into()))?;
+                // The same pair may be of a later revision by now, or of another database.
+                let is_told = last_tag(locked)
+                    .is_some_and(|told| (told.revision, told.database) == (tag.revision, tag.database));
+                if is_told {
+                    return Ok(());
                 }
-                Ok(())
+                locked.retag(&tag.to_string()).map_err(|error| fail(record, Code::InstallFailed, &error.into()))
             }
             Err(failure) => {
                 let (outcome, code, mut detail) = verdict::of_failure(&failure);
@@ -112,8 +116,30 @@ impl Attempt {
         }
     }
 
-    /// What an apply would do, and whether all is still as last applied. Leaves no trace.
-    pub(super) fn plan(self) -> Result<ApplyResponse, Problem> {
+    /// Why the plan is not carried out, where it is another than the reviewed one, or ought to be reviewed first.
+    fn objection(&self, locked: &LockedDeployment<'_>, pair: &Pair, database: DatabaseId) -> Option<(Code, String)> {
+        let plan = plan::tag(locked.last_proven().map(|(_, pair)| pair), pair);
+        if !self.review.allows(&plan) {
+            return Some((Code::PlanChanged, PLAN_CHANGED.to_owned()));
+        }
+        if self.review.is_of(&plan) {
+            return None;
+        }
+        let former = former_owners_elsewhere(locked, pair, database)?;
+        let (count, numbers) = told(&former);
+        Some((
+            Code::OtherDatabase,
+            format!(
+                "This is not the database that the users in Asterisk were applied from, and with its users {count} of \
+                 those would lose their numbers: {numbers}. If it is the wrong one, correct DATABASE_URL and restart the \
+                 portal. If this is meant, look at POST /apply?dry_run=true, and apply with its ETag in If-Match. Nothing \
+                 was changed."
+            ),
+        ))
+    }
+
+    /// What an apply would do, and whether all is still as last applied, with the entity tag of the plan. Leaves no trace.
+    pub(super) fn plan(self) -> Result<(ApplyResponse, String), Problem> {
         let inner = &*self.applier.0;
         let locked = inner.deployment.lock(self.deadline).map_err(no_lock)?;
         let began = Instant::now();
@@ -121,28 +147,40 @@ impl Attempt {
         let mut record = self.record(ApplyId::generate(), &list);
         record.timings.snapshot = began.elapsed();
         let pair = self.render(&list, &mut record).map_err(Problem::internal)?;
+        let plan = plan::tag(locked.last_proven().map(|(_, pair)| pair), &pair);
+        if !self.review.allows(&plan) {
+            return Err(Problem::new(Code::PlanChanged, PLAN_CHANGED));
+        }
         record.changes = changes(&locked.difference(&pair).map_err(Problem::internal)?);
+        if let Some(former) = former_owners_elsewhere(&locked, &pair, list.database) {
+            let (count, numbers) = told(&former);
+            record.warnings.push(format!(
+                "this is not the database that the users in Asterisk were applied from, and {count} of those would lose \
+                 their numbers: {numbers}; an apply needs If-Match with this answer's ETag"
+            ));
+        }
         let began = Instant::now();
         let problems = inner.deployment.drift(self.deadline);
         record.timings.verify = began.elapsed();
-        record.duration = self.started_at.elapsed().unwrap_or_default();
-        Ok(ApplyResponse {
+        record.duration = self.began.elapsed();
+        let answer = ApplyResponse {
             id: None,
             outcome: OutcomeResponse::Planned,
             live: Some(LiveResponse { matches: problems.is_empty(), problems }),
             ..ApplyResponse::from(&record)
-        })
+        };
+        Ok((answer, plan))
     }
 
     /// Records an attempt that got no locked.
     pub(super) fn without_lock(self, error: LockError) -> Result<ApplyResponse, Problem> {
-        let Inner { audit, .. } = &*self.applier.0;
+        let audit = &self.applier.0.audit;
         let problem = no_lock(error);
         let list = audit.list()?;
         let mut record = self.record(ApplyId::generate(), &list);
         record.detail = Some(problem.detail().to_owned());
-        record.duration = self.started_at.elapsed().unwrap_or_default();
-        audit.finish(&record)?;
+        record.duration = self.began.elapsed();
+        audit.record(&record)?;
         Err(problem.with_apply(ApplyResponse::from(&record)))
     }
 
@@ -168,9 +206,8 @@ impl Attempt {
 
     fn render(&self, list: &UserList, record: &mut ApplyRecord) -> anyhow::Result<Pair> {
         let began = Instant::now();
-        let rendering = self.applier.0.renderer.render(&list.users)?;
+        let pair = self.applier.render(&list.users)?;
         record.timings.render = began.elapsed();
-        let pair = Pair { endpoints: rendering.endpoints.into(), dialplan: rendering.routing.into() };
         let files = &self.applier.0.files;
         record.files = [(&files.endpoints, &pair.endpoints), (&files.dialplan, &pair.dialplan)]
             .map(|(path, content)| InstalledFile {
@@ -194,8 +231,32 @@ pub(super) fn no_lock(error: LockError) -> Problem {
     }
 }
 
+/// What is said where the plan is not the one that was reviewed.
+const PLAN_CHANGED: &str = "This is not the plan that was reviewed: users or what Asterisk runs have changed since. Look at \
+                            POST /apply?dry_run=true again, and apply with its new ETag. Nothing was changed.";
+/// How many numbers are told at most.
+const MOST_TOLD: usize = 20;
+
+/// What is remembered of the pair last proven; nothing of one that another program deployed.
+fn last_tag(locked: &LockedDeployment<'_>) -> Option<Tag> {
+    locked.last_proven().and_then(|(tag, _)| tag.parse().ok())
+}
+
+/// Whose numbers `pair` takes away, where its users are from another database than theirs. Where it is not known from which
+/// theirs are, it counts as the same.
+fn former_owners_elsewhere(locked: &LockedDeployment<'_>, pair: &Pair, database: DatabaseId) -> Option<Vec<String>> {
+    last_tag(locked)?.database.filter(|former| *former != database)?;
+    locked.former_owners(pair).ok().filter(|former| !former.is_empty())
+}
+
+/// How many they are, and the first of them.
+fn told(names: &[String]) -> (usize, String) {
+    let rest = if names.len() > MOST_TOLD { ", …" } else { "" };
+    (names.len(), names[..names.len().min(MOST_TOLD)].join(", ") + rest)
+}
+
 /// Notes a failure that changed nothing.
-fn refuse(record: &mut ApplyRecord, code: Code, error: &anyhow::Error) -> Code {
+fn fail(record: &mut ApplyRecord, code: Code, error: &anyhow::Error) -> Code {
     log::error!("apply {}: {error:#}", record.id);
     record.outcome = ApplyOutcome::Refused;
     record.detail = Some(match code {

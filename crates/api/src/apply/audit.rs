@@ -1,44 +1,43 @@
-//! The audit record of each attempt, closed in every case, if need be later.
+//! The audit record of each attempt, closed in the database that it was opened in, if need be later.
 
 use std::{
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
-        mpsc,
     },
     thread,
-    time::{Duration, Instant},
+    time::{Duration, Instant, SystemTime},
 };
 
-use pbx_asterisk::{Deployment, FileError, LockedDeployment};
-use pbx_domain::{ApplyId, ApplyRecord};
+use pbx_asterisk::{Deployment, FileError, LockError, LockedDeployment};
+use pbx_domain::{ApplyId, ApplyOutcome, ApplyRecord, DatabaseId};
 use pbx_persistence::{Database, DatabaseError, StartedApply, UserList};
 
-use super::note::Note;
-use crate::problem::Problem;
+use super::{last, waiting};
+use crate::problem::{Code, Problem};
 
 /// How often a record that waits for the database is tried again.
 const AGAIN: Duration = Duration::from_secs(1);
-/// The note that holds a record which the database could not take.
-const RECORD: &str = "record";
+/// The note that an apply leaves behind whose process ended before it did: its id. It is empty where nobody knows whether
+/// a record was opened.
+const RUNNING: &str = "running";
 
 #[derive(Clone)]
 pub(super) struct Audit {
     database: Database,
-    /// How long a call may take. libpq itself waits for ever for a server that is frozen.
-    patience: Duration,
+    deployment: Deployment,
     node: String,
     /// Whether a thread is at closing what waits already.
-    closing: Arc<AtomicBool>,
+    is_closing: Arc<AtomicBool>,
 }
 
-/// Why a call of the database, or a note in its place, came to nothing.
+/// Why a record was not closed.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum AuditError {
     #[error(transparent)]
     Database(#[from] DatabaseError),
-    #[error("PostgreSQL did not answer within {} s", .0.as_secs())]
-    Frozen(Duration),
+    #[error("the database does not have the record of the apply {0} that was opened in it")]
+    Lost(ApplyId),
     #[error(transparent)]
     Note(#[from] FileError),
 }
@@ -47,98 +46,195 @@ impl From<AuditError> for Problem {
     fn from(error: AuditError) -> Self {
         match error {
             AuditError::Database(error) => error.into(),
-            AuditError::Frozen(_) => Self::database_unavailable(error),
+            AuditError::Lost(_) => Self::new(
+                Code::DatabaseUnavailable,
+                "The database does not have the record of this apply any more: it was restored, or another server took \
+                 over that lacks it, while the apply ran. `apply` tells how it ended; look at GET /users, and apply again.",
+            )
+            .caused_by(error),
             AuditError::Note(_) => Self::internal(error),
         }
     }
 }
 
 impl Audit {
-    pub(super) fn new(database: Database, timeout: Duration, node: String) -> Self {
-        Self { database, patience: timeout + Duration::from_secs(1), node, closing: Arc::default() }
+    pub(super) fn new(database: Database, deployment: Deployment, node: String) -> Self {
+        Self { database, deployment, node, is_closing: Arc::default() }
     }
 
-    /// Puts in order what processes that are gone left open. Under the locked, so that no record
-    /// that is `running` belongs to an apply that still runs.
-    pub(super) fn close_open_records(
-        &self,
-        locked: &LockedDeployment<'_>,
-        deployment: &Deployment,
-    ) -> Result<(), AuditError> {
-        self.close_noted(locked, deployment)?;
-        let node = self.node.clone();
-        for id in self.within(move |database| database.apply_log().interrupt_running(&node, &[]))?? {
+    /// Tells the list of an apply whose process ended before it did. The database is asked for nothing.
+    pub(super) fn note_interrupted(&self) {
+        let running = self.deployment.note(RUNNING).ok().flatten();
+        let id = running.and_then(|id| String::from_utf8(id).ok()).and_then(|id| id.parse::<ApplyId>().ok());
+        let told = last::note(&self.deployment).and_then(|note| last::read(&note));
+        if let Some(id) = id
+            && told.is_none_or(|last| last.id != id.as_uuid())
+        {
+            last::remember(&self.deployment, id, ApplyOutcome::Interrupted, SystemTime::now());
+        }
+    }
+
+    /// Closes what processes that are gone left open. Under the lock, so that no record that is `running` belongs to an
+    /// apply that still runs.
+    pub(super) fn close_open_records(&self, locked: &LockedDeployment<'_>) -> Result<(), AuditError> {
+        let mut waiting = waiting::all(locked, &self.deployment)?;
+        if !waiting.is_empty() {
+            let database = self.database.users().list()?.database;
+            waiting = self.close_waiting(locked, waiting, database)?;
+        }
+        let waiting: Vec<ApplyId> = waiting.iter().map(|waiting| waiting.record.id).collect();
+        let interrupted = self.database.apply_log().interrupt_running(&self.node, &waiting)?;
+        for id in &interrupted {
             log::warn!("the apply {id} was interrupted: its process ended before it did");
         }
-        Ok(())
+        let told = last::note(&self.deployment).and_then(|note| last::read(&note)).map(|last| last.id);
+        if let Some(id) = interrupted.iter().max().filter(|id| told.is_none_or(|told| told <= id.as_uuid())) {
+            last::remember(&self.deployment, *id, ApplyOutcome::Interrupted, SystemTime::now());
+        }
+        Ok(self.deployment.remove_volatile_note(RUNNING)?)
     }
 
-    pub(super) fn begin(&self, started: StartedApply) -> Result<UserList, AuditError> {
-        Ok(self.within(move |database| database.apply_log().begin(&started))??)
+    /// Opens the record. One round trip, unless an earlier apply left something open.
+    pub(super) fn begin(&self, locked: &LockedDeployment<'_>, started: &StartedApply) -> Result<UserList, AuditError> {
+        if self.deployment.note(RUNNING)?.is_some() {
+            self.close_open_records(locked)?;
+        }
+        self.mark_running(&started.id.to_string());
+        match self.database.apply_log().begin(started) {
+            Ok(list) => {
+                let waiting = waiting::all(locked, &self.deployment)?;
+                if let Err(error) = self.close_waiting(locked, waiting, list.database) {
+                    log::warn!("an audit record still waits: {error}");
+                }
+                Ok(list)
+            }
+            Err(error) => {
+                // Whether the record was opened is not known where the database fell silent.
+                self.mark_running("");
+                self.close_later();
+                Err(error.into())
+            }
+        }
+    }
+
+    fn mark_running(&self, id: &str) {
+        if let Err(error) = self.deployment.write_volatile_note(RUNNING, id.as_bytes()) {
+            log::warn!("were the process to end now, only its next start would close the record: {error}");
+        }
     }
 
     pub(super) fn list(&self) -> Result<UserList, AuditError> {
-        Ok(self.within(|database| database.users().list())??)
+        Ok(self.database.users().list()?)
     }
 
-    /// Whether the database knows this apply: it does not when it was restored to before it.
-    pub(super) fn knows(&self, id: ApplyId) -> Result<bool, AuditError> {
-        Ok(self.within(move |database| database.users().standing(Some(id)))??.applied_is_known)
-    }
-
-    pub(super) fn finish(&self, record: &ApplyRecord) -> Result<(), AuditError> {
-        let record = record.clone();
-        Ok(self.within(move |database| {
-            let log = database.apply_log();
-            if log.finish(&record)? { Ok(()) } else { log.record(&record) }
-        })??)
-    }
-
-    /// Keeps a record that the database did not take, and closes it as soon as that answers.
-    pub(super) fn finish_later(&self, record: &ApplyRecord, locked: &LockedDeployment<'_>, deployment: &Deployment) {
-        let note = serde_json::to_vec(&Note::from(record)).unwrap_or_default();
-        match locked.write_note(RECORD, &note) {
-            Ok(()) => self.close_later(deployment),
-            Err(error) => log::error!("the record of apply {} is lost but for this log: {error}", record.id),
-        }
-    }
-
-    fn close_noted(&self, locked: &LockedDeployment<'_>, deployment: &Deployment) -> Result<(), AuditError> {
-        let Some(note) = deployment.note(RECORD)? else { return Ok(()) };
-        match serde_json::from_slice::<Note>(&note).ok().and_then(Note::record) {
-            Some(record) => {
-                self.finish(&record)?;
-                log::info!("the record of apply {} is closed: {}", record.id, record.outcome);
+    /// Closes the record that [`Self::begin`] opened in `database`. Where that cannot be, the record waits in the state
+    /// directory.
+    pub(super) fn finish(
+        &self,
+        record: &ApplyRecord,
+        database: DatabaseId,
+        locked: &LockedDeployment<'_>,
+    ) -> Result<(), AuditError> {
+        self.remember(record);
+        let result = self.finish_in_database(record);
+        if let Err(error) = &result {
+            let is_lost = matches!(error, AuditError::Lost(_));
+            if let Err(error) = waiting::keep(locked, record, database, is_lost) {
+                // The next apply or start then closes it as interrupted.
+                log::error!("the record of apply {} is lost but for this log: {error}", record.id);
+                return result;
             }
-            None => log::error!("the note in the state directory is none of this program's: it is dropped"),
+            if is_lost {
+                log::error!("{error}: it waits in the state directory for {} days", waiting::DAYS);
+            } else {
+                self.close_later();
+            }
         }
-        Ok(locked.remove_note(RECORD)?)
+        self.deployment.remove_volatile_note(RUNNING)?;
+        result
+    }
+
+    /// Records an attempt that got no lock.
+    pub(super) fn record(&self, record: &ApplyRecord) -> Result<(), AuditError> {
+        self.database.apply_log().record(record)?;
+        self.remember(record);
+        Ok(())
+    }
+
+    fn remember(&self, record: &ApplyRecord) {
+        let finished_at = record.started_at.checked_add(record.duration).unwrap_or(record.started_at);
+        last::remember(&self.deployment, record.id, record.outcome, finished_at);
+    }
+
+    fn finish_in_database(&self, record: &ApplyRecord) -> Result<(), AuditError> {
+        if self.database.apply_log().finish(record)? { Ok(()) } else { Err(AuditError::Lost(record.id)) }
+    }
+
+    /// Closes the records that wait for this database, and gives those that wait on.
+    fn close_waiting(
+        &self,
+        locked: &LockedDeployment<'_>,
+        waiting: Vec<waiting::Waiting>,
+        database: DatabaseId,
+    ) -> Result<Vec<waiting::Waiting>, AuditError> {
+        let mut left = Vec::new();
+        for waiting in waiting {
+            if waiting.database != database {
+                left.push(waiting);
+                continue;
+            }
+            match self.finish_in_database(&waiting.record) {
+                Ok(()) => {
+                    log::info!("the record of apply {} is closed: {}", waiting.record.id, waiting.record.outcome);
+                    waiting::remove(locked, waiting.record.id)?;
+                }
+                Err(error @ AuditError::Lost(_)) => {
+                    if !waiting.is_lost {
+                        log::error!("{error}: it waits in the state directory for {} days", waiting::DAYS);
+                        waiting::keep(locked, &waiting.record, database, true)?;
+                    }
+                    left.push(waiting);
+                }
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(left)
     }
 
     /// Closes what is open as soon as the database answers again.
-    pub(super) fn close_later(&self, deployment: &Deployment) {
-        if self.closing.swap(true, Ordering::SeqCst) {
+    fn close_later(&self) {
+        if self.is_closing.swap(true, Ordering::SeqCst) {
             return;
         }
-        let (audit, deployment) = (self.clone(), deployment.clone());
-        thread::spawn(move || {
-            loop {
-                thread::sleep(AGAIN);
-                // An apply that has the locked closes what is open before it begins.
-                match deployment.lock(Instant::now()).map(|locked| audit.close_open_records(&locked, &deployment)) {
-                    Ok(Ok(())) => break,
-                    Ok(Err(error)) => log::debug!("an audit record still waits: {error}"),
-                    Err(error) => log::debug!("an audit record still waits: {error}"),
-                }
-            }
-            audit.closing.store(false, Ordering::SeqCst);
+        let audit = self.clone();
+        let spawned = thread::Builder::new().name("audit".to_owned()).spawn(move || {
+            while audit.is_to_be_tried_again() {}
+            audit.is_closing.store(false, Ordering::SeqCst);
         });
+        if let Err(error) = spawned {
+            log::error!("open audit records are closed at the next apply or start: no thread can be made: {error}");
+            self.is_closing.store(false, Ordering::SeqCst);
+        }
     }
 
-    fn within<T: Send + 'static>(&self, call: impl FnOnce(&Database) -> T + Send + 'static) -> Result<T, AuditError> {
-        let (send, receive) = mpsc::sync_channel(1);
-        let database = self.database.clone();
-        thread::spawn(move || send.send(call(&database)));
-        receive.recv_timeout(self.patience).map_err(|_| AuditError::Frozen(self.patience))
+    fn is_to_be_tried_again(&self) -> bool {
+        thread::sleep(AGAIN);
+        // An apply that has the lock closes what is open before it begins.
+        match self.deployment.lock(Instant::now()).map(|locked| self.close_open_records(&locked)) {
+            Ok(Ok(())) => false,
+            Ok(Err(error @ AuditError::Database(DatabaseError::Unavailable(_)))) => {
+                log::debug!("an audit record still waits: {error}");
+                true
+            }
+            Err(LockError::Busy) => true,
+            Ok(Err(error)) => {
+                log::error!("open audit records are closed at the next apply or start: {error}");
+                false
+            }
+            Err(error) => {
+                log::error!("open audit records are closed at the next apply or start: {error}");
+                false
+            }
+        }
     }
 }

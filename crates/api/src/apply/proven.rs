@@ -1,61 +1,146 @@
-//! What this node's Asterisk was last proven to run.
+//! What this node may claim of its Asterisk: the pair last proven, as long as nobody doubts it.
 
 use std::{
+    collections::BTreeSet,
+    fmt,
     str::FromStr,
-    sync::{PoisonError, RwLock},
+    sync::{Arc, PoisonError, RwLock},
 };
 
-use pbx_asterisk::{ClaimStamp, Deployment, FileError};
-use pbx_domain::{ApplyId, Revision};
+use pbx_asterisk::{ClaimStamp, Deployment, Expected, FileError, Pair};
+use pbx_domain::{ApplyId, DatabaseId, Extension, Revision, User};
 
-/// The apply that this node's Asterisk was last proven to run.
+use super::plan;
+
+/// What a deployment remembers with the pair that it proved.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Proven {
-    /// Its identity.
-    pub id: ApplyId,
-    /// The revision it was made of.
-    pub revision: Revision,
+pub(super) struct Tag {
+    /// The apply that proved it first.
+    pub(super) id: ApplyId,
+    /// The revision it was made of, for people.
+    pub(super) revision: Revision,
+    /// The database that its users came from; older releases did not keep it.
+    pub(super) database: Option<DatabaseId>,
 }
 
-/// The tag under which a deployment remembers it.
-impl std::fmt::Display for Proven {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "{} {}", self.id, self.revision)
+impl fmt::Display for Tag {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} {}", self.id, self.revision)?;
+        self.database.map_or(Ok(()), |database| write!(f, " {database}"))
     }
 }
 
-impl FromStr for Proven {
+impl FromStr for Tag {
     type Err = ();
 
     fn from_str(tag: &str) -> Result<Self, ()> {
-        let (id, revision) = tag.split_once(' ').ok_or(())?;
-        Ok(Self { id: id.parse().map_err(drop)?, revision: Revision::new(revision.parse().map_err(drop)?) })
+        let mut words = tag.split(' ');
+        let mut word = || words.next().ok_or(());
+        let id = word()?.parse().map_err(drop)?;
+        let revision = Revision::new(word()?.parse().map_err(drop)?);
+        let database = word().ok().map(str::parse).transpose().map_err(drop)?;
+        words.next().is_none().then_some(Self { id, revision, database }).ok_or(())
     }
+}
+
+/// What this node claims. By content: no revision, no record and no clock has a say.
+#[derive(Debug, Default)]
+pub(crate) struct Claim {
+    stamp: Option<ClaimStamp>,
+    /// The revision that the claimed pair was made of; 0 where none is claimed.
+    pub(crate) revision: Revision,
+    pair: Option<ClaimedPair>,
+}
+
+#[derive(Debug)]
+struct ClaimedPair {
+    digest: [u8; 32],
+    endpoints: Expected,
+}
+
+/// How the users of a moment stand against a [`Claim`].
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Standing {
+    /// Whether the users render to another pair than the claimed one.
+    pub(crate) is_required: bool,
+    /// The users that the claimed pair holds with exactly their settings.
+    pub(crate) applied: BTreeSet<Extension>,
+}
+
+impl Claim {
+    fn of(stamp: ClaimStamp, deployment: &Deployment) -> Result<Self, FileError> {
+        let Some(proven) = deployment.proven()? else { return Ok(Self { stamp: Some(stamp), ..Self::default() }) };
+        let tag: Option<Tag> = proven.tag.parse().ok();
+        Ok(Self {
+            stamp: Some(stamp),
+            revision: tag.map(|tag| tag.revision).unwrap_or_default(),
+            pair: ClaimedPair::of(&proven.pair),
+        })
+    }
+
+    /// Whether these users, which render to `rendered`, are what Asterisk was proven to run.
+    pub(crate) fn standing(&self, users: &[User], rendered: &Pair) -> Standing {
+        let nobody = |is_required| Standing { is_required, applied: BTreeSet::new() };
+        let Some(claimed) = &self.pair else {
+            // Where nothing was ever applied, no users need no apply.
+            return nobody(!users.is_empty() || !self.stamp.is_some_and(|stamp| stamp.is_blank()));
+        };
+        let mut applied: BTreeSet<Extension> = users.iter().map(|user| user.extension).collect();
+        if plan::digest(rendered) == claimed.digest {
+            return Standing { is_required: false, applied };
+        }
+        let Some(now) = endpoints(rendered) else { return nobody(true) };
+        let difference = now.difference(&claimed.endpoints);
+        for name in difference.added.iter().chain(&difference.changed) {
+            if let Ok(extension) = name.parse() {
+                applied.remove(&extension);
+            }
+        }
+        Standing { is_required: true, applied }
+    }
+}
+
+impl ClaimedPair {
+    /// `None` where the pair cannot be read: then nothing is claimed.
+    fn of(pair: &Pair) -> Option<Self> {
+        Some(Self { digest: plan::digest(pair), endpoints: endpoints(pair)? })
+    }
+}
+
+/// The endpoints of a pair, each with the name of its auth, which is a digest of all its settings. The dialplan says no
+/// more of a user, and need not be read.
+fn endpoints(pair: &Pair) -> Option<Expected> {
+    let endpoints = Pair { endpoints: pair.endpoints.clone(), dialplan: Vec::new() };
+    Expected::read(&endpoints).inspect_err(|error| log::error!("nothing counts as applied: {error}")).ok()
 }
 
 /// Reads it again only when it was replaced, by this process or another.
 #[derive(Default)]
-pub(super) struct ProvenCache {
-    last: RwLock<Option<(ClaimStamp, Option<Proven>)>>,
+pub(super) struct ClaimCache {
+    last: RwLock<Arc<Claim>>,
 }
 
-impl ProvenCache {
-    pub(super) fn proven(&self, deployment: &Deployment) -> Option<Proven> {
-        let read = || {
-            let stamp = deployment.proven_stamp()?;
-            if let Some((last, proven)) = *self.last.read().unwrap_or_else(PoisonError::into_inner)
-                && last == stamp
-            {
-                return Ok(proven);
-            }
-            let proven = deployment.proven()?.and_then(|proven| proven.tag.parse().ok());
-            *self.last.write().unwrap_or_else(PoisonError::into_inner) = Some((stamp, proven));
-            Ok(proven)
-        };
-        read().unwrap_or_else(|error: FileError| {
+impl ClaimCache {
+    /// What this node claims now. State that cannot be read claims nothing.
+    pub(super) fn claim(&self, deployment: &Deployment) -> Arc<Claim> {
+        let stamp = deployment.proven_stamp();
+        let last = Arc::clone(&self.last.read().unwrap_or_else(PoisonError::into_inner));
+        if stamp.as_ref().ok() == last.stamp.as_ref() {
+            return last;
+        }
+        let claim = stamp.and_then(|stamp| {
+            // A state that is damaged is told once, and read again when it is another.
+            Claim::of(stamp, deployment).or_else(|error| {
+                log::error!("nothing counts as applied: {error}");
+                Ok(Claim { stamp: Some(stamp), ..Claim::default() })
+            })
+        });
+        let claim = Arc::new(claim.unwrap_or_else(|error: FileError| {
             log::error!("nothing counts as applied: {error}");
-            None
-        })
+            Claim::default()
+        }));
+        *self.last.write().unwrap_or_else(PoisonError::into_inner) = Arc::clone(&claim);
+        claim
     }
 }
 
@@ -65,10 +150,12 @@ mod tests {
 
     #[test]
     fn a_tag_is_read_as_it_was_written() {
-        let proven = Proven { id: ApplyId::generate(), revision: Revision::new(42) };
-        assert_eq!(proven.to_string().parse(), Ok(proven));
-        for wrong in ["", "x 1", "42", &format!("{} x", proven.id)] {
-            assert_eq!(wrong.parse::<Proven>(), Err(()));
+        let tag = Tag { id: ApplyId::generate(), revision: Revision::new(42), database: Some(DatabaseId::generate()) };
+        assert_eq!(tag.to_string().parse(), Ok(tag));
+        let older = Tag { database: None, ..tag };
+        assert_eq!(older.to_string().parse(), Ok(older));
+        for wrong in ["", "x 1", "42", &format!("{} x", tag.id), &format!("{older} x"), &format!("{tag} x"), " "] {
+            assert_eq!(wrong.parse::<Tag>(), Err(()), "{wrong:?}");
         }
     }
 }

@@ -1,13 +1,79 @@
-//! An audit record that the database could not take yet, as it waits in the state directory.
+//! Audit records that wait in the state directory for the database that they were opened in.
 
 use std::time::{Duration, SystemTime};
 
-use pbx_domain::{ApplyOutcome, ApplyRecord, Changes, Extension, InstalledFile, Revision, Timings};
+use pbx_asterisk::{Deployment, FileError, LockedDeployment};
+use pbx_domain::{ApplyId, ApplyOutcome, ApplyRecord, Changes, DatabaseId, Extension, InstalledFile, Revision, Timings};
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
+/// For how many days a record waits for its database.
+pub(super) const DAYS: u64 = 30;
+/// How many records wait at most.
+const MOST: usize = 50;
+/// How the names of their notes begin; the id of the apply follows.
+const NAME: &str = "record-";
+
+/// A record that could not be closed yet.
+#[derive(Debug, PartialEq)]
+pub(super) struct Waiting {
+    pub(super) record: ApplyRecord,
+    /// The database that it was opened in.
+    pub(super) database: DatabaseId,
+    /// Whether that database was seen not to have it any more.
+    pub(super) is_lost: bool,
+}
+
+/// All of them, the oldest first. Those that waited too long, that are too many, or that this program did not write go, each
+/// with a line in the log.
+pub(super) fn all(locked: &LockedDeployment<'_>, deployment: &Deployment) -> Result<Vec<Waiting>, FileError> {
+    let mut all = Vec::new();
+    for name in deployment.notes()?.iter().filter(|name| name.starts_with(NAME)) {
+        let Some(note) = deployment.note(name)? else { continue };
+        match serde_json::from_slice::<Note>(&note).ok().and_then(Note::waiting) {
+            Some(waiting) => all.push(waiting),
+            None => {
+                log::error!("the note {name} in the state directory is none of this program's: it is dropped");
+                locked.remove_note(name)?;
+            }
+        }
+    }
+    all.sort_by_key(|waiting| waiting.record.started_at);
+    let surplus = all.len().saturating_sub(MOST);
+    let mut left = Vec::new();
+    for (n, waiting) in all.into_iter().enumerate() {
+        let ApplyRecord { id, outcome, started_at, .. } = &waiting.record;
+        let age = SystemTime::now().duration_since(*started_at).unwrap_or_default();
+        if n < surplus || age > Duration::from_hours(24 * DAYS) {
+            log::error!("the record of apply {id}, {outcome}, is dropped: the database that it was opened in never took it");
+            remove(locked, *id)?;
+        } else {
+            left.push(waiting);
+        }
+    }
+    Ok(left)
+}
+
+/// Keeps a record for the database that it was opened in.
+pub(super) fn keep(
+    locked: &LockedDeployment<'_>,
+    record: &ApplyRecord,
+    database: DatabaseId,
+    is_lost: bool,
+) -> Result<(), FileError> {
+    let note = serde_json::to_vec(&Note::of(record, database, is_lost)).unwrap_or_default();
+    locked.write_note(&format!("{NAME}{}", record.id), &note)
+}
+
+/// Forgets the record of this apply.
+pub(super) fn remove(locked: &LockedDeployment<'_>, id: ApplyId) -> Result<(), FileError> {
+    locked.remove_note(&format!("{NAME}{id}"))
+}
+
 #[derive(Serialize, Deserialize)]
-pub(super) struct Note {
+struct Note {
+    database: Uuid,
+    is_lost: bool,
     id: Uuid,
     node: String,
     actor: Option<String>,
@@ -26,11 +92,13 @@ pub(super) struct Note {
     timings: [Duration; 6],
 }
 
-impl From<&ApplyRecord> for Note {
-    fn from(record: &ApplyRecord) -> Self {
+impl Note {
+    fn of(record: &ApplyRecord, database: DatabaseId, is_lost: bool) -> Self {
         let numbers = |extensions: &[Extension]| extensions.iter().map(|extension| extension.get()).collect();
         let Timings { snapshot, render, install, reload, verify, purge } = record.timings;
         Self {
+            database: database.as_uuid(),
+            is_lost,
             id: record.id.as_uuid(),
             node: record.node.clone(),
             actor: record.actor.clone(),
@@ -49,11 +117,14 @@ impl From<&ApplyRecord> for Note {
             timings: [snapshot, render, install, reload, verify, purge],
         }
     }
-}
 
-impl Note {
-    /// The record, unless the note was not written by this program.
-    pub(super) fn record(self) -> Option<ApplyRecord> {
+    /// What waits, unless the note was not written by this program.
+    fn waiting(self) -> Option<Waiting> {
+        let (database, is_lost) = (self.database.into(), self.is_lost);
+        Some(Waiting { record: self.record()?, database, is_lost })
+    }
+
+    fn record(self) -> Option<ApplyRecord> {
         let extensions = |numbers: Vec<u16>| {
             numbers.into_iter().map(|number| Extension::new(number).ok()).collect::<Option<Vec<_>>>()
         };
@@ -105,8 +176,12 @@ mod tests {
             duration: Duration::from_millis(5),
             timings: Timings { reload: Duration::from_millis(3), ..Timings::default() },
         };
-        let text = serde_json::to_string(&Note::from(&record)).unwrap();
-        assert_eq!(read(&text), Some(record));
+        let text = {
+            let database = DatabaseId::generate();
+            let text = serde_json::to_string(&Note::of(&record, database, true)).unwrap();
+            assert_eq!(read(&text), Some(Waiting { record, database, is_lost: true }));
+            text
+        };
 
         for (true_part, false_part) in [
             (r#""secs":1700000000"#, r#""secs":18446744073709551615"#),
@@ -123,7 +198,7 @@ mod tests {
         }
     }
 
-    fn read(text: &str) -> Option<ApplyRecord> {
-        serde_json::from_str::<Note>(text).ok().and_then(Note::record)
+    fn read(text: &str) -> Option<Waiting> {
+        serde_json::from_str::<Note>(text).ok().and_then(Note::waiting)
     }
 }

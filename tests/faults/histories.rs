@@ -1,0 +1,191 @@
+//! A database whose history is another one than the portal saw: what counts as applied goes by what was proven.
+
+use std::fs;
+use std::path::Path;
+
+use pbx_tests::{Asterisk, Behaviour, Cluster, Database, Response, Settings, until};
+
+use crate::database::{self, apply_and_meanwhile};
+use crate::matrix;
+use crate::world::{World, create};
+
+/// How many lines of the log tell that the database lacks the record of an apply.
+fn told(world: &World) -> usize {
+    world.portal.log().lines().filter(|line| line.contains("does not have the record of the apply")).count()
+}
+
+/// Asterisk runs the bystander and "third", whose number the database gives to "newcomer" again.
+#[track_caller]
+fn only_what_runs_counts(world: &World, answer: &Response) {
+    let (list, applied) = world.claims();
+    assert_eq!(applied, [1000], "{}", list.text);
+    assert_eq!((list.string("/users/1/name").as_str(), &list.json["apply_required"]), ("newcomer", &true.into()));
+    assert_eq!(list.json["last_apply"]["id"], answer.json["apply"]["id"], "{}", list.text);
+    assert_eq!(list.json["last_apply"]["outcome"], "applied");
+    let id = answer.string("/apply/id");
+    assert_eq!(world.database.sql(&format!("SELECT count(*) FROM apply_audit_log WHERE id = '{id}'")), "0");
+    assert_eq!(world.waiting_records(), 1);
+}
+
+/// 1001 goes from "newcomer" to "third"; the dump is from before.
+fn dump_and_change(world: &World) -> String {
+    let dump = world.database.dump();
+    let id = world.portal.http().get("/users").string("/users/1/id");
+    world.portal.http().delete(&format!("/users/{id}")).expect(204);
+    create(&world.portal, "third");
+    dump
+}
+
+#[test]
+fn a_database_restored_in_mid_apply_neither_gets_the_record_nor_makes_anybody_applied() {
+    let (mut world, _cluster) = database::world();
+    let dump = dump_and_change(&world);
+    let answer = apply_and_meanwhile(&world, || world.database.restore(&dump));
+    let row = matrix::RESTORED;
+    assert_eq!((answer.status, answer.string("/apply/outcome").as_str()), (row.status, row.outcome), "{}", answer.text);
+    assert!(answer.string("/detail").contains("does not have the record"), "{}", answer.text);
+    only_what_runs_counts(&world, &answer);
+    assert_eq!(told(&world), 1);
+
+    world.recovers();
+    assert_eq!((told(&world), world.waiting_records()), (1, 1), "it is told once");
+    let settings = world.portal.settings().clone();
+    world.portal.stop();
+    world.portal = settings.start();
+    assert_eq!((told(&world), world.waiting_records()), (0, 1), "it is told once");
+}
+
+#[test]
+fn a_record_that_waited_is_not_written_into_a_restored_database() {
+    let (mut world, mut cluster) = database::world();
+    let dump = dump_and_change(&world);
+    let answer = apply_and_meanwhile(&world, || cluster.stop());
+    assert_eq!((answer.status, answer.string("/apply/outcome").as_str()), (503, "applied"));
+    world.portal.kill();
+    cluster.start();
+    world.database.restore(&dump);
+    world.portal = world.portal.settings().start();
+    only_what_runs_counts(&world, &answer);
+    assert_eq!(told(&world), 1);
+    world.recovers();
+}
+
+/// A world on a primary whose standby has lost touch with it, and the standby.
+fn lagging() -> (World, Cluster, Cluster) {
+    let primary = Cluster::start_new();
+    let standby = primary.standby();
+    let database = Database::create_in(&primary.url());
+    let url = database.url().replace(&primary.address(), &format!("{},{}", primary.address(), standby.address()))
+        + "?target_session_attrs=read-write";
+    let world = World::with(database, Asterisk::start_new(), |settings| {
+        settings.with("DATABASE_URL", &url).with("PBX_PORTAL__DATABASE__TIMEOUT_SECONDS", "10")
+    });
+    let replicated = "SELECT count(*) FROM pg_stat_replication WHERE replay_lsn = pg_current_wal_lsn()";
+    until("the standby to have all", || (world.database.sql(replicated) == "1").then_some(()));
+    standby.stop_following();
+    until("the standby to be gone", || {
+        (world.database.sql("SELECT count(*) FROM pg_stat_replication") == "0").then_some(())
+    });
+    (world, primary, standby)
+}
+
+#[test]
+fn a_standby_that_lost_commits_and_takes_over_makes_nobody_applied() {
+    let (world, mut primary, standby) = lagging();
+    create(&world.portal, "lost");
+    let answer = apply_and_meanwhile(&world, || {
+        primary.kill();
+        standby.promote();
+    });
+    let row = matrix::FAILED_OVER;
+    assert_eq!((answer.status, answer.json["type"].as_str()), (row.status, Some("urn:pbx-portal:database-unavailable")));
+    assert_eq!(answer.json["apply"]["outcome"], row.outcome, "{}", answer.text);
+    let (list, applied) = world.claims();
+    assert_eq!(list.json["users"].as_array().unwrap().len(), 2, "{}", list.text);
+    assert_eq!((applied, &list.json["apply_required"]), (vec![1000, 1001], &true.into()));
+    assert_eq!(list.json["last_apply"]["id"], answer.json["apply"]["id"]);
+    assert_eq!(world.waiting_records(), 1);
+    let recovered = world.portal.http().post_empty("/apply").expect(200);
+    assert_eq!(recovered.json["changes"]["removed"], serde_json::json!([1002]));
+    world.check_new_is_live();
+}
+
+#[test]
+fn a_list_does_not_outlive_a_failover_that_lost_commits() {
+    let (world, mut primary, standby) = lagging();
+    create(&world.portal, "lost");
+    let known = world.portal.http().get("/users").expect(200);
+    primary.kill();
+    standby.promote();
+    until("the portal to be back", || (world.portal.http().get("/users").status == 200).then_some(()));
+    create(&world.portal, "other");
+    let list = world.portal.http().get_with("/users", &[("if-none-match", known.header("etag"))]).expect(200);
+    assert_eq!((list.number("/revision"), list.string("/users/2/name").as_str()), (known.number("/revision"), "other"));
+}
+
+#[test]
+fn a_revision_put_back_by_hand_hides_no_change() {
+    let world = World::new();
+    world.recovers();
+    let rename = |name: &str| format!("UPDATE users SET name = '{name}' WHERE email = 'newcomer@example.com'");
+    for (name, sql) in [
+        ("put back", format!("{}; UPDATE tenants SET revision = revision - 1", rename("put back"))),
+        ("tenants first", format!("UPDATE tenants SET revision = revision; {}", rename("tenants first"))),
+    ] {
+        world.database.sql(&format!("BEGIN; {sql}; COMMIT"));
+        let (list, applied) = world.claims();
+        assert_eq!((list.string("/users/1/name").as_str(), applied), (name, vec![1000]), "{}", list.text);
+        assert_eq!(list.json["apply_required"], true);
+        assert_eq!(world.recovers().json["outcome"], "applied");
+        assert_eq!(world.claims().1, [1000, 1001]);
+    }
+    // Nothing but the number moved.
+    world.database.sql("UPDATE tenants SET revision = revision + 40");
+    let (list, applied) = world.claims();
+    assert_eq!((applied, &list.json["apply_required"]), (vec![1000, 1001], &false.into()), "{}", list.text);
+    assert_eq!(world.recovers().json["outcome"], "unchanged");
+    let list = world.claims().0;
+    assert_eq!(list.json["applied_revision"], list.json["revision"], "an apply tells the revision it was made of");
+}
+
+#[test]
+fn after_a_way_back_that_was_not_proven_nothing_is_claimed() {
+    let world = World::new();
+    world.stand_in.on("pjsip show endpoints", &Behaviour::Say("No objects found.\n".to_owned()));
+    let answer = world.portal.http().post_empty("/apply").expect(502);
+    assert_eq!(answer.json["apply"]["outcome"], "rollback_failed", "{}", answer.text);
+    let (list, applied) = world.claims();
+    assert_eq!((applied, &list.json["apply_required"]), (vec![], &true.into()), "{}", list.text);
+    assert_eq!((list.number("/applied_revision"), &list.json["last_apply"]["outcome"]), (0, &"rollback_failed".into()));
+    world.recovers();
+    assert_eq!(world.claims().1, [1000, 1001]);
+}
+
+#[test]
+fn a_state_directory_copied_to_another_host_claims_nothing_there() {
+    let world = World::new();
+    world.recovers();
+    let other = Asterisk::start_new();
+    let settings = Settings::new(&world.database.url(), &other);
+    copy(&world.portal.settings().state_dir(), &settings.state_dir());
+    let portal = settings.start();
+    let list = portal.http().get("/users").expect(200);
+    assert_eq!((&list.json["apply_required"], list.number("/applied_revision")), (&true.into(), 0), "{}", list.text);
+    assert_eq!((&list.json["users"][0]["applied"], &list.json["users"][1]["applied"]), (&false.into(), &false.into()));
+    assert_eq!(portal.http().post_empty("/apply").expect(200).json["outcome"], "applied");
+    assert_eq!(portal.http().get("/users").expect(200).json["apply_required"], false);
+}
+
+#[test]
+fn files_that_nobody_proved_make_an_apply_required_even_without_users() {
+    let (database, asterisk) = (Database::create(), Asterisk::configured());
+    fs::write(asterisk.pjsip_include(), "[1000]\ntype=endpoint\n").unwrap();
+    let portal = Settings::new(&database.url(), &asterisk).start();
+    assert_eq!(portal.http().get("/users").expect(200).json["apply_required"], true);
+}
+
+fn copy(from: &Path, to: &Path) {
+    for file in fs::read_dir(from).unwrap().map(|file| file.unwrap()) {
+        fs::copy(file.path(), to.join(file.file_name())).unwrap();
+    }
+}

@@ -1,0 +1,156 @@
+//! What was reviewed is what is applied, and a wrong database empties no PBX.
+
+use std::collections::BTreeMap;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
+
+use pbx_tests::{Database, Http, Response};
+use serde_json::{Value, json};
+
+use crate::matrix;
+use crate::world::{World, create};
+
+fn apply_reviewed(http: &Http, plan: &str) -> Response {
+    http.post_with("/apply", &[("if-match", plan)], &[])
+}
+
+fn dry_run(http: &Http) -> Response {
+    http.post_empty("/apply?dry_run=true").expect(200)
+}
+
+#[test]
+fn an_apply_of_another_plan_than_the_reviewed_one_touches_nothing() {
+    let world = World::new();
+    let http = world.portal.http();
+    let plan = dry_run(http);
+    let etag = plan.header("etag").to_owned();
+    assert!(etag.starts_with('"') && etag.ends_with('"') && etag.len() > 20, "{etag}");
+    assert_eq!(dry_run(http).header("etag"), etag, "the plan is the same");
+    let known = http.post_with("/apply?dry_run=true", &[("if-match", &etag)], &[]).expect(200);
+    assert_eq!(known.header("etag"), etag);
+
+    create(&world.portal, "late");
+    let commands = world.stand_in.commands();
+    let answer = apply_reviewed(http, &etag);
+    world.check(matrix::OTHER_PLAN, &answer);
+    assert_eq!(answer.json["apply"]["changes"]["added"], json!([1001, 1002]));
+    let records = world.records();
+    let stale = http.post_with("/apply?dry_run=true", &[("if-match", &etag)], &[]).expect(412);
+    assert_eq!(stale.string("/type"), "urn:pbx-portal:plan-changed");
+    for unreadable in ["x", "", "W/\"x\""] {
+        apply_reviewed(http, unreadable).expect(412);
+    }
+    assert_eq!((world.stand_in.commands(), world.records()), (commands, records + 3), "Asterisk was asked for nothing");
+    assert_eq!(http.get("/users").expect(200).json["last_apply"]["outcome"], "refused");
+
+    let etag = dry_run(http).header("etag").to_owned();
+    let applied = apply_reviewed(http, &format!("\"x\", {etag}")).expect(200);
+    assert_eq!((&applied.json["outcome"], applied.header("etag")), (&"applied".into(), ""));
+    // What Asterisk runs has changed since, although the users have not.
+    apply_reviewed(http, &etag).expect(412);
+    assert_eq!(apply_reviewed(http, "*").expect(200).json["outcome"], "unchanged");
+    world.recovers();
+}
+
+#[test]
+fn another_database_takes_no_number_away_unless_that_was_reviewed() {
+    let mut world = World::new();
+    world.recovers();
+    let settings = world.portal.settings().clone();
+    let (elsewhere, dump) = (Database::create(), world.database.dump());
+    let move_to = |world: &mut World, database: &Database| {
+        world.portal.stop();
+        world.portal = settings.clone().with("DATABASE_URL", &database.url()).start();
+    };
+    move_to(&mut world, &elsewhere);
+    // Its first user has the number of another one.
+    create(&world.portal, "somebody");
+    let commands = world.stand_in.commands();
+    for review in [&[][..], &[("if-match", "*")]] {
+        let answer = world.portal.http().post_with("/apply", review, &[]);
+        assert_eq!((answer.status, answer.string("/type").as_str()), (409, "urn:pbx-portal:other-database"));
+        assert_eq!(answer.json["apply"]["outcome"], matrix::OTHER_DATABASE.outcome);
+        let detail = answer.string("/detail");
+        for word in ["2 of those", "1000, 1001", "DATABASE_URL", "dry_run=true", "If-Match"] {
+            assert!(detail.contains(word), "{word} in {detail}");
+        }
+        let id = answer.string("/apply/id");
+        let recorded = elsewhere.sql(&format!("SELECT outcome, detail FROM apply_audit_log WHERE id = '{id}'"));
+        assert_eq!(recorded, format!("refused|{detail}"));
+    }
+    assert_eq!(world.stand_in.commands(), commands, "Asterisk was asked for nothing");
+    world.check_bystander();
+
+    let plan = dry_run(world.portal.http());
+    assert_eq!((&plan.json["changes"]["removed"], &plan.json["changes"]["changed"]), (&json!([1001]), &json!([1000])));
+    assert!(plan.json["warnings"].to_string().contains("2 of those"), "{}", plan.text);
+    apply_reviewed(world.portal.http(), plan.header("etag")).expect(200);
+    assert_eq!(world.portal.http().post_empty("/apply").expect(200).json["outcome"], "unchanged");
+    create(&world.portal, "another");
+    world.portal.http().post_empty("/apply").expect(200);
+
+    // A restored dump is the database that it was made of.
+    let restored = Database::create();
+    restored.restore(&dump);
+    let original = std::mem::replace(&mut world.database, Database::create());
+    move_to(&mut world, &original);
+    world.portal.http().post_empty("/apply").expect(409);
+    let plan = dry_run(world.portal.http()).header("etag").to_owned();
+    apply_reviewed(world.portal.http(), &plan).expect(200);
+    let id = world.portal.http().get("/users").string("/users/1/id");
+    world.portal.http().delete(&format!("/users/{id}")).expect(204);
+    move_to(&mut world, &restored);
+    world.portal.http().post_empty("/apply").expect(200);
+}
+
+#[test]
+fn under_twenty_appliers_and_writers_what_is_applied_is_what_was_reviewed() {
+    let world = World::new();
+    let http = world.portal.http();
+    let done = AtomicBool::new(false);
+    let outcomes = Mutex::new(BTreeMap::<u16, usize>::new());
+    thread::scope(|scope| {
+        for writer in 0..10 {
+            let (world, done) = (&world, &done);
+            scope.spawn(move || {
+                for n in 0.. {
+                    if done.load(Ordering::SeqCst) {
+                        break;
+                    }
+                    let id = create(&world.portal, &format!("w{writer}n{n}")).string("/id");
+                    if n % 2 == 1 {
+                        world.portal.http().delete(&format!("/users/{id}")).expect(204);
+                    }
+                    thread::sleep(std::time::Duration::from_millis(300));
+                }
+            });
+        }
+        let appliers: Vec<_> = (0..10)
+            .map(|_| {
+                let outcomes = &outcomes;
+                scope.spawn(move || {
+                    for _ in 0..5 {
+                        let plan = dry_run(http);
+                        let answer = apply_reviewed(http, plan.header("etag"));
+                        *outcomes.lock().unwrap().entry(answer.status).or_default() += 1;
+                        match answer.status {
+                            200 => {
+                                let same = ["files", "changes", "users", "revision"];
+                                let of = |answer: &Value| same.map(|member| answer[member].clone());
+                                assert_eq!(of(&answer.json), of(&plan.json), "what was reviewed");
+                            }
+                            412 => assert_eq!(answer.json["apply"]["outcome"], "refused", "{}", answer.text),
+                            status => panic!("{status}: {}", answer.text),
+                        }
+                    }
+                })
+            })
+            .collect();
+        let results: Vec<_> = appliers.into_iter().map(thread::ScopedJoinHandle::join).collect();
+        done.store(true, Ordering::SeqCst);
+        assert!(results.iter().all(Result::is_ok));
+    });
+    println!("answers by status: {:?}", outcomes.lock().unwrap());
+    world.recovers();
+}
