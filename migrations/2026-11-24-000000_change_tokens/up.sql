@@ -23,9 +23,12 @@ $$;
 
 -- In each statement, not once in a transaction: moved_by may hold the number of this very transaction where the database
 -- was restored from another cluster. For every tenant, as a statement may move a user from one to another.
+-- A transaction may name the new token itself, by a setting: it knows then what it has left.
 CREATE FUNCTION pbx_change_tokens() RETURNS trigger LANGUAGE plpgsql AS $$
+DECLARE
+    given uuid := nullif(current_setting('pbx_portal.token', true), '')::uuid;
 BEGIN
-    UPDATE tenants SET token = gen_random_uuid();
+    UPDATE tenants SET token = coalesce(given, gen_random_uuid()) WHERE given IS NULL OR token <> given;
     RETURN NULL;
 END
 $$;

@@ -15,7 +15,7 @@ fn a_report_tells_who_has_which_extension() {
     inside.migrate().unwrap();
     assert_eq!(report().as_deref(), Ok("0 users at revision 0; the next one gets 1000\n"));
     for (name, email) in [("Alice", "alice@example.com"), ("Bob", "bob@Example.com"), ("Eve", "eve@example.org")] {
-        let new = NewUser { name: name.parse().unwrap(), email: email.parse().unwrap() };
+        let new = NewUser { name: name.parse().unwrap(), email: email.parse().unwrap(), replaces: None };
         inside.users().create(&new, &Realm::default(), &SipPassword::generate().unwrap()).unwrap();
     }
     let expected = "1000 Alice <alice@example.com>\n1001 Bob <bob@Example.com>\n1002 Eve <eve@example.org>\n\

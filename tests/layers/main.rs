@@ -30,8 +30,9 @@ const ROOMS: [(&str, &[&str]); 15] = [
     ("env_logger", &["pbx-api"]),
     ("getrandom", &["pbx-domain"]),
     ("md-5", &["pbx-domain"]),
-    // The host's name in the settings' defaults; everything else about processes and files in pbx-asterisk.
-    ("rustix", &["pbx-api", "pbx-asterisk"]),
+    // The host's name in the settings' defaults, and libpq's sockets; everything else about processes and files in
+    // pbx-asterisk.
+    ("rustix", &["pbx-api", "pbx-asterisk", "pbx-persistence"]),
     ("tempfile", &["pbx-asterisk"]),
     ("utoipa", &["pbx-api"]),
 ];

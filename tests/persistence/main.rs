@@ -60,6 +60,7 @@ fn new_user(number: usize) -> NewUser {
     NewUser {
         name: format!("User {number}").parse().unwrap(),
         email: format!("u{number}@example.com").parse().unwrap(),
+        replaces: None,
     }
 }
 

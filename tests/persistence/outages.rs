@@ -11,18 +11,17 @@ use crate::{Fixture, chain, create};
 
 const TIMEOUT: Duration = Duration::from_secs(2);
 
-/// A cluster of its own with a migrated database of four users, each created by another connection of the pool, which
-/// therefore has four.
+/// A cluster of its own with a migrated database of four users, and four connections in the pool.
 fn cluster() -> (Cluster, pbx_tests::Database, Database) {
     let cluster = Cluster::start_new();
     let outside = pbx_tests::Database::create_in(&cluster.url());
     let database = Database::connect(&outside.url(), 4, TIMEOUT).unwrap();
     database.migrate().unwrap();
-    let lock = outside.begin("SELECT FROM tenants FOR UPDATE");
+    (0..4).for_each(|number| drop(create(&database, number).unwrap()));
+    let lock = outside.begin("LOCK TABLE users");
     thread::scope(|scope| {
-        for number in 0..4 {
-            let database = &database;
-            scope.spawn(move || create(database, number).unwrap());
+        for _ in 0..4 {
+            scope.spawn(|| database.users().list().unwrap());
         }
         outside.wait_for_waiting(4);
         lock.commit();
@@ -143,7 +142,7 @@ fn a_connection_that_the_server_ends_is_replaced() {
     assert_eq!(create(&database, 4).unwrap().extension.get(), 1004);
 }
 
-/// Lets the server end a creator's connection: in its transaction, or at its COMMIT. Gives how often a create was tried.
+/// Lets the server end a creator's connection: in its statement, or at its commit. Gives how often a create was tried.
 fn end_connections(fixture: &Fixture, trigger: &str, times: u32) -> impl Fn() -> String {
     fixture.outside.sql(&format!(
         "CREATE SEQUENCE tries; \
@@ -164,15 +163,13 @@ fn a_connection_that_ends_before_commit_is_replaced_and_the_create_done_once() {
 }
 
 #[test]
-fn a_commit_whose_answer_is_lost_is_unavailable_and_never_repeated() {
+fn a_connection_that_ends_at_the_commit_is_replaced_and_the_create_done_once() {
     let fixture = Fixture::new();
     fixture.create(0);
     let at_commit = "CONSTRAINT TRIGGER ending AFTER INSERT ON users DEFERRABLE INITIALLY DEFERRED";
     let tries = end_connections(&fixture, at_commit, 1);
-    let error = create(&fixture.inside, 1).unwrap_err();
-    assert!(matches!(error, CreateUserError::Database(DatabaseError::Unavailable(_))), "{}", chain(&error));
-    assert_eq!((tries(), fixture.extensions()), ("1".to_owned(), vec![1000]));
-    assert_eq!(fixture.create(2).extension.get(), 1001);
+    assert_eq!(fixture.create(1).extension.get(), 1001);
+    assert_eq!((tries(), fixture.extensions()), ("2".to_owned(), vec![1000, 1001]));
 }
 
 #[test]
@@ -206,7 +203,8 @@ fn a_lock_that_somebody_holds_costs_the_timeout() {
     let begun = Instant::now();
     let error = create(&database, 4).unwrap_err();
     assert!(matches!(error, CreateUserError::Database(DatabaseError::Unavailable(_))), "{}", chain(&error));
-    assert!(begun.elapsed() >= TIMEOUT, "{:?}", begun.elapsed());
+    assert!(begun.elapsed() >= TIMEOUT * 9 / 10, "{:?}", begun.elapsed());
+    assert!(begun.elapsed() < TIMEOUT + Duration::from_secs(1), "{:?}", begun.elapsed());
     assert_eq!(database.users().list().unwrap().users.len(), 4, "readers do not wait");
     lock.commit();
     assert_eq!(create(&database, 4).unwrap().extension.get(), 1004);

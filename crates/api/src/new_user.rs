@@ -48,7 +48,7 @@ pub(crate) fn parse(body: &[u8]) -> Result<NewUser, Problem> {
         }
     }
     match (name, email) {
-        (Some(name), Some(email)) if errors.is_empty() => Ok(NewUser { name, email }),
+        (Some(name), Some(email)) if errors.is_empty() => Ok(NewUser { name, email, replaces: None }),
         _ => Err(Problem::invalid_user(errors)),
     }
 }

@@ -86,7 +86,7 @@ impl CreatedUserResponse {
 impl From<CreateUserError> for Problem {
     fn from(error: CreateUserError) -> Self {
         match error {
-            CreateUserError::EmailTaken => {
+            CreateUserError::EmailTaken { .. } => {
                 Self::new(Code::EmailTaken, "Another user has this email; upper and lower case make no difference.")
             }
             CreateUserError::ExtensionsExhausted => Self::new(

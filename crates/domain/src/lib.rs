@@ -7,6 +7,7 @@ mod display_name;
 mod email;
 mod extension;
 mod identity;
+mod roster;
 mod tenant;
 mod user;
 
@@ -16,6 +17,7 @@ pub use display_name::{DisplayName, InvalidDisplayName};
 pub use email::{Email, InvalidEmail};
 pub use extension::{Extension, ExtensionRange, InvalidExtension};
 pub use identity::InvalidId;
+pub use roster::{CreateRefusal, Roster};
 pub use tenant::{DatabaseId, Revision};
 pub use user::{NewUser, User, UserId};
 
@@ -31,6 +33,8 @@ mod tests {
         check::<NewUser>();
         check::<SipPassword>();
         check::<ExtensionRange>();
+        check::<Roster>();
+        check::<CreateRefusal>();
         check::<InvalidDisplayName>();
         check::<InvalidEmail>();
         check::<InvalidHa1>();

@@ -15,6 +15,9 @@ pub struct NewUser {
     pub name: DisplayName,
     /// The mail address, unique in the tenant without regard to case.
     pub email: Email,
+    /// The user whose place this one takes: that user is deleted, and its extension goes to the new
+    /// one.
+    pub replaces: Option<UserId>,
 }
 
 /// A user: a person with an extension and the credential of a phone.

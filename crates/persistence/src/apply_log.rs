@@ -1,9 +1,10 @@
 use std::time::{Duration, SystemTime};
 
 use diesel::{
-    dsl::{now, sql},
-    pg::data_types::PgTimestamp,
+    dsl::now,
+    pg::{Pg, data_types::PgTimestamp},
     prelude::*,
+    query_builder::{AstPass, QueryFragment},
     sql_types::{Nullable, Text, Timestamptz, Uuid as SqlUuid},
 };
 use pbx_domain::{ApplyId, ApplyOutcome, ApplyRecord, Extension, InstalledFile, Timings};
@@ -12,7 +13,8 @@ use uuid::Uuid;
 
 use crate::{
     error::DatabaseError,
-    list::{self, ListSql, UserList},
+    list::{self, ListQuery, ListSql, UserList},
+    query::prepared,
     schema::apply_audit_log as log,
     session::Sessions,
     timestamp::from_system_time,
@@ -55,28 +57,8 @@ impl ApplyLog {
     ///
     /// [`DatabaseError`]; after [`DatabaseError::Unavailable`] the record may exist.
     pub fn begin(&self, started: &StartedApply) -> Result<UserList, DatabaseError> {
-        self.sessions.repeatable(|connection| {
-            let open = sql::<ListSql>(
-                "WITH opened AS ( \
-                 INSERT INTO apply_audit_log (tenant, outcome, revision, users, id, node, actor, request_id, started_at) \
-                 SELECT name, 'running', revision, (SELECT count(*) FROM users WHERE users.tenant = tenants.name), ",
-            )
-            .bind::<SqlUuid, _>(started.id.as_uuid())
-            .sql(", ")
-            .bind::<Text, _>(&started.node)
-            .sql(", ")
-            .bind::<Nullable<Text>, _>(&started.actor)
-            .sql(", ")
-            .bind::<Text, _>(&started.request_id)
-            .sql(", ")
-            .bind::<Timestamptz, _>(from_system_time(started.started_at))
-            // The record is there already when the answer to the first attempt was lost.
-            .sql(
-                " FROM tenants WHERE name = 'default' \
-                 ON CONFLICT (id) DO UPDATE SET revision = excluded.revision, users = excluded.users) ",
-            );
-            list::from_rows(list::after(open).load(connection)?)
-        })
+        let started = Begin { id: started.id.as_uuid(), started: started.clone(), started_at: from_system_time(started.started_at) };
+        self.sessions.repeatable(move |connection| list::from_rows(started.clone().load(connection)?))
     }
 
     /// Closes the record of an apply that [`begin`](Self::begin) opened. It may be repeated: the last time counts.
@@ -88,9 +70,9 @@ impl ApplyLog {
     ///
     /// [`DatabaseError`]
     pub fn finish(&self, record: &ApplyRecord) -> Result<bool, DatabaseError> {
-        self.sessions.repeatable(|connection| {
-            let closed =
-                diesel::update(log::table.find(record.id.as_uuid())).set(ending(record)).execute(connection)?;
+        let (id, ending) = (record.id.as_uuid(), ending(record));
+        self.sessions.repeatable(move |connection| {
+            let closed = diesel::update(log::table.find(id)).set(&ending).execute(connection)?;
             Ok(closed > 0)
         })
     }
@@ -101,7 +83,8 @@ impl ApplyLog {
     ///
     /// [`DatabaseError`]
     pub fn record(&self, record: &ApplyRecord) -> Result<(), DatabaseError> {
-        self.sessions.repeatable(|connection| {
+        let (record, ending) = (record.clone(), ending(record));
+        self.sessions.repeatable(move |connection| {
             diesel::insert_into(log::table)
                 .values((
                     log::id.eq(record.id.as_uuid()),
@@ -112,7 +95,7 @@ impl ApplyLog {
                     log::request_id.eq(&record.request_id),
                     log::users.eq(count(record.users)),
                     log::started_at.eq(from_system_time(record.started_at)),
-                    ending(record),
+                    &ending,
                 ))
                 .on_conflict(log::id)
                 .do_nothing()
@@ -130,9 +113,10 @@ impl ApplyLog {
     /// [`DatabaseError`]
     pub fn interrupt_running(&self, node: &str, except: &[ApplyId]) -> Result<Vec<ApplyId>, DatabaseError> {
         let except: Vec<Uuid> = except.iter().map(|id| id.as_uuid()).collect();
-        self.sessions.repeatable(|connection| {
+        let node = node.to_owned();
+        self.sessions.repeatable(move |connection| {
             let running =
-                log::table.filter(log::node.eq(node)).filter(log::outcome.eq(RUNNING)).filter(log::id.ne_all(&except));
+                log::table.filter(log::node.eq(&node)).filter(log::outcome.eq(RUNNING)).filter(log::id.ne_all(&except));
             let ids: Vec<Uuid> = diesel::update(running)
                 .set((
                     log::outcome.eq(ApplyOutcome::Interrupted.as_str()),
@@ -146,23 +130,58 @@ impl ApplyLog {
     }
 }
 
+/// Opens a record and reads the users, in one statement.
+#[derive(Clone)]
+struct Begin {
+    id: Uuid,
+    started: StartedApply,
+    started_at: PgTimestamp,
+}
+
+prepared!(Begin, ListSql);
+
+impl QueryFragment<Pg> for Begin {
+    fn walk_ast<'b>(&'b self, mut out: AstPass<'_, 'b, Pg>) -> QueryResult<()> {
+        out.push_sql(
+            "WITH opened AS ( \
+             INSERT INTO apply_audit_log (tenant, outcome, revision, users, id, node, actor, request_id, started_at) \
+             SELECT name, 'running', revision, (SELECT count(*) FROM users WHERE users.tenant = tenants.name), ",
+        );
+        out.push_bind_param::<SqlUuid, _>(&self.id)?;
+        out.push_sql(", ");
+        out.push_bind_param::<Text, _>(&self.started.node)?;
+        out.push_sql(", ");
+        out.push_bind_param::<Nullable<Text>, _>(&self.started.actor)?;
+        out.push_sql(", ");
+        out.push_bind_param::<Text, _>(&self.started.request_id)?;
+        out.push_sql(", ");
+        out.push_bind_param::<Timestamptz, _>(&self.started_at)?;
+        // The record is there already when the answer to the first attempt was lost.
+        out.push_sql(
+            " FROM tenants WHERE name = 'default' \
+             ON CONFLICT (id) DO UPDATE SET revision = excluded.revision, users = excluded.users) ",
+        );
+        ListQuery::ALL.walk_ast(out)
+    }
+}
+
 /// What only the end of an apply knows.
 #[derive(AsChangeset, Insertable)]
 #[diesel(table_name = log, treat_none_as_null = true)]
-struct Ending<'a> {
+struct Ending {
     outcome: &'static str,
     added: Vec<i32>,
     removed: Vec<i32>,
     changed: Vec<i32>,
     files: Value,
     timings: Value,
-    warnings: &'a [String],
+    warnings: Vec<String>,
     detail: Option<String>,
     finished_at: PgTimestamp,
     duration_ms: f64,
 }
 
-fn ending(record: &ApplyRecord) -> Ending<'_> {
+fn ending(record: &ApplyRecord) -> Ending {
     Ending {
         outcome: record.outcome.as_str(),
         added: numbers(&record.changes.added),
@@ -170,7 +189,7 @@ fn ending(record: &ApplyRecord) -> Ending<'_> {
         changed: numbers(&record.changes.changed),
         files: record.files.iter().map(file).collect(),
         timings: timings(&record.timings),
-        warnings: &record.warnings,
+        warnings: record.warnings.clone(),
         detail: record.detail.clone(),
         finished_at: from_system_time(record.started_at + record.duration),
         duration_ms: milliseconds(record.duration),

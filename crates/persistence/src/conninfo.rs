@@ -10,10 +10,64 @@ use crate::error::DatabaseError;
 /// A directory that is not there: libpq has read the whole URL by the time it misses its socket.
 const NOWHERE: &str = "/nonexistent/pbx-portal";
 
+/// A URL that libpq can read, and what of it has to be known here.
+pub(crate) struct Conninfo {
+    url: String,
+    timeout: Duration,
+    hosts: Vec<String>,
+    sslmode: Option<String>,
+}
+
+impl Conninfo {
+    /// # Errors
+    ///
+    /// [`DatabaseError::InvalidUrl`]
+    pub(crate) fn new(url: &str, timeout: Duration) -> Result<Self, DatabaseError> {
+        check(url)?;
+        let hosts = given(url, "hostaddr").or_else(|| given(url, "host")).or_else(|| authority(url).map(str::to_owned));
+        let hosts = hosts.unwrap_or_default().split(',').map(str::to_owned).collect();
+        Ok(Self { url: url.to_owned(), timeout, hosts, sslmode: given(url, "sslmode") })
+    }
+
+    /// What libpq is given: with the deadlines, and with a mark at the socket by which it is found. The mark is one of a
+    /// thousand.
+    pub(crate) fn marked(&self, number: u32) -> (String, u32) {
+        let mark = u32::try_from(self.timeout.as_millis()).unwrap_or(u32::MAX / 2).saturating_add(number % 1000);
+        (with_deadlines(&self.url, self.timeout, self.connect_timeout(), mark), mark)
+    }
+
+    /// How long a connection may take to be made, with all hosts but the last silent.
+    pub(crate) fn opening_limit(&self) -> Duration {
+        let others = u32::try_from(self.hosts.len() - 1).unwrap_or(u32::MAX).min(16);
+        self.timeout + self.connect_timeout() * others
+    }
+
+    /// Whether the server may be reached over a Unix socket.
+    pub(crate) fn may_be_local(&self) -> bool {
+        let local = |host: &String| host.is_empty() || host.starts_with(['/', '@', '%']) || host.starts_with(':');
+        self.hosts.iter().any(local)
+    }
+
+    /// Whether the URL asks libpq to verify the server's certificate
+    /// ([PostgreSQL manual, 34.19.1](https://www.postgresql.org/docs/current/libpq-ssl.html#LIBQ-SSL-CERTIFICATES)).
+    pub(crate) fn verifies_certificate(&self) -> bool {
+        self.sslmode.as_deref().is_some_and(|mode| matches!(mode, "verify-ca" | "verify-full"))
+    }
+
+    /// For one host, so that each has its time within the timeout; libpq takes no less than two seconds.
+    fn connect_timeout(&self) -> Duration {
+        let hosts = u64::try_from(self.hosts.len()).unwrap_or(1).max(2);
+        Duration::from_secs(self.timeout.as_secs().div_ceil(hosts).max(2))
+    }
+}
+
 /// Whether libpq can read the URL, found out without a connection.
 ///
 /// libpq's own message may repeat a part of the password, so it is not kept.
-pub(crate) fn check(url: &str) -> Result<(), DatabaseError> {
+fn check(url: &str) -> Result<(), DatabaseError> {
+    if authority(url).is_some_and(|address| !is_address(address, path(url))) {
+        return Err(DatabaseError::InvalidUrl);
+    }
     let probe = match query_start(url) {
         Some(Some(_)) => {
             format!("{url}{}host={NOWHERE}&hostaddr=&port=1", if url.ends_with(['?', '&']) { "" } else { "&" })
@@ -27,15 +81,24 @@ pub(crate) fn check(url: &str) -> Result<(), DatabaseError> {
     }
 }
 
+/// Whether this can be hosts with ports, and a database. A password with an unescaped `/` or `@` ends before it does for
+/// libpq, which takes the rest for a port, a host or a database, and repeats it in its messages.
+fn is_address(hosts: &str, database: &str) -> bool {
+    let is_host = |host: &str| {
+        let port = host.rsplit_once(']').map_or(host, |(_, port)| port).rsplit_once(':').map_or("", |(_, port)| port);
+        port.bytes().all(|byte| byte.is_ascii_digit())
+    };
+    !hosts.contains('@') && !database.contains('@') && hosts.split(',').all(is_host)
+}
+
 /// The URL with limits to the time that a dead server or network can cost. They come first, so
 /// that the URL's own parameters replace them.
-pub(crate) fn with_deadlines(url: &str, timeout: Duration) -> String {
+fn with_deadlines(url: &str, timeout: Duration, connect_timeout: Duration, user_timeout: u32) -> String {
     let seconds = timeout.as_secs().max(2);
     let parameters = [
-        // Half, so that a second host gets its turn within the timeout.
-        ("connect_timeout", seconds.div_ceil(2).max(2).to_string()),
+        ("connect_timeout", connect_timeout.as_secs().to_string()),
         // Unanswered data, then an unanswered silence, ends the connection.
-        ("tcp_user_timeout", timeout.as_millis().to_string()),
+        ("tcp_user_timeout", user_timeout.to_string()),
         ("keepalives_idle", seconds.to_string()),
         ("keepalives_interval", "1".to_owned()),
         ("keepalives_count", "3".to_owned()),
@@ -53,13 +116,45 @@ pub(crate) fn with_deadlines(url: &str, timeout: Duration) -> String {
     }
 }
 
+/// The hosts and ports of a URL; `None` for what is no URL but key=value.
+fn authority(url: &str) -> Option<&str> {
+    let address = address(url)?;
+    Some(address.split_once('/').map_or(address, |(hosts, _)| hosts))
+}
+
+/// The database of a URL.
+fn path(url: &str) -> &str {
+    address(url).and_then(|address| address.split_once('/')).map_or("", |(_, path)| path)
+}
+
+/// A URL from its hosts to its query.
+fn address(url: &str) -> Option<&str> {
+    let base = credentials_end(url)?;
+    let end = query_start(url)?.map_or(url.len(), |start| start - 1);
+    url.get(base..end)
+}
+
+/// What the URL says for a keyword, the last time that it does.
+fn given(url: &str, keyword: &str) -> Option<String> {
+    let value = |pair: &str| pair.strip_prefix(keyword)?.trim_start().strip_prefix('=').map(str::to_owned);
+    match query_start(url) {
+        Some(start) => url[start?..].split('&').filter_map(value).next_back(),
+        None => url.split_whitespace().filter_map(value).next_back().map(|value| value.replace('\'', "")),
+    }
+}
+
+/// Where the credentials of a URL end; `None` for what is no URL but key=value.
+fn credentials_end(url: &str) -> Option<usize> {
+    let address = url.strip_prefix("postgresql://").or_else(|| url.strip_prefix("postgres://"))?;
+    // As libpq does: a password may hold a question mark.
+    let credentials = address.find(['@', '/']).filter(|at| address.as_bytes()[*at] == b'@').map_or(0, |at| at + 1);
+    Some(url.len() - address.len() + credentials)
+}
+
 /// Where the query of a URL starts, if it has one; `None` for what is no URL but key=value.
 #[expect(clippy::option_option, reason = "three kinds: no URL, no query, a query")]
 fn query_start(url: &str) -> Option<Option<usize>> {
-    let address = url.strip_prefix("postgresql://").or_else(|| url.strip_prefix("postgres://"))?;
-    // As libpq does: a password may hold a question mark.
-    let credentials = address.find(['@', '/']).filter(|at| address.as_bytes()[*at] == b'@').unwrap_or(0);
-    let base = url.len() - address.len() + credentials;
+    let base = credentials_end(url)?;
     Some(url[base..].find('?').map(|question_mark| base + question_mark + 1))
 }
 
@@ -71,7 +166,7 @@ mod tests {
                         &keepalives_count=3&fallback_application_name=pbx-portal";
 
     fn with_five_seconds(url: &str) -> String {
-        with_deadlines(url, Duration::from_secs(5))
+        with_deadlines(url, Duration::from_secs(5), Duration::from_secs(3), 5000)
     }
 
     #[test]
@@ -110,11 +205,49 @@ mod tests {
 
     #[test]
     fn a_url_that_libpq_cannot_read_is_refused_without_repeating_it() {
-        for url in ["postgresql://u:s3%cret@h/db", "postgresql://h/db?colour=s3cret", "mysql://u:s3cret@h/db", "s3cret"]
-        {
+        for url in [
+            "postgresql://u:s3%cret@h/db",
+            "postgresql://h/db?colour=s3cret",
+            "mysql://u:s3cret@h/db",
+            "s3cret",
+            // A part of each would be a port, a host or a database to libpq.
+            "postgresql://u:s3/cret@h/db",
+            "postgresql://u:12/cret@h/db",
+            "postgresql://u:s3@cret@h/db",
+            "postgresql://u:s3@cret@h:1/db?sslmode=require",
+        ] {
             let error = check(url).unwrap_err();
             assert!(matches!(error, DatabaseError::InvalidUrl), "{url}");
             assert!(!format!("{error} {error:?}").contains("cret"));
+        }
+    }
+
+    #[test]
+    fn hosts_and_the_mode_are_found_in_each_form() {
+        let of = |url: &str| Conninfo::new(url, Duration::from_secs(5)).unwrap();
+        for (url, local, hosts) in [
+            ("postgresql:///db", true, 1),
+            ("postgres://u@%2Frun/db", true, 1),
+            ("postgres://u@:5433/db", true, 1),
+            ("postgres://u:p@h1:1,h2:2,h3/db", false, 3),
+            ("postgres:///db?host=/run", true, 1),
+            ("postgres:///db?host=h1,h2", false, 2),
+            ("dbname=x", true, 1),
+            ("host='/run' dbname=x", true, 1),
+            ("host=h1,h2 hostaddr=127.0.0.1,127.0.0.2", false, 2),
+        ] {
+            let conninfo = of(url);
+            assert_eq!((conninfo.may_be_local(), conninfo.hosts.len()), (local, hosts), "{url}");
+        }
+        assert_eq!(of("postgres://h/db").opening_limit(), Duration::from_secs(5));
+        assert_eq!(of("postgres://h1,h2,h3/db").opening_limit(), Duration::from_secs(9));
+        for (url, verifies) in [
+            ("postgres://h/db?sslmode=verify-full", true),
+            ("postgres://h/db?sslmode=verify-full&sslmode=require", false),
+            ("host=h sslmode=verify-ca", true),
+            ("host=h", false),
+        ] {
+            assert_eq!(of(url).verifies_certificate(), verifies, "{url}");
         }
     }
 }

@@ -22,10 +22,14 @@ const MIGRATIONS: EmbeddedMigrations = embed_migrations!("migrations");
 /// The key of the advisory lock that lets one process migrate at a time: "pbxmigr" in ASCII.
 const MIGRATION_LOCK: i64 = 0x70_6278_6D69_6772;
 
+/// How long migrations may take, with the wait for another process that migrates.
+const MIGRATION_LIMIT: Duration = Duration::from_mins(5);
+
 /// The portal's PostgreSQL database: a pool of connections that is shared by its clones.
 #[derive(Debug, Clone)]
 pub struct Database {
     sessions: Sessions,
+    users: UserRepository,
 }
 
 impl Database {
@@ -43,13 +47,14 @@ impl Database {
     ///
     /// [`DatabaseError::InvalidUrl`] when libpq cannot read `url`.
     pub fn connect(url: &str, pool_size: u32, timeout: Duration) -> Result<Self, DatabaseError> {
-        Ok(Self { sessions: Sessions::new(url, pool_size.max(1), timeout.max(Duration::from_millis(1)))? })
+        let sessions = Sessions::new(url, pool_size.max(1), timeout.max(Duration::from_millis(1)))?;
+        Ok(Self { users: UserRepository::new(sessions.clone()), sessions })
     }
 
     /// The users.
     #[must_use]
     pub fn users(&self) -> UserRepository {
-        UserRepository::new(self.sessions.clone())
+        self.users.clone()
     }
 
     /// The records of applies.
@@ -69,7 +74,7 @@ impl Database {
     ///
     /// [`DatabaseError`], with the migration's name in its chain where one failed.
     pub fn migrate(&self) -> Result<Vec<String>, DatabaseError> {
-        self.sessions.dedicated(|connection| {
+        self.sessions.dedicated(MIGRATION_LIMIT, |connection| {
             connection.batch_execute("SET statement_timeout = 0; SET lock_timeout = '60s'")?;
             diesel::sql_query("SELECT pg_advisory_lock($1)").bind::<BigInt, _>(MIGRATION_LOCK).execute(connection)?;
             let pending = pending(connection)?;

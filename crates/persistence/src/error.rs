@@ -1,10 +1,12 @@
-use std::{error::Error, fmt};
+use std::{error::Error, fmt, sync::Arc};
+
+use pbx_domain::{Extension, UserId};
 
 /// Why the database did not do what it was asked.
 ///
 /// The messages are fit for a client: they hold no SQL, no address and no library's words. The
 /// [`source`](Error::source) chain has those, for the log.
-#[derive(Debug, thiserror::Error)]
+#[derive(Debug, Clone, thiserror::Error)]
 #[non_exhaustive]
 pub enum DatabaseError {
     /// libpq cannot read the database URL. The URL is not repeated: it may hold a password.
@@ -34,12 +36,12 @@ pub enum DatabaseError {
 }
 
 /// What lies behind a [`DatabaseError`], in the words of whoever noticed. For the log only.
-#[derive(Debug)]
-pub struct ErrorDetail(Box<dyn Error + Send + Sync>);
+#[derive(Debug, Clone)]
+pub struct ErrorDetail(Arc<dyn Error + Send + Sync>);
 
 impl ErrorDetail {
     pub(crate) fn new(cause: impl Into<Box<dyn Error + Send + Sync>>) -> Self {
-        Self(cause.into())
+        Self(Arc::from(cause.into()))
     }
 }
 
@@ -61,7 +63,15 @@ impl Error for ErrorDetail {
 pub enum CreateUserError {
     /// Another user of the tenant has this mail address, in whatever case.
     #[error("another user has this mail address")]
-    EmailTaken,
+    EmailTaken {
+        /// Whose it is.
+        id: UserId,
+        /// That user's extension.
+        extension: Extension,
+    },
+    /// Nobody has the id of [`NewUser::replaces`](pbx_domain::NewUser::replaces).
+    #[error("there is no such user to replace")]
+    NoSuchUser,
     /// Each of 1000-1999 is some user's.
     #[error("no extension is free: delete a user first")]
     ExtensionsExhausted,

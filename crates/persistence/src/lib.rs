@@ -40,15 +40,21 @@
 #![warn(missing_debug_implementations)]
 
 mod apply_log;
+mod change;
 mod conninfo;
 mod database;
 mod error;
 mod list;
+mod own_thread;
+mod query;
 mod row;
 mod schema;
 mod session;
+mod socket;
 mod timestamp;
 mod users;
+mod watchdog;
+mod writer;
 
 pub use apply_log::{ApplyLog, StartedApply};
 pub use database::Database;

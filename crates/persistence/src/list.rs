@@ -1,16 +1,15 @@
 //! All users, read in one statement.
 
 use diesel::{
-    dsl::sql,
-    expression::SqlLiteral,
-    pg::PgConnection,
+    pg::{Pg, PgConnection},
     prelude::*,
+    query_builder::{AstPass, QueryFragment},
     sql_types::{BigInt, Integer, Nullable, Text, Timestamptz, Uuid as SqlUuid},
 };
 use pbx_domain::{DatabaseId, Revision, User};
 use uuid::Uuid;
 
-use crate::{error::DatabaseError, row::Row, session::Abort, users::no_tenant};
+use crate::{error::DatabaseError, query::prepared, row::Row, session::Abort, users::no_tenant};
 
 /// All users as they were at one moment.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -52,19 +51,35 @@ const LIST: &str = "SELECT tenants.revision, tenants.token, tenants.identity, li
      WHERE users.tenant = tenants.name AND tenants.token IS DISTINCT FROM ";
 const LIST_END: &str = " OFFSET 0) listed ON true WHERE tenants.name = 'default'";
 
+/// The list, without its users where its token is the known one.
+pub(crate) struct ListQuery {
+    known: Option<Uuid>,
+}
+
+prepared!(ListQuery, ListSql);
+
+impl QueryFragment<Pg> for ListQuery {
+    fn walk_ast<'b>(&'b self, mut out: AstPass<'_, 'b, Pg>) -> QueryResult<()> {
+        out.push_sql(LIST);
+        out.push_bind_param::<Nullable<SqlUuid>, _>(&self.known)?;
+        out.push_sql(LIST_END);
+        Ok(())
+    }
+}
+
+impl ListQuery {
+    /// To follow a `WITH` that writes in the same snapshot.
+    pub(crate) const ALL: Self = Self { known: None };
+}
+
 /// The list, or `None` where its token is `known`.
 pub(crate) fn read(
     connection: &mut PgConnection,
     known: Option<ChangeToken>,
 ) -> Result<Option<UserList>, Abort<DatabaseError>> {
-    let rows = sql::<ListSql>(LIST).bind::<Nullable<SqlUuid>, _>(known.map(ChangeToken::as_uuid)).sql(LIST_END);
-    let list = from_rows(rows.load(connection)?)?;
+    let query = ListQuery { known: known.map(ChangeToken::as_uuid) };
+    let list = from_rows(query.load(connection)?)?;
     Ok(Some(list).filter(|list| known != Some(list.token)))
-}
-
-/// The query of the whole list, to follow a `WITH` that writes in the same snapshot.
-pub(crate) fn after<T>(with: SqlLiteral<ListSql, T>) -> SqlLiteral<ListSql, SqlLiteral<ListSql, T>> {
-    with.sql(&format!("{LIST}NULL{LIST_END}"))
 }
 
 /// The tenant is in every row, and in one of its own where it has no users.

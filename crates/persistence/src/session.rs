@@ -2,7 +2,10 @@
 
 use std::{
     fmt,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicU32, Ordering},
+    },
     time::{Duration, Instant},
 };
 
@@ -15,22 +18,78 @@ use diesel::{
 };
 
 use crate::{
-    conninfo,
+    conninfo::Conninfo,
     error::{DatabaseError, ErrorDetail},
+    own_thread,
+    socket::{self, Before, Socket},
+    watchdog::{self, Target},
 };
+
+/// How often an operation is tried that PostgreSQL refused for a reason that may pass: a deadlock, say.
+const TRIES: u32 = 3;
 
 /// A connection and what the pool must know of it.
 pub(crate) struct Session {
-    connection: PgConnection,
-    /// Whoever began later cannot know whether it has died since.
+    /// `None` where a thread was given up with it.
+    connection: Option<PgConnection>,
+    /// `None` where it could not be found.
+    socket: Option<Socket>,
+    /// May be dead since, where that is before the present operation.
     opened: Instant,
+    /// When the server answered last.
+    answered: Instant,
     /// Is to be closed rather than pooled.
     broken: bool,
 }
 
+/// What an operation came to on one connection.
+enum Called<T> {
+    Answered(T),
+    /// The server said nothing until the deadline.
+    Silent,
+    /// It was not even begun.
+    Refused(std::io::Error),
+}
+
+impl Session {
+    /// Calls `operation`, until the deadline and no longer.
+    fn call<T: Send + 'static>(
+        &mut self,
+        deadline: Instant,
+        operation: impl FnOnce(&mut PgConnection) -> T + Send + 'static,
+    ) -> Called<T> {
+        let Some(mut connection) = self.connection.take() else { return Called::Silent };
+        let called = if let Some(socket) = &self.socket {
+            match watchdog::watch(deadline, Target::Open(socket.clone())) {
+                Err(error) => Called::Refused(error),
+                Ok(watch) => {
+                    let result = operation(&mut connection);
+                    self.connection = Some(connection);
+                    if watch.was_overdue() { Called::Silent } else { Called::Answered(result) }
+                }
+            }
+        } else {
+            let call = move || (operation(&mut connection), connection);
+            match own_thread::run(deadline, call) {
+                Err(error) => Called::Refused(error),
+                Ok(None) => Called::Silent,
+                Ok(Some((result, connection))) => {
+                    self.connection = Some(connection);
+                    Called::Answered(result)
+                }
+            }
+        };
+        match &called {
+            Called::Answered(_) => self.answered = Instant::now(),
+            Called::Silent | Called::Refused(_) => self.broken = true,
+        }
+        called
+    }
+}
+
 /// Opens connections and discards the broken ones; the pool's part that knows PostgreSQL.
 struct Manager {
-    conninfo: String,
+    conninfo: Conninfo,
     setup: String,
     failure: LastFailure,
 }
@@ -50,17 +109,49 @@ impl LastFailure {
     }
 }
 
+/// Connections over Unix sockets are made one at a time: nothing else tells which socket is whose.
+static LOCAL: Mutex<()> = Mutex::new(());
+static MARK: AtomicU32 = AtomicU32::new(0);
+
+impl Manager {
+    fn open(&self) -> Result<Session, ConnectionError> {
+        let mark = MARK.fetch_add(1, Ordering::Relaxed);
+        let (url, mark) = self.conninfo.marked(mark);
+        let setup = self.setup.clone();
+        let establish = move || {
+            let mut connection = PgConnection::establish(&url)?;
+            connection.batch_execute(&setup).map_err(ConnectionError::CouldntSetupConfiguration)?;
+            Ok(connection)
+        };
+        let limit = self.conninfo.opening_limit();
+        let deadline = Instant::now() + limit;
+        let silent = || ConnectionError::BadConnection(format!("PostgreSQL did not answer within {limit:?}"));
+        let refused = |error: std::io::Error| ConnectionError::BadConnection(format!("no thread to watch it: {error}"));
+        let (connection, socket) = if socket::can_be_found() {
+            let _alone = self.conninfo.may_be_local().then(|| LOCAL.lock().unwrap_or_else(PoisonError::into_inner));
+            let before = Arc::new(Before::now(mark));
+            let watch = watchdog::watch(deadline, Target::Opening(Arc::clone(&before))).map_err(refused)?;
+            let connection = establish();
+            if watch.was_overdue() {
+                return Err(connection.err().unwrap_or_else(silent));
+            }
+            (connection?, before.find().ok().flatten())
+        } else {
+            (own_thread::run(deadline, establish).map_err(refused)?.ok_or_else(silent)??, None)
+        };
+        let now = Instant::now();
+        Ok(Session { connection: Some(connection), socket, opened: now, answered: now, broken: false })
+    }
+}
+
 impl ManageConnection for Manager {
     type Connection = Session;
     type Error = ConnectionError;
 
     fn connect(&self) -> Result<Session, ConnectionError> {
-        let connection = PgConnection::establish(&self.conninfo).and_then(|mut connection| {
-            connection.batch_execute(&self.setup).map_err(ConnectionError::CouldntSetupConfiguration)?;
-            Ok(connection)
-        });
-        self.failure.set(connection.as_ref().err().map(ToString::to_string));
-        connection.map(|connection| Session { connection, opened: Instant::now(), broken: false })
+        let session = self.open();
+        self.failure.set(session.as_ref().err().map(ToString::to_string));
+        session
     }
 
     /// Never asked: a dead connection shows at its first statement, for nothing.
@@ -69,7 +160,7 @@ impl ManageConnection for Manager {
     }
 
     fn has_broken(&self, session: &mut Session) -> bool {
-        session.broken || session.connection.is_broken() || std::thread::panicking()
+        session.broken || session.connection.as_mut().is_none_or(|connection| connection.is_broken()) || std::thread::panicking()
     }
 }
 
@@ -92,6 +183,8 @@ pub(crate) struct Sessions {
     pool: Pool<Manager>,
     failure: LastFailure,
     timeout: Duration,
+    /// When the last call was begun that nobody answered: connections that did not answer since are not trusted.
+    silence: Arc<Mutex<Option<Instant>>>,
 }
 
 /// The URL may hold a password.
@@ -103,13 +196,9 @@ impl fmt::Debug for Sessions {
 
 impl Sessions {
     pub(crate) fn new(url: &str, pool_size: u32, timeout: Duration) -> Result<Self, DatabaseError> {
-        conninfo::check(url)?;
         let failure = LastFailure::default();
-        let manager = Manager {
-            conninfo: conninfo::with_deadlines(url, timeout),
-            setup: setup(timeout),
-            failure: failure.clone(),
-        };
+        let manager =
+            Manager { conninfo: Conninfo::new(url, timeout)?, setup: setup(timeout), failure: failure.clone() };
         let pool = Pool::builder()
             .max_size(pool_size)
             .min_idle(Some(0))
@@ -117,107 +206,146 @@ impl Sessions {
             .test_on_check_out(false)
             .error_handler(Box::new(NopErrorHandler))
             .build_unchecked(manager);
-        Ok(Self { pool, failure, timeout })
+        Ok(Self { pool, failure, timeout, silence: Arc::default() })
     }
 
-    /// Runs `operation` in a transaction, on a living connection. The isolation level is said, as
-    /// a role or a database may have another default: who waited for a row lock has to read what
-    /// its last holder wrote.
+    /// How long one operation may take.
+    pub(crate) const fn timeout(&self) -> Duration {
+        self.timeout
+    }
+
+    /// Runs `operation`, which may be run twice without harm, on a living connection: each of its statements is a
+    /// transaction of its own.
     ///
-    /// Until COMMIT is sent nothing can have been committed: a connection that was pooled and
-    /// turns out to be dead by then is replaced, and `operation` runs again. When the answer to
-    /// COMMIT is lost the result is unknown, which is [`DatabaseError::Unavailable`].
-    pub(crate) fn transaction<T, E: From<DatabaseError>>(
+    /// A pooled connection that turns out to be dead is replaced, and `operation` runs again. When the answer is lost all
+    /// the same the result is unknown, which is [`DatabaseError::Unavailable`].
+    pub(crate) fn repeatable<T: Send + 'static, E: From<DatabaseError> + Send + 'static>(
         &self,
-        mut operation: impl FnMut(&mut PgConnection) -> Result<T, Abort<E>>,
+        operation: impl Fn(&mut PgConnection) -> Result<T, Abort<E>> + Send + Sync + 'static,
     ) -> Result<T, E> {
-        self.run(|connection| {
-            let mut committing = false;
-            let result = connection.build_transaction().read_committed().run(|connection| {
-                let value = operation(connection)?;
-                committing = true;
-                Ok(value)
-            });
-            (result, !committing)
-        })
+        self.repeatable_since(Instant::now(), operation)
     }
 
-    /// Runs `operation`, which may be run twice without harm, on a living connection and without
-    /// a transaction around it.
-    pub(crate) fn repeatable<T, E: From<DatabaseError>>(
+    /// As [`Sessions::repeatable`], with a timeout that runs already.
+    pub(crate) fn repeatable_since<T: Send + 'static, E: From<DatabaseError> + Send + 'static>(
         &self,
-        mut operation: impl FnMut(&mut PgConnection) -> Result<T, Abort<E>>,
+        begun: Instant,
+        operation: impl Fn(&mut PgConnection) -> Result<T, Abort<E>> + Send + Sync + 'static,
     ) -> Result<T, E> {
-        self.run(|connection| (operation(connection), true))
+        let operation = Arc::new(operation);
+        for tried in 1.. {
+            let mut session = self.checkout(begun)?;
+            let pooled = session.opened < begun;
+            let sent = Instant::now();
+            let call = Arc::clone(&operation);
+            let error = match session.call(begun + self.timeout, move |connection| call(connection)) {
+                Called::Answered(Ok(value)) => return Ok(value),
+                Called::Answered(Err(Abort::Reason(reason))) => return Err(reason),
+                Called::Answered(Err(Abort::Sql(error))) => error,
+                Called::Silent => return Err(self.silent(sent).into()),
+                Called::Refused(error) => return Err(no_thread(error).into()),
+            };
+            let is_late = begun.elapsed() >= self.timeout;
+            if is_lost(&error) {
+                session.broken = true;
+                if !pooled || is_late {
+                    return Err(DatabaseError::Unavailable(ErrorDetail::new(error)).into());
+                }
+                log::debug!("a pooled connection to PostgreSQL was dead, taking another: {error}");
+            } else if is_late || sent.elapsed() >= statement_timeout(self.timeout) {
+                // Diesel does not tell a cancelled statement from other errors, time does.
+                return Err(DatabaseError::Unavailable(ErrorDetail::new(error)).into());
+            } else if may_pass(&error) && (pooled || tried < TRIES) {
+                // The session may hold a statement that was prepared for another schema.
+                session.broken = pooled;
+                log::debug!("PostgreSQL refused, trying again: {error}");
+            } else {
+                return Err(DatabaseError::Failed(ErrorDetail::new(error)).into());
+            }
+        }
+        Err(DatabaseError::Unavailable(ErrorDetail::new("tried too often")).into())
     }
 
     /// Runs `operation` once on a connection of its own, which is closed afterwards: settings and
-    /// locks of the session end with it.
-    pub(crate) fn dedicated<T>(
+    /// locks of the session end with it. It may take longer than other operations: so long.
+    pub(crate) fn dedicated<T: Send + 'static>(
         &self,
-        operation: impl FnOnce(&mut PgConnection) -> Result<T, Abort<DatabaseError>>,
+        limit: Duration,
+        operation: impl FnOnce(&mut PgConnection) -> Result<T, Abort<DatabaseError>> + Send + 'static,
     ) -> Result<T, DatabaseError> {
         let begun = Instant::now();
         loop {
             let mut session = self.checkout(begun)?;
             session.broken = true;
-            if session.opened >= begun || session.connection.ping().is_ok() {
-                return operation(&mut session.connection).map_err(|abort| match abort {
-                    Abort::Reason(reason) => reason,
-                    Abort::Sql(error) if is_lost(&error) => DatabaseError::Unavailable(ErrorDetail::new(error)),
-                    Abort::Sql(error) => DatabaseError::Failed(ErrorDetail::new(error)),
-                });
+            let sent = Instant::now();
+            if session.opened < begun {
+                match session.call(begun + self.timeout, |connection| connection.ping()) {
+                    Called::Answered(Ok(())) => {}
+                    Called::Answered(Err(_)) => continue,
+                    Called::Silent => return Err(self.silent(sent)),
+                    Called::Refused(error) => return Err(no_thread(error)),
+                }
             }
+            return match session.call(begun + limit, operation) {
+                Called::Answered(Ok(value)) => Ok(value),
+                Called::Answered(Err(Abort::Reason(reason))) => Err(reason),
+                Called::Answered(Err(Abort::Sql(error))) if is_lost(&error) => {
+                    Err(DatabaseError::Unavailable(ErrorDetail::new(error)))
+                }
+                Called::Answered(Err(Abort::Sql(error))) => Err(DatabaseError::Failed(ErrorDetail::new(error))),
+                Called::Silent => Err(self.silent(sent)),
+                Called::Refused(error) => Err(no_thread(error)),
+            };
         }
     }
 
     /// A connection of the pool, waiting no longer than the timeout, counted from `begun`.
     fn checkout(&self, begun: Instant) -> Result<PooledConnection<Manager>, DatabaseError> {
-        self.pool.get_timeout(self.timeout.saturating_sub(begun.elapsed())).map_err(|_| {
-            let reason = self.failure.get().unwrap_or_else(|| "all connections of the pool are in use".to_owned());
-            DatabaseError::Unavailable(ErrorDetail::new(format!("no connection within {:?}: {reason}", self.timeout)))
-        })
-    }
-
-    /// `attempt` says, beside its result, whether it surely committed nothing.
-    fn run<T, E: From<DatabaseError>>(
-        &self,
-        mut attempt: impl FnMut(&mut PgConnection) -> (Result<T, Abort<E>>, bool),
-    ) -> Result<T, E> {
-        let begun = Instant::now();
         loop {
-            let mut session = self.checkout(begun)?;
-            let pooled = session.opened < begun;
-            let sent = Instant::now();
-            let (result, is_repeatable) = attempt(&mut session.connection);
-            match result {
-                Ok(value) => return Ok(value),
-                Err(Abort::Reason(reason)) => return Err(reason),
-                Err(Abort::Sql(error)) if is_lost(&error) => {
-                    session.broken = true;
-                    if !pooled || !is_repeatable || begun.elapsed() >= self.timeout {
-                        return Err(DatabaseError::Unavailable(ErrorDetail::new(error)).into());
-                    }
-                    log::debug!("a pooled connection to PostgreSQL was dead, taking another: {error}");
-                }
-                // Diesel does not tell a cancelled statement from other errors, time does.
-                Err(Abort::Sql(error)) if sent.elapsed() >= self.timeout => {
-                    return Err(DatabaseError::Unavailable(ErrorDetail::new(error)).into());
-                }
-                Err(Abort::Sql(error)) => return Err(DatabaseError::Failed(ErrorDetail::new(error)).into()),
+            let session = self.pool.get_timeout(self.timeout.saturating_sub(begun.elapsed()));
+            let mut session = session.map_err(|_| {
+                let reason = self.failure.get().unwrap_or_else(|| "all connections of the pool are in use".to_owned());
+                let detail = format!("no connection within {:?}: {reason}", self.timeout);
+                DatabaseError::Unavailable(ErrorDetail::new(detail))
+            })?;
+            let silence = *self.silence.lock().unwrap_or_else(PoisonError::into_inner);
+            if silence.is_none_or(|silence| session.answered > silence) {
+                return Ok(session);
             }
+            session.broken = true;
         }
     }
+
+    /// Whoever fell silent on one connection may have on the others, each of which would cost somebody the timeout: they
+    /// are replaced.
+    fn silent(&self, sent: Instant) -> DatabaseError {
+        let mut silence = self.silence.lock().unwrap_or_else(PoisonError::into_inner);
+        *silence = (*silence).max(Some(sent));
+        let detail = format!("PostgreSQL did not answer within {:?}, so the connection was closed", self.timeout);
+        DatabaseError::Unavailable(ErrorDetail::new(detail))
+    }
+}
+
+fn no_thread(error: std::io::Error) -> DatabaseError {
+    let detail = format!("no thread can be started that would end the call in time: {error}; nothing was sent");
+    DatabaseError::Unavailable(ErrorDetail::new(detail))
+}
+
+/// The server ends a statement before the portal gives it up, so that a lock that somebody holds costs no connection.
+fn statement_timeout(timeout: Duration) -> Duration {
+    timeout * 9 / 10
 }
 
 /// What every session begins with, in one round trip.
 ///
-/// A portal that hangs within a transaction must not hold its locks against the others for ever.
+/// Each statement is a transaction that reads what was committed before it, whatever a role or a database has for its
+/// default: who waited for a row lock has to read what its last holder wrote.
 fn setup(timeout: Duration) -> String {
-    let milliseconds = timeout.as_millis().max(1);
+    let milliseconds = statement_timeout(timeout).as_millis().max(1);
     format!(
         "SET statement_timeout = {milliseconds}; \
-         SET idle_in_transaction_session_timeout = {milliseconds}"
+         SET idle_in_transaction_session_timeout = {milliseconds}; \
+         SET default_transaction_isolation = 'read committed'"
     )
 }
 
@@ -230,10 +358,13 @@ fn is_lost(error: &SqlError) -> bool {
                 | DatabaseErrorKind::UnableToSendCommand
                 | DatabaseErrorKind::ReadOnlyTransaction
         ),
-        SqlError::RollbackErrorOnCommit { commit_error, rollback_error } => {
-            is_lost(commit_error) || is_lost(rollback_error)
-        }
         SqlError::BrokenTransactionManager => true,
         _ => false,
     }
+}
+
+/// Whether PostgreSQL may think otherwise next time. Diesel does not tell a deadlock from other errors.
+fn may_pass(error: &SqlError) -> bool {
+    let SqlError::DatabaseError(kind, _) = error else { return false };
+    matches!(kind, DatabaseErrorKind::SerializationFailure | DatabaseErrorKind::Unknown)
 }

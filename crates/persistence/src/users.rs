@@ -1,27 +1,30 @@
-use diesel::{
-    dsl::{exists, sql},
-    pg::PgConnection,
-    prelude::*,
-    result::{DatabaseErrorKind, Error as SqlError},
-    sql_types::{BigInt, Text},
-};
-use pbx_domain::{ApplyId, Email, Extension, ExtensionRange, Ha1, NewUser, Realm, Revision, SipPassword, User, UserId};
+use std::{fmt, sync::Arc};
+
+use diesel::{dsl::exists, prelude::*, result::Error as SqlError};
+use pbx_domain::{ApplyId, CreateRefusal, NewUser, Realm, Revision, SipPassword, User, UserId};
 
 use crate::{
     error::{CreateUserError, DatabaseError, DeleteUserError, ErrorDetail},
     list::{self, ChangeToken, UserList},
-    schema::{apply_audit_log, extensions, tenants, users},
+    schema::{apply_audit_log, tenants},
     session::{Abort, Sessions},
-    timestamp::to_system_time,
+    writer::{Request, Response, Writer},
 };
 
 /// The one tenant there is.
 pub(crate) const TENANT: &str = "default";
 
 /// The users of the tenant, each with its extension and credential.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct UserRepository {
     sessions: Sessions,
+    writer: Arc<Writer>,
+}
+
+impl fmt::Debug for UserRepository {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("UserRepository").finish_non_exhaustive()
+    }
 }
 
 /// How the tenant stands, without its users: what tells whether a list that was read before is
@@ -38,69 +41,38 @@ pub struct Standing {
 
 impl UserRepository {
     pub(crate) fn new(sessions: Sessions) -> Self {
-        Self { sessions }
+        let writer = Arc::new(Writer::new(sessions.clone()));
+        Self { sessions, writer }
     }
 
-    /// Creates a user with the lowest free extension; the password is for the phone, of which
-    /// the digest for `realm` is kept.
+    /// Creates a user with the lowest free extension, or with that of the user whom it replaces; the
+    /// password is for the phone, of which the digest for `realm` is kept.
     ///
-    /// Creators anywhere wait for each other's commit, so that no number is given twice and none
-    /// is left out.
+    /// One statement, and one round trip. Creates and deletes that wait meanwhile, in this process, share the next one;
+    /// two processes that change the users at once try again in turn. So no number is given twice and none is left out.
     ///
     /// # Errors
     ///
     /// - [`CreateUserError::EmailTaken`], also when no extension is free: whoever repeats a create
     ///   whose answer was lost must learn that it worked.
+    /// - [`CreateUserError::NoSuchUser`]
     /// - [`CreateUserError::ExtensionsExhausted`]
     /// - [`CreateUserError::Database`]; after [`DatabaseError::Unavailable`] the user may exist.
     pub fn create(&self, new: &NewUser, realm: &Realm, password: &SipPassword) -> Result<User, CreateUserError> {
-        let id = UserId::generate();
-        self.sessions.transaction(|connection| {
-            let revision = begin_change(connection)?;
-            let taken: Vec<i32> =
-                extensions::table.filter(extensions::tenant.eq(TENANT)).select(extensions::number).load(connection)?;
-            let taken = taken.into_iter().filter_map(|number| Extension::new(number).ok());
-            let Some(extension) = ExtensionRange::ALL.lowest_free(taken) else {
-                let is_email_taken = is_email_taken(connection, &new.email)?;
-                return Err(Abort::Reason(if is_email_taken {
-                    CreateUserError::EmailTaken
-                } else {
-                    CreateUserError::ExtensionsExhausted
-                }));
-            };
-            let ha1 = Ha1::of(extension, realm, password);
-            let created_at = diesel::insert_into(users::table)
-                .values((
-                    users::id.eq(id.as_uuid()),
-                    users::tenant.eq(TENANT),
-                    users::name.eq(new.name.as_str()),
-                    users::email.eq(new.email.as_str()),
-                    users::revision.eq(revision.get()),
-                ))
-                .returning(users::created_at)
-                .get_result(connection)
-                .map_err(email_taken)?;
-            diesel::insert_into(extensions::table)
-                .values((
-                    extensions::tenant.eq(TENANT),
-                    extensions::number.eq(i32::from(extension.get())),
-                    extensions::user_id.eq(id.as_uuid()),
-                    extensions::realm.eq(realm.as_str()),
-                    extensions::ha1.eq(ha1.as_str()),
-                    extensions::revision.eq(revision.get()),
-                ))
-                .execute(connection)?;
-            Ok(User {
-                id,
-                name: new.name.clone(),
-                email: new.email.clone(),
-                extension,
-                realm: realm.clone(),
-                ha1,
-                created_at: to_system_time(created_at),
-                revision,
-            })
-        })
+        let request = Request::Create {
+            id: UserId::generate(),
+            new: new.clone(),
+            realm: realm.clone(),
+            password: password.clone(),
+        };
+        match self.writer.change(request)? {
+            Response::Created(user) => Ok(*user),
+            Response::Refused(CreateRefusal::EmailTaken { id, extension }) => {
+                Err(CreateUserError::EmailTaken { id, extension })
+            }
+            Response::Refused(CreateRefusal::NoSuchUser) | Response::NotFound => Err(CreateUserError::NoSuchUser),
+            Response::Refused(_) | Response::Deleted => Err(CreateUserError::ExtensionsExhausted),
+        }
     }
 
     /// All users.
@@ -110,7 +82,7 @@ impl UserRepository {
     /// [`DatabaseError`]; [`DatabaseError::Failed`] also for a row that breaks a rule of `pbx-domain`, with the user's
     /// id in its chain.
     pub fn list(&self) -> Result<UserList, DatabaseError> {
-        self.sessions.repeatable(|connection| match list::read(connection, None)? {
+        self.sessions.repeatable(move |connection| match list::read(connection, None)? {
             Some(list) => Ok(list),
             None => Err(no_tenant(SqlError::NotFound)),
         })
@@ -123,7 +95,7 @@ impl UserRepository {
     ///
     /// As [`UserRepository::list`].
     pub fn list_unless(&self, known: Option<ChangeToken>) -> Result<Option<UserList>, DatabaseError> {
-        self.sessions.repeatable(|connection| list::read(connection, known))
+        self.sessions.repeatable(move |connection| list::read(connection, known))
     }
 
     /// Deletes a user; the extension is free at once.
@@ -133,14 +105,10 @@ impl UserRepository {
     /// - [`DeleteUserError::NotFound`]
     /// - [`DeleteUserError::Database`]; after [`DatabaseError::Unavailable`] the user may be gone.
     pub fn delete(&self, id: UserId) -> Result<(), DeleteUserError> {
-        self.sessions.transaction(|connection| {
-            begin_change(connection)?;
-            let user = users::table.find(id.as_uuid()).filter(users::tenant.eq(TENANT));
-            match diesel::delete(user).execute(connection)? {
-                0 => Err(Abort::Reason(DeleteUserError::NotFound)),
-                _ => Ok(()),
-            }
-        })
+        match self.writer.change(Request::Delete(id))? {
+            Response::Deleted => Ok(()),
+            _ => Err(DeleteUserError::NotFound),
+        }
     }
 
     /// The tenant's revision, and whether `applied` has a record here, which `None` has not. One small
@@ -151,7 +119,7 @@ impl UserRepository {
     /// [`DatabaseError`].
     pub fn standing(&self, applied: Option<ApplyId>) -> Result<Standing, DatabaseError> {
         let applied = applied.map(ApplyId::as_uuid);
-        self.sessions.repeatable(|connection| {
+        self.sessions.repeatable(move |connection| {
             let record = apply_audit_log::table.filter(apply_audit_log::id.nullable().eq(applied));
             let (revision, applied_is_known) = tenants::table
                 .find(TENANT)
@@ -161,14 +129,6 @@ impl UserRepository {
             Ok(Standing { revision: Revision::new(revision), applied_is_known })
         })
     }
-}
-
-/// Begins a change: moves the tenant's revision, which locks out all other writers.
-fn begin_change<E: From<DatabaseError>>(connection: &mut PgConnection) -> Result<Revision, Abort<E>> {
-    let moved = "UPDATE tenants SET revision = revision + 1, moved_by = pg_current_xact_id() WHERE name = 'default' \
-                 RETURNING revision";
-    let revision = sql::<BigInt>(moved).get_result(connection).map_err(no_tenant)?;
-    Ok(Revision::new(revision))
 }
 
 /// The tenant's row is the one that has to be there.
@@ -181,25 +141,5 @@ pub(crate) fn no_tenant<E: From<DatabaseError>>(error: SqlError) -> Abort<E> {
             Abort::Reason(DatabaseError::Failed(cause).into())
         }
         error => Abort::Sql(error),
-    }
-}
-
-diesel::define_sql_function! {
-    fn lower(text: Text) -> Text;
-}
-
-fn is_email_taken(connection: &mut PgConnection, email: &Email) -> Result<bool, SqlError> {
-    let others = users::table.filter(users::tenant.eq(TENANT)).filter(lower(users::email).eq(email.key()));
-    diesel::select(exists(others)).get_result(connection)
-}
-
-fn email_taken(error: SqlError) -> Abort<CreateUserError> {
-    match &error {
-        SqlError::DatabaseError(DatabaseErrorKind::UniqueViolation, about)
-            if about.constraint_name() == Some("users_email_key") =>
-        {
-            Abort::Reason(CreateUserError::EmailTaken)
-        }
-        _ => Abort::Sql(error),
     }
 }

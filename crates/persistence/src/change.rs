@@ -1,0 +1,181 @@
+//! The statements that change the users: what is known of them, and one change of it.
+
+use diesel::{
+    pg::{Pg, PgConnection, data_types::PgTimestamp},
+    prelude::*,
+    query_builder::{AstPass, QueryFragment},
+    sql_types::{Array, BigInt, Integer, Nullable, Text, Timestamptz, Uuid as SqlUuid},
+};
+use pbx_domain::{Extension, Ha1, NewUser, Realm, Roster, UserId};
+use uuid::Uuid;
+
+use crate::{
+    error::DatabaseError,
+    query::prepared,
+    session::Abort,
+    users::no_tenant,
+};
+
+/// The users as of one moment, as far as a change has to know them.
+pub(crate) struct Known {
+    pub(crate) token: Uuid,
+    pub(crate) roster: Roster,
+    /// When and at which revision each was created, or changed last.
+    pub(crate) users: Vec<(UserId, PgTimestamp, i64)>,
+}
+
+struct KnownQuery {
+    but: Option<Uuid>,
+}
+
+type KnownRow = (Uuid, Option<(Uuid, i32, String, PgTimestamp, i64)>);
+
+prepared!(KnownQuery, (SqlUuid, Nullable<(SqlUuid, Integer, Text, Timestamptz, BigInt)>));
+
+impl QueryFragment<Pg> for KnownQuery {
+    fn walk_ast<'b>(&'b self, mut out: AstPass<'_, 'b, Pg>) -> QueryResult<()> {
+        out.push_sql(
+            "SELECT tenants.token, known.* FROM tenants LEFT JOIN LATERAL ( \
+             SELECT users.id, extensions.number, lower(users.email COLLATE \"C\") AS email, users.created_at, \
+             users.revision FROM users \
+             JOIN extensions ON extensions.tenant = users.tenant AND extensions.user_id = users.id \
+             WHERE users.tenant = tenants.name AND tenants.token IS DISTINCT FROM ",
+        );
+        out.push_bind_param::<Nullable<SqlUuid>, _>(&self.but)?;
+        out.push_sql(" OFFSET 0) known ON true WHERE tenants.name = 'default'");
+        Ok(())
+    }
+}
+
+/// What there is to know, or `None` where the token is still `but`.
+pub(crate) fn read(connection: &mut PgConnection, but: Option<Uuid>) -> Result<Option<Known>, Abort<DatabaseError>> {
+    let rows: Vec<KnownRow> = KnownQuery { but }.load(connection)?;
+    let &(token, _) = rows.first().ok_or(diesel::NotFound).map_err(no_tenant)?;
+    if but == Some(token) {
+        return Ok(None);
+    }
+    let mut known = Known { token, roster: Roster::default(), users: Vec::with_capacity(rows.len()) };
+    for (id, number, email, created_at, revision) in rows.into_iter().filter_map(|(_, user)| user) {
+        let id = UserId::from(id);
+        known.users.push((id, created_at, revision));
+        // A number that a broken constraint let in is nobody's to give.
+        if let Ok(extension) = Extension::new(number) {
+            known.roster.insert(id, extension, email);
+        }
+    }
+    Ok(Some(known))
+}
+
+/// One change of the users as they are known: users who go, and users who come.
+///
+/// It happens at most once, however often it is sent: only where the token is the known one, which it replaces.
+#[derive(Clone)]
+pub(crate) struct Change {
+    pub(crate) known: Uuid,
+    pub(crate) token: Uuid,
+    pub(crate) deleted: Vec<Uuid>,
+    pub(crate) ids: Vec<Uuid>,
+    names: Vec<String>,
+    emails: Vec<String>,
+    numbers: Vec<i32>,
+    realms: Vec<String>,
+    ha1s: Vec<String>,
+}
+
+impl Change {
+    /// A change of nothing so far.
+    pub(crate) fn of(known: Uuid) -> Self {
+        Self {
+            known,
+            token: Uuid::new_v4(),
+            deleted: Vec::new(),
+            ids: Vec::new(),
+            names: Vec::new(),
+            emails: Vec::new(),
+            numbers: Vec::new(),
+            realms: Vec::new(),
+            ha1s: Vec::new(),
+        }
+    }
+
+    pub(crate) fn create(&mut self, id: UserId, new: &NewUser, extension: Extension, realm: &Realm, ha1: &Ha1) {
+        self.ids.push(id.as_uuid());
+        self.names.push(new.name.as_str().to_owned());
+        self.emails.push(new.email.as_str().to_owned());
+        self.numbers.push(extension.get().into());
+        self.realms.push(realm.as_str().to_owned());
+        self.ha1s.push(ha1.as_str().to_owned());
+    }
+
+    pub(crate) fn delete(&mut self, id: UserId) {
+        self.deleted.push(id.as_uuid());
+    }
+
+    pub(crate) const fn is_empty(&self) -> bool {
+        self.deleted.is_empty() && self.ids.is_empty()
+    }
+
+    /// The revision and the time of the change, or `None` where the users are others than the known ones.
+    pub(crate) fn make(&self, connection: &mut PgConnection) -> QueryResult<Option<(i64, PgTimestamp)>> {
+        self.clone().get_result(connection).optional()
+    }
+}
+
+prepared!(Change, (BigInt, Timestamptz));
+
+/// Each step needs the number of rows of the one before, so that PostgreSQL takes them in their order: what a user leaves
+/// is free for the next. The triggers leave the token that the setting names.
+impl QueryFragment<Pg> for Change {
+    fn walk_ast<'b>(&'b self, mut out: AstPass<'_, 'b, Pg>) -> QueryResult<()> {
+        out.push_sql(
+            "WITH moved AS ( \
+             UPDATE tenants SET revision = revision + 1, moved_by = pg_current_xact_id(), \
+             token = set_config('pbx_portal.token', ",
+        );
+        // As text: it becomes a setting.
+        out.push_bind_param::<SqlUuid, _>(&self.token)?;
+        out.push_sql("::text, true)::uuid WHERE name = 'default' AND token = ");
+        out.push_bind_param::<SqlUuid, _>(&self.known)?;
+        out.push_sql(
+            " RETURNING revision), \
+             freed AS (DELETE FROM extensions USING moved WHERE tenant = 'default' AND user_id = ANY(",
+        );
+        out.push_bind_param::<Array<SqlUuid>, _>(&self.deleted)?;
+        out.push_sql(
+            ") RETURNING 1), \
+             gone AS (DELETE FROM users USING (SELECT count(*) AS steps FROM freed) AS freed \
+             WHERE freed.steps >= 0 AND tenant = 'default' AND id = ANY(",
+        );
+        out.push_bind_param::<Array<SqlUuid>, _>(&self.deleted)?;
+        out.push_sql(
+            ") AND EXISTS (SELECT FROM moved) RETURNING 1), \
+             made AS (INSERT INTO users (tenant, id, name, email, revision) \
+             SELECT 'default', new.id, new.name, new.email, moved.revision \
+             FROM moved, (SELECT count(*) AS steps FROM gone) AS gone, unnest(",
+        );
+        out.push_bind_param::<Array<SqlUuid>, _>(&self.ids)?;
+        out.push_sql(", ");
+        out.push_bind_param::<Array<Text>, _>(&self.names)?;
+        out.push_sql(", ");
+        out.push_bind_param::<Array<Text>, _>(&self.emails)?;
+        out.push_sql(
+            ") AS new (id, name, email) WHERE gone.steps >= 0 RETURNING 1), \
+             numbered AS (INSERT INTO extensions (tenant, user_id, number, realm, ha1, revision) \
+             SELECT 'default', new.id, new.number, new.realm, new.ha1, moved.revision \
+             FROM moved, (SELECT count(*) AS steps FROM made) AS made, unnest(",
+        );
+        out.push_bind_param::<Array<SqlUuid>, _>(&self.ids)?;
+        out.push_sql(", ");
+        out.push_bind_param::<Array<Integer>, _>(&self.numbers)?;
+        out.push_sql(", ");
+        out.push_bind_param::<Array<Text>, _>(&self.realms)?;
+        out.push_sql(", ");
+        out.push_bind_param::<Array<Text>, _>(&self.ha1s)?;
+        out.push_sql(
+            ") AS new (id, number, realm, ha1) WHERE made.steps >= 0 RETURNING 1) \
+             SELECT moved.revision, now() FROM moved, (SELECT count(*) AS steps FROM numbered) AS numbered \
+             WHERE numbered.steps >= 0",
+        );
+        Ok(())
+    }
+}

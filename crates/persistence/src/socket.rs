@@ -1,0 +1,135 @@
+//! The socket under a connection. libpq has one and Diesel does not give it away, so it is found
+//! among the descriptors of the process and duplicated: whoever holds the duplicate can shut the
+//! connection down while a call waits in libpq.
+
+use std::{
+    collections::HashSet,
+    fs, io,
+    os::fd::OwnedFd,
+    path::Path,
+    sync::{Arc, OnceLock},
+};
+
+use rustix::{
+    fd::AsRawFd as _,
+    net::{Shutdown, SocketAddrUnix, getpeername, shutdown, sockopt::tcp_user_timeout},
+    process::{PidfdFlags, PidfdGetfdFlags, getpid, pidfd_getfd, pidfd_open},
+};
+
+/// A duplicate of a connection's socket.
+#[derive(Clone)]
+pub(crate) struct Socket(Arc<OwnedFd>);
+
+impl Socket {
+    /// Ends the connection: whoever waits for it returns with an error.
+    pub(crate) fn shut_down(&self) {
+        // It has failed by itself otherwise.
+        let _not_connected = shutdown(&*self.0, Shutdown::Both);
+    }
+}
+
+/// The sockets that were open before a connection was made, and the mark that the new one gets.
+pub(crate) struct Before {
+    sockets: HashSet<String>,
+    /// The value of `TCP_USER_TIMEOUT`, which no other connection that is being made has.
+    mark: u32,
+}
+
+impl Before {
+    pub(crate) fn now(mark: u32) -> Self {
+        let sockets = open_sockets().map(|sockets| sockets.map(|(_, name)| name).collect()).unwrap_or_default();
+        Self { sockets, mark }
+    }
+
+    /// The socket that libpq has connected since. `None` where none can be told for sure to be it.
+    pub(crate) fn find(&self) -> io::Result<Option<Socket>> {
+        let own = pidfd_open(getpid(), PidfdFlags::empty())?;
+        let mut found = Vec::new();
+        for (number, name) in open_sockets()? {
+            if self.sockets.contains(&name) {
+                continue;
+            }
+            // It may be closed by now, or be another.
+            let Ok(socket) = pidfd_getfd(&own, number, PidfdGetfdFlags::empty()) else { continue };
+            if self.is_postgres(&socket) {
+                found.push(socket);
+            }
+        }
+        Ok(found.pop().filter(|_| found.is_empty()).map(|socket| Socket(Arc::new(socket))))
+    }
+
+    fn is_postgres(&self, socket: &OwnedFd) -> bool {
+        let Ok(Some(peer)) = getpeername(socket) else { return false };
+        match SocketAddrUnix::try_from(peer) {
+            Ok(peer) => peer.path_bytes().is_some_and(is_postgres_path),
+            Err(_) => tcp_user_timeout(socket) == Ok(self.mark),
+        }
+    }
+}
+
+/// [PostgreSQL manual, `unix_socket_directories`](https://www.postgresql.org/docs/current/runtime-config-connection.html#GUC-UNIX-SOCKET-DIRECTORIES)
+fn is_postgres_path(path: &[u8]) -> bool {
+    let path = Path::new(std::str::from_utf8(path).unwrap_or_default());
+    path.file_name().is_some_and(|name| name.to_string_lossy().starts_with(".s.PGSQL."))
+}
+
+/// The process's sockets: the descriptor, and the name by which the kernel knows the socket.
+fn open_sockets() -> io::Result<impl Iterator<Item = (i32, String)>> {
+    Ok(fs::read_dir("/proc/self/fd")?.filter_map(|entry| {
+        let entry = entry.ok()?;
+        let name = fs::read_link(entry.path()).ok()?.into_os_string().into_string().ok()?;
+        Some((entry.file_name().to_str()?.parse().ok()?, name)).filter(|(_, name)| name.starts_with("socket:"))
+    }))
+}
+
+/// Whether the process may duplicate its own descriptors like that. A filter of system calls may
+/// forbid it, which the log says once.
+pub(crate) fn can_be_found() -> bool {
+    static CAN: OnceLock<bool> = OnceLock::new();
+    *CAN.get_or_init(|| {
+        let own = pidfd_open(getpid(), PidfdFlags::empty());
+        let found = own.and_then(|own| pidfd_getfd(&own, own.as_raw_fd(), PidfdGetfdFlags::empty()));
+        if let Err(error) = &found {
+            log::warn!(
+                "the system call pidfd_getfd is not allowed ({error}), so each call of PostgreSQL takes a thread of its \
+                 own: allow it, in a unit of systemd with SystemCallFilter=@system-service pidfd_getfd"
+            );
+        }
+        found.is_ok()
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{
+        io::Read as _,
+        net::{TcpListener, TcpStream},
+    };
+
+    use super::*;
+
+    #[test]
+    fn the_one_new_socket_with_the_mark_is_found_and_can_be_shut_down() {
+        assert!(can_be_found());
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let connect = |mark| {
+            let stream = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+            rustix::net::sockopt::set_tcp_user_timeout(&stream, mark).unwrap();
+            stream
+        };
+        let _older = connect(4321);
+        let before = Before::now(4321);
+        assert!(before.find().unwrap().is_none());
+        let (mut ours, _other) = (connect(4321), connect(4322));
+        before.find().unwrap().unwrap().shut_down();
+        assert_eq!(ours.read(&mut [0]).unwrap(), 0);
+        let _second = connect(4321);
+        assert!(before.find().unwrap().is_none(), "two cannot be told apart");
+    }
+
+    #[test]
+    fn a_postgres_socket_is_known_by_its_name() {
+        assert!(is_postgres_path(b"/var/run/postgresql/.s.PGSQL.5432"));
+        assert!(!is_postgres_path(b"/var/run/asterisk/asterisk.ctl"));
+    }
+}

@@ -1,0 +1,132 @@
+//! Ends the calls of libpq that are overdue. libpq itself waits for ever for a server that fell
+//! silent while its host still answers, or for a proxy that lost its server.
+
+use std::{
+    collections::BTreeMap,
+    io,
+    sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError},
+    thread,
+    time::{Duration, Instant},
+};
+
+use crate::socket::{Before, Socket};
+
+/// When a call is ended again that did not return: libpq may have gone on to another host.
+const AGAIN: Duration = Duration::from_secs(1);
+/// How long the thread waits for the next call before it ends.
+const IDLE: Duration = Duration::from_mins(1);
+
+static WATCHDOG: Watchdog = Watchdog {
+    shared: Mutex::new(Shared { calls: BTreeMap::new(), next: 0, is_running: false, wakes_at: None }),
+    changed: Condvar::new(),
+};
+
+struct Watchdog {
+    shared: Mutex<Shared>,
+    changed: Condvar,
+}
+
+struct Shared {
+    calls: BTreeMap<u64, Call>,
+    next: u64,
+    is_running: bool,
+    /// When the thread looks again by itself.
+    wakes_at: Option<Instant>,
+}
+
+struct Call {
+    deadline: Instant,
+    target: Target,
+    /// Whether it was ended.
+    is_overdue: bool,
+}
+
+/// What is shut down.
+#[derive(Clone)]
+pub(crate) enum Target {
+    /// A connection.
+    Open(Socket),
+    /// A connection that is being made.
+    Opening(Arc<Before>),
+}
+
+impl Target {
+    fn shut_down(&self) {
+        match self {
+            Self::Open(socket) => socket.shut_down(),
+            Self::Opening(before) => {
+                if let Ok(Some(socket)) = before.find() {
+                    socket.shut_down();
+                }
+            }
+        }
+    }
+}
+
+/// A call that is watched, until the value is dropped.
+pub(crate) struct Watch {
+    id: u64,
+}
+
+/// Watches a call, which has to end by then.
+///
+/// # Errors
+///
+/// The thread that watches cannot be started, so the call must not be made.
+pub(crate) fn watch(deadline: Instant, target: Target) -> io::Result<Watch> {
+    let mut shared = WATCHDOG.lock();
+    if !shared.is_running {
+        thread::Builder::new().name("db-watchdog".to_owned()).spawn(|| WATCHDOG.run())?;
+        shared.is_running = true;
+    }
+    let id = shared.next;
+    shared.next += 1;
+    shared.calls.insert(id, Call { deadline, target, is_overdue: false });
+    if shared.wakes_at.is_none_or(|wakes_at| deadline < wakes_at) {
+        WATCHDOG.changed.notify_one();
+    }
+    Ok(Watch { id })
+}
+
+impl Watch {
+    /// Whether the call was ended: what is left of its connection is of no use.
+    pub(crate) fn was_overdue(self) -> bool {
+        WATCHDOG.lock().calls.get(&self.id).is_some_and(|call| call.is_overdue)
+    }
+}
+
+impl Drop for Watch {
+    fn drop(&mut self) {
+        WATCHDOG.lock().calls.remove(&self.id);
+    }
+}
+
+impl Watchdog {
+    fn lock(&self) -> MutexGuard<'_, Shared> {
+        self.shared.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn run(&self) {
+        let mut shared = self.lock();
+        let mut idle_since = Instant::now();
+        loop {
+            let now = Instant::now();
+            for call in shared.calls.values_mut().filter(|call| call.deadline <= now) {
+                call.target.shut_down();
+                call.is_overdue = true;
+                call.deadline = now + AGAIN;
+            }
+            let next = shared.calls.values().map(|call| call.deadline).min();
+            if next.is_some() {
+                idle_since = now;
+            } else if now.duration_since(idle_since) >= IDLE {
+                shared.is_running = false;
+                return;
+            }
+            let wakes_at = next.unwrap_or(idle_since + IDLE);
+            shared.wakes_at = Some(wakes_at);
+            let wait = self.changed.wait_timeout(shared, wakes_at.saturating_duration_since(now));
+            shared = wait.unwrap_or_else(PoisonError::into_inner).0;
+        }
+    }
+}

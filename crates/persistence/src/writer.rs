@@ -1,0 +1,303 @@
+//! The one way in which users change: whoever finds nobody at it takes all changes that wait, decides them against the
+//! users as they are known, and commits them by one statement. So a change costs one round trip, and those that come
+//! meanwhile share the next.
+
+use std::{
+    collections::{HashMap, HashSet, VecDeque},
+    slice,
+    sync::{
+        Arc, Condvar, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicU32, Ordering},
+    },
+    time::{Duration, Instant},
+};
+
+use pbx_domain::{CreateRefusal, Ha1, NewUser, Realm, Revision, Roster, SipPassword, User, UserId};
+
+use crate::{
+    change::{self, Change, Known},
+    error::{DatabaseError, ErrorDetail},
+    session::{Abort, Sessions},
+    timestamp::to_system_time,
+};
+
+/// The most changes that share a statement.
+const BATCH: usize = 100;
+
+/// A change that somebody asks for.
+pub(crate) enum Request {
+    Create { id: UserId, new: NewUser, realm: Realm, password: SipPassword },
+    Delete(UserId),
+}
+
+/// What came of it.
+pub(crate) enum Response {
+    Created(Box<User>),
+    Refused(CreateRefusal),
+    Deleted,
+    NotFound,
+}
+
+type Outcome = Result<Response, DatabaseError>;
+
+/// Where changes wait, and what is known of the users.
+pub(crate) struct Writer {
+    sessions: Sessions,
+    queue: Mutex<Queue>,
+    changed: Condvar,
+    /// For the leader alone.
+    known: Mutex<Option<Known>>,
+}
+
+#[derive(Default)]
+struct Queue {
+    next: u64,
+    waiting: VecDeque<(u64, Request)>,
+    /// Whose changes the leader has taken.
+    taken: HashSet<u64>,
+    outcomes: HashMap<u64, Outcome>,
+    is_led: bool,
+}
+
+impl Queue {
+    /// Whether this request is the one to lead: the last that came has the most time left.
+    fn may_lead(&self, ticket: u64) -> bool {
+        !self.is_led && self.waiting.back().is_some_and(|(last, _)| *last == ticket)
+    }
+
+    fn take(&mut self) -> (Vec<u64>, Vec<Request>) {
+        let batch: (Vec<u64>, Vec<Request>) = self.waiting.drain(..self.waiting.len().min(BATCH)).unzip();
+        self.taken.extend(&batch.0);
+        batch
+    }
+
+    /// Gives up waiting.
+    fn leave(&mut self, ticket: u64, waited: Duration) -> DatabaseError {
+        let detail = if self.taken.remove(&ticket) {
+            format!("PostgreSQL did not answer within {waited:?}: whether the change was made is not known")
+        } else {
+            self.waiting.retain(|(other, _)| *other != ticket);
+            format!("the changes before this one took longer than {waited:?}: it was not made")
+        };
+        DatabaseError::Unavailable(ErrorDetail::new(detail))
+    }
+}
+
+/// The lead, until it is dropped, by a panic if need be: nobody may wait for it then.
+struct Lead<'a> {
+    writer: &'a Writer,
+    tickets: Vec<u64>,
+    outcomes: Vec<Outcome>,
+}
+
+impl Drop for Lead<'_> {
+    fn drop(&mut self) {
+        let lost = || Err(DatabaseError::Unavailable(ErrorDetail::new("the thread that wrote the change panicked")));
+        let mut queue = self.writer.lock();
+        queue.is_led = false;
+        let outcomes = self.outcomes.drain(..).map(Some).chain(std::iter::repeat_with(|| None));
+        for (ticket, outcome) in self.tickets.iter().zip(outcomes) {
+            // Whoever has given up is told nothing.
+            if queue.taken.remove(ticket) {
+                queue.outcomes.insert(*ticket, outcome.unwrap_or_else(lost));
+            }
+        }
+        self.writer.changed.notify_all();
+    }
+}
+
+impl Writer {
+    pub(crate) fn new(sessions: Sessions) -> Self {
+        Self { sessions, queue: Mutex::default(), changed: Condvar::new(), known: Mutex::default() }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Queue> {
+        self.queue.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Makes a change, together with those that wait.
+    pub(crate) fn change(&self, request: Request) -> Outcome {
+        let begun = Instant::now();
+        let timeout = self.sessions.timeout();
+        let mut queue = self.lock();
+        let ticket = queue.next;
+        queue.next += 1;
+        queue.waiting.push_back((ticket, request));
+        loop {
+            if let Some(outcome) = queue.outcomes.remove(&ticket) {
+                return outcome;
+            }
+            let left = timeout.saturating_sub(begun.elapsed());
+            if left.is_zero() {
+                let error = queue.leave(ticket, timeout);
+                // It may have been the one to lead.
+                self.changed.notify_all();
+                return Err(error);
+            }
+            if queue.may_lead(ticket) {
+                queue.is_led = true;
+                let (tickets, batch) = queue.take();
+                drop(queue);
+                let mut lead = Lead { writer: self, tickets, outcomes: Vec::new() };
+                lead.outcomes = self.write(begun, &batch);
+                drop(lead);
+                queue = self.lock();
+            } else {
+                queue = self.changed.wait_timeout(queue, left).unwrap_or_else(PoisonError::into_inner).0;
+            }
+        }
+    }
+
+    /// Writes a batch. What PostgreSQL refuses is written one by one, so that a change fails for no other's sake.
+    fn write(&self, begun: Instant, batch: &[Request]) -> Vec<Outcome> {
+        match self.commit(begun, batch) {
+            Ok(responses) => responses.into_iter().map(Ok).collect(),
+            Err(DatabaseError::Failed(error)) if batch.len() > 1 => {
+                log::warn!("PostgreSQL refused one of {} changes, which are made one by one now: {error}", batch.len());
+                batch.iter().flat_map(|request| self.write(begun, slice::from_ref(request))).collect()
+            }
+            Err(error) => batch.iter().map(|_| Err(error.clone())).collect(),
+        }
+    }
+
+    fn commit(&self, begun: Instant, batch: &[Request]) -> Result<Vec<Response>, DatabaseError> {
+        let mut memory = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut remembered = memory.take();
+        loop {
+            let is_new = remembered.is_none();
+            let known = match remembered.take() {
+                Some(known) => known,
+                None => self.read(begun, None)?.ok_or_else(no_state)?,
+            };
+            let mut plan = Plan::of(known.roster, known.token, batch);
+            if plan.change.is_empty() {
+                // What is remembered may be of the past.
+                remembered = if is_new { None } else { self.read(begun, Some(known.token))? };
+                if remembered.is_none() {
+                    *memory = Some(Known { token: known.token, roster: plan.roster, users: known.users });
+                    return Ok(plan.responses);
+                }
+                continue;
+            }
+            match self.make(begun, &plan.change) {
+                Ok(Made::Committed(revision, created_at)) => {
+                    plan.complete(Revision::new(revision), to_system_time(created_at));
+                    *memory = Some(Known { token: plan.change.token, roster: plan.roster, users: Vec::new() });
+                    return Ok(plan.responses);
+                }
+                Ok(Made::Outdated(state)) => remembered = Some(state),
+                // What is remembered is wrong where somebody wrote without the triggers.
+                Err(DatabaseError::Failed(_)) if !is_new => {}
+                Err(error) => return Err(error),
+            }
+            if begun.elapsed() >= self.sessions.timeout() {
+                let detail = "others changed the users each time: the change was not made";
+                return Err(DatabaseError::Unavailable(ErrorDetail::new(detail)));
+            }
+        }
+    }
+
+    fn make(&self, begun: Instant, change: &Change) -> Result<Made, DatabaseError> {
+        let sent = Arc::new(AtomicU32::new(0));
+        let (statement, times) = (change.clone(), Arc::clone(&sent));
+        let made = self.sessions.repeatable_since(begun, move |connection| {
+            times.fetch_add(1, Ordering::SeqCst);
+            statement.make(connection).map_err(Abort::<DatabaseError>::Sql)
+        })?;
+        if let Some((revision, created_at)) = made {
+            return Ok(Made::Committed(revision, created_at));
+        }
+        let state = self.read(begun, None)?.ok_or_else(no_state)?;
+        if sent.load(Ordering::SeqCst) == 1 {
+            return Ok(Made::Outdated(state));
+        }
+        // An answer was lost, and the change may have been made before it. The token cannot be the known one again, so
+        // by now it was made or never will be.
+        let created = state.users.iter().find(|(id, ..)| change.ids.contains(&id.as_uuid()));
+        if let Some((_, created_at, revision)) = created {
+            return Ok(Made::Committed(*revision, *created_at));
+        }
+        let is_there = |id: &uuid::Uuid| state.roster.contains(UserId::from(*id));
+        if state.token == change.token {
+            return Ok(Made::Committed(0, diesel::pg::data_types::PgTimestamp(0)));
+        }
+        if change.deleted.iter().any(is_there) {
+            return Ok(Made::Outdated(state));
+        }
+        let detail = "the answer was lost and the users have changed since: whether the change was made is not known";
+        Err(DatabaseError::Unavailable(ErrorDetail::new(detail)))
+    }
+
+    fn read(&self, begun: Instant, but: Option<uuid::Uuid>) -> Result<Option<Known>, DatabaseError> {
+        self.sessions.repeatable_since(begun, move |connection| change::read(connection, but))
+    }
+}
+
+/// What came of a statement.
+enum Made {
+    /// Its revision, and when; of no meaning where nobody was created.
+    Committed(i64, diesel::pg::data_types::PgTimestamp),
+    /// Nothing: the users are these.
+    Outdated(Known),
+}
+
+fn no_state() -> DatabaseError {
+    DatabaseError::Failed(ErrorDetail::new("the users have no change token: restore the database from a backup"))
+}
+
+/// What a batch comes to.
+struct Plan {
+    change: Change,
+    responses: Vec<Response>,
+    /// Who is there afterwards.
+    roster: Roster,
+}
+
+impl Plan {
+    fn of(mut roster: Roster, known: uuid::Uuid, batch: &[Request]) -> Self {
+        let mut change = Change::of(known);
+        let responses = batch.iter().map(|request| plan(&mut roster, &mut change, request)).collect();
+        Self { change, responses, roster }
+    }
+
+    /// Adds what only the commit knows.
+    fn complete(&mut self, at: Revision, when: std::time::SystemTime) {
+        for response in &mut self.responses {
+            if let Response::Created(user) = response {
+                (user.revision, user.created_at) = (at, when);
+            }
+        }
+    }
+}
+
+fn plan(roster: &mut Roster, change: &mut Change, request: &Request) -> Response {
+    match request {
+        Request::Delete(id) => match roster.delete(*id) {
+            Some(_) => {
+                change.delete(*id);
+                Response::Deleted
+            }
+            None => Response::NotFound,
+        },
+        Request::Create { id, new, realm, password } => match roster.create(*id, new) {
+            Err(refusal) => Response::Refused(refusal),
+            Ok(extension) => {
+                let ha1 = Ha1::of(extension, realm, password);
+                if let Some(replaced) = new.replaces {
+                    change.delete(replaced);
+                }
+                change.create(*id, new, extension, realm, &ha1);
+                Response::Created(Box::new(User {
+                    id: *id,
+                    name: new.name.clone(),
+                    email: new.email.clone(),
+                    extension,
+                    realm: realm.clone(),
+                    ha1,
+                    created_at: std::time::SystemTime::UNIX_EPOCH,
+                    revision: Revision::default(),
+                }))
+            }
+        },
+    }
+}
