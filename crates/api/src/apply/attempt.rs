@@ -99,14 +99,16 @@ impl Attempt {
                 // The same pair may be of a later revision by now, or of another database.
                 let is_told = last_tag(locked)
                     .is_some_and(|told| (told.revision, told.database) == (tag.revision, tag.database));
-                if is_told {
-                    return Ok(());
+                if !is_told && let Err(error) = locked.retag(&tag.to_string()) {
+                    // The pair is live and proven all the same.
+                    log::warn!("apply {}: {error}", record.id);
+                    record.warnings.push(format!("applied_revision could not be moved to {}: {error}", tag.revision));
                 }
-                locked.retag(&tag.to_string()).map_err(|error| fail(record, Code::InstallFailed, &error.into()))
+                Ok(())
             }
             Err(failure) => {
                 let (outcome, code, mut detail) = verdict::of_failure(&failure);
-                if let Some(fix) = options::fix(&inner.deployment, &inner.endpoint_options, &failure) {
+                if let Some(fix) = options::fix(&self.applier.0.deployment, &self.applier.0.endpoint_options, &failure) {
                     detail = format!("{detail} To fix: {fix}.");
                 }
                 record.outcome = outcome;
