@@ -140,7 +140,10 @@ impl LockedDeployment<'_> {
         let result = self.transact(pair, tag, deadline, &mut progress);
         let Progress { difference, times } = progress;
         match result {
-            Ok(Success { is_changed, foreign, unpurged }) => {
+            Ok(Success { is_changed, mut foreign, unpurged }) => {
+                let Deployment { cli, files, .. } = self.deployment;
+                let deadline = Instant::now() + cli.timeout();
+                foreign.added = diagnosis::added_sections(cli, files, &pair.endpoints, deadline);
                 Ok(Deployed { is_changed, foreign, unpurged, difference, times })
             }
             Err(Failed { cause, fixes, aftermath }) => {
