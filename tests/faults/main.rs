@@ -8,6 +8,7 @@
     reason = "a test does to files and processes what an administrator or a crash would"
 )]
 
+mod callers;
 mod calls;
 mod conflicts;
 mod database;

@@ -91,20 +91,27 @@ fn defined_twice(tree: &Tree, ours: &IncludeFiles, wanted: &Expected) -> Vec<Str
 /// Sections of the administrator's that add to objects of ours (`[1000](+)`), as far as his files can be read.
 pub(crate) fn added_sections(cli: &Cli, ours: &IncludeFiles, endpoints: &[u8], deadline: Instant) -> Vec<Added> {
     let Some(directory) = config_directory(cli, deadline) else { return Vec::new() };
-    let header = |line: &str| Some(line.trim().strip_prefix('[')?.split_once(']')?.0.to_owned());
-    let names: BTreeSet<String> = String::from_utf8_lossy(endpoints).lines().filter_map(header).collect();
     let own = canonical(&ours.endpoints);
     let tree = Tree::read_all_but(&own, &directory, PJSIP);
     let files = tree.files.iter().filter(|(path, _)| **path != own);
     let lines = files.flat_map(|(path, text)| text.lines().map(str::trim).zip(1..).map(move |line| (path, line)));
-    lines
+    let mut added: Vec<_> = lines
         .filter_map(|(path, (text, line))| {
             let (name, options) = text.strip_prefix('[')?.split_once(']')?;
-            let is_addition =
-                options.strip_prefix('(')?.split(')').next()?.split(',').any(|option| option.trim() == "+");
-            (is_addition && names.contains(name)).then(|| Added { name: name.to_owned(), path: path.clone(), line })
+            let mut options = options.strip_prefix('(')?.split(')').next()?.split(',');
+            options.any(|option| option.trim() == "+").then(|| Added {
+                name: name.to_owned(),
+                path: path.clone(),
+                line,
+            })
         })
-        .collect()
+        .collect();
+    if !added.is_empty() {
+        let header = |line: &str| Some(line.trim().strip_prefix('[')?.split_once(']')?.0.to_owned());
+        let names: BTreeSet<String> = String::from_utf8_lossy(endpoints).lines().filter_map(header).collect();
+        added.retain(|added| names.contains(&added.name));
+    }
+    added
 }
 
 /// A section that adds to an object of ours.
