@@ -96,7 +96,7 @@ fn what_the_administrator_adds_to_ours_is_a_warning() {
     world.asterisk.append("pjsip.conf", "[1000](+)\ncontext=from-outside");
     world.asterisk.append(
         "extensions.conf",
-        "[synergycall-ring]\nexten => _2XXX,1,Hangup()\n[synergycall-internal]\nexten => _0.,1,Hangup()",
+        "[synergycall-ring]\nexten => _2XXX,1,Hangup()\n[synergycall-internal]\ninclude => theirs",
     );
     let answer = world.apply(matrix::ADDED_TO);
     let warnings: Vec<_> = answer.json["warnings"].as_array().unwrap().iter().map(|w| w.as_str().unwrap()).collect();

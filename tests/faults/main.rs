@@ -19,6 +19,7 @@ mod kill;
 mod lies;
 mod matrix;
 mod mounts;
+mod processes;
 mod purge;
 mod socket;
 mod strace;
