@@ -91,6 +91,30 @@ fn a_context_that_the_administrator_adds_to_is_named_with_its_place() {
 }
 
 #[test]
+fn what_the_administrator_adds_to_ours_is_a_warning() {
+    let world = World::new();
+    world.asterisk.append("pjsip.conf", "[1000](+)\ncontext=from-outside");
+    world.asterisk.append(
+        "extensions.conf",
+        "[synergycall-ring]\nexten => _2XXX,1,Hangup()\n[synergycall-internal]\ninclude => theirs",
+    );
+    let answer = world.apply(matrix::ADDED_TO);
+    let warnings: Vec<_> = answer.json["warnings"].as_array().unwrap().iter().map(|w| w.as_str().unwrap()).collect();
+    let place = format!(
+        "[1000] ({}, line {})",
+        world.asterisk.etc().join("pjsip.conf").display(),
+        line_of(&world, "pjsip.conf", "[1000](+)")
+    );
+    assert!(warnings.len() == 2 && warnings[0].contains("_2XXX to synergycall-ring"), "{warnings:?}");
+    assert!(warnings[1].contains(&place), "{warnings:?}");
+    let unchanged = world.portal.http().post_empty("/apply").expect(200);
+    assert_eq!(
+        (unchanged.json["outcome"].as_str(), &unchanged.json["warnings"]),
+        (Some("unchanged"), &answer.json["warnings"])
+    );
+}
+
+#[test]
 fn an_object_that_asterisk_keeps_from_before_is_found_out() {
     let world = World::new();
     // The bystander's number goes to somebody else, and Asterisk does not take the new endpoint.

@@ -247,6 +247,33 @@ fn what_lay_there_and_cannot_be_proven_is_put_back_and_not_claimed() {
 }
 
 #[test]
+fn what_would_block_or_flood_is_refused_at_once() {
+    let world = World::new();
+    let state = world.portal.settings().state_dir();
+    let files =
+        [world.asterisk.pjsip_include(), world.asterisk.dialplan_include(), state.join("proven"), state.join("lock")];
+    for file in files {
+        for large in [false, true] {
+            if large && file.ends_with("lock") {
+                continue;
+            }
+            let aside = state.join("aside");
+            fs::rename(&file, &aside).unwrap();
+            if large {
+                fs::File::create(&file).unwrap().set_len(3 << 30).unwrap();
+            } else {
+                assert!(std::process::Command::new("mkfifo").arg(&file).status().unwrap().success());
+            }
+            let detail = world.apply(matrix::NO_FILE).string("/detail");
+            let what = if large { "it holds more than 16 MiB" } else { "it is no regular file" };
+            assert!(detail.contains(&file.display().to_string()) && detail.contains(what), "{detail}");
+            fs::rename(&aside, &file).unwrap();
+        }
+    }
+    world.recovers();
+}
+
+#[test]
 fn a_symbolic_link_in_a_files_place_stays_and_is_named() {
     let world = World::new();
     for file in [world.asterisk.pjsip_include(), world.asterisk.dialplan_include()] {

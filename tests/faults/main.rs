@@ -8,6 +8,7 @@
     reason = "a test does to files and processes what an administrator or a crash would"
 )]
 
+mod callers;
 mod calls;
 mod conflicts;
 mod clock;
@@ -21,6 +22,7 @@ mod lies;
 mod matrix;
 mod mounts;
 mod plans;
+mod processes;
 mod purge;
 mod socket;
 mod strace;

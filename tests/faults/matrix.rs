@@ -100,7 +100,7 @@ rows! {
     SOCKET_VERBOSE: "Verbose messages stand between the control socket's answers" => 200 "", "applied", New, New;
     SOCKET_FLOODS: "The control socket's answers do not end" => 503 "asterisk-unavailable", "refused", Old, Old;
     HOSTILE_CALLER: "A caller sends text that looks like a listing" => 200 "", "applied", New, New;
-    NO_PROCESSES: "The system has no process to give for a while" => 200 "", "applied", New, New;
+    ADDED_TO: "The administrator adds to an object or a context of ours (a warning)" => 200 "", "applied", New, New;
     CLIENT_FAILS: "Asterisk's client fails at the reload, once" => 502 "apply-rejected", "rolled_back", Old, Old;
     NO_PJSIP_INCLUDE: "`#include` is missing in `pjsip.conf`" => 502 "apply-rejected", "rollback_failed", Old, NotOurs;
     NO_DIALPLAN_INCLUDE: "`#include` is missing in `extensions.conf`"
@@ -125,6 +125,7 @@ rows! {
     PROOF_UNSYNCED: "The disk fails when the record of the proof is synced" => 200 "", "applied", New, New;
     STATE_DAMAGED: "The record of the last proven pair is damaged" => 500 "install-failed", "refused", Old, Old;
     STATE_GONE: "The state directory was removed between two applies" => 200 "", "applied", New, New;
+    NO_FILE: "A FIFO or a file of 3 GiB lies in a file's place" => 500 "install-failed", "refused", Gone, Old;
     SYMLINK: "A symbolic link lies in a file's place" => 500 "install-failed", "refused", Old, Old;
     EDITED: "Somebody edits a file between two applies, and reloads" => 200 "", "applied", New, New;
     NO_DATABASE: "PostgreSQL is down before the snapshot" => 503 "database-unavailable", "", Old, Old;

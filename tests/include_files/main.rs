@@ -8,15 +8,16 @@ use std::cell::Cell;
 use std::time::{Duration, Instant};
 
 use pbx_asterisk::{Aftermath, Cli, Deployment, Expected, Failure, IncludeFiles, Pair};
-use pbx_tests::Asterisk;
+use pbx_tests::{Asterisk, Behaviour, MisbehavingAsterisk};
 use proptest::prelude::*;
 use proptest::test_runner::{TestError, TestRunner};
 
 use mutations::{ENDPOINTS, FORMER, ROUTING};
 
 struct World {
-    asterisk: Asterisk,
     deployment: Deployment,
+    stand_in: MisbehavingAsterisk,
+    asterisk: Asterisk,
     /// Contexts, extensions and priorities of Asterisk's own modules.
     others: [usize; 3],
 }
@@ -24,10 +25,11 @@ struct World {
 impl World {
     fn start() -> Self {
         let asterisk = Asterisk::start_new();
-        let cli = Cli::new(&asterisk.command(), Duration::from_secs(10)).unwrap();
+        let stand_in = MisbehavingAsterisk::before(&asterisk);
+        let cli = Cli::new(&stand_in.command(), Duration::from_secs(10)).unwrap();
         let files = IncludeFiles { endpoints: asterisk.pjsip_include(), dialplan: asterisk.dialplan_include() };
         let deployment = Deployment::new(cli, files, asterisk.home().join("state"));
-        let mut world = Self { asterisk, deployment, others: [0; 3] };
+        let mut world = Self { deployment, stand_in, asterisk, others: [0; 3] };
         world.others = world.dialplan();
         world
     }
@@ -36,6 +38,13 @@ impl World {
         let deadline = Instant::now() + Duration::from_secs(20);
         let mut locked = self.deployment.lock(deadline).unwrap();
         locked.deploy(pair, "test", deadline).map(drop)
+    }
+
+    /// The reloads since the last call of this.
+    fn reloads(&self, seen: &Cell<usize>) -> Vec<String> {
+        let commands = self.stand_in.commands();
+        let new = &commands[seen.replace(commands.len())..];
+        new.iter().filter_map(|command| command.strip_prefix("module reload ")).map(str::to_owned).collect()
     }
 
     /// How many endpoints there are.
@@ -118,4 +127,42 @@ fn what_asterisk_understands_is_understood_alike() {
         let deployed = world.deploy(&pair(endpoints, dialplan));
         deployed.unwrap_or_else(|failure| panic!("{failure}: {endpoints}{dialplan}"));
     }
+}
+
+#[test]
+fn only_the_module_whose_file_changed_is_reloaded_there_and_back() {
+    const PJSIP: &str = "res_pjsip.so";
+    const DIALPLAN: &str = "pbx_config.so";
+    const BOTH: &str = "res_pjsip.so pbx_config.so";
+    let (world, seen) = (World::start(), Cell::new(0));
+    let (one, other) = ("[a]\ntype=endpoint\n", "[b]\ntype=endpoint\n");
+    let (here, there) = ("[c]\nexten => 1,1,NoOp()\n", "[c]\nexten => 2,1,NoOp()\n");
+    for (endpoints, dialplan, reloads) in
+        [(one, here, BOTH), (other, here, PJSIP), (other, there, DIALPLAN), (one, here, BOTH)]
+    {
+        world.deploy(&pair(endpoints, dialplan)).unwrap();
+        assert_eq!(world.reloads(&seen), [reloads]);
+    }
+    // The way back reloads what the way there did.
+    for (new, module) in [(pair(other, here), PJSIP), (pair(one, there), DIALPLAN)] {
+        world.stand_in.on_next(1, "module reload*", &Behaviour::Silence);
+        let failure = world.deploy(&new).unwrap_err();
+        assert_eq!((failure.aftermath, world.reloads(&seen)), (Aftermath::RolledBack, vec![module.to_owned(); 2]));
+    }
+    // Somebody took something from Asterisk that the unchanged file has: both are reloaded then, there or back.
+    world.asterisk.rx("dialplan remove extension 1@c");
+    world.deploy(&pair(other, here)).unwrap();
+    assert_eq!(world.reloads(&seen), [PJSIP, BOTH]);
+    world.asterisk.rx("dialplan remove extension 1@c");
+    world.stand_in.on_next(3, "pjsip show endpoints", &Behaviour::Say("No objects found.\n".to_owned()));
+    world.stand_in.on_next(1, "pjsip show endpoints", &Behaviour::Say("No objects found.\n".to_owned()));
+    let failure = world.deploy(&pair(one, here)).unwrap_err();
+    assert_eq!(
+        (failure.aftermath, world.reloads(&seen)),
+        (Aftermath::RolledBack, vec![PJSIP.to_owned(), BOTH.to_owned(), BOTH.to_owned()])
+    );
+    // Nothing is claimed of files that others changed.
+    std::fs::File::create(world.asterisk.dialplan_include()).unwrap();
+    world.deploy(&pair(one, here)).unwrap();
+    assert_eq!(world.reloads(&seen), [BOTH]);
 }

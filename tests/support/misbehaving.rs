@@ -22,6 +22,8 @@ pub enum Behaviour {
     Silence,
     /// The real one does it, and the first half of its output is printed.
     Half,
+    /// The real one does it, and whoever reads its output stalls at first.
+    Stall,
     /// Ten megabytes are printed.
     Flood,
     /// Nothing is done; this is printed, and it ends well.
@@ -170,6 +172,7 @@ impl Behaviour {
             Self::HangAfterwards => ("hang-afterwards", String::new()),
             Self::Silence => ("silence", String::new()),
             Self::Half => ("half", String::new()),
+            Self::Stall => ("stall", String::new()),
             Self::Flood => ("flood", String::new()),
             Self::Say(text) => ("say", text.clone()),
             Self::Exit(status) => ("exit", status.to_string()),
@@ -220,6 +223,13 @@ for rule in "$here"/rules/*; do
       output=$("${real[@]}" "$@" 2>&1)
       printf '%s' "${output:0:${#output}/2}"
       exit 0
+      ;;
+    stall)
+      "${real[@]}" "$@" | {
+        sleep 0.4
+        cat
+      }
+      exit "${PIPESTATUS[0]}"
       ;;
     flood) yes 'A line that nobody asked for and that does not end.' | head -c 10000000; exit 0 ;;
     say)

@@ -1,7 +1,7 @@
 use std::{
     env, io, mem,
     os::fd::BorrowedFd,
-    path::Path,
+    path::{Path, PathBuf},
     process::Command,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::{Duration, Instant},
@@ -30,6 +30,8 @@ pub struct Cli {
     words: Vec<String>,
     timeout: Duration,
     way: Arc<Mutex<Way>>,
+    /// Where Asterisk reads its configuration, once it was asked.
+    directory: Arc<Mutex<Option<PathBuf>>>,
 }
 
 /// What is known of the control socket.
@@ -60,7 +62,7 @@ impl Cli {
         if words.is_empty() {
             Err(EmptyCommand)
         } else {
-            Ok(Self { words, timeout, way: Arc::new(Mutex::new(Way::Unknown)) })
+            Ok(Self { words, timeout, way: Arc::new(Mutex::new(Way::Unknown)), directory: Arc::default() })
         }
     }
 
@@ -105,6 +107,20 @@ impl Cli {
         Running::to_their_ends(asked, deadline)
     }
 
+    /// Where Asterisk reads its configuration; asked once.
+    pub(crate) fn config_directory(&self, deadline: Instant) -> Option<PathBuf> {
+        let known = || self.directory.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        known().or_else(|| {
+            self.remember_directory(&self.ask(SETTINGS, deadline).ok()?);
+            known()
+        })
+    }
+
+    fn remember_directory(&self, settings: &str) {
+        let directory = listing::setting(settings, "Configuration directory").map(PathBuf::from);
+        *self.directory.lock().unwrap_or_else(PoisonError::into_inner) = directory;
+    }
+
     fn way(&self) -> MutexGuard<'_, Way> {
         self.way.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -118,6 +134,7 @@ impl Cli {
         }
         // That it did not answer, the question itself will tell.
         let settings = self.run(SETTINGS, deadline).ok()?;
+        self.remember_directory(&settings);
         let socket = learn(&settings, deadline).map(Arc::new);
         let found = socket.as_ref().map(|socket| socket.path.display().to_string());
         log::debug!("questions go by {}", found.as_deref().unwrap_or("the command"));

@@ -8,6 +8,7 @@ use crate::{
     file::{self, FileError},
     pair::{IncludeFiles, Pair},
     record::Record,
+    reload,
     state_dir::{self, ClaimStamp, HostLock, StagedRecord, StateDir},
 };
 
@@ -50,7 +51,7 @@ impl Deployment {
                 // Asterisk may have reloaded the new files before the process ended.
                 self.state.mark_unproven()?;
                 if self.files.read()? != journal.pair {
-                    self.files.stage(&journal.pair)?.rename()?;
+                    self.files.stage(&journal.pair, reload::BOTH)?.rename()?;
                 }
                 self.files.sync()?;
             }
@@ -310,9 +311,9 @@ mod tests {
         let proven = record(if is_proven { "new" } else { "old" });
         StagedRecord::new(deployment.state.proven(), proven).unwrap().commit().unwrap();
         StagedRecord::new(deployment.state.journal(), record("old")).unwrap().commit().unwrap();
-        deployment.files.stage(&pair("new")).unwrap().rename().unwrap();
+        deployment.files.stage(&pair("new"), reload::BOTH).unwrap().rename().unwrap();
         // What it had staged besides.
-        mem::forget(deployment.files.stage(&pair("old")).unwrap());
+        mem::forget(deployment.files.stage(&pair("old"), reload::BOTH).unwrap());
         mem::forget(StagedRecord::new(deployment.state.proven(), record("new")).unwrap());
     }
 

@@ -14,7 +14,7 @@ use std::{
 use crate::{
     cli::Cli,
     expected::{Endpoint, Expected},
-    listing,
+    file,
     mismatch::{Mismatch, Names},
     pair::IncludeFiles,
 };
@@ -23,6 +23,9 @@ use crate::{
 pub(crate) const PJSIP: &str = "pjsip.conf";
 /// The main file that includes our dialplan.
 pub(crate) const EXTENSIONS: &str = "extensions.conf";
+
+/// More files than any configuration has.
+const MOST_FILES: usize = 1000;
 
 /// What to fix, one sentence each, after a reload that did not bring `wanted`.
 pub(crate) fn fixes(
@@ -52,8 +55,7 @@ pub(crate) fn fixes(
 
 /// Where Asterisk reads its configuration.
 pub(crate) fn config_directory(cli: &Cli, deadline: Instant) -> Option<PathBuf> {
-    let answer = cli.ask("core show settings", deadline).ok()?;
-    listing::setting(&answer, "Configuration directory").map(PathBuf::from)
+    cli.config_directory(deadline)
 }
 
 /// The sentence for an `#include` line that is not there, where that can be seen.
@@ -84,6 +86,44 @@ fn defined_twice(tree: &Tree, ours: &IncludeFiles, wanted: &Expected) -> Vec<Str
         .filter(|object| is_ours(object.kind, object.name))
         .map(|Object { kind, name, path, line }| format!("the {kind} {name} ({}, line {line})", path.display()))
         .collect()
+}
+
+/// Sections of the administrator's that add to objects of ours (`[1000](+)`), as far as his files can be read.
+pub(crate) fn added_sections(cli: &Cli, ours: &IncludeFiles, endpoints: &[u8], deadline: Instant) -> Vec<Added> {
+    let Some(directory) = config_directory(cli, deadline) else { return Vec::new() };
+    let own = canonical(&ours.endpoints);
+    let tree = Tree::read_all_but(&own, &directory, PJSIP);
+    let files = tree.files.iter().filter(|(path, _)| **path != own);
+    let lines = files.flat_map(|(path, text)| text.lines().map(str::trim).zip(1..).map(move |line| (path, line)));
+    let mut added: Vec<_> = lines
+        .filter_map(|(path, (text, line))| {
+            let (name, options) = text.strip_prefix('[')?.split_once(']')?;
+            let mut options = options.strip_prefix('(')?.split(')').next()?.split(',');
+            options.any(|option| option.trim() == "+").then(|| Added {
+                name: name.to_owned(),
+                path: path.clone(),
+                line,
+            })
+        })
+        .collect();
+    if !added.is_empty() {
+        let header = |line: &str| Some(line.trim().strip_prefix('[')?.split_once(']')?.0.to_owned());
+        let names: BTreeSet<String> = String::from_utf8_lossy(endpoints).lines().filter_map(header).collect();
+        added.retain(|added| names.contains(&added.name));
+    }
+    added
+}
+
+/// A section that adds to an object of ours.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Added {
+    /// The object's name.
+    pub name: String,
+    /// The file of the administrator's.
+    pub path: PathBuf,
+    /// The line of the section's head, from 1.
+    pub line: usize,
 }
 
 /// The administrator's own endpoints, read when they are first asked for.
@@ -170,21 +210,30 @@ impl Tree {
         tree
     }
 
+    /// As [`Self::read`], without the text of one file.
+    fn read_all_but(one: &Path, directory: &Path, main: &str) -> Self {
+        let mut tree = Self { files: BTreeMap::from([(one.to_owned(), String::new())]), is_readable: true };
+        tree.add(directory, &directory.join(main));
+        tree
+    }
+
     fn add(&mut self, directory: &Path, path: &Path) {
         let path = canonical(path);
         // A file that includes itself, on whatever way.
         if self.files.contains_key(&path) {
             return;
         }
-        let Ok(bytes) = fs::read(&path) else {
+        let read = file::read_at_most(&path, file::MOST_OF_OTHERS).ok().flatten();
+        let Some(bytes) = read.filter(|_| self.files.len() < MOST_FILES) else {
             self.is_readable = false;
             return;
         };
         let text = String::from_utf8_lossy(&bytes).into_owned();
-        self.files.insert(path, text.clone());
-        for pattern in text.lines().filter_map(included) {
+        let patterns: Vec<_> = text.lines().filter_map(included).map(str::to_owned).collect();
+        self.files.insert(path, text);
+        for pattern in patterns {
             // An absolute pattern replaces the directory.
-            let pattern = directory.join(pattern);
+            let pattern = directory.join(pattern.replace("**", "*"));
             for path in pattern.to_str().and_then(|pattern| glob::glob(pattern).ok()).into_iter().flatten().flatten() {
                 self.add(directory, &path);
             }
@@ -295,6 +344,19 @@ mod tests {
         let found = defined_twice(&Tree::read(directory.path(), PJSIP), &files, &Expected::read(&pair).unwrap());
         assert_eq!(found.len(), 1, "{found:?}");
         assert!(found[0].starts_with("the endpoint 1000 (") && found[0].ends_with("pjsip.conf, line 2)"), "{found:?}");
+    }
+
+    #[test]
+    fn a_section_that_adds_to_one_of_ours_is_named_with_its_place() {
+        let Config { directory, files } =
+            config("#include p/*.conf\n[1000](+)\ncontext=x\n[door](+)\n[1000](base)\n[1000-a]( other , + )\n");
+        let says = format!("/usr/bin/printf Configuration\\040directory:\\040{}\\n", directory.path().display());
+        let cli = Cli::new(&says, Duration::from_secs(30)).unwrap();
+        let ours = b"[1000](t)\ntype=endpoint\n[1000-a]\ntype=auth\n";
+        let added = added_sections(&cli, &files, ours, Instant::now() + Duration::from_secs(30));
+        let places: Vec<_> = added.iter().map(|added| (added.name.as_str(), added.line)).collect();
+        assert_eq!(places, [("1000", 2), ("1000-a", 6)]);
+        assert!(added[0].path.ends_with(PJSIP));
     }
 
     #[test]

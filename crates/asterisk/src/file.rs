@@ -1,13 +1,19 @@
 //! Replacing a file so that every reader, and every crash, sees the old content or the new.
 
 use std::{
-    fs::{self, File, Permissions},
-    io::{self, Write as _},
-    os::unix::fs::PermissionsExt as _,
+    fs::{self, File, OpenOptions, Permissions},
+    io::{self, Read as _, Write as _},
+    os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _},
     path::{Path, PathBuf},
 };
 
+use rustix::fs::OFlags;
 use tempfile::{Builder, TempPath};
+
+/// More than any file of ours holds: ten thousands of users.
+const MOST_OF_OURS: usize = 16 << 20;
+/// More than any file that an administrator writes.
+pub(crate) const MOST_OF_OTHERS: usize = 4 << 20;
 
 /// The end of a staged file's name: with the dot that it begins with, no `*.conf` matches it.
 const STAGED: &str = ".staged";
@@ -59,6 +65,9 @@ pub(crate) struct StagedFile {
 impl StagedFile {
     pub(crate) fn new(target: &Path, content: &[u8], mode: u32) -> Result<Self, FileError> {
         let failed = FileError::new;
+        if content.len() > MOST_OF_OURS {
+            return Err(failed(target, "written")(too_large(MOST_OF_OURS)));
+        }
         let staged = Builder::new()
             .prefix(&staged_prefix(target))
             .suffix(STAGED)
@@ -120,17 +129,44 @@ pub(crate) fn remove(target: &Path) -> Result<(), FileError> {
 
 /// The content of `path`, or `None` where there is no such file.
 pub(crate) fn read(path: &Path) -> Result<Option<Vec<u8>>, FileError> {
-    match fs::read(path) {
+    read_at_most(path, MOST_OF_OURS)
+}
+
+/// As [`read`]; a larger file is an error.
+pub(crate) fn read_at_most(path: &Path, most: usize) -> Result<Option<Vec<u8>>, FileError> {
+    let read = || {
+        let file = regular(OpenOptions::new().read(true), path)?;
+        let mut content = Vec::new();
+        file.take(most as u64 + 1).read_to_end(&mut content)?;
+        if content.len() > most { Err(too_large(most)) } else { Ok(content) }
+    };
+    match read() {
         Ok(content) => Ok(Some(content)),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
         Err(error) => Err(FileError::new(path, "read")(error)),
     }
 }
 
+/// Opens a regular file: no FIFO, device or directory in its place keeps us waiting or never ends.
+pub(crate) fn regular(options: &mut OpenOptions, path: &Path) -> io::Result<File> {
+    let nothing_else = || io::Error::other("it is no regular file; move it away");
+    let flags = OFlags::NONBLOCK | OFlags::NOCTTY;
+    let opened = options.custom_flags(flags.bits().cast_signed()).open(path);
+    // A FIFO that nobody reads cannot be opened for writing.
+    let is_strange = |error: &io::Error| error.raw_os_error() == Some(rustix::io::Errno::NXIO.raw_os_error());
+    let file = opened.map_err(|error| if is_strange(&error) { nothing_else() } else { error })?;
+    if file.metadata()?.is_file() { Ok(file) } else { Err(nothing_else()) }
+}
+
+fn too_large(most: usize) -> io::Error {
+    io::Error::other(format!("it holds more than {} MiB; move it away", most >> 20))
+}
+
 /// Makes the renames and removals in the directory of `target` survive a power cut.
 pub(crate) fn sync_directory(target: &Path) -> Result<(), FileError> {
     let directory = directory(target);
-    File::open(directory).and_then(|opened| opened.sync_all()).map_err(FileError::new(directory, "synced"))
+    let opened = OpenOptions::new().read(true).custom_flags(OFlags::DIRECTORY.bits().cast_signed()).open(directory);
+    opened.and_then(|opened| opened.sync_all()).map_err(FileError::new(directory, "synced"))
 }
 
 /// Removes what a killed process left staged for `target`.
@@ -220,6 +256,32 @@ mod tests {
             assert_eq!(read(&target).unwrap(), None);
             remove_stale_temp_files(elsewhere).unwrap();
         }
+    }
+
+    #[test]
+    fn what_would_block_or_flood_is_refused_at_once() {
+        use rustix::fs::{CWD, FileType, Mode, mknodat};
+        let directory = tempfile::tempdir().unwrap();
+        let at = |name: &str| directory.path().join(name);
+        mknodat(CWD, at("fifo"), FileType::Fifo, Mode::RWXU, 0).unwrap();
+        File::create(at("sparse")).unwrap().set_len(3 << 30).unwrap();
+        std::os::unix::fs::symlink("fifo", at("link")).unwrap();
+        for (name, what) in [
+            ("fifo", "no regular file; move it away"),
+            ("link", "no regular file; move it away"),
+            (".", "no regular file; move it away"),
+            ("sparse", "more than 16 MiB; move it away"),
+        ] {
+            let error = read(&at(name)).unwrap_err();
+            assert!(error.path == at(name) && error.to_string().contains(what), "{error}");
+        }
+        assert!(read(Path::new("/dev/zero")).is_err());
+        let lock = regular(OpenOptions::new().append(true), &at("fifo")).unwrap_err();
+        assert!(lock.to_string().contains("no regular file"), "{lock}");
+        let most = vec![b'x'; MOST_OF_OURS];
+        replace(&at("most"), &most, 0o600).unwrap();
+        assert_eq!(read(&at("most")).unwrap().unwrap().len(), MOST_OF_OURS);
+        assert!(replace(&at("more"), &[most, vec![0]].concat(), 0o600).is_err() && !at("more").exists());
     }
 
     #[test]

@@ -5,6 +5,7 @@ use std::{fs, io, path::Path};
 use crate::{
     file::{self, FileError, StagedFile},
     pair::{IncludeFiles, Pair},
+    reload::{self, Modules},
 };
 
 /// Readable to Asterisk through the group that a setgid directory gives, to nobody else: the
@@ -15,18 +16,17 @@ const MODE: u32 = 0o640;
 /// exist, or it loads nothing at all.
 const NOTHING_YET: &[u8] = b"; Nothing was applied yet.\n";
 
-/// A pair beside its targets, whole and synced.
+/// A pair beside its targets, whole and synced; without a file that stays as it is.
 #[derive(Debug)]
 pub(crate) struct StagedPair {
-    endpoints: StagedFile,
-    dialplan: StagedFile,
+    endpoints: Option<StagedFile>,
+    dialplan: Option<StagedFile>,
 }
 
 impl StagedPair {
     /// Renames both files into place. That they survive a power cut there is up to [`IncludeFiles::sync`].
     pub(crate) fn rename(self) -> Result<(), FileError> {
-        self.endpoints.rename()?;
-        self.dialplan.rename()
+        [self.endpoints, self.dialplan].into_iter().flatten().try_for_each(StagedFile::rename)
     }
 }
 
@@ -37,14 +37,17 @@ impl IncludeFiles {
         Ok(Pair { endpoints: content(&self.endpoints)?, dialplan: content(&self.dialplan)? })
     }
 
-    /// Writes `pair` beside the targets, which stay as they are.
-    pub(crate) fn stage(&self, pair: &Pair) -> Result<StagedPair, FileError> {
+    /// Writes `pair` beside the targets, which stay as they are: the files that `modules` read.
+    pub(crate) fn stage(&self, pair: &Pair, modules: Modules) -> Result<StagedPair, FileError> {
         for path in [&self.endpoints, &self.dialplan] {
             refuse_all_but_files(path)?;
         }
+        let stage = |module, path, content: &[u8]| {
+            modules.contains(&module).then(|| StagedFile::new(path, content, MODE)).transpose()
+        };
         Ok(StagedPair {
-            endpoints: StagedFile::new(&self.endpoints, &pair.endpoints, MODE)?,
-            dialplan: StagedFile::new(&self.dialplan, &pair.dialplan, MODE)?,
+            endpoints: stage(reload::PJSIP, &self.endpoints, &pair.endpoints)?,
+            dialplan: stage(reload::DIALPLAN, &self.dialplan, &pair.dialplan)?,
         })
     }
 
@@ -84,13 +87,13 @@ mod tests {
         symlink("elsewhere", at("link")).unwrap();
         for (endpoints, dialplan) in [("link", "e.conf"), ("p.conf", "link"), (".", "e.conf")] {
             let files = IncludeFiles { endpoints: at(endpoints), dialplan: at(dialplan) };
-            let refused = files.stage(&pair).unwrap_err().to_string();
+            let refused = files.stage(&pair, reload::BOTH).unwrap_err().to_string();
             assert!(refused.contains("cannot be replaced: it is no regular file"), "{refused}");
         }
         let files = IncludeFiles { endpoints: at("p.conf"), dialplan: at("e.conf") };
         assert_eq!(files.read().unwrap().dialplan, NOTHING_YET);
         for _ in 0..2 {
-            files.stage(&pair).unwrap().rename().unwrap();
+            files.stage(&pair, reload::BOTH).unwrap().rename().unwrap();
             files.sync().unwrap();
             assert_eq!(files.read().unwrap(), pair);
         }

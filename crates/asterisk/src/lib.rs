@@ -78,6 +78,7 @@ pub use asking::Unread;
 pub use cli::Cli;
 pub use cli_error::{CliError, EmptyCommand};
 pub use deployment::{Deployment, LockedDeployment, ProvenPair};
+pub use diagnosis::Added;
 pub use error::{Aftermath, Cause, LockError};
 pub use expected::{Difference, Expected, UnreadablePair};
 pub use file::FileError;

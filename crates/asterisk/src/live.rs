@@ -5,6 +5,7 @@ use std::{collections::BTreeMap, time::Instant};
 use crate::{
     asking::{Unread, ask_whole},
     cli::Cli,
+    diagnosis::Added,
     expected::{Endpoint, Expected, Kind, Standalone, Step},
     listing,
     mismatch::{Mismatch, same_steps},
@@ -148,6 +149,9 @@ pub struct Foreign {
     /// Extensions, each with its context, that the administrator's own dialplan adds to a
     /// context of ours; and lines such as `include => other`.
     pub extens: Vec<(String, String)>,
+    /// Sections that add to objects of ours, as far as the administrator's files can be read. What they change no
+    /// listing shows.
+    pub added: Vec<Added>,
 }
 
 /// What is asked of Asterisk.

@@ -40,8 +40,8 @@ pub(crate) enum Read {
 
 /// Reads what a non-blocking source has, a megabyte at most.
 pub(crate) fn read(source: &mut impl io::Read, into: &mut Vec<u8>) -> io::Result<Read> {
-    let mut buffer = [0; 32 << 10];
-    for _ in 0..32 {
+    let mut buffer = [0; 16 << 10];
+    for _ in 0..64 {
         match source.read(&mut buffer) {
             Ok(0) => return Ok(Read::Ended),
             Ok(length) => into.extend_from_slice(&buffer[..length]),

@@ -17,14 +17,17 @@ use crate::{
 /// Modules that are reloaded together, by one command.
 pub(crate) type Modules = &'static [&'static str];
 
-/// The module that reads the endpoints, and the one that reads the dialplan.
-pub(crate) const BOTH: Modules = &["res_pjsip.so", "pbx_config.so"];
+/// The module that reads the endpoints.
+pub(crate) const PJSIP: &str = "res_pjsip.so";
+/// The module that reads the dialplan.
+pub(crate) const DIALPLAN: &str = "pbx_config.so";
+pub(crate) const BOTH: Modules = &[PJSIP, DIALPLAN];
 
 /// The modules that read what differs between `former` and `new`.
 pub(crate) fn modules_of_change(former: &Pair, new: &Pair) -> Modules {
     match (former.endpoints == new.endpoints, former.dialplan == new.dialplan) {
-        (false, true) => &BOTH[..1],
-        (true, false) => &BOTH[1..],
+        (false, true) => &[PJSIP],
+        (true, false) => &[DIALPLAN],
         _ => BOTH,
     }
 }

@@ -42,7 +42,7 @@ impl StateDir {
     /// Takes the lock, or gives `None` when it was not free until `deadline`.
     pub(crate) fn lock(&self, deadline: Instant) -> Result<Option<HostLock>, FileError> {
         let path = self.0.join("lock");
-        let open = || File::options().create(true).append(true).open(&path);
+        let open = || file::regular(File::options().create(true).append(true), &path);
         let file = match open() {
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
                 fs::DirBuilder::new().mode(0o750).create(&self.0).map_err(FileError::new(&self.0, "created"))?;

@@ -140,7 +140,10 @@ impl LockedDeployment<'_> {
         let result = self.transact(pair, tag, deadline, &mut progress);
         let Progress { difference, times } = progress;
         match result {
-            Ok(Success { is_changed, foreign, unpurged }) => {
+            Ok(Success { is_changed, mut foreign, unpurged }) => {
+                let Deployment { cli, files, .. } = self.deployment;
+                let deadline = Instant::now() + cli.timeout();
+                foreign.added = diagnosis::added_sections(cli, files, &pair.endpoints, deadline);
                 Ok(Deployed { is_changed, foreign, unpurged, difference, times })
             }
             Err(Failed { cause, fixes, aftermath }) => {
@@ -178,7 +181,7 @@ impl LockedDeployment<'_> {
 
         let modules = self.modules_to_reload(pair, &on_disk)?;
         let began = Instant::now();
-        let (staged, purged) = self.stage(pair, &former.pair, tag, former_owners.all_aors())?;
+        let (staged, purged) = self.stage(pair, &former.pair, modules, tag, former_owners.all_aors())?;
         let installed = staged.install(self.deployment);
         times.install = began.elapsed();
 
@@ -288,6 +291,7 @@ impl LockedDeployment<'_> {
         &self,
         pair: &Pair,
         former: &Pair,
+        modules: Modules,
         tag: &str,
         pending_purges: BTreeSet<String>,
     ) -> Result<(StagedDeployment, Option<StagedRecord>), FileError> {
@@ -296,8 +300,8 @@ impl LockedDeployment<'_> {
         let no_pending_purges = (!pending_purges.is_empty()).then(BTreeSet::new);
         let purged = no_pending_purges.map(|none| StagedRecord::new(state.proven(), record(none))).transpose()?;
         let staged = StagedDeployment {
-            new: files.stage(pair)?,
-            old: files.stage(former)?,
+            new: files.stage(pair, modules)?,
+            old: files.stage(former, modules)?,
             proven: StagedRecord::new(state.proven(), record(pending_purges))?,
             unproven: state.stage_unproven()?,
         };

@@ -50,9 +50,23 @@ pub(super) fn warnings(deployed: &Deployed) -> Vec<String> {
     let extens = deployed.foreign.extens.iter().filter(|(exten, _)| is_ours(exten)).map(|(exten, context)| {
         format!("Asterisk has an extension {exten} in {context}, which is no user's: the administrator's own dialplan defines it")
     });
+    // The administrator may add to the context that his users call in, and to no other of ours.
+    let is_closed = |context: &str| context.starts_with("synergycall-") && context != "synergycall-internal";
+    let additions = deployed.foreign.extens.iter().filter(|(exten, context)| !is_ours(exten) && is_closed(context));
+    let additions = additions.map(|(exten, context)| {
+        format!("the administrator's own dialplan adds {exten} to {context}, where callers from outside may reach it: move it to synergycall-internal or a context of its own")
+    });
+    let sections = deployed.foreign.added.iter().map(|added| {
+        format!(
+            "the administrator's own configuration adds to [{}] ({}, line {}): what it changes there is not verified",
+            added.name,
+            added.path.display(),
+            added.line
+        )
+    });
     let unpurged = (!deployed.unpurged.is_empty()).then(|| {
         let aors = deployed.unpurged.iter().map(String::as_str).collect::<Vec<_>>().join(", ");
         format!("a former owner's phone may still be registered at {aors}, until its registration expires: apply again to remove it")
     });
-    endpoints.chain(extens).chain(unpurged).collect()
+    endpoints.chain(extens).chain(additions).chain(sections).chain(unpurged).collect()
 }
