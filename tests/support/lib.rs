@@ -26,6 +26,7 @@ pub mod portal;
 mod ports;
 pub mod postgres;
 mod program;
+pub mod proxy;
 mod sipp;
 pub mod wait;
 
@@ -36,4 +37,5 @@ pub use misbehaving::{Behaviour, Held, MisbehavingAsterisk};
 pub use phone::{AnsweringPhone, Phone};
 pub use portal::{Portal, Settings};
 pub use postgres::{Database, Transaction};
+pub use proxy::Proxy;
 pub use wait::until;

@@ -63,7 +63,8 @@ pub(crate) fn parse(body: &[u8]) -> Result<NewUser, Problem> {
         None
     };
     for (field, _) in &members {
-        if !matches!(field.as_str(), "name" | "email" | "replaces") && !errors.iter().any(|error| error.field == *field) {
+        if !matches!(field.as_str(), "name" | "email" | "replaces") && !errors.iter().any(|error| error.field == *field)
+        {
             let message = "is not known; a user has name and email, and may have replaces".to_owned();
             errors.push(FieldError { field: field.clone(), message });
         }
