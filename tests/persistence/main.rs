@@ -3,7 +3,9 @@
 
 mod apply_log;
 mod constraints;
+mod inspection;
 mod migrations;
+mod network;
 mod outages;
 mod revision;
 mod tls;

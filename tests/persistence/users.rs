@@ -221,3 +221,24 @@ fn in_threads<T: Send>(threads: usize, work: impl Fn(usize) -> T + Sync) -> Vec<
         handles.into_iter().map(|handle| handle.join().unwrap()).collect()
     })
 }
+
+#[test]
+fn who_is_replaced_is_gone_and_the_extension_stays() {
+    let fixture = Fixture::new();
+    let users: Vec<_> = (0..3).map(|number| fixture.create(number)).collect();
+    let replace = |email: &str, id: UserId| {
+        let new = NewUser { name: "New".parse().unwrap(), email: email.parse().unwrap(), replaces: Some(id) };
+        fixture.inside.users().create(&new, &Realm::default(), &SipPassword::generate().unwrap())
+    };
+    let new = replace("U1@example.com", users[1].id).unwrap();
+    assert_eq!((new.extension, new.id == users[1].id), (users[1].extension, false));
+    assert_eq!((fixture.revision(), fixture.extensions()), (4, vec![1000, 1001, 1002]));
+    assert!(matches!(replace("x@example.com", users[1].id), Err(CreateUserError::NoSuchUser)));
+    match replace("u0@example.com", users[2].id) {
+        Err(CreateUserError::EmailTaken { id, extension }) => {
+            assert_eq!((id, extension), (users[0].id, users[0].extension));
+        }
+        other => panic!("{other:?}"),
+    }
+    assert_eq!(fixture.revision(), 4);
+}

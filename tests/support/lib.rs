@@ -27,6 +27,7 @@ pub mod portal;
 mod ports;
 pub mod postgres;
 mod program;
+pub mod proxy;
 mod sipp;
 pub mod wait;
 
@@ -38,4 +39,5 @@ pub use misbehaving_socket::SocketFault;
 pub use phone::{AnsweringPhone, Phone};
 pub use portal::{Portal, Settings};
 pub use postgres::{Database, Transaction};
+pub use proxy::Proxy;
 pub use wait::until;

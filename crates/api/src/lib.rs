@@ -32,7 +32,6 @@ use std::{sync::Arc, time::Duration};
 use actix_web::{Resource, web};
 use anyhow::anyhow;
 use pbx_persistence::Database;
-use tokio::sync::Mutex;
 
 pub use crate::settings::Settings;
 use crate::{
@@ -55,9 +54,6 @@ pub struct AppState {
     /// Calls of the database under way.
     pub(crate) calls: Work,
     pub(crate) listing: ListingCache,
-    /// Whose turn it is to change users. Writers wait for each other in PostgreSQL anyway, where
-    /// each hand-over of the tenant's row wakes another connection: waiting here is a third faster.
-    pub(crate) writer: Mutex<()>,
 }
 
 impl AppState {
@@ -71,34 +67,20 @@ impl AppState {
             work: Work::default(),
             calls: Work::default(),
             listing: ListingCache::default(),
-            writer: Mutex::default(),
         }
     }
 
-    /// Calls the database.
+    /// Calls the database, which answers or fails within `database.timeout_seconds`.
     async fn with_database<T: Send + 'static>(
         &self,
         call: impl FnOnce(&Database) -> T + Send + 'static,
     ) -> Result<T, Problem> {
         let database = self.database.clone();
-        self.in_time(self.calls.run(move || call(&database))).await
+        self.calls.run(move || call(&database)).await
     }
 
-    /// Calls the database to change users, when it is this request's turn.
-    async fn change<T: Send + 'static>(
-        &self,
-        call: impl FnOnce(&Database) -> T + Send + 'static,
-    ) -> Result<T, Problem> {
-        let turn = self.writer.lock();
-        self.in_time(async {
-            let _turn = turn.await;
-            self.with_database(call).await
-        })
-        .await
-    }
-
-    /// Waits for what comes of the database. A PostgreSQL that neither answers nor fails is given
-    /// up a second after the time that it has for an answer, since libpq would wait for ever.
+    /// Waits for an answer that several requests share, each of which may have come while an earlier question still
+    /// waited for PostgreSQL.
     async fn in_time<T>(&self, answer: impl Future<Output = Result<T, Problem>>) -> Result<T, Problem> {
         let limit = self.settings.database.timeout + Duration::from_secs(1);
         tokio::time::timeout(limit, answer).await.unwrap_or_else(|_| {

@@ -2,10 +2,11 @@
 
 use std::{fmt::Display, str::FromStr};
 
-use pbx_domain::{DisplayName, Email, NewUser};
+use pbx_domain::{DisplayName, Email, InvalidId, NewUser, UserId};
 use serde::Deserialize;
 use serde_json::value::RawValue;
 use utoipa::ToSchema;
+use uuid::Uuid;
 
 use crate::{
     body::{self, Members},
@@ -30,6 +31,21 @@ pub struct NewUserBody {
     /// An addr-spec of at most 254 bytes, unique without regard to case.
     #[schema(example = "alice@example.com", format = Email, min_length = 3, max_length = 254)]
     email: String,
+    /// The id of the user whose place the new one takes: that user is deleted, and the extension
+    /// stays.
+    #[schema(required = false, nullable = false)]
+    replaces: Option<Uuid>,
+}
+
+/// A UUID as answers have it, with hyphens; its other notations are no ids here.
+pub(crate) struct Id(pub(crate) UserId);
+
+impl FromStr for Id {
+    type Err = InvalidId;
+
+    fn from_str(text: &str) -> Result<Self, InvalidId> {
+        if text.len() == 36 { text.parse().map(Self) } else { Err(InvalidId) }
+    }
 }
 
 /// Makes a new user of the body of a request.
@@ -41,14 +57,20 @@ pub(crate) fn parse(body: &[u8]) -> Result<NewUser, Problem> {
     let mut errors = Vec::new();
     let name = field::<DisplayName>("name", &members, &mut errors)?;
     let email = field::<Email>("email", &members, &mut errors)?;
+    let replaces = if members.iter().any(|(field, _)| field == "replaces") {
+        field::<Id>("replaces", &members, &mut errors)?.map(|id| id.0)
+    } else {
+        None
+    };
     for (field, _) in &members {
-        if !matches!(field.as_str(), "name" | "email") && !errors.iter().any(|error| error.field == *field) {
-            let message = "is not known; a user has name and email".to_owned();
+        if !matches!(field.as_str(), "name" | "email" | "replaces") && !errors.iter().any(|error| error.field == *field)
+        {
+            let message = "is not known; a user has name and email, and may have replaces".to_owned();
             errors.push(FieldError { field: field.clone(), message });
         }
     }
     match (name, email) {
-        (Some(name), Some(email)) if errors.is_empty() => Ok(NewUser { name, email, replaces: None }),
+        (Some(name), Some(email)) if errors.is_empty() => Ok(NewUser { name, email, replaces }),
         _ => Err(Problem::invalid_user(errors)),
     }
 }
@@ -85,6 +107,23 @@ mod tests {
     fn a_user_has_a_name_and_an_email_in_any_order() {
         let user = parse(br#" {"email": "a@example.com", "n\u0061me": " A\ud83d\ude00 "} "#).unwrap();
         assert_eq!((user.name.as_str(), user.email.as_str()), ("A\u{1f600}", "a@example.com"));
+        assert_eq!(user.replaces, None);
+        let id = UserId::generate();
+        let body = format!(r#"{{"name": "A", "email": "a@example.com", "replaces": "{id}"}}"#);
+        assert_eq!(parse(body.as_bytes()).unwrap().replaces, Some(id));
+    }
+
+    #[test]
+    fn whom_it_replaces_is_named_by_a_uuid() {
+        for (value, message) in [
+            ("\"x\"", "must be a UUID"),
+            ("\"01939d5e7a8b7c3d9e4f5a6b7c8d9e0f\"", "must be a UUID"),
+            ("null", "must be a text, is null"),
+            ("7", "must be a text, is a number"),
+        ] {
+            let body = format!(r#"{{"name": "A", "email": "a@example.com", "replaces": {value}}}"#);
+            assert_eq!(fields(&body), [format!("replaces {message}")]);
+        }
     }
 
     #[test]
@@ -94,8 +133,8 @@ mod tests {
             [
                 "name must not be empty or blank",
                 "email must be a mail address such as alice@example.com",
-                "phone is not known; a user has name and email",
-                "id is not known; a user has name and email",
+                "phone is not known; a user has name and email, and may have replaces",
+                "id is not known; a user has name and email, and may have replaces",
             ]
         );
         assert_eq!(fields("{}"), ["name is missing", "email is missing"]);

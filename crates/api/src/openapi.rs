@@ -48,6 +48,7 @@ const ANY: &[Code] =
 const CREATE: &[Code] = &[
     Code::MalformedJson,
     Code::RequestTimeout,
+    Code::NotFound,
     Code::EmailTaken,
     Code::ExtensionsExhausted,
     Code::UnsupportedMediaType,
@@ -163,6 +164,9 @@ fn header<T: From<utoipa::openapi::Header>>(description: &str) -> T {
     HeaderBuilder::new().schema(Some(text)).description(Some(description)).build().into()
 }
 
+/// The user of the examples.
+const EXAMPLE_ID: Uuid = Uuid::from_u128(0x01a1_f927_2fb9_702e_8462_40d9_586e_5694);
+
 fn example(code: Code) -> ProblemDocument {
     let errors = match code {
         Code::InvalidUser => vec![
@@ -185,6 +189,7 @@ fn example(code: Code) -> ProblemDocument {
         },
         request_id: "01a1f927-2fb9-702e-8462-40d886da1a87".to_owned(),
         errors,
+        user: (code == Code::EmailTaken).then(|| EmailOwner { id: EXAMPLE_ID, extension: 1000 }),
         apply: None,
     }
 }

@@ -12,9 +12,11 @@ use actix_web::{
         },
     },
 };
+use pbx_domain::{Extension, UserId};
 use pbx_persistence::DatabaseError;
 use serde::Serialize;
 use utoipa::ToSchema;
+use uuid::Uuid;
 
 use crate::{
     apply_response::ApplyResponse,
@@ -113,6 +115,16 @@ pub struct FieldError {
     pub message: String,
 }
 
+/// Whose an email is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, ToSchema)]
+pub struct EmailOwner {
+    /// The user's identity.
+    pub id: Uuid,
+    /// The user's extension.
+    #[schema(example = 1000, minimum = 1000, maximum = 1999)]
+    pub extension: u16,
+}
+
 /// A problem as it is sent.
 #[derive(Debug, Serialize, ToSchema)]
 #[schema(as = Problem)]
@@ -133,6 +145,10 @@ pub struct ProblemDocument {
     #[serde(skip_serializing_if = "Vec::is_empty")]
     #[schema(required = false)]
     pub errors: Vec<FieldError>,
+    /// Who has the email, where another user has it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    pub user: Option<EmailOwner>,
     /// What the apply did, where one was begun.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
@@ -146,6 +162,7 @@ pub struct Problem {
     code: Code,
     detail: Cow<'static, str>,
     errors: Vec<FieldError>,
+    user: Option<EmailOwner>,
     apply: Option<Box<ApplyResponse>>,
     allow: Option<&'static str>,
     request_id: RequestId,
@@ -159,6 +176,7 @@ impl Problem {
             code,
             detail: detail.into(),
             errors: Vec::new(),
+            user: None,
             apply: None,
             allow: None,
             request_id: RequestId::current().unwrap_or_else(RequestId::generate),
@@ -201,6 +219,13 @@ impl Problem {
     #[must_use]
     pub fn caused_by(mut self, cause: impl Into<anyhow::Error>) -> Self {
         self.cause = Some(cause.into());
+        self
+    }
+
+    /// Adds whose the email is.
+    #[must_use]
+    pub fn with_user(mut self, id: UserId, extension: Extension) -> Self {
+        self.user = Some(EmailOwner { id: id.as_uuid(), extension: extension.get() });
         self
     }
 
@@ -249,6 +274,7 @@ impl Problem {
             detail: self.detail.to_string(),
             request_id: self.request_id.to_string(),
             errors: self.errors.clone(),
+            user: self.user,
             apply: self.apply.clone(),
         }
     }

@@ -31,10 +31,13 @@ pub struct CreatedUserResponse {
     sip_password: String,
 }
 
-/// Creates a user with the lowest free extension.
+/// Creates a user with the lowest free extension, or in the place of another.
+///
+/// With `replaces`, that user is deleted and the new one gets its extension, at once: for a lost phone or password, or
+/// another name or address. `404` when there is no such user.
 ///
 /// Asterisk learns of it with the next `POST /apply`. When the answer is `503`, the user may have
-/// been created all the same: look at `GET /users` before trying again.
+/// been created all the same: try again, and `409` `email-taken` names in `user` who has the address.
 #[utoipa::path(
     post, path = "/users", operation_id = "createUser", tag = "users",
     request_body(
@@ -63,7 +66,7 @@ pub(crate) async fn create(
     body::must_be_json(&request)?;
     let new = new_user::parse(&body::read(payload).await?)?;
     let realm = state.settings.asterisk.realm.clone();
-    let created = state.change(move |database| {
+    let created = state.with_database(move |database| {
         let password = SipPassword::generate().map_err(Problem::internal)?;
         let user = database.users().create(&new, &realm, &password)?;
         Ok::<_, Problem>((user, password))
@@ -86,8 +89,12 @@ impl CreatedUserResponse {
 impl From<CreateUserError> for Problem {
     fn from(error: CreateUserError) -> Self {
         match error {
-            CreateUserError::EmailTaken { .. } => {
+            CreateUserError::EmailTaken { id, extension } => {
                 Self::new(Code::EmailTaken, "Another user has this email; upper and lower case make no difference.")
+                    .with_user(id, extension)
+            }
+            CreateUserError::NoSuchUser => {
+                Self::new(Code::NotFound, "There is no user with the id in replaces; nothing was changed.")
             }
             CreateUserError::ExtensionsExhausted => Self::new(
                 Code::ExtensionsExhausted,
@@ -166,14 +173,13 @@ pub(crate) async fn delete(
 ) -> Result<HttpResponse, Problem> {
     query::none(&request)?;
     let id = user_id(request.match_info().query("id"))?;
-    state.change(move |database| database.users().delete(id)).await??;
+    state.with_database(move |database| database.users().delete(id)).await??;
     log::info!("deleted user {id}");
     Ok(HttpResponse::NoContent().finish())
 }
 
-/// A UUID as answers have it, with hyphens; its other notations are no ids here.
 fn user_id(text: &str) -> Result<UserId, Problem> {
-    Some(text).filter(|text| text.len() == 36).and_then(|text| text.parse().ok()).ok_or_else(|| {
+    text.parse().map(|new_user::Id(id)| id).map_err(|_| {
         Problem::new(Code::MalformedId, "The id of a user is a UUID such as 01939d5e-7a8b-7c3d-9e4f-5a6b7c8d9e0f.")
     })
 }

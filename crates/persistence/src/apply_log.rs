@@ -57,7 +57,11 @@ impl ApplyLog {
     ///
     /// [`DatabaseError`]; after [`DatabaseError::Unavailable`] the record may exist.
     pub fn begin(&self, started: &StartedApply) -> Result<UserList, DatabaseError> {
-        let started = Begin { id: started.id.as_uuid(), started: started.clone(), started_at: from_system_time(started.started_at) };
+        let started = Begin {
+            id: started.id.as_uuid(),
+            started: started.clone(),
+            started_at: from_system_time(started.started_at),
+        };
         self.sessions.repeatable(move |connection| list::from_rows(started.clone().load(connection)?))
     }
 

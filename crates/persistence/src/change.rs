@@ -9,12 +9,7 @@ use diesel::{
 use pbx_domain::{Extension, Ha1, NewUser, Realm, Roster, UserId};
 use uuid::Uuid;
 
-use crate::{
-    error::DatabaseError,
-    query::prepared,
-    session::Abort,
-    users::no_tenant,
-};
+use crate::{error::DatabaseError, query::prepared, session::Abort, users::no_tenant};
 
 /// The users as of one moment, as far as a change has to know them.
 pub(crate) struct Known {

@@ -29,6 +29,10 @@ impl Conninfo {
         Ok(Self { url: url.to_owned(), timeout, hosts, sslmode: given(url, "sslmode") })
     }
 
+    pub(crate) const fn timeout(&self) -> Duration {
+        self.timeout
+    }
+
     /// What libpq is given: with the deadlines, and with a mark at the socket by which it is found. The mark is one of a
     /// thousand.
     pub(crate) fn marked(&self, number: u32) -> (String, u32) {

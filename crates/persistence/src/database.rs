@@ -12,7 +12,9 @@ use diesel_migrations::{EmbeddedMigrations, MigrationHarness, embed_migrations};
 
 use crate::{
     apply_log::ApplyLog,
+    conninfo::Conninfo,
     error::{DatabaseError, ErrorDetail},
+    inspection::{self, Inspection},
     session::{Abort, Sessions},
     users::UserRepository,
 };
@@ -30,6 +32,7 @@ const MIGRATION_LIMIT: Duration = Duration::from_mins(5);
 pub struct Database {
     sessions: Sessions,
     users: UserRepository,
+    verifies_certificate: bool,
 }
 
 impl Database {
@@ -40,15 +43,17 @@ impl Database {
     /// several hosts and `target_session_attrs` included; its own `connect_timeout`, keep-alive
     /// parameters and `application_name` take precedence over the portal's.
     ///
-    /// `timeout` bounds the wait for a connection, and each statement. A `pool_size` of 0 is taken for
+    /// `timeout` bounds every call, whatever becomes of the server. A `pool_size` of 0 is taken for
     /// 1, and a `timeout` below a millisecond for a millisecond.
     ///
     /// # Errors
     ///
     /// [`DatabaseError::InvalidUrl`] when libpq cannot read `url`.
     pub fn connect(url: &str, pool_size: u32, timeout: Duration) -> Result<Self, DatabaseError> {
-        let sessions = Sessions::new(url, pool_size.max(1), timeout.max(Duration::from_millis(1)))?;
-        Ok(Self { users: UserRepository::new(sessions.clone()), sessions })
+        let conninfo = Conninfo::new(url, timeout.max(Duration::from_millis(1)))?;
+        let verifies_certificate = conninfo.verifies_certificate();
+        let sessions = Sessions::new(conninfo, pool_size.max(1));
+        Ok(Self { users: UserRepository::new(sessions.clone()), sessions, verifies_certificate })
     }
 
     /// The users.
@@ -100,10 +105,41 @@ impl Database {
     ///
     /// [`DatabaseError`].
     pub fn pending_migrations(&self) -> Result<Vec<String>, DatabaseError> {
-        self.sessions.repeatable(|connection| {
-            Ok(pending(connection)?.iter().map(|migration| migration.name().to_string()).collect())
+        self.sessions.repeatable(|connection| Ok(names(&pending(connection)?)))
+    }
+
+    /// What an administrator wants to know before the portal uses the database: how the connection is protected, which
+    /// migrations are missing or are of a newer portal, which rights the role lacks. Writes nothing.
+    ///
+    /// Why there is no connection at all is told by [`DatabaseError::connection_fault`].
+    ///
+    /// # Errors
+    ///
+    /// [`DatabaseError`].
+    pub fn inspect(&self) -> Result<Inspection, DatabaseError> {
+        let verifies_certificate = self.verifies_certificate;
+        self.sessions.repeatable(move |connection| {
+            let missing_rights = inspection::missing_rights(connection)?;
+            // What was applied may not be read then.
+            let may_read = !missing_rights.iter().any(|right| right.ends_with(APPLIED));
+            let (pending, unknown) =
+                if may_read { (names(&pending(connection)?), unknown(connection)?) } else { Default::default() };
+            Ok(Inspection {
+                server_version: inspection::server_version(connection)?,
+                protection: inspection::protection(connection, verifies_certificate)?,
+                pending,
+                unknown,
+                missing_rights,
+            })
         })
     }
+}
+
+/// The table in which Diesel keeps what was applied.
+const APPLIED: &str = "__diesel_schema_migrations";
+
+fn names(migrations: &[Box<dyn Migration<Pg>>]) -> Vec<String> {
+    migrations.iter().map(|migration| migration.name().to_string()).collect()
 }
 
 /// The migrations that were not applied yet, in their order. No migration would make a database fit that cannot hold
@@ -114,17 +150,30 @@ fn pending(connection: &mut PgConnection) -> Result<Vec<Box<dyn Migration<Pg>>>,
     if !["UTF8", "SQL_ASCII"].contains(&&*found) {
         return Err(Abort::Reason(DatabaseError::WrongEncoding { found }));
     }
-    // Diesel's own question would create the table in which it keeps the answer.
-    let is_empty = diesel::select(sql::<Bool>("to_regclass('__diesel_schema_migrations') IS NULL"));
-    let applied: Vec<String> = if is_empty.get_result(connection)? {
-        Vec::new()
-    } else {
-        sql::<Text>("SELECT version FROM __diesel_schema_migrations").load(connection)?
-    };
+    let applied = applied(connection)?;
     let mut migrations = MIGRATIONS.migrations().map_err(failed)?;
     migrations.retain(|migration| !applied.contains(&migration.name().version().to_string()));
     migrations.sort_by_key(|migration| migration.name().version().as_owned());
     Ok(migrations)
+}
+
+/// The versions of the migrations that were applied.
+fn applied(connection: &mut PgConnection) -> Result<Vec<String>, Abort<DatabaseError>> {
+    // Diesel's own question would create the table in which it keeps the answer.
+    let is_empty = diesel::select(sql::<Bool>("to_regclass('__diesel_schema_migrations') IS NULL"));
+    if is_empty.get_result(connection)? {
+        return Ok(Vec::new());
+    }
+    Ok(sql::<Text>("SELECT version FROM __diesel_schema_migrations ORDER BY version").load(connection)?)
+}
+
+/// The versions that were applied and are not ours.
+fn unknown(connection: &mut PgConnection) -> Result<Vec<String>, Abort<DatabaseError>> {
+    let ours = MigrationSource::<Pg>::migrations(&MIGRATIONS).map_err(failed)?;
+    let ours: Vec<String> = ours.iter().map(|migration| migration.name().version().to_string()).collect();
+    let mut applied = applied(connection)?;
+    applied.retain(|version| !ours.contains(version));
+    Ok(applied)
 }
 
 fn failed(cause: impl Into<Box<dyn Error + Send + Sync>>) -> Abort<DatabaseError> {

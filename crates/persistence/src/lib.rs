@@ -2,27 +2,33 @@
 //!
 //! # Invariants
 //!
-//! - Every committed change of a user moves its tenant's [`Revision`](pbx_domain::Revision) by
-//!   one, in the same transaction; the row lock of that update orders all writers. A trigger does
-//!   the same for hand-written SQL.
+//! - Every transaction that changes users moves their tenant's [`Revision`](pbx_domain::Revision) by
+//!   one; the row lock of that update orders all writers. A trigger does the same for hand-written
+//!   SQL.
 //! - Every statement that changes a user makes a new [`ChangeToken`], hand-written SQL included. So
 //!   what was read with a token is still true where the token is still there, also after a restore
 //!   or a failover that lost commits.
-//! - Every writer locks the tenant's row before any other, so that writers wait for each other and
+//! - Every writer changes the tenant's row before any other, so that writers wait for each other and
 //!   do not deadlock. `UNIQUE` is the last guard of an extension.
+//! - A change of users is decided by [`Roster`](pbx_domain::Roster) and written by one statement,
+//!   which does nothing unless the token is still the one that the decision went by. So it happens at
+//!   most once, however often it is sent: a lost connection costs no error while there is time. Changes
+//!   that wait for each other in this process share a statement, and each fails alone.
 //! - A rule of `pbx-domain` that SQL can say is a named constraint as well. A row that breaks a
 //!   rule all the same is a [`DatabaseError::Failed`] that names the user.
-//! - Nothing is retried that might have been committed. Whatever surely was not is tried again
-//!   when a pooled connection turns out to be dead, so that a restart or a failover of PostgreSQL
-//!   costs no error.
 //!
 //! # Deadlines
 //!
-//! Getting a connection takes at most the timeout given to [`Database::connect`], and so does one
-//! statement on a server that is alive, or a host that is gone (`tcp_user_timeout`). A server
-//! that is *frozen* (stopped, or starved, while its host still answers) cannot be told from a
-//! slow one by libpq, whose calls have no time limit: who must answer in time sets a deadline of
-//! their own around the call, and gives up waiting for the thread.
+//! Every call ends within the timeout given to [`Database::connect`], whatever becomes of the server
+//! and the network: libpq itself waits for ever for a server that fell silent while its host still
+//! answers, so a thread of this crate shuts the socket down when a call is overdue. It takes the
+//! system call `pidfd_getfd`; where a filter forbids that, the log says so once, and each call runs on
+//! a thread of its own that may be given up. [`Database::migrate`] has five minutes.
+//!
+//! # Poolers
+//!
+//! PgBouncer works with `pool_mode = session`. Transaction and statement mode do not: settings of a
+//! session, prepared statements and the lock of a migration belong to one connection.
 //!
 //! Deadlines, and what is set on the server for them: [libpq's parameters][libpq] and
 //! [`statement_timeout`][client].
@@ -44,6 +50,8 @@ mod change;
 mod conninfo;
 mod database;
 mod error;
+mod fault;
+mod inspection;
 mod list;
 mod own_thread;
 mod query;
@@ -59,6 +67,8 @@ mod writer;
 pub use apply_log::{ApplyLog, StartedApply};
 pub use database::Database;
 pub use error::{CreateUserError, DatabaseError, DeleteUserError, ErrorDetail};
+pub use fault::ConnectionFault;
+pub use inspection::{Inspection, Protection};
 pub use list::{ChangeToken, UserList};
 pub use users::{Standing, UserRepository};
 

@@ -160,7 +160,9 @@ impl ManageConnection for Manager {
     }
 
     fn has_broken(&self, session: &mut Session) -> bool {
-        session.broken || session.connection.as_mut().is_none_or(|connection| connection.is_broken()) || std::thread::panicking()
+        session.broken
+            || session.connection.as_mut().is_none_or(|connection| connection.is_broken())
+            || std::thread::panicking()
     }
 }
 
@@ -195,10 +197,9 @@ impl fmt::Debug for Sessions {
 }
 
 impl Sessions {
-    pub(crate) fn new(url: &str, pool_size: u32, timeout: Duration) -> Result<Self, DatabaseError> {
-        let failure = LastFailure::default();
-        let manager =
-            Manager { conninfo: Conninfo::new(url, timeout)?, setup: setup(timeout), failure: failure.clone() };
+    pub(crate) fn new(conninfo: Conninfo, pool_size: u32) -> Self {
+        let (failure, timeout) = (LastFailure::default(), conninfo.timeout());
+        let manager = Manager { conninfo, setup: setup(timeout), failure: failure.clone() };
         let pool = Pool::builder()
             .max_size(pool_size)
             .min_idle(Some(0))
@@ -206,7 +207,7 @@ impl Sessions {
             .test_on_check_out(false)
             .error_handler(Box::new(NopErrorHandler))
             .build_unchecked(manager);
-        Ok(Self { pool, failure, timeout, silence: Arc::default() })
+        Self { pool, failure, timeout, silence: Arc::default() }
     }
 
     /// How long one operation may take.

@@ -1,0 +1,77 @@
+//! What an administrator wants to know of a database before the portal uses it.
+
+use diesel::{
+    dsl::sql,
+    pg::PgConnection,
+    prelude::*,
+    sql_types::{Bool, Nullable, Text},
+};
+
+use crate::{error::DatabaseError, session::Abort};
+
+/// A database as the portal finds it, by [`Database::inspect`](crate::Database::inspect).
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Inspection {
+    /// PostgreSQL's version, such as `15.8`.
+    pub server_version: String,
+    /// How the connection is protected.
+    pub protection: Protection,
+    /// The migrations that [`Database::migrate`](crate::Database::migrate) would apply.
+    pub pending: Vec<String>,
+    /// The versions of migrations that were applied and that this program does not know: the database is one of a newer
+    /// portal.
+    pub unknown: Vec<String>,
+    /// The rights that the role needs and does not have, as in `INSERT on users`.
+    pub missing_rights: Vec<String>,
+}
+
+/// How a connection to PostgreSQL is protected. Behind a pooler, this is the pooler's connection.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Protection {
+    /// It does not leave the host: a Unix socket, or a loopback address.
+    Local,
+    /// TLS.
+    Tls {
+        /// Its version, such as `TLSv1.3`.
+        version: String,
+        /// Whether the URL asks for the server's certificate to be verified (`sslmode=verify-ca` or `verify-full`):
+        /// without that, whoever stands in between may read everything.
+        is_verified: bool,
+    },
+    /// Clear text over a network: whoever listens gets the phones' digests.
+    ClearText,
+}
+
+/// What the portal does with which table.
+const RIGHTS: &str = "SELECT needed.right || ' on ' || needed.table FROM (VALUES \
+     ('tenants', 'SELECT'), ('tenants', 'UPDATE'), ('users', 'SELECT'), ('users', 'INSERT'), ('users', 'DELETE'), \
+     ('extensions', 'SELECT'), ('extensions', 'INSERT'), ('extensions', 'DELETE'), ('apply_audit_log', 'SELECT'), \
+     ('apply_audit_log', 'INSERT'), ('apply_audit_log', 'UPDATE'), ('__diesel_schema_migrations', 'SELECT') \
+     ) AS needed (\"table\", \"right\") WHERE CASE WHEN to_regclass(needed.table) IS NOT NULL \
+     THEN NOT has_table_privilege(needed.table, needed.right) ELSE false END";
+
+pub(crate) fn missing_rights(connection: &mut PgConnection) -> Result<Vec<String>, Abort<DatabaseError>> {
+    Ok(sql::<Text>(RIGHTS).load(connection)?)
+}
+
+pub(crate) fn server_version(connection: &mut PgConnection) -> Result<String, Abort<DatabaseError>> {
+    Ok(sql::<Text>("SELECT current_setting('server_version')").get_result(connection)?)
+}
+
+pub(crate) fn protection(
+    connection: &mut PgConnection,
+    verifies_certificate: bool,
+) -> Result<Protection, Abort<DatabaseError>> {
+    let (is_local, version): (bool, Option<String>) = sql::<(Bool, Nullable<Text>)>(
+        "SELECT coalesce(inet_server_addr() <<= inet '127.0.0.0/8' OR inet_server_addr() = inet '::1', true), \
+         (SELECT version FROM pg_stat_ssl WHERE pid = pg_backend_pid() AND ssl)",
+    )
+    .get_result(connection)?;
+    Ok(match version {
+        Some(version) => Protection::Tls { version, is_verified: verifies_certificate },
+        None if is_local => Protection::Local,
+        None => Protection::ClearText,
+    })
+}

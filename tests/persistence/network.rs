@@ -1,0 +1,262 @@
+//! A network between the portal and PostgreSQL: slow, silent, and cut between any two packets.
+
+use std::{
+    thread,
+    time::{Duration, Instant},
+};
+
+use pbx_domain::UserId;
+use pbx_persistence::{CreateUserError, Database, DatabaseError, DeleteUserError};
+use pbx_tests::{Cluster, Proxy};
+
+use crate::{Fixture, chain, connect, create};
+
+const TIMEOUT: Duration = Duration::from_secs(2);
+/// What a busy machine may add.
+const SLACK: Duration = Duration::from_millis(1500);
+
+/// A database behind a network, and its own timeout.
+fn behind(fixture: &Fixture, pool_size: u32, timeout: Duration) -> (Proxy, Database) {
+    let url = fixture.outside.url();
+    let server = url.split_once('@').map_or(url.as_str(), |(_, rest)| rest);
+    let proxy = Proxy::to(server.split_once('/').map_or(server, |(server, _)| server));
+    let database = Database::connect(&proxy.through(&url), pool_size, timeout).unwrap();
+    (proxy, database)
+}
+
+#[track_caller]
+fn assert_unavailable<T: std::fmt::Debug>(result: Result<T, DatabaseError>) {
+    assert!(matches!(result, Err(DatabaseError::Unavailable(_))), "{result:?}");
+}
+
+#[test]
+fn eight_times_all_connections_fall_silent_and_each_next_request_works() {
+    let fixture = Fixture::new();
+    let (proxy, database) = behind(&fixture, 8, TIMEOUT);
+    for round in 0..8 {
+        thread::scope(|scope| {
+            for _ in 0..8 {
+                scope.spawn(|| database.users().list().unwrap());
+            }
+        });
+        proxy.silence_open_connections();
+        let begun = Instant::now();
+        let lost = if round % 2 == 0 {
+            database.users().list().map(drop)
+        } else {
+            match create(&database, 100 + round) {
+                Err(CreateUserError::Database(error)) => Err(error),
+                other => panic!("{other:?}"),
+            }
+        };
+        assert_unavailable(lost);
+        assert!(begun.elapsed() < TIMEOUT + SLACK, "{:?}", begun.elapsed());
+        let begun = Instant::now();
+        assert_eq!(usize::from(create(&database, round).unwrap().extension.get()), 1000 + round);
+        assert!(begun.elapsed() < TIMEOUT, "{:?}", begun.elapsed());
+    }
+}
+
+#[test]
+fn a_network_that_falls_silent_at_any_packet_costs_at_most_the_timeout() {
+    let fixture = Fixture::new();
+    for packets in 0..14 {
+        let (proxy, database) = behind(&fixture, 1, TIMEOUT);
+        proxy.silence_after(packets);
+        let begun = Instant::now();
+        let listed = database.users().list();
+        assert!(begun.elapsed() < TIMEOUT + SLACK, "{packets}: {:?}", begun.elapsed());
+        drop(listed);
+        proxy.heal();
+        let begun = Instant::now();
+        database.users().list().unwrap();
+        assert!(begun.elapsed() < TIMEOUT, "{packets}: {:?}", begun.elapsed());
+    }
+}
+
+#[test]
+fn a_network_that_takes_connections_and_swallows_all_costs_at_most_the_timeout() {
+    let fixture = Fixture::new();
+    let (proxy, database) = behind(&fixture, 2, TIMEOUT);
+    proxy.swallow_new_connections(true);
+    for _ in 0..3 {
+        let begun = Instant::now();
+        assert_unavailable(database.users().list());
+        assert!(begun.elapsed() < TIMEOUT + SLACK, "{:?}", begun.elapsed());
+    }
+    proxy.heal();
+    assert_eq!(create(&database, 1).unwrap().extension.get(), 1000);
+}
+
+#[test]
+fn a_first_host_that_is_silent_leaves_time_for_the_second() {
+    let fixture = Fixture::new();
+    let (proxy, _) = behind(&fixture, 1, TIMEOUT);
+    proxy.swallow_new_connections(true);
+    let url = fixture.outside.url();
+    let (head, name) = url.rsplit_once('/').unwrap();
+    let (user, server) = head.rsplit_once('@').unwrap();
+    let silent = proxy.through(server);
+    let url = format!("{user}@{silent},{server}/{name}");
+    let database = Database::connect(&url, 2, Duration::from_secs(5)).unwrap();
+    let begun = Instant::now();
+    assert_eq!(create(&database, 1).unwrap().extension.get(), 1000);
+    assert!(begun.elapsed() < Duration::from_secs(5), "{:?}", begun.elapsed());
+}
+
+#[test]
+fn a_server_that_is_stopped_costs_each_call_at_most_the_timeout() {
+    let cluster = Cluster::start_new();
+    let outside = pbx_tests::Database::create_in(&cluster.url());
+    let database = Database::connect(&outside.url(), 2, TIMEOUT).unwrap();
+    database.migrate().unwrap();
+    create(&database, 1).unwrap();
+    cluster.freeze();
+    let calls: [(&str, &dyn Fn() -> Result<(), DatabaseError>); 5] = [
+        ("list", &|| database.users().list().map(drop)),
+        ("standing", &|| database.users().standing(None).map(drop)),
+        ("pending_migrations", &|| database.pending_migrations().map(drop)),
+        ("migrate", &|| database.migrate().map(drop)),
+        ("delete", &|| match database.users().delete(UserId::generate()) {
+            Err(DeleteUserError::Database(error)) => Err(error),
+            other => panic!("{other:?}"),
+        }),
+    ];
+    for (name, call) in calls {
+        let begun = Instant::now();
+        assert_unavailable(call());
+        assert!(begun.elapsed() < TIMEOUT + SLACK, "{name}: {:?}", begun.elapsed());
+    }
+    cluster.thaw();
+    let user = (2..20).find_map(|number| create(&database, number).ok()).unwrap();
+    assert!(user.extension.get() <= 1002, "{user:?}");
+}
+
+#[test]
+fn a_cut_between_any_two_packets_loses_nothing_doubles_nothing_and_leaves_no_gap() {
+    let fixture = Fixture::new();
+    let (proxy, database) = behind(&fixture, 4, Duration::from_secs(20));
+    let mut number = 0;
+    for packets in 0..6 {
+        for delete in [false, true] {
+            let victim = create(&database, 5000).unwrap();
+            proxy.cut_after(packets);
+            if delete {
+                database.users().delete(victim.id).unwrap();
+            } else {
+                let user = create(&database, number).unwrap();
+                assert!(fixture.inside.users().list().unwrap().users.contains(&user), "{packets}: {user:?}");
+                number += 1;
+            }
+            proxy.heal();
+            let left = database.users().delete(victim.id);
+            assert_eq!(matches!(left, Err(DeleteUserError::NotFound)), delete, "{packets}: {left:?}");
+        }
+    }
+    let extensions = fixture.extensions();
+    assert_eq!(extensions.len(), number, "{extensions:?}");
+}
+
+#[test]
+fn each_call_is_one_round_trip() {
+    const ROUND_TRIP: Duration = Duration::from_millis(200);
+    let fixture = Fixture::new();
+    let (proxy, database) = behind(&fixture, 1, Duration::from_secs(20));
+    let users: Vec<_> = (0..4).map(|number| create(&database, number).unwrap()).collect();
+    let list = database.users().list_unless(None).unwrap().unwrap();
+    proxy.set_round_trip(ROUND_TRIP);
+    let calls: [(&str, &dyn Fn()); 5] = [
+        ("create", &|| drop(create(&database, 10).unwrap())),
+        ("delete", &|| database.users().delete(users[0].id).unwrap()),
+        ("list after a change", &|| assert!(database.users().list_unless(Some(list.token)).unwrap().is_some())),
+        ("list", &|| drop(database.users().list().unwrap())),
+        ("a refused create", &|| assert!(matches!(create(&database, 1), Err(CreateUserError::EmailTaken { .. })))),
+    ];
+    for (name, call) in calls {
+        let begun = Instant::now();
+        call();
+        let took = begun.elapsed();
+        assert!((ROUND_TRIP..ROUND_TRIP * 19 / 10).contains(&took), "{name}: {took:?}");
+    }
+}
+
+#[test]
+fn changes_that_wait_share_a_statement() {
+    let fixture = Fixture::new();
+    let (proxy, database) = behind(&fixture, 8, Duration::from_secs(20));
+    create(&database, 1000).unwrap();
+    proxy.set_round_trip(Duration::from_millis(100));
+    let begun = Instant::now();
+    thread::scope(|scope| {
+        for number in 0..32 {
+            let database = &database;
+            scope.spawn(move || create(database, number).unwrap());
+        }
+    });
+    assert!(begun.elapsed() < Duration::from_secs(2), "32 round trips are 3.2 s: {:?}", begun.elapsed());
+    assert!(fixture.revision() < 10, "{}", fixture.revision());
+    assert_eq!(fixture.extensions(), (1000..1033).collect::<Vec<_>>());
+}
+
+#[test]
+fn what_postgresql_refuses_fails_alone_and_leaves_no_gap() {
+    let fixture = Fixture::new();
+    fixture.create(1000);
+    fixture.outside.sql("ALTER TABLE users ADD CONSTRAINT of_the_administrator CHECK (email <> 'u7@example.com')");
+    let lock = fixture.outside.begin("SELECT FROM tenants FOR UPDATE");
+    let results = thread::scope(|scope| {
+        let creators: Vec<_> = (0..16)
+            .map(|number| {
+                (
+                    number,
+                    scope.spawn({
+                        let inside = &fixture.inside;
+                        move || create(inside, number)
+                    }),
+                )
+            })
+            .collect();
+        fixture.outside.wait_for_waiting(1);
+        thread::sleep(Duration::from_millis(200));
+        lock.commit();
+        creators.into_iter().map(|(number, creator)| (number, creator.join().unwrap())).collect::<Vec<_>>()
+    });
+    for (number, result) in results {
+        match result {
+            Ok(_) => assert_ne!(number, 7),
+            Err(CreateUserError::Database(error @ DatabaseError::Failed(_))) => {
+                assert_eq!(number, 7, "{}", chain(&error));
+                assert!(chain(&error).contains("of_the_administrator"), "{}", chain(&error));
+            }
+            Err(error) => panic!("{number}: {}", chain(&error)),
+        }
+    }
+    assert_eq!(fixture.extensions(), (1000..1016).collect::<Vec<_>>());
+}
+
+#[test]
+fn a_deadlock_is_tried_again() {
+    let fixture = Fixture::new();
+    fixture.create(0);
+    // The first statement is the victim of a deadlock, as PostgreSQL reports it.
+    fixture.outside.sql(
+        "CREATE SEQUENCE tries; \
+         CREATE FUNCTION deadlock() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN \
+             IF nextval('tries') = 1 THEN RAISE EXCEPTION 'deadlock detected' USING ERRCODE = '40P01'; END IF; \
+             RETURN NULL; END $$; \
+         CREATE TRIGGER deadlocked AFTER INSERT ON users FOR EACH ROW EXECUTE FUNCTION deadlock()",
+    );
+    assert_eq!(fixture.create(1).extension.get(), 1001);
+    assert_eq!((fixture.outside.sql("SELECT last_value FROM tries"), fixture.revision()), ("2".to_owned(), 2));
+}
+
+#[test]
+fn users_that_were_written_behind_the_triggers_are_noticed() {
+    let fixture = Fixture::new();
+    fixture.create(0);
+    let other = connect(&fixture.outside.url());
+    let token = fixture.outside.sql("SELECT token FROM tenants");
+    create(&other, 1).unwrap();
+    fixture.outside.sql(&format!("UPDATE tenants SET token = '{token}'"));
+    assert_eq!(fixture.create(2).extension.get(), 1002);
+}
