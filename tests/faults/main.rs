@@ -9,8 +9,8 @@
 )]
 
 mod calls;
-mod conflicts;
 mod clock;
+mod conflicts;
 mod database;
 mod disk;
 mod down;

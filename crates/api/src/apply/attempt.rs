@@ -97,8 +97,8 @@ impl Attempt {
                 record.outcome = if deployed.is_changed { ApplyOutcome::Applied } else { ApplyOutcome::Unchanged };
                 record.warnings = verdict::warnings(&deployed);
                 // The same pair may be of a later revision by now, or of another database.
-                let is_told = last_tag(locked)
-                    .is_some_and(|told| (told.revision, told.database) == (tag.revision, tag.database));
+                let is_told =
+                    last_tag(locked).is_some_and(|told| (told.revision, told.database) == (tag.revision, tag.database));
                 if is_told {
                     return Ok(());
                 }
