@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::Path;
 
-use pbx_tests::{Asterisk, Database, Response};
+use pbx_tests::{Asterisk, Database, Response, Settings};
 
 use crate::database::apply_and_meanwhile;
 use crate::world::{World, create};
@@ -15,19 +15,16 @@ const LIBRARY: [&str; 3] = [
     "/usr/lib64/faketime/libfaketimeMT.so.1",
 ];
 
-/// A world whose portal has the clock that the file says.
-fn world(clock: &Path, time: &str) -> World {
+/// The clock of the portal is what the file says.
+fn with_clock(settings: Settings, clock: &Path, time: &str) -> Settings {
     let library = LIBRARY.into_iter().find(|path| Path::new(path).exists());
     let library = library.expect("libfaketime is missing: install the package libfaketime");
     fs::write(clock, time).unwrap();
-    World::with(Database::create(), Asterisk::start_new(), |settings| {
-        settings
-            .with("LD_PRELOAD", library)
-            .with("FAKETIME_TIMESTAMP_FILE", clock.to_str().unwrap())
-            .with("FAKETIME_NO_CACHE", "1")
-            .with("DONT_FAKE_MONOTONIC", "1")
-            .with("FAKETIME_DONT_FAKE_MONOTONIC", "1")
-    })
+    settings
+        .with("LD_PRELOAD", library)
+        .with("FAKETIME_TIMESTAMP_FILE", clock.to_str().unwrap())
+        .with("FAKETIME_NO_CACHE", "1")
+        .with("FAKETIME_DONT_FAKE_MONOTONIC", "1")
 }
 
 #[track_caller]
@@ -47,8 +44,8 @@ fn took_no_absurd_time(world: &World, answer: &Response) {
 fn a_clock_that_steps_in_mid_apply_lands_in_no_duration() {
     let directory = tempfile::tempdir().unwrap();
     let clock = directory.path().join("clock");
-    let world = world(&clock, "+0");
-    for (n, time) in ["+10y", "-20y", "+0"].into_iter().enumerate() {
+    let world = World::with(Database::create(), Asterisk::start_new(), |settings| with_clock(settings, &clock, "+0"));
+    for (n, time) in ["+10y", "-20y", "@1960-01-01 00:00:00", "+0"].into_iter().enumerate() {
         create(&world.portal, &format!("user{n}"));
         let answer = apply_and_meanwhile(&world, || fs::write(&clock, time).unwrap()).expect(200);
         took_no_absurd_time(&world, &answer);
@@ -58,13 +55,16 @@ fn a_clock_that_steps_in_mid_apply_lands_in_no_duration() {
 }
 
 #[test]
-fn a_clock_before_1970_is_no_reason_to_fail() {
+fn a_start_with_a_clock_before_1970_says_so() {
     let directory = tempfile::tempdir().unwrap();
-    let clock = directory.path().join("clock");
-    let world = world(&clock, "@1960-01-01 00:00:00");
-    let answer = world.portal.http().post_empty("/apply").expect(200);
-    took_no_absurd_time(&world, &answer);
-    assert!(answer.string("/started_at").starts_with("1960-01-01T"), "{}", answer.text);
-    assert!(!world.portal.log().contains("panicked"), "{}", world.portal.log());
-    world.recovers();
+    let (database, asterisk) = (Database::create(), Asterisk::configured());
+    let settings =
+        with_clock(Settings::new(&database.url(), &asterisk), &directory.path().join("clock"), "@1960-01-01 00:00:00");
+    let finished = settings.run(&["serve"]);
+    assert_eq!(finished.status.code(), Some(1));
+    assert!(
+        finished.stderr.contains("the clock of this host says that it is before 1970: set it"),
+        "{}",
+        finished.stderr
+    );
 }

@@ -10,8 +10,8 @@
 
 mod callers;
 mod calls;
-mod conflicts;
 mod clock;
+mod conflicts;
 mod database;
 mod disk;
 mod down;

@@ -2,6 +2,7 @@
 #![expect(clippy::disallowed_methods, reason = "tests read and write files of their own")]
 #![expect(clippy::expect_used, clippy::unwrap_used, reason = "a test that fails says so at once")]
 
+mod apply_body;
 mod auth;
 mod bodies;
 mod check;

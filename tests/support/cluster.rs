@@ -65,7 +65,9 @@ impl Cluster {
     /// Cuts a standby off from its primary: what is committed there from now on never comes here.
     pub fn stop_following(&self) {
         for sql in ["ALTER SYSTEM SET primary_conninfo = ''", "SELECT pg_reload_conf()"] {
-            let psql = Command::new("psql").args(["--no-psqlrc", "--quiet", "--dbname", &self.url(), "--command", sql]).output();
+            let psql = Command::new("psql")
+                .args(["--no-psqlrc", "--quiet", "--dbname", &self.url(), "--command", sql])
+                .output();
             let output = psql.unwrap_or_else(|error| panic!("cannot start psql (package postgresql-client): {error}"));
             assert!(output.status.success(), "{sql}: {}", String::from_utf8_lossy(&output.stderr));
         }

@@ -76,7 +76,8 @@ impl Database {
         let run = |sql: &str| run(&self.server, sql).unwrap_or_else(|error| panic!("cannot restore: {error}"));
         run(&format!("DROP DATABASE {} WITH (FORCE)", self.name));
         run(&format!("CREATE DATABASE {} ENCODING 'UTF8' TEMPLATE template0", self.name));
-        let mut psql = psql(&self.url()).stdin(Stdio::piped()).stdout(Stdio::null()).spawn().unwrap_or_else(|e| missing(&e));
+        let mut psql =
+            psql(&self.url()).stdin(Stdio::piped()).stdout(Stdio::null()).spawn().unwrap_or_else(|e| missing(&e));
         psql.stdin.take().expect("psql's input").write_all(dump.as_bytes()).expect("the dump");
         assert!(psql.wait().is_ok_and(|status| status.success()), "the dump cannot be restored");
     }

@@ -27,8 +27,8 @@ use pbx_persistence::Database;
 use tokio::sync::Mutex;
 
 pub use self::last::LastApplyResponse;
-pub(crate) use self::{last::read as read_last, proven::Claim};
 use self::{attempt::Attempt, audit::Audit, plan::Review, proven::ClaimCache};
+pub(crate) use self::{last::read as read_last, proven::Claim};
 use crate::{
     AppState, Settings, apply_response::ApplyResponse, auth::Actor, body, problem::Problem, query,
     request_id::RequestId,

@@ -22,6 +22,9 @@ use crate::{
     problem::Problem,
 };
 
+#[cfg(test)]
+mod histories;
+
 /// A user.
 #[derive(Debug, Clone, Serialize, ToSchema)]
 #[schema(as = User)]
@@ -139,7 +142,8 @@ impl ListingCache {
             (None, Some(last)) => return Ok(last),
             (None, None) => database.users().list()?,
         };
-        let rendered = applier.render(&list.users).inspect_err(|error| log::error!("nothing counts as applied: {error:#}"));
+        let rendered =
+            applier.render(&list.users).inspect_err(|error| log::error!("nothing counts as applied: {error:#}"));
         let mut answer = UserListResponse::of(&list.users, rendered.as_ref().ok(), list.revision, &claim);
         answer.last_apply = last_apply.as_deref().and_then(read_last);
         let body = Bytes::from(serde_json::to_vec(&answer).unwrap_or_default());

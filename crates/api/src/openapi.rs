@@ -269,7 +269,9 @@ mod tests {
             if let Some(name) = schema["$ref"].as_str() {
                 open.push(document.pointer(name.trim_start_matches('#')).unwrap());
             }
-            open.extend(schema["allOf"].as_array().into_iter().flatten());
+            for several in ["allOf", "oneOf"] {
+                open.extend(schema[several].as_array().into_iter().flatten());
+            }
             properties.extend(schema["properties"].as_object().into_iter().flatten());
             required.extend(schema["required"].as_array().into_iter().flatten().filter_map(Value::as_str));
             items = schema.get("items").or(items);

@@ -4,7 +4,7 @@ use std::{
     net::TcpListener,
     sync::mpsc::{self, RecvTimeoutError},
     thread,
-    time::Duration,
+    time::{Duration, SystemTime},
 };
 
 use actix_http::{HttpService, Protocol, error::DispatchError};
@@ -45,6 +45,10 @@ const MIGRATION_TIMEOUT: Duration = Duration::from_mins(5);
 /// The files cannot be put in order, the database cannot be reached within `database.timeout_seconds` or cannot be
 /// migrated, the address cannot be bound, or the server fails.
 pub fn serve(settings: Settings) -> anyhow::Result<()> {
+    // The server could not write the header `Date`.
+    if SystemTime::now() < SystemTime::UNIX_EPOCH {
+        bail!("the clock of this host says that it is before 1970: set it (`timedatectl set-time`)");
+    }
     let database = connect(&settings)?;
     // The files before anything that may fail for other reasons: Asterisk may start with them at any moment.
     let applier = Applier::new(&settings, &database)?;

@@ -243,7 +243,9 @@ impl LockedDeployment<'_> {
     pub fn former_owners(&self, pair: &Pair) -> Result<Vec<String>, UnreadablePair> {
         let former = self.proven.as_ref().and_then(|record| Expected::read(&record.pair).ok());
         let now = Expected::read(pair)?;
-        Ok(former.map(|former| now.former_owners(&former).map(|(name, _)| name.to_owned()).collect()).unwrap_or_default())
+        Ok(former
+            .map(|former| now.former_owners(&former).map(|(name, _)| name.to_owned()).collect())
+            .unwrap_or_default())
     }
 
     /// Remembers another `tag` with the pair last proven.

@@ -36,7 +36,10 @@ pub(super) struct Audit {
 pub(super) enum AuditError {
     #[error(transparent)]
     Database(#[from] DatabaseError),
-    #[error("the database does not have the record of the apply {0} that was opened in it")]
+    #[error(
+        "the database does not have the record of the apply {0} that was opened in it: the record waits in the state \
+         directory for {days} days", days = waiting::DAYS
+    )]
     Lost(ApplyId),
     #[error(transparent)]
     Note(#[from] FileError),
@@ -144,9 +147,8 @@ impl Audit {
                 log::error!("the record of apply {} is lost but for this log: {error}", record.id);
                 return result;
             }
-            if is_lost {
-                log::error!("{error}: it waits in the state directory for {} days", waiting::DAYS);
-            } else {
+            // What is lost is told with the answer.
+            if !is_lost {
                 self.close_later();
             }
         }
@@ -190,7 +192,7 @@ impl Audit {
                 }
                 Err(error @ AuditError::Lost(_)) => {
                     if !waiting.is_lost {
-                        log::error!("{error}: it waits in the state directory for {} days", waiting::DAYS);
+                        log::error!("{error}");
                         waiting::keep(locked, &waiting.record, database, true)?;
                     }
                     left.push(waiting);

@@ -76,9 +76,8 @@ mod tests {
     #[test]
     fn a_plan_is_reviewed_by_its_very_tag() {
         let review = |headers: &[&str]| {
-            let request = headers.iter().fold(TestRequest::post(), |request, value| {
-                request.append_header((IF_MATCH, *value))
-            });
+            let request =
+                headers.iter().fold(TestRequest::post(), |request, value| request.append_header((IF_MATCH, *value)));
             let review = Review::of(&request.to_http_request());
             (review.allows("\"a\""), review.is_of("\"a\""))
         };

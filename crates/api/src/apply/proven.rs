@@ -78,6 +78,11 @@ impl Claim {
         })
     }
 
+    #[cfg(test)]
+    pub(crate) fn of_pair(pair: &Pair, revision: Revision) -> Self {
+        Self { stamp: None, revision, pair: ClaimedPair::of(pair) }
+    }
+
     /// Whether these users, which render to `rendered`, are what Asterisk was proven to run.
     pub(crate) fn standing(&self, users: &[User], rendered: &Pair) -> Standing {
         let nobody = |is_required| Standing { is_required, applied: BTreeSet::new() };

@@ -3,7 +3,9 @@
 use std::time::{Duration, SystemTime};
 
 use pbx_asterisk::{Deployment, FileError, LockedDeployment};
-use pbx_domain::{ApplyId, ApplyOutcome, ApplyRecord, Changes, DatabaseId, Extension, InstalledFile, Revision, Timings};
+use pbx_domain::{
+    ApplyId, ApplyOutcome, ApplyRecord, Changes, DatabaseId, Extension, InstalledFile, Revision, Timings,
+};
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
@@ -45,7 +47,9 @@ pub(super) fn all(locked: &LockedDeployment<'_>, deployment: &Deployment) -> Res
         let ApplyRecord { id, outcome, started_at, .. } = &waiting.record;
         let age = SystemTime::now().duration_since(*started_at).unwrap_or_default();
         if n < surplus || age > Duration::from_hours(24 * DAYS) {
-            log::error!("the record of apply {id}, {outcome}, is dropped: the database that it was opened in never took it");
+            log::error!(
+                "the record of apply {id}, {outcome}, is dropped: the database that it was opened in never took it"
+            );
             remove(locked, *id)?;
         } else {
             left.push(waiting);
