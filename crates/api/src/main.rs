@@ -43,8 +43,12 @@ enum Command {
     Serve,
     /// Bring the database up to date and exit
     Migrate,
-    /// Tell point by point whether an apply would work, and what to fix
-    Check,
+    /// Say point by point whether an apply would work and phones could call, and what to fix
+    Check {
+        /// Print only what is not well
+        #[arg(long)]
+        quiet: bool,
+    },
     /// Print the OpenAPI document of the API
     Openapi,
 }
@@ -67,6 +71,9 @@ fn run(line: &CommandLine) -> anyhow::Result<ExitCode> {
     }
     let environment = Environment::of_process()?;
     logging::start(environment.log_filter(), environment.journal_stream());
+    if let Command::Check { quiet } = line.command {
+        return Ok(check::run(&Settings::survey(line.config.as_deref(), &environment), quiet));
+    }
     let settings = Settings::read(line.config.as_deref(), &environment)?;
     match line.command {
         Command::Serve => server::serve(settings)?,
@@ -74,8 +81,7 @@ fn run(line: &CommandLine) -> anyhow::Result<ExitCode> {
             [] => print("the database is up to date\n")?,
             applied => print(&format!("applied {}\n", applied.join(", ")))?,
         },
-        Command::Check => return Ok(check::run(&settings)),
-        Command::Openapi => {}
+        Command::Check { .. } | Command::Openapi => {}
     }
     Ok(ExitCode::SUCCESS)
 }

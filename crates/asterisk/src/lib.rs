@@ -44,6 +44,7 @@
 
 mod cli;
 mod config_text;
+mod config_tree;
 mod contacts;
 mod deployment;
 mod diagnosis;
@@ -52,6 +53,7 @@ mod dialplan_file;
 mod doctored;
 mod error;
 mod expected;
+mod fault;
 mod file;
 #[cfg(fuzzing)]
 pub mod fuzzing;
@@ -64,7 +66,10 @@ mod pair;
 mod pjsip_file;
 mod process;
 mod record;
+mod rehearsal;
 mod reload;
+mod rights;
+mod sip;
 mod state_dir;
 mod transaction;
 
@@ -72,8 +77,9 @@ pub use cli::{Cli, CliError, EmptyCommand};
 pub use deployment::{Deployment, LockedDeployment, ProvenPair};
 pub use error::{Aftermath, Cause, LockError};
 pub use expected::{Difference, Expected, UnreadablePair};
+pub use fault::Fault;
 pub use file::FileError;
-pub use inspection::{Include, Inspection};
+pub use inspection::{Inspection, OwnObject, Transport};
 pub use listing::Unlisted;
 // For the benchmark alone.
 #[doc(hidden)]
@@ -81,6 +87,7 @@ pub use listing::endpoints as listed_endpoints;
 pub use live::{Foreign, Unread};
 pub use mismatch::Mismatch;
 pub use pair::{IncludeFiles, Pair};
+pub use rehearsal::Rehearsal;
 pub use reload::ReloadError;
 pub use state_dir::ClaimStamp;
 pub use transaction::{Deployed, Failure, StepTimes};
