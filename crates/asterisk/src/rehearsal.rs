@@ -95,11 +95,11 @@ fn rehearse_file(path: &Path, own: &Who, asterisk: Option<&Who>) -> Result<(), F
     let directory = path.parent().unwrap_or(Path::new("/"));
     let group = group_for(own, asterisk);
     let (in_shell, directory_in_shell) = (quoted(path), quoted(directory));
-    let install = format!("install -o root -g {group} -m 0640 /dev/null {in_shell}");
+    let install = format!("install -g {group} -m 0640 /dev/null {in_shell}");
     let parent = match fs::metadata(directory) {
         Ok(parent) => parent,
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
-            let make = format!("install -d -o root -g {group} -m 2770 {directory_in_shell} && {install}");
+            let make = format!("install -d -g {group} -m 2770 {directory_in_shell} && {install}");
             return Err(Fault::new(format!("{}: {error}", directory.display()), with_sandbox(make, directory)));
         }
         Err(error) => {
@@ -273,7 +273,7 @@ mod tests {
         let path = deployment.files.endpoints.clone();
         fs::remove_file(&path).unwrap();
         let missing = rehearse(&deployment).endpoints.unwrap_err();
-        assert_eq!(missing.fix, format!("install -o root -g asterisk -m 0640 /dev/null {}", path.display()));
+        assert_eq!(missing.fix, format!("install -g asterisk -m 0640 /dev/null {}", path.display()));
         fs::create_dir(&path).unwrap();
         let no_file = rehearse(&deployment).endpoints.unwrap_err();
         assert!(no_file.fix.starts_with(&format!("mv {0} {0}.old && install ", path.display())), "{no_file:?}");
