@@ -90,7 +90,7 @@ impl Tree {
         let mut all = Vec::new();
         let files = self.files.iter().filter(|(path, _)| **path != ours);
         for (path, lines) in files {
-            for (line, number) in lines.iter().map(|line| line.as_str()).zip(1..) {
+            for (line, number) in lines.iter().map(String::as_str).zip(1..) {
                 if let Some((name, options)) = line.strip_prefix('[').and_then(|line| line.split_once(']')) {
                     let options = options.trim().trim_start_matches('(').trim_end_matches(')');
                     let has = |option: &str| options.split(',').any(|found| found.trim() == option);

@@ -116,9 +116,11 @@ fn rehearse_file(path: &Path, own: &Who, asterisk: Option<&Who>) -> Result<(), F
     let stays_closed = asterisk.map_or(parent.mode() & 0o2000 == 0 && new_gid != parent.gid(), |who| !reads_new(who));
     match fs::symlink_metadata(path) {
         Ok(file) if !file.is_file() => {
+            // What a link leads to is what Asterisk runs.
+            let content = if path.is_file() { format!("{in_shell}.old") } else { "/dev/null".to_owned() };
             return Err(Fault::new(
                 format!("{} is no regular file", path.display()),
-                format!("mv {in_shell} {in_shell}.old && {install}"),
+                format!("mv {in_shell} {in_shell}.old && install -g {group} -m 0640 {content} {in_shell}"),
             ));
         }
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
