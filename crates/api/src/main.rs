@@ -96,3 +96,30 @@ fn print(text: &str) -> io::Result<()> {
     out.write_all(text.as_bytes())?;
     out.flush()
 }
+
+#[cfg(test)]
+#[expect(clippy::disallowed_methods, reason = "the test writes what it compares with, when it is told to")]
+mod tests {
+    use std::{env, fs};
+
+    use clap::CommandFactory as _;
+    use clap_complete::{Shell, generate};
+
+    use super::*;
+
+    #[test]
+    fn the_completions_are_those_of_the_command_line() {
+        let directory = concat!(env!("CARGO_MANIFEST_DIR"), "/../../deploy/completions");
+        for (shell, name) in
+            [(Shell::Bash, "pbx-portal.bash"), (Shell::Zsh, "_pbx-portal"), (Shell::Fish, "pbx-portal.fish")]
+        {
+            let mut generated = Vec::new();
+            generate(shell, &mut CommandLine::command(), "pbx-portal", &mut generated);
+            let path = format!("{directory}/{name}");
+            if env::var_os("UPDATE_GOLDEN").is_some() {
+                fs::write(&path, &generated).unwrap();
+            }
+            assert!(fs::read(&path).unwrap_or_default() == generated, "{path} is old: run this with UPDATE_GOLDEN=1");
+        }
+    }
+}

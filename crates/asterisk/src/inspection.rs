@@ -217,7 +217,10 @@ fn socket_fix(words: &str) -> String {
 fn refused_fix(own: &Who, socket: &std::fs::Metadata) -> String {
     use std::os::unix::fs::MetadataExt as _;
 
-    let open = "printf '\\n[files]\\nastctlpermissions = 0660\\n' >> /etc/asterisk/asterisk.conf && systemctl restart asterisk";
+    // Asterisk reads the first section of a name alone.
+    let open = "{ grep -q '^\\[files\\]' /etc/asterisk/asterisk.conf || printf '\\n[files]\\n' >> /etc/asterisk/asterisk.conf; } \
+                && sed -i -e '/^ *astctlpermissions/d' -e 's/^\\[files\\].*/&\\nastctlpermissions = 0660/' \
+                /etc/asterisk/asterisk.conf && systemctl restart asterisk";
     match (own.gids.contains(&socket.gid()), socket.mode() & 0o020 != 0) {
         (false, true) => own.join_fix(socket.gid()),
         (true, _) => open.to_owned(),
@@ -272,7 +275,7 @@ mod tests {
         };
         let gid = std::os::unix::fs::MetadataExt::gid(&metadata(0o755));
         let own = |gid| Who { uid: 3_999_999_999, gids: vec![gid] };
-        assert!(refused_fix(&own(gid), &metadata(0o755)).starts_with("printf '\\n[files]\\nastctlpermissions = 0660"));
+        assert!(refused_fix(&own(gid), &metadata(0o755)).starts_with("{ grep -q '^\\[files\\]' /etc/asterisk/asterisk.conf || "));
         assert!(refused_fix(&own(3_999_999_999), &metadata(0o660)).starts_with("usermod -a -G "));
         let both = refused_fix(&own(3_999_999_999), &metadata(0o755));
         assert!(both.starts_with("usermod -a -G ") && both.contains("astctlpermissions"), "{both}");

@@ -47,12 +47,11 @@ fn ask<T: Send + 'static>(
         let answer = Database::connect(database.url.reveal(), 1, database.timeout).and_then(|found| question(&found));
         send.send(answer)
     });
-    match receive.recv_timeout(limit) {
-        Ok(answer) => answer.map_err(|error| fault(&error, settings.database.url.reveal())),
-        Err(_) => {
-            let what = format!("it does not answer within {} s", limit.as_secs());
-            Err(Fault::new(what, "systemctl restart postgresql"))
-        }
+    if let Ok(answer) = receive.recv_timeout(limit) {
+        answer.map_err(|error| fault(&error, settings.database.url.reveal()))
+    } else {
+        let what = format!("it does not answer within {} s", limit.as_secs());
+        Err(Fault::new(what, "systemctl restart postgresql"))
     }
 }
 
