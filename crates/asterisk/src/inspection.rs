@@ -275,7 +275,10 @@ mod tests {
         };
         let gid = std::os::unix::fs::MetadataExt::gid(&metadata(0o755));
         let own = |gid| Who { uid: 3_999_999_999, gids: vec![gid] };
-        assert!(refused_fix(&own(gid), &metadata(0o755)).starts_with("{ grep -q '^\\[files\\]' /etc/asterisk/asterisk.conf || "));
+        assert!(
+            refused_fix(&own(gid), &metadata(0o755))
+                .starts_with("{ grep -q '^\\[files\\]' /etc/asterisk/asterisk.conf || ")
+        );
         assert!(refused_fix(&own(3_999_999_999), &metadata(0o660)).starts_with("usermod -a -G "));
         let both = refused_fix(&own(3_999_999_999), &metadata(0o755));
         assert!(both.starts_with("usermod -a -G ") && both.contains("astctlpermissions"), "{both}");
