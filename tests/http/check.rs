@@ -99,7 +99,7 @@ fn a_database_that_is_away_or_old_is_found() {
     assert!(!check(&nowhere).1.concat().contains("hidden"));
     let empty = Database::create();
     let old = host.settings.clone().with("DATABASE_URL", &empty.url());
-    finds(&old, "migrations", &["_initial are not applied", "pbx-portal migrate"]);
+    finds(&old, "migrations", &["_initial, ", " are not applied", "pbx-portal migrate"]);
     let latin = Database::create_in_encoding("LATIN1");
     let latin = host.settings.clone().with("DATABASE_URL", &latin.url());
     finds(&latin, "database", &["has the encoding LATIN1", "createdb --encoding=UTF8 --template=template0"]);
