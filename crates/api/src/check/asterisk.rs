@@ -100,7 +100,7 @@ fn check_transports(
         .and_then(|transports| deployment.ask_transports(transports, deadline.min(Instant::now() + PATIENCE)));
     match answering {
         Ok(Some(transport)) => report.good(POINT, format_args!("{transport} answers")),
-        Ok(None) => report.note(POINT, "none has an address of its own that could be asked"),
+        Ok(None) => report.note(POINT, "none has an address that could be asked from here"),
         Err(fault) => report.fault(POINT, &fault),
     }
 }

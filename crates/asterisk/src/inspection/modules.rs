@@ -7,8 +7,7 @@ use crate::{
 
 /// The modules without which phones cannot register and call, each behind those that it needs: with `autoload=no`,
 /// Asterisk loads no module for another's sake.
-const NEEDED: [&str; 24] = [
-    "res_timing_timerfd.so",
+const NEEDED: [&str; 19] = [
     "res_sorcery_config.so",
     "res_sorcery_memory.so",
     "res_sorcery_astdb.so",
@@ -22,12 +21,8 @@ const NEEDED: [&str; 24] = [
     "res_pjsip_endpoint_identifier_user.so",
     "res_pjsip_registrar.so",
     "res_pjsip_nat.so",
-    "res_pjsip_caller_id.so",
-    "res_pjsip_rfc3326.so",
     "chan_pjsip.so",
     "bridge_simple.so",
-    "codec_ulaw.so",
-    "codec_alaw.so",
     "pbx_config.so",
     "app_dial.so",
     "func_logic.so",
@@ -36,9 +31,10 @@ const NEEDED: [&str; 24] = [
 
 /// Whether all that calls need runs; what is missing is loaded now and at every start.
 pub(super) fn check(cli: &Cli, running: &BTreeSet<String>, directory: &Path) -> Result<(), Fault> {
-    // Any source of ticks does.
-    let has_timing = running.iter().any(|module| module.starts_with("res_timing_"));
-    let is_there = |module: &str| running.contains(module) || (has_timing && module.starts_with("res_timing_"));
+    let is_there = |module: &str| {
+        // Either way of joining two phones does.
+        running.contains(module) || (module == "bridge_simple.so" && running.contains("bridge_native_rtp.so"))
+    };
     let missing: Vec<_> = NEEDED.into_iter().filter(|module| !is_there(module)).collect();
     if missing.is_empty() {
         return Ok(());
@@ -93,8 +89,8 @@ mod tests {
         let cli = Cli::new("asterisk", Duration::from_secs(1)).unwrap();
         let mut running: BTreeSet<_> = NEEDED.map(str::to_owned).into();
         assert_eq!(check(&cli, &running, Path::new("/nonexistent")), Ok(()));
-        running.remove("res_timing_timerfd.so");
-        running.insert("res_timing_pthread.so".to_owned());
+        running.remove("bridge_simple.so");
+        running.insert("bridge_native_rtp.so".to_owned());
         assert_eq!(check(&cli, &running, Path::new("/nonexistent")), Ok(()));
         running.retain(|module| !module.starts_with("res_pjsip_s"));
         let fault = check(&cli, &running, Path::new("/nonexistent")).unwrap_err();
