@@ -37,7 +37,7 @@ sandbox-test:
 
 check: ## format, lints, documentation, scripts
 	@$(step) "Format" cargo fmt --all --check
-	@$(step) "Scripts" shellcheck --external-sources $(wildcard deploy/sandbox/*) deploy/package deploy/release-check deploy/stand-alone tests/public_api/rustdoc deploy/debian/postinst deploy/debian/postrm $(wildcard deploy/examples/*/*.sh tests/package/*)
+	@$(step) "Scripts" shellcheck --external-sources $(wildcard deploy/sandbox/*) deploy/package deploy/release-check deploy/stand-alone tests/public_api/rustdoc deploy/debian/postinst deploy/debian/postrm deploy/sbin/pbx-portal-run $(wildcard deploy/examples/*/*.sh tests/package/*)
 	@$(step) "Lints" cargo clippy --locked --workspace --all-targets -- -D warnings
 	@$(step) "Documentation" env RUSTDOCFLAGS='-D warnings' cargo doc --locked --workspace --no-deps
 
@@ -45,7 +45,7 @@ run-tests: ## the tests alone, each with its private PostgreSQL and Asterisk
 	@$(step) "Building" cargo build --locked --workspace --all-targets
 	@exec $(with_servers) cargo test --locked --workspace --no-fail-fast
 
-deb: ## the Debian package, in target/debian (tests/package/story proves it)
+deb: ## the Debian package, in target/debian (tests/package/story proves it); VERIFY=1 builds it twice and compares
 	@deploy/package
 
 public-api: ## whether a library's public interface is still its crates/*/public-api.txt; UPDATE_GOLDEN=1 accepts it

@@ -23,6 +23,7 @@ mod query;
 pub mod request_id;
 pub mod server;
 pub mod settings;
+mod status;
 mod systemd;
 pub mod users;
 pub mod work;

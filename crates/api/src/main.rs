@@ -43,8 +43,12 @@ enum Command {
     Serve,
     /// Bring the database up to date and exit
     Migrate,
-    /// Tell point by point whether an apply would work, and what to fix
-    Check,
+    /// Say point by point whether an apply would work and phones could call, and what to fix
+    Check {
+        /// Print only what is not well
+        #[arg(long)]
+        quiet: bool,
+    },
     /// Print the OpenAPI document of the API
     Openapi,
 }
@@ -67,6 +71,9 @@ fn run(line: &CommandLine) -> anyhow::Result<ExitCode> {
     }
     let environment = Environment::of_process()?;
     logging::start(environment.log_filter(), environment.journal_stream());
+    if let Command::Check { quiet } = line.command {
+        return Ok(check::run(&Settings::survey(line.config.as_deref(), &environment), quiet));
+    }
     let settings = Settings::read(line.config.as_deref(), &environment)?;
     match line.command {
         Command::Serve => server::serve(settings)?,
@@ -74,8 +81,7 @@ fn run(line: &CommandLine) -> anyhow::Result<ExitCode> {
             [] => print("the database is up to date\n")?,
             applied => print(&format!("applied {}\n", applied.join(", ")))?,
         },
-        Command::Check => return Ok(check::run(&settings)),
-        Command::Openapi => {}
+        Command::Check { .. } | Command::Openapi => {}
     }
     Ok(ExitCode::SUCCESS)
 }
@@ -89,4 +95,31 @@ fn print(text: &str) -> io::Result<()> {
     let mut out = io::stdout().lock();
     out.write_all(text.as_bytes())?;
     out.flush()
+}
+
+#[cfg(test)]
+#[expect(clippy::disallowed_methods, reason = "the test writes what it compares with, when it is told to")]
+mod tests {
+    use std::{env, fs};
+
+    use clap::CommandFactory as _;
+    use clap_complete::{Shell, generate};
+
+    use super::*;
+
+    #[test]
+    fn the_completions_are_those_of_the_command_line() {
+        let directory = concat!(env!("CARGO_MANIFEST_DIR"), "/../../deploy/completions");
+        for (shell, name) in
+            [(Shell::Bash, "pbx-portal.bash"), (Shell::Zsh, "_pbx-portal"), (Shell::Fish, "pbx-portal.fish")]
+        {
+            let mut generated = Vec::new();
+            generate(shell, &mut CommandLine::command(), "pbx-portal", &mut generated);
+            let path = format!("{directory}/{name}");
+            if env::var_os("UPDATE_GOLDEN").is_some() {
+                fs::write(&path, &generated).unwrap();
+            }
+            assert!(fs::read(&path).unwrap_or_default() == generated, "{path} is old: run this with UPDATE_GOLDEN=1");
+        }
+    }
 }

@@ -24,7 +24,7 @@ use actix_web::{
 use anyhow::{Context as _, bail};
 use pbx_persistence::Database;
 
-use crate::{AppState, Settings, access, apply::Applier, configure, connection::Connection, systemd};
+use crate::{AppState, Settings, access, apply::Applier, configure, connection::Connection, status, systemd};
 
 /// How long a client may take to send the head of a request.
 const HEAD_TIMEOUT: Duration = Duration::from_secs(10);
@@ -90,6 +90,7 @@ async fn run(state: AppState) -> anyhow::Result<()> {
     let settings = state.settings.clone();
     let (work, calls) = (state.work.clone(), state.calls.clone());
     let state = web::Data::new(state);
+    let status = status::keep(state.clone());
     let shutdown_timeout = settings.shutdown_timeout();
     let listener = TcpListener::bind(settings.bind).with_context(|| {
         format!("server.bind: cannot listen on {}; free it or choose another address", settings.bind)
@@ -135,6 +136,9 @@ async fn run(state: AppState) -> anyhow::Result<()> {
     let server = server.run();
     log::info!("pbx-portal {} listens on http://{address}", env!("CARGO_PKG_VERSION"));
     systemd::ready();
+    if std::env::var_os("NOTIFY_SOCKET").is_some() {
+        actix_web::rt::spawn(status);
+    }
     systemd::start_watchdog(address);
     server.await.context("the server failed")?;
 

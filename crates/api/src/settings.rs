@@ -101,13 +101,23 @@ impl Settings {
     ///
     /// The first setting that is wrong, with what to fix.
     pub fn read(file: Option<&Path>, environment: &Environment) -> Result<Self, SettingsError> {
+        Self::survey(file, environment).into_settings()
+    }
+
+    /// As [`Self::read`], with the default for every setting that is wrong.
+    #[must_use]
+    pub fn survey(file: Option<&Path>, environment: &Environment) -> Survey {
         let path = file.unwrap_or(Path::new(DEFAULT_FILE));
         match fs::read_to_string(path) {
-            Ok(text) => Self::load(Some((path, &text)), environment),
+            Ok(text) => Survey::of(Some((path, &text)), environment),
             Err(error) if file.is_none() && error.kind() == std::io::ErrorKind::NotFound => {
-                Self::load(None, environment)
+                Survey::of(None, environment)
             }
-            Err(error) => Err(SettingsError::unreadable(path, &error)),
+            Err(error) => {
+                let mut survey = Survey::of(None, environment);
+                survey.wrong.insert(0, SettingsError::unreadable(path, &error));
+                survey
+            }
         }
     }
 
@@ -117,8 +127,11 @@ impl Settings {
     ///
     /// The first setting that is wrong, with what to fix.
     pub fn load(file: Option<(&Path, &str)>, environment: &Environment) -> Result<Self, SettingsError> {
-        let written = Written::read(file, environment)?;
-        let settings = Self {
+        Survey::of(file, environment).into_settings()
+    }
+
+    fn of(written: &Written) -> Result<Self, SettingsError> {
+        Ok(Self {
             bind: written.address("server.bind")?,
             workers: written.number("server.workers", 1..=256)?,
             database: DatabaseSettings {
@@ -138,9 +151,7 @@ impl Settings {
             node: written.node("node")?,
             state_dir: written.path("state_dir")?,
             tokens: written.tokens("auth.tokens")?,
-        };
-        settings.refuse_contradictions(&written)?;
-        Ok(settings)
+        })
     }
 
     /// How long a stopping service waits for requests under way: an apply, and its way back.
@@ -184,6 +195,44 @@ impl Settings {
             ));
         }
         Ok(())
+    }
+}
+
+/// The settings as far as they can be read.
+#[derive(Debug, Clone)]
+pub struct Survey {
+    /// With the default, or what can never be used, for each that is wrong.
+    pub settings: Settings,
+    /// What is wrong, in the order in which it was found.
+    pub wrong: Vec<SettingsError>,
+}
+
+impl Survey {
+    fn of(file: Option<(&Path, &str)>, environment: &Environment) -> Self {
+        let (mut written, mut wrong) = Written::read(file, environment);
+        let settings = loop {
+            match Settings::of(&written) {
+                Ok(settings) => break settings,
+                Err(error) => {
+                    if let Some(key) = error.key() {
+                        written.reset(key);
+                    }
+                    wrong.push(error);
+                }
+            }
+        };
+        wrong.extend(settings.refuse_contradictions(&written).err());
+        Self { settings, wrong }
+    }
+
+    fn into_settings(self) -> Result<Settings, SettingsError> {
+        self.wrong.into_iter().next().map_or(Ok(self.settings), Err)
+    }
+
+    /// Whether a key has the value that was meant.
+    #[must_use]
+    pub fn knows(&self, key: &str) -> bool {
+        self.wrong.iter().all(|error| error.key() != Some(key))
     }
 }
 

@@ -30,6 +30,11 @@ pub(crate) fn stopping(limit: Duration) {
     tell(&[NotifyState::Stopping, NotifyState::ExtendTimeoutUsec(limit)]);
 }
 
+/// The line that `systemctl status` shows.
+pub(crate) fn status(line: &str) {
+    tell(&[NotifyState::Status(line)]);
+}
+
 fn tell(state: &[NotifyState<'_>]) {
     if let Err(error) = sd_notify::notify(state) {
         log::warn!("systemd cannot be told: {error}");

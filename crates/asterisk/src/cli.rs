@@ -66,6 +66,11 @@ impl Cli {
         }
     }
 
+    /// The same question as a command of a shell.
+    pub(crate) fn shown(&self, command: &str) -> String {
+        format!("{} -rx '{command}'", self.words.join(" "))
+    }
+
     /// How long one command may take.
     pub(crate) fn timeout(&self) -> Duration {
         self.timeout

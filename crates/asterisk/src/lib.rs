@@ -46,6 +46,7 @@ mod asking;
 mod cli;
 mod cli_error;
 mod config_text;
+mod config_tree;
 mod contacts;
 mod deployment;
 mod diagnosis;
@@ -55,6 +56,7 @@ mod doctored;
 mod endpoint_options;
 mod error;
 mod expected;
+mod fault;
 mod file;
 #[cfg(fuzzing)]
 pub mod fuzzing;
@@ -69,8 +71,11 @@ mod pjsip_file;
 mod process;
 mod ready;
 mod record;
+mod rehearsal;
 mod reload;
 mod socket;
+mod rights;
+mod sip;
 mod state_dir;
 mod transaction;
 
@@ -81,8 +86,9 @@ pub use deployment::{Deployment, LockedDeployment, ProvenPair};
 pub use diagnosis::Added;
 pub use error::{Aftermath, Cause, LockError};
 pub use expected::{Difference, Expected, UnreadablePair};
+pub use fault::Fault;
 pub use file::FileError;
-pub use inspection::{Include, Inspection};
+pub use inspection::{Inspection, OwnObject, Transport};
 pub use listing::Unlisted;
 // For the benchmark alone.
 #[doc(hidden)]
@@ -90,6 +96,7 @@ pub use listing::endpoints as listed_endpoints;
 pub use live::Foreign;
 pub use mismatch::Mismatch;
 pub use pair::{IncludeFiles, Pair};
+pub use rehearsal::Rehearsal;
 pub use reload::ReloadError;
 pub use state_dir::ClaimStamp;
 pub use transaction::{Deployed, Failure, StepTimes};

@@ -106,7 +106,7 @@ pub(crate) fn names(kind: Kind, answer: &str) -> Result<BTreeSet<&str>, &'static
 }
 
 /// The lines below the rule that ends the listing's head.
-fn objects(answer: &str) -> impl Iterator<Item = &str> {
+pub(crate) fn objects(answer: &str) -> impl Iterator<Item = &str> {
     answer.lines().skip_while(|line| !line.starts_with("=====")).skip(1)
 }
 

@@ -61,6 +61,10 @@ impl StateDir {
         }
     }
 
+    pub(crate) fn path(&self) -> &Path {
+        &self.0
+    }
+
     /// Where the last proven pair is kept.
     pub(crate) fn proven(&self) -> PathBuf {
         self.0.join("proven")
@@ -173,9 +177,10 @@ type FileStamp = Option<(u64, i64, i64, u64)>;
 pub(crate) fn read_record(path: &Path) -> Result<Option<Record>, FileError> {
     match file::read(path)? {
         None => Ok(None),
-        Some(text) => Record::read(&text)
-            .map(Some)
-            .ok_or_else(|| FileError::new(path, "read")(io::Error::other("it is damaged; move it away and apply"))),
+        Some(text) => Record::read(&text).map(Some).ok_or_else(|| {
+            let damaged = io::Error::new(io::ErrorKind::InvalidData, "it is damaged; move it away and apply");
+            FileError::new(path, "read")(damaged)
+        }),
     }
 }
 

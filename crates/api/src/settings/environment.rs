@@ -23,6 +23,9 @@ const JOURNAL_STREAM: &str = "JOURNAL_STREAM";
 pub struct Environment(BTreeMap<String, String>);
 
 impl Environment {
+    /// The file from which systemd gives the service its secrets.
+    pub const SERVICE_FILE: &str = "/etc/pbx-portal/env";
+
     /// The process's environment, and what the file `.env` of the working directory adds to it.
     ///
     /// # Errors

@@ -137,7 +137,8 @@ impl Written {
                 "database.url",
                 "is missing",
                 "set DATABASE_URL=postgresql://user:password@host/database in the environment",
-            )),
+            )
+            .of_key("database.url")),
             url => Ok(url.to_owned()),
         }
     }

@@ -40,14 +40,36 @@ pub(super) struct Written {
 }
 
 impl Written {
-    pub(super) fn read(file: Option<(&Path, &str)>, environment: &Environment) -> Result<Self, SettingsError> {
-        let (origin, text) = file.map_or_else(Default::default, |(path, text)| (path.display().to_string(), text));
-        let file = File::from_str(text, FileFormat::Toml);
+    /// All that can be read, and what is wrong with the rest.
+    pub(super) fn read(file: Option<(&Path, &str)>, environment: &Environment) -> (Self, Vec<SettingsError>) {
+        let mut wrong = Vec::new();
+        let (origin, mut text) = file.map_or_else(Default::default, |(path, text)| (path.display().to_string(), text));
         // What would be hidden below the environment is looked at, too.
-        refuse_foreign(&origin, "", file.collect().map_err(|error| not_toml(&origin, &error))?)?;
-        let layers = lay(file, variables(environment)?).map_err(|error| not_toml(&origin, &error))?;
-        let values = KEYS.iter().filter_map(|(key, _)| Some((*key, find(&layers, key)?.clone()))).collect();
-        Ok(Self { values, file: origin })
+        match File::from_str(text, FileFormat::Toml).collect() {
+            Ok(table) => wrong.extend(refuse_foreign(&origin, "", table).err()),
+            Err(error) => {
+                wrong.push(not_toml(&origin, &error));
+                text = "";
+            }
+        }
+        let (variables, unknown) = variables(environment);
+        wrong.extend(unknown);
+        let layers = lay(File::from_str(text, FileFormat::Toml), variables).unwrap_or_else(|error| {
+            wrong.push(not_toml(&origin, &error));
+            Value::new(None, ValueKind::Nil)
+        });
+        let values = KEYS.iter().map(|(key, _)| (*key, find(&layers, key).cloned().unwrap_or_else(|| default(key))));
+        (Self { values: values.collect(), file: origin }, wrong)
+    }
+
+    /// Forgets what is written for a key: its default stands, or what is read and can never be used where there is none.
+    pub(super) fn reset(&mut self, key: &'static str) {
+        let value = match key {
+            // The host's name may be none that audit records take.
+            "database.url" | "node" => Value::new(None, "unknown"),
+            _ => default(key),
+        };
+        self.values.insert(key, value);
     }
 
     pub(super) fn get(&self, key: &str) -> &Value {
@@ -57,8 +79,18 @@ impl Written {
     /// An error about the value of a key, which says where that stands.
     pub(super) fn error(&self, key: &'static str, problem: &str, fix: &str) -> SettingsError {
         let origin = self.get(key).origin().unwrap_or(&self.file);
-        SettingsError::new(format!("{key} ({origin})"), problem, fix)
+        SettingsError::new(format!("{key} ({origin})"), problem, fix).of_key(key)
     }
+}
+
+/// The default of a key; some are the host's.
+fn default(key: &str) -> Value {
+    let text = match key {
+        "server.workers" => cores().to_string(),
+        "node" => node_name(),
+        _ => KEYS.iter().find(|(known, _)| *known == key).map_or("", |(_, default)| default).to_owned(),
+    };
+    Value::new(Some(&"its default".to_owned()), text)
 }
 
 /// Defaults below the file below the environment.
@@ -66,41 +98,36 @@ fn lay<'a>(
     file: impl config::Source + Send + Sync + 'static,
     variables: impl IntoIterator<Item = (&'static str, &'a str, &'a str)>,
 ) -> Result<Value, ConfigError> {
-    let from = |origin: &str, text: &str| Value::new(Some(&origin.to_owned()), text);
-    let by_default = |text: &str| from("its default", text);
     let mut layers = Config::builder().add_source(file);
-    for (key, default) in KEYS {
-        layers = layers.set_default(key, by_default(default))?;
+    for (key, _) in KEYS {
+        layers = layers.set_default(key, default(key))?;
     }
-    layers = layers.set_default("server.workers", by_default(&cores().to_string()))?;
-    layers = layers.set_default("node", by_default(&node_name()))?;
     for (key, variable, value) in variables {
-        layers = layers.set_override(key, from(variable, value))?;
+        layers = layers.set_override(key, Value::new(Some(&variable.to_owned()), value))?;
     }
     layers.build().map(|config| config.cache)
 }
 
-/// The keys, names and values of the variables that are set.
-fn variables(environment: &Environment) -> Result<Vec<(&'static str, &str, &str)>, SettingsError> {
-    let mut variables = Vec::new();
+/// The keys, names and values of the variables that are set, and what is wrong with others.
+fn variables(environment: &Environment) -> (Vec<(&'static str, &str, &str)>, Vec<SettingsError>) {
+    let (mut variables, mut wrong) = (Vec::new(), Vec::new());
     for (variable, rest, value) in environment.settings() {
-        let (key, _) = KEYS.iter().find(|(key, _)| variable_rest(key) == rest).ok_or_else(|| unknown(variable))?;
-        if value.is_empty() && !SECRETS.contains(key) {
-            return Err(SettingsError::new(variable, "is empty", format!("give it a value or unset it ({key})")));
+        match KEYS.iter().find(|(key, _)| variable_rest(key) == rest) {
+            None => wrong.push(unknown(variable)),
+            Some((key, _)) if value.is_empty() && !SECRETS.contains(key) => {
+                wrong.push(SettingsError::new(variable, "is empty", format!("give it a value or unset it ({key})")));
+            }
+            Some((key, _)) => variables.push((*key, variable, value)),
         }
-        variables.push((*key, variable, value));
     }
     if let Some(url) = environment.get(DATABASE_URL) {
         if environment.get(OWN_DATABASE_URL).is_some_and(|own| own != url) {
-            return Err(SettingsError::new(
-                "database.url",
-                format!("is given twice and differently, as {DATABASE_URL} and as {OWN_DATABASE_URL}"),
-                "unset one of the two",
-            ));
+            let problem = format!("is given twice and differently, as {DATABASE_URL} and as {OWN_DATABASE_URL}");
+            wrong.push(SettingsError::new("database.url", problem, "unset one of the two").of_key("database.url"));
         }
         variables.push(("database.url", DATABASE_URL, url));
     }
-    Ok(variables)
+    (variables, wrong)
 }
 
 /// Refuses what of a file is no setting, no section, or a secret.

@@ -1,0 +1,72 @@
+use std::{fmt, io};
+
+use pbx_asterisk::Fault;
+
+/// The lines, and whether any of them is a failure.
+pub(super) struct Report<W> {
+    is_good: bool,
+    quiet: bool,
+    out: W,
+}
+
+impl<W: io::Write> Report<W> {
+    pub(super) fn new(out: W, quiet: bool) -> Self {
+        Self { is_good: true, quiet, out }
+    }
+
+    pub(super) fn is_good(&self) -> bool {
+        self.is_good
+    }
+
+    /// What is well with a point, or its fault.
+    pub(super) fn point(&mut self, point: &str, result: Result<impl fmt::Display, Fault>) {
+        match result {
+            Ok(words) => self.good(point, words),
+            Err(fault) => self.fault(point, &fault),
+        }
+    }
+
+    pub(super) fn good(&mut self, point: &str, words: impl fmt::Display) {
+        if !self.quiet {
+            self.line(format_args!("ok    {point}: {words}"));
+        }
+    }
+
+    /// What keeps no apply from working.
+    pub(super) fn note(&mut self, point: &str, words: impl fmt::Display) {
+        if !self.quiet {
+            self.line(format_args!("note  {point}: {words}"));
+        }
+    }
+
+    pub(super) fn fault(&mut self, point: &str, Fault { what, fix, .. }: &Fault) {
+        self.is_good = false;
+        self.line(format_args!("FAIL  {point}: {what}; to fix: {fix}"));
+    }
+
+    fn line(&mut self, line: fmt::Arguments<'_>) {
+        if let Err(error) = writeln!(self.out, "{}", line.to_string().replace(char::is_control, "?")) {
+            log::error!("the report cannot be written: {error}");
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn report(quiet: bool) -> (bool, String) {
+        let mut report = Report::new(Vec::new(), quiet);
+        report.good("a", "fine");
+        report.note("b", "old");
+        report.fault("c", &Fault::new("broken\nby hand", "glue"));
+        (report.is_good(), String::from_utf8(report.out).unwrap())
+    }
+
+    #[test]
+    fn a_failure_says_what_fixes_it_on_one_line() {
+        let fault = "FAIL  c: broken?by hand; to fix: glue\n";
+        assert_eq!(report(false), (false, format!("ok    a: fine\nnote  b: old\n{fault}")));
+        assert_eq!(report(true), (false, fault.to_owned()));
+    }
+}

@@ -1,0 +1,62 @@
+//! The settings and PostgreSQL.
+
+use pbx_tests::Database;
+
+use crate::host::{Host, check};
+
+#[test]
+fn a_missing_or_wrong_setting_stops_no_other_point() {
+    let host = Host::new();
+    let without = host.settings.clone().without("DATABASE_URL");
+    let wrong = host.settings.clone().with("PBX_PORTAL__SERVER__WORKERS", "many").with("PBX_PORTAL__COLOUR", "red");
+    for (settings, faults) in [(without, 1), (wrong, 2)] {
+        let found = check(&settings);
+        let points: Vec<_> = found.faults().into_iter().map(|(point, _)| point).collect();
+        assert_eq!((found.status, points), (1, vec!["settings"; faults]), "{found:#?}");
+        for point in ["state_dir", "asterisk.command", "modules", "transport", "live"] {
+            let good = format!("ok    {point}: ");
+            assert!(found.lines.iter().any(|line| line.starts_with(&good)), "{point} in {found:#?}");
+        }
+    }
+}
+
+#[test]
+fn a_role_without_rights_on_the_tables_gets_them() {
+    let mut host = Host::new();
+    let role = format!("role_{}", std::process::id());
+    host.database.sql(&format!("CREATE ROLE {role} LOGIN"));
+    let settings =
+        host.settings.clone().with("DATABASE_URL", &host.database.url().replacen("postgres@", &format!("{role}@"), 1));
+    let found = check(&settings);
+    assert!(found.lines.iter().any(|line| line.contains("permission denied")), "{found:#?}");
+    host.heals_with(&settings, found.faults()[0].0);
+    host.database.sql(&format!("DROP OWNED BY {role}; DROP ROLE {role}"));
+}
+
+#[test]
+fn users_that_wait_are_a_note_and_quiet_says_nothing() {
+    let host = Host::new();
+    host.portal.create_user("Carol", "carol@example.com");
+    let found = host.check();
+    found.is_well();
+    let note = "note  users: an apply would add 1, remove 0 and change 0; ";
+    assert!(found.lines.iter().any(|line| line.starts_with(note)), "{found:#?}");
+    let quiet = host.settings.run(&["check", "--quiet"]);
+    assert_eq!((quiet.status.code(), quiet.stdout.as_str()), (Some(0), ""));
+    let empty = Database::create();
+    let quiet = host.settings.clone().with("DATABASE_URL", &empty.url()).run(&["check", "--quiet"]);
+    assert_eq!(quiet.status.code(), Some(1));
+    assert!(quiet.stdout.starts_with("FAIL  migrations: ") && quiet.stdout.lines().count() == 1, "{}", quiet.stdout);
+}
+
+#[test]
+fn a_database_that_was_not_migrated_is_migrated() {
+    let mut host = Host::new();
+    host.database.sql("DELETE FROM __diesel_schema_migrations WHERE version > '20261123'");
+    let found = check(&host.settings);
+    assert!(
+        found.faults().iter().any(|(point, fix)| *point == "migrations" && *fix == "pbx-portal migrate"),
+        "{found:#?}"
+    );
+    host.portal.stop();
+}

@@ -1,0 +1,88 @@
+//! The state directory and the include files.
+
+use std::fs::{self, Permissions};
+use std::os::unix::fs::{PermissionsExt as _, chown, symlink};
+
+use pbx_tests::Asterisk;
+
+use crate::host::Host;
+
+#[test]
+fn an_include_directory_or_file_that_is_gone_is_made_again() {
+    let mut host = Host::new();
+    let files = [
+        (host.asterisk.pjsip_include(), "asterisk.pjsip_include"),
+        (host.asterisk.dialplan_include(), "asterisk.dialplan_include"),
+    ];
+    for (file, point) in &files {
+        let directory = file.parent().unwrap().to_owned();
+        for restart in [false, true] {
+            fs::remove_dir_all(&directory).unwrap();
+            if restart {
+                host.asterisk.restart();
+            }
+            host.heals(point);
+            fs::remove_file(file).unwrap();
+            if restart {
+                host.asterisk.restart();
+            }
+            // The pattern of the #include line would match it.
+            let found = host.heals(point);
+            assert!(!found.lines.concat().contains("does not include"), "{found:#?}");
+        }
+        fs::rename(file, file.with_extension("away")).unwrap();
+        symlink(file.with_extension("away"), file).unwrap();
+        host.heals(point);
+    }
+}
+
+#[test]
+fn a_file_that_asterisk_may_not_read_is_given_to_it() {
+    const ASTERISK: u32 = 4_242;
+    let mut asterisk = Asterisk::configured();
+    // Only root can.
+    if chown(asterisk.home(), Some(0), Some(ASTERISK)).is_err() {
+        return;
+    }
+    asterisk.run_as(ASTERISK);
+    for file in [asterisk.pjsip_include(), asterisk.dialplan_include()] {
+        let directory = file.parent().unwrap();
+        chown(directory, Some(0), Some(ASTERISK)).unwrap();
+        fs::set_permissions(directory, Permissions::from_mode(0o2770)).unwrap();
+    }
+    asterisk.start();
+    let mut host = Host::beside(asterisk);
+    let files = [
+        (host.asterisk.pjsip_include(), "asterisk.pjsip_include"),
+        (host.asterisk.dialplan_include(), "asterisk.dialplan_include"),
+    ];
+    for (file, point) in &files {
+        for restart in [false, true] {
+            chown(file, Some(0), Some(0)).unwrap();
+            fs::set_permissions(file, Permissions::from_mode(0o600)).unwrap();
+            if restart {
+                host.asterisk.restart();
+            }
+            host.heals(point);
+        }
+        let directory = file.parent().unwrap();
+        chown(directory, Some(0), Some(0)).unwrap();
+        fs::set_permissions(directory, Permissions::from_mode(0o755)).unwrap();
+        host.heals(point);
+    }
+}
+
+#[test]
+fn a_state_directory_that_is_gone_open_or_damaged_is_put_right() {
+    let mut host = Host::new();
+    let state = host.settings.state_dir();
+    for record in ["proven", "journal"] {
+        fs::write(state.join(record), "half a rec").unwrap();
+        host.portal.http().post_empty("/apply").expect(500);
+        host.heals("state_dir");
+    }
+    fs::set_permissions(&state, Permissions::from_mode(0o755)).unwrap();
+    host.heals("state_dir");
+    fs::remove_dir_all(&state).unwrap();
+    host.heals("state_dir");
+}

@@ -1,0 +1,181 @@
+use std::fs::{self, Permissions};
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::thread;
+use std::time::Duration;
+
+use pbx_tests::{Asterisk, Database, Phone, Portal, Response, Settings};
+
+/// A right system: two users, applied, whose phones call each other.
+pub(crate) struct Host {
+    pub(crate) settings: Settings,
+    pub(crate) portal: Portal,
+    pub(crate) asterisk: Asterisk,
+    pub(crate) database: Database,
+    users: [Response; 2],
+}
+
+/// What `check` printed.
+#[derive(Debug)]
+pub(crate) struct Found {
+    pub(crate) status: i32,
+    pub(crate) lines: Vec<String>,
+}
+
+impl Found {
+    /// The failures: the point, and the fix.
+    pub(crate) fn faults(&self) -> Vec<(&str, &str)> {
+        let failures = self.lines.iter().filter_map(|line| line.strip_prefix("FAIL  "));
+        let fix = |line: &'_ str| line.split_once("; to fix: ").expect("a fix").1.len();
+        failures.map(|line| (point(line), &line[line.len() - fix(line)..])).collect()
+    }
+
+    #[track_caller]
+    pub(crate) fn is_well(&self) {
+        assert!(self.status == 0 && self.faults().is_empty(), "{self:#?}");
+    }
+}
+
+/// The name of a point may hold a colon, and no blank behind it.
+fn point(line: &str) -> &str {
+    line.split_once(": ").expect("a point").0
+}
+
+impl Host {
+    pub(crate) fn new() -> Self {
+        Self::beside(Asterisk::start_new())
+    }
+
+    pub(crate) fn beside(asterisk: Asterisk) -> Self {
+        let database = Database::create();
+        let settings = Settings::new(&database.url(), &asterisk);
+        fs::set_permissions(settings.state_dir(), Permissions::from_mode(0o750)).unwrap();
+        let portal = settings.start();
+        let users = ["alice", "bob"].map(|name| portal.create_user(name, &format!("{name}@example.com")));
+        let host = Self { settings, portal, asterisk, database, users };
+        host.works();
+        host.check().is_well();
+        host
+    }
+
+    pub(crate) fn check(&self) -> Found {
+        check(&self.settings)
+    }
+
+    /// An apply and a call work.
+    #[track_caller]
+    pub(crate) fn works(&self) {
+        self.portal.http().post_empty("/apply").expect(200);
+        let [alice, bob] = self.users.each_ref().map(|user| Phone::of(&self.asterisk, user));
+        let _answering = bob.answering();
+        assert_eq!(alice.call("1001"), 200);
+    }
+
+    /// `check` finds the point, its fixes fix, and all works again.
+    #[track_caller]
+    pub(crate) fn heals(&mut self, expected: &str) -> Found {
+        let settings = self.settings.clone();
+        self.heals_with(&settings, expected)
+    }
+
+    #[track_caller]
+    pub(crate) fn heals_with(&mut self, settings: &Settings, expected: &str) -> Found {
+        let found = check(settings);
+        assert_eq!(found.status, 1, "{found:#?}");
+        assert!(found.faults().iter().any(|(point, _)| *point == expected), "{expected} in {found:#?}");
+        for (point, fix) in found.faults() {
+            self.run(point, fix);
+        }
+        let after = check(settings);
+        assert!(after.status == 0 && after.faults().is_empty(), "before: {found:#?}\nafter: {after:#?}");
+        self.works();
+        found
+    }
+
+    /// Runs a fix as an administrator's shell would. What it would do to the host's services is done to ours.
+    #[track_caller]
+    fn run(&mut self, point: &str, fix: &str) {
+        let tools = Tools::new();
+        let token = tools.directory.join("token");
+        fs::write(&token, format!("Authorization: Bearer {}\n", self.settings.token())).unwrap();
+        let adapted = fix
+            .replace("@/root/pbx-token", &format!("@{}", token.display()))
+            .replace("http://127.0.0.1:8000", self.portal.url())
+            .replace("0.0.0.0:5060", &format!("127.0.0.1:{}", self.asterisk.port()));
+        let mut shell = tools.start(&adapted);
+        let status = loop {
+            if let Some(request) = tools.request() {
+                match request.as_str() {
+                    "systemctl restart asterisk" => self.asterisk.restart(),
+                    "systemctl try-restart pbx-portal" => {}
+                    "pbx-portal migrate" => assert!(self.settings.run(&["migrate"]).status.success()),
+                    other => panic!("nobody does {other}, to fix {point}: {fix}"),
+                }
+                tools.answer();
+            }
+            if let Some(status) = shell.try_wait().unwrap() {
+                break status;
+            }
+            thread::sleep(Duration::from_millis(10));
+        };
+        assert!(status.success(), "{point}: {status}: {adapted}");
+    }
+}
+
+pub(crate) fn check(settings: &Settings) -> Found {
+    let finished = settings.run(&["check"]);
+    let lines = finished.stdout.lines().map(str::to_owned).collect();
+    Found { status: finished.status.code().expect("it ends by itself"), lines }
+}
+
+/// Programs of the host in whose place the test does what they would do.
+struct Tools {
+    directory: PathBuf,
+    _kept: tempfile::TempDir,
+}
+
+impl Tools {
+    fn new() -> Self {
+        let kept = tempfile::tempdir().unwrap();
+        let tools = Self { directory: kept.path().to_owned(), _kept: kept };
+        for program in ["systemctl", "pbx-portal"] {
+            let ask = "#!/bin/sh\nhere=${0%/*}\nprintf '%s' \"${0##*/} $*\" >\"$here/new\" && mv \"$here/new\" \"$here/request\"\n\
+                       while [ -e \"$here/request\" ]; do sleep 0.02; done\n";
+            tools.program(program, ask);
+        }
+        // PostgreSQL's superuser reaches the private server.
+        let server = std::env::var("PBX_TEST_POSTGRES").expect("PBX_TEST_POSTGRES");
+        let host = server.split_once("host=").expect("a socket").1;
+        tools.program("runuser", &format!("#!/bin/sh\nshift 3\nPGHOST={host} PGUSER=postgres exec \"$@\"\n"));
+        tools
+    }
+
+    fn program(&self, name: &str, script: &str) {
+        let path = self.directory.join(name);
+        fs::write(&path, script).unwrap();
+        fs::set_permissions(&path, Permissions::from_mode(0o755)).unwrap();
+    }
+
+    fn start(&self, command: &str) -> Child {
+        let path = std::env::var("PATH").expect("PATH");
+        let mut shell = Command::new("bash");
+        shell.args(["-c", command]).env("PATH", format!("{}:{path}", self.directory.display()));
+        shell.stdin(Stdio::null()).spawn().expect("a shell")
+    }
+
+    fn request(&self) -> Option<String> {
+        fs::read_to_string(self.directory.join("request")).ok()
+    }
+
+    fn answer(&self) {
+        fs::remove_file(self.directory.join("request")).unwrap();
+    }
+}
+
+/// Replaces a part of a file.
+pub(crate) fn edit(path: &Path, from: &str, to: &str) {
+    let text = fs::read_to_string(path).unwrap();
+    assert!(text.contains(from), "{from} in {}", path.display());
+    fs::write(path, text.replace(from, to)).unwrap();
+}
