@@ -132,7 +132,7 @@ impl Phone {
         let login = format!("[authentication username={} password={}]", self.extension, self.password);
         let mut fields = vec![self.extension.clone(), login];
         fields.extend_from_slice(more);
-        let run = Run { scenario, incoming, server: self.server, fields: &fields, more: &[], calls: (1, 1), pause };
+        let run = Run { scenario, incoming, server: self.server, fields: &fields, more: &[], calls: (1, 100), pause };
         Sipp::start(&run, ports)
     }
 }
