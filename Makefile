@@ -11,8 +11,8 @@ help: ## list the targets
 	@sed -nE 's/^([a-z-]+):.*## (.*)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand --tabs=25
 
 demo: sandbox ## two users, two phones and an answered call on this machine, then the portal until Ctrl-C
-	@$(step) "Building the portal" cargo build --locked --package pbx-api --bin pbx-portal --package pbx-tests --example demo
-	@exec $(with_servers) $${CARGO_TARGET_DIR:-target}/debug/examples/demo
+	@$(step) --quiet "Building the portal (the first time, some minutes)" cargo build --locked --workspace --bin pbx-portal --example demo
+	@exec $(with_servers) --until-interrupted $${CARGO_TARGET_DIR:-target}/debug/examples/demo
 
 bench: ## how fast it is: the figures of docs/performance.md and its charts, on this machine
 	@deploy/sandbox/packages bench
