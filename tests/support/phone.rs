@@ -17,7 +17,7 @@ pub struct Phone {
     password: String,
 }
 
-/// A phone that is registered and takes calls in the background; gone with the value, without a goodbye.
+/// A phone that is registered and takes calls in the background; gone with the value, without unregistering.
 pub struct AnsweringPhone {
     sipp: Sipp,
 }
@@ -38,15 +38,15 @@ impl Phone {
         Self::new(asterisk, &user.number("/extension").to_string(), &user.string("/sip_password"))
     }
 
-    /// Registers for five minutes and gives the answer's code: 200, or 401 for somebody unknown. Nobody is at the
-    /// phone afterwards: see [`Self::answering`].
+    /// Registers for five minutes and gives the answer's code: 200, or 401 for somebody unknown. It takes no
+    /// calls afterwards: see [`Self::answering`].
     pub fn register(&self) -> u16 {
         let ports = Ports::reserve();
         let contact = contact(&self.extension, &ports);
         self.registration(ports, &contact, "300")
     }
 
-    /// Makes `count` registrations, `rate` a second, of phones with these extensions and passwords by turns, and gives
+    /// Makes `count` registrations, `rate` a second, alternating between these extensions and passwords, and returns
     /// the number of those that succeeded.
     pub fn register_many(asterisk: &Asterisk, logins: &[(String, String)], count: u32, rate: u32) -> usize {
         let ports = Ports::reserve();
@@ -70,7 +70,7 @@ impl Phone {
         sipp.answers(200, "2 REGISTER")
     }
 
-    /// Takes every registration of the extension back.
+    /// Removes every registration of the extension.
     pub fn unregister(&self) -> u16 {
         self.registration(Ports::reserve(), "*", "0")
     }
