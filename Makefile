@@ -26,7 +26,9 @@ ha: sandbox ## two nodes on one database, and a PostgreSQL primary that dies und
 	@$(step) "Building" cargo build --locked --workspace --bin pbx-portal --test ha
 	@exec $(with_servers) cargo test --locked --workspace --test ha -- --nocapture --test-threads=1
 
-# Asterisk and schemathesis are downloaded while the compiler is busy.
+# Asterisk and schemathesis are downloaded while the compiler is busy. What is built once has no use for incremental
+# builds: measured, a third less CPU for the crates of the workspace. Those of a developer stay beside it.
+test: export CARGO_INCREMENTAL = 0
 test: ## everything that CI checks
 	@deploy/sandbox/packages test
 	@deploy/sandbox/beside $(MAKE) --no-print-directory check

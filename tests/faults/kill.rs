@@ -113,6 +113,10 @@ impl Mortal {
         );
         assert!(!answered || pair == planned, "{moment}: answered, and the old pair is on disk");
         assert!(self.world.has_contact("1000"), "{moment}: the bystander's contact is lost");
+        // All rounds together may take longer than a registration lasts.
+        if self.rounds.is_multiple_of(10) {
+            assert_eq!(self.world.bystander.register(), 200, "{moment}");
+        }
         self.proven_apply();
     }
 

@@ -8,6 +8,8 @@ use crate::ports::Ports;
 use crate::sipp::{ANSWER, BUSY, CALL, REGISTER, RING, Run, Scenario, Sipp};
 use crate::wait::until;
 
+/// How long a registration lasts, in seconds: the most that a generated aor allows.
+const LIFETIME: &str = "600";
 const FOR_EVER: Duration = Duration::from_hours(1);
 
 /// A phone as its owner has set it up: a server, an extension, a password.
@@ -38,12 +40,12 @@ impl Phone {
         Self::new(asterisk, &user.number("/extension").to_string(), &user.string("/sip_password"))
     }
 
-    /// Registers for five minutes and gives the answer's code: 200, or 401 for somebody unknown. It takes no
+    /// Registers for ten minutes and gives the answer's code: 200, or 401 for somebody unknown. It takes no
     /// calls afterwards: see [`Self::answering`].
     pub fn register(&self) -> u16 {
         let ports = Ports::reserve();
         let contact = contact(&self.extension, &ports);
-        self.registration(ports, &contact, "300")
+        self.registration(ports, &contact, LIFETIME)
     }
 
     /// Makes `count` registrations, `rate` a second, alternating between these extensions and passwords, and returns
@@ -52,7 +54,7 @@ impl Phone {
         let ports = Ports::reserve();
         let fields = logins.iter().map(|(extension, password)| {
             let login = format!("[authentication username={extension} password={password}]");
-            vec![extension.clone(), login, contact(extension, &ports), "300".to_owned()]
+            vec![extension.clone(), login, contact(extension, &ports), LIFETIME.to_owned()]
         });
         let fields: Vec<_> = fields.collect();
         let (first, more) = fields.split_first().expect("a login");
@@ -114,7 +116,7 @@ impl Phone {
 
     fn stay(&self, incoming: Scenario, user_part: &str) -> AnsweringPhone {
         let ports = Ports::reserve();
-        let fields = [contact(user_part, &ports), "600".to_owned()];
+        let fields = [contact(user_part, &ports), LIFETIME.to_owned()];
         let mut sipp = self.run(REGISTER, Some(incoming), ports, &fields, FOR_EVER);
         let code = registered(&mut sipp);
         assert!(code == 200, "{} could not register: {code}", self.extension);
