@@ -103,9 +103,9 @@ impl<'a> Bench<'a> {
         for (median_of, samples) in medians.iter_mut().zip(&steps) {
             *median_of = median(samples);
         }
-        let told: Vec<String> =
+        let words: Vec<String> =
             STEPS.iter().zip(medians).map(|(name, time)| format!("{name} {}", short(time))).collect();
-        println!("    {users} users: {}", told.join(", "));
+        println!("    {users} users: {}", words.join(", "));
         Size { users, apply: median(&applies), steps: medians, reload: median(&reloads) }
     }
 

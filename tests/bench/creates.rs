@@ -24,12 +24,12 @@ pub(crate) struct Curve {
     pub(crate) floor: Vec<f64>,
 }
 
-/// What `POST /users` takes for a user that is told from others by a number.
+/// What `POST /users` takes for a user that a number tells apart from others.
 pub(crate) fn body(number: usize) -> String {
     format!(r#"{{"name": "Alice Example", "email": "alice{number}@example.com"}}"#)
 }
 
-/// One client fills the tenant, hundred by hundred, by turns with the floor on a database of its own. Gives the curve,
+/// One client fills the tenant, hundred by hundred, alternating with the floor on a database of its own. Gives the curve,
 /// and how long a thousand took.
 pub(crate) fn by_one(asterisk: &Asterisk, effort: &Effort, report: &mut Report) -> (Curve, f64) {
     let (mut portal, mut raw) = (vec![Vec::new(); 10], vec![Vec::new(); 10]);

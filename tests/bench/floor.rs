@@ -23,8 +23,8 @@ SELECT tenants.revision, users.id, users.name, users.email, extensions.number, e
  WHERE tenants.name = 'default';
 ";
 
-/// Runs `script` so many times on one connection, and gives how many milliseconds each took. `n` counts on from where
-/// it is told.
+/// Runs `script` so many times on one connection, and gives how many milliseconds each took. The script's `n` begins
+/// with `n`.
 pub(crate) fn pgbench(database: &Database, script: &str, n: usize, times: usize) -> Vec<f64> {
     let directory = TempDir::new().expect("a directory for pgbench");
     let file = directory.path().join("script.sql");

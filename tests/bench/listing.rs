@@ -19,7 +19,7 @@ use crate::wire::Wire;
 
 const CONNECTIONS: u32 = 16;
 
-/// The first list after a change, by turns with the same join fetched by `pgbench`.
+/// The first list after a change, alternating with the same join fetched by `pgbench`.
 pub(crate) fn after_a_change(portal: &Portal, database: &Database, effort: &Effort, report: &mut Report) {
     let (mut lists, mut raw) = (Vec::new(), Vec::new());
     let mut wire = Wire::new(portal);
@@ -42,7 +42,7 @@ pub(crate) fn after_a_change(portal: &Portal, database: &Database, effort: &Effo
     });
 }
 
-/// The list that has not changed, by turns with a static body.
+/// The list that has not changed, alternating with a static body.
 pub(crate) fn unchanged(portal: &Portal, effort: &Effort, report: &mut Report) {
     let mut wire = Wire::new(portal);
     let size = wire.get("/users").expect(200).body.len();
@@ -91,5 +91,5 @@ fn requests_per_second(url: &str, token: &str, seconds: u32) -> f64 {
     let text = String::from_utf8_lossy(&output.stdout);
     assert!(output.status.success() && !text.contains("Non-2xx"), "wrk: {text}");
     let rate = text.lines().find_map(|line| line.strip_prefix("Requests/sec:")?.trim().parse().ok());
-    rate.unwrap_or_else(|| panic!("wrk told no rate: {text}"))
+    rate.unwrap_or_else(|| panic!("wrk reported no rate: {text}"))
 }

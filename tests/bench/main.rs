@@ -1,6 +1,6 @@
 //! How fast it is, held against what it cannot do without: `make bench`.
 //!
-//! Every figure is a median and stands beside a floor that was measured in the same run, by turns: a machine's speed
+//! Every figure is a median and stands beside a floor that was measured in the same run, alternating: a machine's speed
 //! drifts, and a figure alone says nothing. PostgreSQL is durable here (fsync), Asterisk and the program are the real
 //! ones.
 #![expect(clippy::disallowed_methods, reason = "it runs programs and writes what came of them")]

@@ -55,7 +55,7 @@ impl Row {
 pub(crate) struct Report(Vec<Row>);
 
 impl Report {
-    /// Adds a row, and tells it.
+    /// Adds a row, and prints it.
     pub(crate) fn add(&mut self, row: Row) {
         println!("    {}", line(&row));
         self.0.push(row);

@@ -15,7 +15,7 @@ pub(crate) struct StaticServer {
 }
 
 impl StaticServer {
-    /// As many workers as the portal has by itself.
+    /// As many workers as the portal has by default.
     pub(crate) fn start(size: usize) -> Self {
         let (sender, started) = mpsc::channel();
         let body = Bytes::from(vec![b' '; size]);

@@ -38,11 +38,11 @@ fn main() {
     let alice = curl.post("/users", r#"{"name": "Alice Example", "email": "alice@example.com"}"#);
     let bob = curl.post("/users", r#"{"name": "Bob \"the Builder\"", "email": "bob@example.com"}"#);
 
-    say("Before the apply, Asterisk knows neither");
+    say("Before the apply, Asterisk knows neither of them");
     let (alice, bob) = (phone(&asterisk, &alice), phone(&asterisk, &bob));
     show_registration("Alice", alice.register(), 401);
 
-    say("Apply: into Asterisk, and proven there");
+    say("The apply: Asterisk is reloaded, and proven to run exactly these two");
     curl.run(&["-X", "POST"], "/apply");
 
     say("Both phones register");
@@ -55,16 +55,16 @@ fn main() {
     assert!(code == 200, "the call was not answered: {code}");
     println!("INVITE by Alice's phone: {code}, answered. Bob's phone showed {}", at_bob.wait_for_caller());
 
-    say("What the portal says of it all");
+    say("The list: both users are applied");
     curl.run(&[], "/users");
 
-    say("It stays up until Ctrl-C");
-    println!(
-        "Documentation to try it out: {}/docs  (Authorize with the token in {})",
-        portal.url(),
-        curl.token.display()
-    );
+    say("Everything stays up until Ctrl-C");
+    println!("Documentation to try it out: {}/docs (Authorize with the token of that file)", portal.url());
     println!("Asterisk's console:          {} -r", asterisk.command());
+
+    say("To copy into another terminal: a third user, and an apply");
+    println!("{}", curl.line(&["--json", r#"{"name": "Carol Example", "email": "carol@example.com"}"#], "/users"));
+    println!("{}", curl.line(&["-X", "POST"], "/apply"));
     stdout().flush().expect("standard output");
     while portal.runs() {
         thread::sleep(Duration::from_millis(500));
@@ -105,13 +105,21 @@ impl Curl {
         self.run(&["--json", body], path)
     }
 
-    fn run(&self, arguments: &[&str], path: &str) -> Value {
+    fn words(&self, arguments: &[&str], path: &str) -> Vec<String> {
         let header = format!("@{}", self.token.display());
-        let url = format!("{}{path}", self.url);
-        let words = ["-sS", "--fail-with-body", "-H", &header];
-        let words: Vec<&str> = words.into_iter().chain(arguments.iter().copied()).chain([url.as_str()]).collect();
-        println!("$ curl {}", words.iter().map(|word| quoted(word)).collect::<Vec<_>>().join(" "));
-        let output = Command::new("curl").args(&words).output().expect("curl (package curl)");
+        let words = ["-sS", "--fail-with-body", "-H", &header].into_iter().chain(arguments.iter().copied());
+        words.map(str::to_owned).chain([format!("{}{path}", self.url)]).collect()
+    }
+
+    /// The command as a shell takes it.
+    fn line(&self, arguments: &[&str], path: &str) -> String {
+        let words: Vec<_> = self.words(arguments, path).iter().map(|word| quoted(word)).collect();
+        format!("curl {}", words.join(" "))
+    }
+
+    fn run(&self, arguments: &[&str], path: &str) -> Value {
+        println!("$ {}", self.line(arguments, path));
+        let output = Command::new("curl").args(self.words(arguments, path)).output().expect("curl (package curl)");
         let text = String::from_utf8_lossy(&output.stdout);
         println!("{text}");
         assert!(output.status.success(), "curl failed: {}", String::from_utf8_lossy(&output.stderr));

@@ -1,9 +1,5 @@
 //! From `POST /users` to the answered call: the real program, a real PostgreSQL, a real Asterisk, real phones.
 
-use std::collections::BTreeSet;
-use std::sync::atomic::{AtomicU32, Ordering};
-use std::thread;
-
 use pbx_tests::{Asterisk, Database, Phone, Portal, Settings};
 use serde_json::json;
 
@@ -98,31 +94,4 @@ fn what_a_caller_hears_is_what_happened() {
     let _rings_in_vain = bob.ringing();
     let _second_phone = bob.answering();
     assert_eq!(alice.call("1001"), 200);
-}
-
-#[test]
-fn a_thousand_users_from_64_threads_take_each_number_once_and_the_next_gets_409() {
-    let (database, asterisk) = (Database::create(), Asterisk::configured());
-    let portal = portal(&database, &asterisk);
-    let next = AtomicU32::new(0);
-    let numbers: Vec<i64> = thread::scope(|scope| {
-        let work = || {
-            let mut taken = Vec::new();
-            loop {
-                let turn = next.fetch_add(1, Ordering::Relaxed);
-                if turn >= 1000 {
-                    return taken;
-                }
-                taken.push(portal.create_user("User", &format!("user{turn}@example.com")).number("/extension"));
-            }
-        };
-        let threads: Vec<_> = (0..64).map(|_| scope.spawn(work)).collect();
-        threads.into_iter().flat_map(|thread| thread.join().unwrap()).collect()
-    });
-    assert_eq!(numbers.len(), 1000);
-    assert_eq!(numbers.into_iter().collect::<BTreeSet<_>>(), (1000..2000).collect());
-
-    let refused = portal.http().post("/users", &json!({ "name": "One more", "email": "more@example.com" }));
-    assert_eq!(refused.clone().expect(409).json["type"], "urn:pbx-portal:extensions-exhausted");
-    assert_eq!(database.sql("SELECT count(*), min(number), max(number) FROM extensions"), "1000|1000|1999");
 }

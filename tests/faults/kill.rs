@@ -65,9 +65,14 @@ impl Mortal {
         create(&self.world.portal, &format!("owner{}", self.rounds));
     }
 
-    /// Changes something, applies between `before` and `killer`, which sees to the portal's end, and looks at what is
-    /// left.
-    fn round<T>(&mut self, moment: &str, before: impl FnOnce(&World) -> T, killer: impl FnOnce(&mut World, T)) {
+    /// Changes something, applies between `before` and `killer`, which ends the portal, and checks what is left. The
+    /// killer can ask whether the apply has been answered.
+    fn round<T>(
+        &mut self,
+        moment: &str,
+        before: impl FnOnce(&World) -> T,
+        killer: impl FnOnce(&mut World, T, &dyn Fn() -> bool),
+    ) {
         self.change();
         let http = self.world.portal.http().clone();
         let plan = http.post_empty("/apply?dry_run=true").expect(200);
@@ -75,7 +80,7 @@ impl Mortal {
         let (old, records) = (self.pair(), self.world.records());
         let prepared = before(&self.world);
         let apply = thread::spawn(move || http.try_post_empty("/apply"));
-        killer(&mut self.world, prepared);
+        killer(&mut self.world, prepared, &|| apply.is_finished());
         let answered = apply.join().unwrap().is_some();
         self.world.portal.kill();
 
@@ -108,6 +113,10 @@ impl Mortal {
         );
         assert!(!answered || pair == planned, "{moment}: answered, and the old pair is on disk");
         assert!(self.world.has_contact("1000"), "{moment}: the bystander's contact is lost");
+        // All rounds together may take longer than a registration lasts.
+        if self.rounds.is_multiple_of(10) {
+            assert_eq!(self.world.bystander.register(), 200, "{moment}");
+        }
         self.proven_apply();
     }
 
@@ -141,7 +150,9 @@ fn a_kill_at_every_file_system_call_of_an_apply_leaves_one_whole_pair() {
             assert!(killed.len() < 5, "never killed at {call:?}, but at {killed:?}");
             let attach =
                 |world: &World| Strace::attach(world.portal.id(), world.asterisk.home(), Some((call, Fault::Kill)));
-            mortal.round(&call.what, attach, |_, strace| killed.push(strace.last(&directories)));
+            mortal.round(&call.what, attach, |_, strace, answered| {
+                killed.push(strace.last(&directories, answered));
+            });
         }
     }
     println!(
@@ -170,7 +181,7 @@ fn a_kill_at_any_moment_of_an_apply_leaves_one_whole_pair() {
         mortal.round(
             &format!("kill {kill} after {moment:?} of {whole:?}"),
             |_| (),
-            |world, ()| {
+            |world, (), _| {
                 thread::sleep(moment);
                 world.portal.kill();
             },

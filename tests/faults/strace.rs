@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
 use pbx_tests::until;
+use rustix::process::{Pid, Signal, kill_process};
 
 /// Every call that changes what is on disk, of those that a program may use for it.
 const CALLS: &str = "openat,creat,write,writev,pwrite64,fchmod,fchmodat,fchown,fsync,fdatasync,rename,renameat,renameat2,\
@@ -30,6 +31,7 @@ pub(crate) enum Fault {
 /// An attached `strace`.
 pub(crate) struct Strace {
     child: Child,
+    watched: Pid,
     log: PathBuf,
 }
 
@@ -49,29 +51,36 @@ impl Strace {
             });
         }
         let errors = File::create(directory.join("strace.errors")).unwrap();
-        command.arg("-o").arg(&log).arg("-p").arg(process.to_string()).stdin(Stdio::null()).stderr(errors);
-        let child = command.spawn().unwrap_or_else(|error| panic!("cannot start strace (package strace): {error}"));
+        command.arg("-o").arg(&log).arg("-p").arg(process.to_string());
+        command.stdin(Stdio::null()).stderr(errors);
+        // It attaches to the threads that it finds, and would miss one that is made meanwhile: nobody makes any now.
+        let process = Pid::from_raw(process.cast_signed()).unwrap();
+        kill_process(process, Signal::STOP).unwrap();
+        until("the portal to stand still", || every_thread(process, |status| status.contains("\nState:\tT")));
+        let mut child = command.spawn().unwrap_or_else(|error| panic!("cannot start strace (package strace): {error}"));
         until("strace to attach", || {
-            let mut threads = fs::read_dir(format!("/proc/{process}/task")).unwrap().flatten();
-            let traced = |thread: fs::DirEntry| {
-                let status = fs::read_to_string(thread.path().join("status")).unwrap_or_default();
-                status.lines().any(|line| line.starts_with("TracerPid:") && !line.ends_with("\t0"))
-            };
-            threads.all(traced).then_some(())
+            if let Some(status) = child.try_wait().unwrap() {
+                panic!("strace ended ({status}): {}", fs::read_to_string(directory.join("strace.errors")).unwrap());
+            }
+            every_thread(process, |status| !status.contains("\nTracerPid:\t0\n"))
         });
-        Self { child, log }
+        kill_process(process, Signal::CONT).unwrap();
+        Self { child, watched: process, log }
     }
 
     /// Lets the process go, and gives its calls that changed something below these directories, in order.
     pub(crate) fn detach(mut self, directories: &[PathBuf]) -> Vec<Call> {
-        let process = rustix::process::Pid::from_child(&self.child);
-        rustix::process::kill_process(process, rustix::process::Signal::INT).unwrap();
+        kill_process(Pid::from_child(&self.child), Signal::INT).unwrap();
         self.child.wait().unwrap();
         calls(&fs::read_to_string(&self.log).unwrap(), directories)
     }
 
-    /// Waits for the end of the process, and gives the call that it did not live to make.
-    pub(crate) fn last(mut self, directories: &[PathBuf]) -> Option<Call> {
+    /// Waits for the end of the process, and gives the call that it did not live to make. One that survived until
+    /// `answered` is killed, and `None` is the answer.
+    pub(crate) fn last(mut self, directories: &[PathBuf], answered: impl Fn() -> bool) -> Option<Call> {
+        until("the portal to be killed", || (self.child.try_wait().unwrap().is_some() || answered()).then_some(()));
+        // A broken connection is an answer, too; with the process strace is surely at its end.
+        kill_process(self.watched, Signal::KILL).unwrap();
         self.child.wait().unwrap();
         let log = fs::read_to_string(&self.log).unwrap();
         let killed: Vec<_> = log.lines().filter(|line| line.ends_with(" = ?")).collect();
@@ -86,6 +95,14 @@ impl Drop for Strace {
         drop(self.child.kill());
         drop(self.child.wait());
     }
+}
+
+/// Whether this is true of every thread of the process, from its status in `/proc`.
+fn every_thread(process: Pid, is_so: impl Fn(&str) -> bool) -> Option<()> {
+    let threads = format!("/proc/{}/task", process.as_raw_nonzero());
+    let mut threads = fs::read_dir(threads).unwrap().flatten();
+    let status = |thread: fs::DirEntry| fs::read_to_string(thread.path().join("status")).unwrap_or_default();
+    threads.all(|thread| is_so(&status(thread))).then_some(())
 }
 
 /// `1234  fsync(7</directory/.name.AbCdEf.staged>) = 0`

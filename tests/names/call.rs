@@ -5,7 +5,6 @@ use std::sync::Mutex;
 use std::thread;
 
 use pbx_tests::{Asterisk, Database, Phone, Settings};
-use serde_json::json;
 
 const HOSTILE: [&str; 52] = [
     // Asterisk's file reader: sections, templates, directives, comments, the operators of a setting.
@@ -68,33 +67,6 @@ const HOSTILE: [&str; 52] = [
     "ééééééééééééééééééééééééééééééééééééé😀a",
 ];
 
-const ILLEGAL: [&str; 24] = [
-    "",
-    " ",
-    "\u{3000}\u{a0} ",
-    "Alice\0",
-    "Alice\nBob",
-    "\n",
-    "Alice\n",
-    "Alice\" <1000>\n#include /etc/passwd",
-    "Alice\r",
-    "\rAlice",
-    "Alice\tExample",
-    "\u{1b}[31mAlice",
-    "\u{7}",
-    "Alice\u{7f}",
-    "\u{80}Alice",
-    "Alice\u{85}",
-    "Alice\u{9f}",
-    "Alice\u{2028}Bob",
-    "Alice\u{2029}",
-    "\u{202a}Alice",
-    "Alice \u{202e}ecilA",
-    "\u{2066}Alice\u{2069}",
-    "Eighty bytes: one more than Asterisk keeps of a name, which would cut it: ......",
-    "éééééééééééééééééééééééééééééééééééééééé",
-];
-
 #[test]
 fn hostile_names_reach_the_called_phone_as_they_were_given() {
     let (database, asterisk) = (Database::create(), Asterisk::start_new());
@@ -127,20 +99,6 @@ fn hostile_names_reach_the_called_phone_as_they_were_given() {
     let meant = callers.into_iter().map(|(extension, _)| extension).zip(HOSTILE.map(str::to_owned)).collect();
     assert_eq!(shown, meant);
     assert_eq!(asterisk.complaints(), Vec::<String>::new());
-}
-
-#[test]
-fn illegal_names_are_refused_and_the_field_is_named() {
-    let (database, asterisk) = (Database::create(), Asterisk::configured());
-    let portal = Settings::new(&database.url(), &asterisk).start();
-    for name in ILLEGAL {
-        let refused = portal.http().post("/users", &json!({ "name": name, "email": "alice@example.com" }));
-        assert_eq!(refused.status, 422, "{name:?}");
-        assert_eq!(refused.string("/type"), "urn:pbx-portal:invalid-user");
-        let fields: Vec<_> = refused.json["errors"].as_array().unwrap().iter().map(|error| &error["field"]).collect();
-        assert_eq!(fields, ["name"], "{name:?}");
-    }
-    assert_eq!(database.sql("SELECT count(*) FROM users"), "0");
 }
 
 /// The number and the display name of a `From` header: `"<quoted string>" <sip:<number>@…>`, read by the grammar of RFC

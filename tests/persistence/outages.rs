@@ -5,7 +5,7 @@ use std::{
 
 use pbx_domain::UserId;
 use pbx_persistence::{CreateUserError, Database, DatabaseError, DeleteUserError};
-use pbx_tests::{Cluster, until, wait::LIMIT};
+use pbx_tests::{Cluster, until};
 
 use crate::{Fixture, chain, create};
 
@@ -216,7 +216,8 @@ fn a_host_that_is_gone_costs_at_most_the_timeout() {
     let database = Database::connect("postgresql://192.0.2.1/pbx", 2, TIMEOUT).unwrap();
     let begun = Instant::now();
     assert!(matches!(list_error(&database), Some(DatabaseError::Unavailable(_))));
-    assert!(begun.elapsed() < LIMIT, "{:?}", begun.elapsed());
+    // Five times as much for a busy machine; the pool by itself would wait for 30 s, and the system for 130 s.
+    assert!(begun.elapsed() < 5 * TIMEOUT, "{:?}", begun.elapsed());
 }
 
 #[test]

@@ -175,7 +175,7 @@ impl Drop for Cluster {
 }
 
 impl Cluster {
-    /// A server that was killed leaves a segment of shared memory, whose id stands in its lock file.
+    /// A server that was killed leaves a segment of shared memory, whose id is in its lock file.
     fn remove_shared_memory(&self) {
         let lock = fs::read_to_string(self.directory.path().join("data/postmaster.pid")).unwrap_or_default();
         if let Some(id) = lock.lines().nth(6).and_then(|line| line.split_whitespace().nth(1)) {

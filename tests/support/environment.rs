@@ -1,4 +1,4 @@
-//! What a run of the tests is told by its environment.
+//! The environment variables of a test run.
 
 use std::env;
 use std::path::PathBuf;

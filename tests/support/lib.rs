@@ -1,4 +1,4 @@
-//! What the tests stand on: a private PostgreSQL, a private real Asterisk, SIP phones that nobody here wrote, the real
+//! What the tests use: a private PostgreSQL, a private real Asterisk, SIP phones that nobody here wrote, the real
 //! program, and a stand-in for `asterisk` that misbehaves on command.
 //!
 //! Nothing here knows a crate of ours: it drives programs, databases and sockets, as an administrator would. Everything

@@ -8,6 +8,8 @@ use crate::ports::Ports;
 use crate::sipp::{ANSWER, BUSY, CALL, REGISTER, RING, Run, Scenario, Sipp};
 use crate::wait::until;
 
+/// How long a registration lasts, in seconds: the most that a generated aor allows.
+const LIFETIME: &str = "600";
 const FOR_EVER: Duration = Duration::from_hours(1);
 
 /// A phone as its owner has set it up: a server, an extension, a password.
@@ -17,7 +19,7 @@ pub struct Phone {
     password: String,
 }
 
-/// A phone that is registered and takes calls in the background; gone with the value, without a goodbye.
+/// A phone that is registered and takes calls in the background; gone with the value, without unregistering.
 pub struct AnsweringPhone {
     sipp: Sipp,
 }
@@ -38,21 +40,21 @@ impl Phone {
         Self::new(asterisk, &user.number("/extension").to_string(), &user.string("/sip_password"))
     }
 
-    /// Registers for five minutes and gives the answer's code: 200, or 401 for somebody unknown. Nobody is at the
-    /// phone afterwards: see [`Self::answering`].
+    /// Registers for ten minutes and gives the answer's code: 200, or 401 for somebody unknown. It takes no
+    /// calls afterwards: see [`Self::answering`].
     pub fn register(&self) -> u16 {
         let ports = Ports::reserve();
         let contact = contact(&self.extension, &ports);
-        self.registration(ports, &contact, "300")
+        self.registration(ports, &contact, LIFETIME)
     }
 
-    /// Makes `count` registrations, `rate` a second, of phones with these extensions and passwords by turns, and gives
+    /// Makes `count` registrations, `rate` a second, alternating between these extensions and passwords, and returns
     /// the number of those that succeeded.
     pub fn register_many(asterisk: &Asterisk, logins: &[(String, String)], count: u32, rate: u32) -> usize {
         let ports = Ports::reserve();
         let fields = logins.iter().map(|(extension, password)| {
             let login = format!("[authentication username={extension} password={password}]");
-            vec![extension.clone(), login, contact(extension, &ports), "300".to_owned()]
+            vec![extension.clone(), login, contact(extension, &ports), LIFETIME.to_owned()]
         });
         let fields: Vec<_> = fields.collect();
         let (first, more) = fields.split_first().expect("a login");
@@ -70,7 +72,7 @@ impl Phone {
         sipp.answers(200, "2 REGISTER")
     }
 
-    /// Takes every registration of the extension back.
+    /// Removes every registration of the extension.
     pub fn unregister(&self) -> u16 {
         self.registration(Ports::reserve(), "*", "0")
     }
@@ -114,7 +116,7 @@ impl Phone {
 
     fn stay(&self, incoming: Scenario, user_part: &str) -> AnsweringPhone {
         let ports = Ports::reserve();
-        let fields = [contact(user_part, &ports), "600".to_owned()];
+        let fields = [contact(user_part, &ports), LIFETIME.to_owned()];
         let mut sipp = self.run(REGISTER, Some(incoming), ports, &fields, FOR_EVER);
         let code = registered(&mut sipp);
         assert!(code == 200, "{} could not register: {code}", self.extension);
@@ -132,7 +134,7 @@ impl Phone {
         let login = format!("[authentication username={} password={}]", self.extension, self.password);
         let mut fields = vec![self.extension.clone(), login];
         fields.extend_from_slice(more);
-        let run = Run { scenario, incoming, server: self.server, fields: &fields, more: &[], calls: (1, 1), pause };
+        let run = Run { scenario, incoming, server: self.server, fields: &fields, more: &[], calls: (1, 100), pause };
         Sipp::start(&run, ports)
     }
 }

@@ -104,7 +104,7 @@ impl Settings {
         portal
     }
 
-    /// As [`Self::start`], and waits for nothing.
+    /// As [`Self::start`], without waiting.
     pub fn start_unready(&self) -> Portal {
         let settings = self.clone();
         let mut command = settings.command(&["serve"]);
@@ -133,7 +133,7 @@ impl Settings {
 
     fn command(&self, arguments: &[&str]) -> Command {
         let mut command = Command::new(environment::portal_program());
-        // Neither a variable nor an `.env` of this machine has a say.
+        // No variable and no `.env` of this machine is read.
         command.env_clear().env("PATH", std::env::var_os("PATH").unwrap_or_default());
         command.envs(&self.environment).current_dir(self.directory.path()).args(arguments).stdin(Stdio::null());
         command
@@ -197,7 +197,7 @@ impl Portal {
         fs::read_to_string(&self.log).expect("a log in UTF-8")
     }
 
-    /// Asks it to stop (SIGTERM), and waits until it has taken notice.
+    /// Asks it to stop (SIGTERM), and waits until it logs that it stops.
     pub fn terminate(&self) {
         self.program.signal(Signal::TERM);
         until("the portal to say that it stops", || self.log().contains("stopping: ").then_some(()));
@@ -236,7 +236,7 @@ impl Drop for Portal {
     }
 }
 
-/// No token stands in the code, and none is known to another test.
+/// No token is in the code, and no two tests share one.
 fn random_token() -> String {
     let mut bytes = [0; 24];
     File::open("/dev/urandom").and_then(|mut random| random.read_exact(&mut bytes)).expect("random bytes");

@@ -6,7 +6,7 @@ use std::os::unix::net::{SocketAddr, UnixListener};
 use std::process;
 use std::sync::atomic::{AtomicU16, Ordering};
 
-/// Below the ports that the kernel hands out by itself, so that no socket of a neighbour lands on one between the look
+/// Below the ports that the kernel assigns, so that no socket of a neighbour lands on one between the look
 /// and the use.
 const FIRST: u16 = 10_240;
 /// Where the audio ports of the private Asterisks begin.
@@ -28,8 +28,8 @@ impl Ports {
         // Several test programs may run at once: each starts elsewhere.
         let start = u16::try_from(process::id() % u32::from(BLOCKS)).unwrap_or_default().wrapping_mul(37);
         let reserved = (0..BLOCKS).find_map(|_| {
-            let turn = TAKEN.fetch_add(1, Ordering::Relaxed);
-            Self::at(FIRST + start.wrapping_add(turn) % BLOCKS * STEP)
+            let offset = TAKEN.fetch_add(1, Ordering::Relaxed);
+            Self::at(FIRST + start.wrapping_add(offset) % BLOCKS * STEP)
         });
         reserved.unwrap_or_else(|| panic!("no free port between {FIRST} and {END} on 127.0.0.1"))
     }

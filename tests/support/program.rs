@@ -40,7 +40,7 @@ impl Program {
         until(&what, || self.ended())
     }
 
-    /// Kills it as a power cut would, without a word.
+    /// Kills it (SIGKILL), as a power cut would.
     pub(crate) fn kill(&mut self) {
         if self.child.try_wait().is_ok_and(|status| status.is_none()) {
             // Nothing can be done about a failure here, and a process that is gone is what was wanted.

@@ -43,7 +43,7 @@ pub(crate) struct Run<'a> {
     pub(crate) server: u16,
     /// What is injected into the scenario: secrets go this way, never by an argument.
     pub(crate) fields: &'a [String],
-    /// What is injected into the second call of the scenario and the following ones, by turns with `fields`.
+    /// What is injected into the following calls, which alternate between these and `fields`.
     pub(crate) more: &'a [Vec<String>],
     /// How many calls of the scenario there are to be, and how many a second.
     pub(crate) calls: (u32, u32),

@@ -1,11 +1,11 @@
-//! Waiting, always for something, and never for how long it ought to take: that is for a benchmark to say.
+//! Waiting for conditions. How long something ought to take is for a benchmark to say, not for a test.
 
 use std::thread;
 use std::time::{Duration, Instant};
 
-/// How long a test waits for anything. However busy the machine, only what hangs takes that long.
+/// How long a test waits for anything: on a busy machine, too, only what hangs takes that long.
 pub const LIMIT: Duration = Duration::from_mins(2);
-/// How often a condition is looked at: often enough that no test notices, seldom enough that two cores do not either.
+/// How long between two looks at a condition: short for a test, and no load for two cores.
 const STEP: Duration = Duration::from_millis(10);
 
 /// Asks `probe` until it gives a value.
