@@ -66,7 +66,7 @@ impl Applier {
             claims: ClaimCache::default(),
             files: files(settings),
             endpoint_options: settings.asterisk.endpoint_options.clone(),
-            renderer: Renderer::new(&Prefix::default(), &settings.asterisk.endpoint_options),
+            renderer: renderer(settings),
             node: settings.node.clone(),
             apply_timeout: settings.asterisk.apply_timeout,
             queue: Arc::default(),
@@ -115,6 +115,11 @@ impl Applier {
         };
         result.context("an earlier apply cannot be put in order")
     }
+}
+
+/// What makes the files of users as the settings describe them.
+pub(crate) fn renderer(settings: &Settings) -> Renderer {
+    Renderer::new(&Prefix::default(), &settings.asterisk.endpoint_options)
 }
 
 /// The deployment that the settings describe.

@@ -108,11 +108,8 @@ pub(crate) fn added_sections(cli: &Cli, ours: &IncludeFiles, endpoints: &[u8], d
         let names: BTreeSet<String> = String::from_utf8_lossy(endpoints).lines().filter_map(header).collect();
         added.retain(|section| names.contains(section.name));
     }
-    let owned = |Section { name, path, line, .. }: Section<'_>| Added {
-        name: name.to_owned(),
-        path: path.to_owned(),
-        line,
-    };
+    let owned =
+        |Section { name, path, line, .. }: Section<'_>| Added { name: name.to_owned(), path: path.to_owned(), line };
     added.into_iter().map(owned).collect()
 }
 

@@ -73,9 +73,9 @@ mod ready;
 mod record;
 mod rehearsal;
 mod reload;
-mod socket;
 mod rights;
 mod sip;
+mod socket;
 mod state_dir;
 mod transaction;
 

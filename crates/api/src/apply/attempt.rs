@@ -97,8 +97,8 @@ impl Attempt {
                 record.outcome = if deployed.is_changed { ApplyOutcome::Applied } else { ApplyOutcome::Unchanged };
                 record.warnings = verdict::warnings(&deployed);
                 // The same pair may be of a later revision by now, or of another database.
-                let is_told = last_tag(locked)
-                    .is_some_and(|told| (told.revision, told.database) == (tag.revision, tag.database));
+                let is_told =
+                    last_tag(locked).is_some_and(|told| (told.revision, told.database) == (tag.revision, tag.database));
                 if !is_told && let Err(error) = locked.retag(&tag.to_string()) {
                     // The pair is live and proven all the same.
                     log::warn!("apply {}: {error}", record.id);
@@ -108,7 +108,8 @@ impl Attempt {
             }
             Err(failure) => {
                 let (outcome, code, mut detail) = verdict::of_failure(&failure);
-                if let Some(fix) = options::fix(&self.applier.0.deployment, &self.applier.0.endpoint_options, &failure) {
+                if let Some(fix) = options::fix(&self.applier.0.deployment, &self.applier.0.endpoint_options, &failure)
+                {
                     detail = format!("{detail} To fix: {fix}.");
                 }
                 record.outcome = outcome;

@@ -133,7 +133,7 @@ fn check_live(
     }
     report.good("live", "files and Asterisk are as last applied");
     if let Some(users) = users {
-        match waiting(deployment, users) {
+        match waiting(settings, deployment, users) {
             Ok(None) => report.good("users", format_args!("{} applied", users.len())),
             Ok(Some(words)) => report.note("users", format_args!("{words}; {}", service::apply_command(settings))),
             Err(error) => report.fault("users", &Fault::new(format!("{error:#}"), service::apply_command(settings))),
@@ -142,8 +142,8 @@ fn check_live(
 }
 
 /// What the next apply would change, where it would change something.
-fn waiting(deployment: &Deployment, users: &[User]) -> anyhow::Result<Option<String>> {
-    let rendering = pbx_confgen::render(users)?;
+fn waiting(settings: &Settings, deployment: &Deployment, users: &[User]) -> anyhow::Result<Option<String>> {
+    let rendering = crate::apply::renderer(settings).render(users)?;
     let pair = Pair { endpoints: rendering.endpoints.into(), dialplan: rendering.routing.into() };
     let proven = deployment.proven()?.map(|proven| proven.pair);
     if proven.as_ref() == Some(&pair) || (proven.is_none() && users.is_empty()) {

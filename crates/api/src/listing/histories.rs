@@ -112,7 +112,7 @@ proptest! {
         for event in events {
             let users = |database: &History| database.users.values().cloned().collect::<Vec<_>>();
             let rendered = |database: &History| {
-                let rendering = pbx_confgen::render(&users(database)).unwrap();
+                let rendering = pbx_confgen::Renderer::default().render(&users(database)).unwrap();
                 Pair { endpoints: rendering.endpoints.into(), dialplan: rendering.routing.into() }
             };
             match &event {
