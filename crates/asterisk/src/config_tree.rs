@@ -249,6 +249,8 @@ fn included(line: &str) -> Option<&str> {
 #[cfg(test)]
 #[expect(clippy::disallowed_methods, reason = "the tests write the administrator's files")]
 mod tests {
+    use std::fs;
+
     use super::*;
 
     struct Config(tempfile::TempDir);
