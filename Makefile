@@ -22,7 +22,9 @@ bench: ## how fast it is: the figures of docs/performance.md and its charts, on 
 	@$(step) "Building the release" cargo build --release --locked --package pbx-api --bin pbx-portal --package pbx-tests --example bench
 	@exec env PBX_SANDBOX_FSYNC=on $(with_servers) $${CARGO_TARGET_DIR:-target}/release/examples/bench $(EFFORT)
 
-ha: sandbox ## two nodes on one database, and a PostgreSQL primary that dies under load
+ha: ## two nodes on one database, and a PostgreSQL (Patroni, etcd) whose leader is lost under load
+	@deploy/sandbox/packages ha
+	@deploy/sandbox/asterisk
 	@$(step) "Building" cargo build --locked --workspace --bin pbx-portal --test ha
 	@exec $(with_servers) cargo test --locked --workspace --test ha -- --nocapture --test-threads=1
 

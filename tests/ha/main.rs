@@ -4,15 +4,16 @@
 //! `DATABASE_URL`.
 #![expect(clippy::unwrap_used, clippy::panic, reason = "a failing step fails its test")]
 
+mod failover;
 mod load;
+mod pooler;
 
-use std::collections::BTreeSet;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use pbx_tests::{Asterisk, Cluster, Database, Portal, Settings, until};
+use pbx_tests::{Asterisk, Database, Portal, Settings};
 
-use crate::load::Load;
+use crate::load::{Load, Plan};
 
 #[test]
 fn two_nodes_create_and_apply_at_once_and_each_tells_its_own_truth() {
@@ -25,7 +26,7 @@ fn two_nodes_create_and_apply_at_once_and_each_tells_its_own_truth() {
         .map(|(node, asterisk)| Settings::new(&database.url(), asterisk).with("PBX_PORTAL__NODE", node).start())
         .collect();
 
-    let load = Load::start(&portals, 4, 100);
+    let load = Load::start(&portals, Plan { name: "user", clients: 4, creates: 100, pause: Duration::ZERO });
     let began = Instant::now();
     let mut applies = Vec::new();
     thread::scope(|scope| {
@@ -47,7 +48,7 @@ fn two_nodes_create_and_apply_at_once_and_each_tells_its_own_truth() {
             .collect();
         applies.extend(applying.into_iter().map(|node| node.join().unwrap()));
     });
-    let created = load.join();
+    let created = load.join().acknowledged;
     let took = began.elapsed();
     println!("{} creates at two portals in {took:.1?}, applies meanwhile: {:?}", created.len(), applies);
     assert_eq!(created.len(), 800, "every create was answered with 201");
@@ -73,55 +74,4 @@ fn two_nodes_create_and_apply_at_once_and_each_tells_its_own_truth() {
     let records =
         database.sql("SELECT count(DISTINCT node), count(*) FILTER (WHERE outcome = 'running') FROM apply_audit_log");
     assert_eq!(records, "2|0", "records of both nodes, none of them open");
-}
-
-#[test]
-fn a_primary_dies_under_load_and_no_acknowledged_user_is_lost() {
-    let mut primary = Cluster::start_new();
-    let standby = primary.standby();
-    let database = Database::create_in(&primary.url());
-    database.sql("ALTER SYSTEM SET synchronous_standby_names = '*'");
-    database.sql("SELECT pg_reload_conf()");
-    until("the standby to be synchronous", || {
-        (database.sql("SELECT sync_state FROM pg_stat_replication") == "sync").then_some(())
-    });
-    let url = database.url().replace(&primary.address(), &format!("{},{}", primary.address(), standby.address()))
-        + "?target_session_attrs=read-write";
-    let asterisks = [Asterisk::start_new(), Asterisk::start_new()];
-    let portals: Vec<Portal> = asterisks.iter().map(|asterisk| Settings::new(&url, asterisk).start()).collect();
-    let identities: Vec<u32> = portals.iter().map(Portal::id).collect();
-
-    let load = Load::start(&portals, 2, 1000);
-    until("creates to be answered", || (load.acknowledged() > 100).then_some(()));
-    let before = load.acknowledged();
-    primary.kill();
-    thread::sleep(Duration::from_secs(1));
-    standby.promote();
-    let promoted = Instant::now();
-    for portal in &portals {
-        until("the portal to be back by itself", || (portal.http().get("/users").status == 200).then_some(()));
-        let took = promoted.elapsed();
-        portal.http().post_empty("/apply").expect(200);
-        println!("back {took:.1?} after the promotion");
-    }
-    until("creates to be answered again", || {
-        let left = load.acknowledged() > before + 20 || !load.runs();
-        left.then_some(())
-    });
-    load.stop();
-    let acknowledged = load.join();
-
-    let answer = portals[0].http().get("/users").expect(200);
-    let there: BTreeSet<String> = answer.json["users"]
-        .as_array()
-        .unwrap()
-        .iter()
-        .map(|user| user["email"].as_str().unwrap().to_owned())
-        .collect();
-    let lost: Vec<&String> = acknowledged.iter().filter(|email| !there.contains(*email)).collect();
-    println!("{} acknowledged, {} before the kill, {} there", acknowledged.len(), before, there.len());
-    assert_eq!(lost, Vec::<&String>::new(), "acknowledged and lost");
-    for (mut portal, identity) in portals.into_iter().zip(identities) {
-        assert!(portal.runs() && portal.id() == identity, "without a restart");
-    }
 }

@@ -55,11 +55,16 @@ fn every_command_of_the_page_prints_what_the_page_says() {
         let mode = fs::metadata(directory.join(secret)).unwrap().permissions().mode();
         assert_eq!(mode & 0o777, 0o600, "{secret}");
     }
-    // Each password that the recipe wrote is the one of its user.
-    let credentials = fs::read_to_string(directory.join("credentials.csv")).unwrap();
-    for line in credentials.lines().take(2) {
+    // Each password that a recipe wrote is the one of its user, until a new one replaced it.
+    let read = |file: &str| fs::read_to_string(directory.join(file)).unwrap();
+    let (credentials, replaced) = (read("credentials.csv"), read("eve.csv"));
+    let lines: Vec<&str> = credentials.lines().collect();
+    assert_eq!(lines.len(), 2 + 1 + 50 + 2, "two, Grace, fifty and two more: {credentials}");
+    for (line, status) in
+        [(lines[0], 200), (lines[1], 401), (replaced.trim_end(), 200), (lines[3], 200), (lines[54], 200)]
+    {
         let [_, extension, password] = line.split(',').collect::<Vec<_>>()[..] else { panic!("{line}") };
-        assert_eq!(pbx_tests::Phone::new(&world.asterisk, extension, password).register(), 200, "{line}");
+        assert_eq!(pbx_tests::Phone::new(&world.asterisk, extension, password).register(), status, "{line}");
     }
     let names = world.database.sql("SELECT name FROM users WHERE email ~ '^(dora|eve)@' ORDER BY email");
     assert_eq!(names, "Dora \"Dodo\" Díaz\nExample, Eve");
@@ -72,8 +77,8 @@ impl World {
 
     /// Runs the block in the situation that its heading, or what it is to print, tells of.
     fn run(&mut self, block: &Block) -> String {
-        if block.commands.starts_with("#!/bin/sh\n") {
-            fs::write(self.directory().join("onboard.sh"), &block.commands).unwrap();
+        if let Some(file) = block.file() {
+            fs::write(self.directory().join(file), &block.commands).unwrap();
             return String::new();
         }
         if block.heading == "No extension is free" {

@@ -9,6 +9,14 @@ pub(crate) struct Block {
     pub(crate) output: String,
 }
 
+impl Block {
+    /// What the page calls the file that the block is, if it is one.
+    pub(crate) fn file(&self) -> Option<&str> {
+        let usage = self.commands.lines().take(4).find_map(|line| line.strip_prefix("# usage: "))?;
+        usage.split(' ').find(|word| matches!(word.rsplit_once('.'), Some((_, "sh" | "yml"))))
+    }
+}
+
 /// Every block of commands of a page, in order.
 pub(crate) fn blocks(page: &str) -> Vec<Block> {
     let (mut blocks, mut heading) = (Vec::<Block>::new(), "");
@@ -18,7 +26,9 @@ pub(crate) fn blocks(page: &str) -> Vec<Block> {
             let text =
                 lines.by_ref().take_while(|line| *line != "```").fold(String::new(), |text, line| text + line + "\n");
             match language {
-                "sh" => blocks.push(Block { heading: heading.to_owned(), commands: text, output: String::new() }),
+                "sh" | "yaml" => {
+                    blocks.push(Block { heading: heading.to_owned(), commands: text, output: String::new() });
+                }
                 "text" => blocks.last_mut().expect("output of a command").output = text,
                 other => panic!("a block of {other:?}, which nothing checks"),
             }

@@ -185,12 +185,12 @@ impl Cluster {
 }
 
 /// Whom the cluster belongs to: PostgreSQL refuses to run as root.
-struct Owner {
+pub(crate) struct Owner {
     ids: Option<(u32, u32)>,
 }
 
 impl Owner {
-    fn find() -> Self {
+    pub(crate) fn find() -> Self {
         let own = fs::metadata("/proc/self").map(|own| std::os::unix::fs::MetadataExt::uid(&own));
         if own.expect("the own user") != 0 {
             return Self { ids: None };
@@ -203,14 +203,14 @@ impl Owner {
         Self { ids: Some(ids.expect("root needs the user postgres, as the package postgresql makes it")) }
     }
 
-    fn own(&self, path: &Path) {
+    pub(crate) fn own(&self, path: &Path) {
         if let Some((user, group)) = self.ids {
             chown(path, Some(user), Some(group)).expect("the cluster's directory given to postgres");
         }
     }
 
     /// One of PostgreSQL's programs, to run as the owner.
-    fn command(&self, program: &str) -> Command {
+    pub(crate) fn command(&self, program: &str) -> Command {
         let mut command = Command::new(program);
         command.stdin(Stdio::null()).current_dir("/").env("LC_ALL", "C.UTF-8");
         if let Some((user, group)) = self.ids {
@@ -219,7 +219,7 @@ impl Owner {
         command
     }
 
-    fn signal(&self, signal: &str, processes: &[String]) {
+    pub(crate) fn signal(&self, signal: &str, processes: &[String]) {
         let mut command = Command::new("kill");
         command.arg(signal).args(processes).stderr(Stdio::null());
         if let Some((user, group)) = self.ids {

@@ -61,6 +61,11 @@ impl Http {
         self.answer(path, request.call())
     }
 
+    /// As [`Self::get`], from a server that may be away: `None` where nobody answered.
+    pub fn try_get(&self, path: &str) -> Option<Response> {
+        Some(Response::read(self.agent.get(self.url(path)).call().ok()?))
+    }
+
     /// POST of a JSON body.
     pub fn post(&self, path: &str, body: &Value) -> Response {
         self.post_with(path, &[("content-type", "application/json")], body.to_string().as_bytes())

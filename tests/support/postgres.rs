@@ -157,7 +157,7 @@ fn missing<T>(error: &io::Error) -> T {
     panic!("cannot start psql (package postgresql-client): {error}")
 }
 
-fn run(url: &str, sql: &str) -> Result<String, String> {
+pub(crate) fn run(url: &str, sql: &str) -> Result<String, String> {
     let output =
         psql(url).args(["--command", sql]).stdin(Stdio::null()).output().unwrap_or_else(|error| missing(&error));
     let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).trim_end().to_owned();
