@@ -20,10 +20,11 @@ use utoipa::{
         security::{HttpAuthScheme, HttpBuilder, SecurityRequirement, SecurityScheme},
     },
 };
+use uuid::Uuid;
 
 use crate::{
     apply,
-    problem::{Code, FieldError, PROBLEM_JSON, ProblemDocument},
+    problem::{Code, EmailOwner, FieldError, PROBLEM_JSON, ProblemDocument},
     users,
 };
 
