@@ -9,7 +9,7 @@ ALTER TABLE tenants
     ADD COLUMN token    uuid NOT NULL DEFAULT gen_random_uuid(),
     ADD COLUMN identity uuid NOT NULL DEFAULT gen_random_uuid(),
     ADD COLUMN moved_by xid8;
-COMMENT ON COLUMN tenants.token IS 'random; every statement that may change a user replaces it';
+COMMENT ON COLUMN tenants.token IS 'random; every statement that changes a user replaces it';
 COMMENT ON COLUMN tenants.identity IS 'made once: a restored dump keeps it, and another database has another';
 COMMENT ON COLUMN tenants.moved_by IS 'the transaction that moved the revision last';
 
@@ -21,14 +21,16 @@ BEGIN
 END
 $$;
 
--- In each statement, not once in a transaction: moved_by may hold the number of this very transaction where the database
--- was restored from another cluster. For every tenant, as a statement may move a user from one to another.
--- A transaction may name the new token itself, by a setting: it knows then what it has left.
+-- In each statement that met a user, which the trigger of its rows has noted in moved_by, not once in a transaction: moved_by
+-- may hold the number of this very transaction where the database was restored from another cluster. For every tenant, as a
+-- statement may move a user from one to another. A statement that met nobody leaves the token: the portal sends such ones
+-- when others were faster. A transaction may name the new token itself, by a setting: it knows then what it has left.
 CREATE FUNCTION pbx_change_tokens() RETURNS trigger LANGUAGE plpgsql AS $$
 DECLARE
     given uuid := nullif(current_setting('pbx_portal.token', true), '')::uuid;
 BEGIN
-    UPDATE tenants SET token = coalesce(given, gen_random_uuid()) WHERE given IS NULL OR token <> given;
+    UPDATE tenants SET token = coalesce(given, gen_random_uuid())
+     WHERE moved_by = pg_current_xact_id_if_assigned() AND (given IS NULL OR token <> given);
     RETURN NULL;
 END
 $$;

@@ -29,7 +29,15 @@ impl Fixture {
     }
 
     fn of_encoding(encoding: &str) -> Self {
-        let outside = pbx_tests::Database::create_in_encoding(encoding);
+        Self::of(pbx_tests::Database::create_in_encoding(encoding))
+    }
+
+    /// In a cluster of its own, which is reached over TCP.
+    fn in_cluster(cluster: &pbx_tests::Cluster) -> Self {
+        Self::of(pbx_tests::Database::create_in(&cluster.url()))
+    }
+
+    fn of(outside: pbx_tests::Database) -> Self {
         let inside = connect(&outside.url());
         inside.migrate().unwrap();
         Self { outside, inside }

@@ -15,12 +15,17 @@ const TIMEOUT: Duration = Duration::from_secs(2);
 /// What a busy machine may add.
 const SLACK: Duration = Duration::from_millis(1500);
 
-/// A database behind a network, and its own timeout.
-fn behind(fixture: &Fixture, pool_size: u32, timeout: Duration) -> (Proxy, Database) {
-    let url = fixture.outside.url();
-    let server = url.split_once('@').map_or(url.as_str(), |(_, rest)| rest);
-    let proxy = Proxy::to(server.split_once('/').map_or(server, |(server, _)| server));
-    let database = Database::connect(&proxy.through(&url), pool_size, timeout).unwrap();
+/// A cluster of its own, and a database in it.
+fn cluster() -> (Cluster, Fixture) {
+    let cluster = Cluster::start_new();
+    let fixture = Fixture::in_cluster(&cluster);
+    (cluster, fixture)
+}
+
+/// The database behind a network, with a timeout of its own.
+fn behind(cluster: &Cluster, fixture: &Fixture, pool_size: u32, timeout: Duration) -> (Proxy, Database) {
+    let proxy = Proxy::to(&cluster.address());
+    let database = Database::connect(&proxy.through(&fixture.outside.url()), pool_size, timeout).unwrap();
     (proxy, database)
 }
 
@@ -31,8 +36,8 @@ fn assert_unavailable<T: std::fmt::Debug>(result: Result<T, DatabaseError>) {
 
 #[test]
 fn eight_times_all_connections_fall_silent_and_each_next_request_works() {
-    let fixture = Fixture::new();
-    let (proxy, database) = behind(&fixture, 8, TIMEOUT);
+    let (cluster, fixture) = cluster();
+    let (proxy, database) = behind(&cluster, &fixture, 8, TIMEOUT);
     for round in 0..8 {
         thread::scope(|scope| {
             for _ in 0..8 {
@@ -59,9 +64,9 @@ fn eight_times_all_connections_fall_silent_and_each_next_request_works() {
 
 #[test]
 fn a_network_that_falls_silent_at_any_packet_costs_at_most_the_timeout() {
-    let fixture = Fixture::new();
+    let (cluster, fixture) = cluster();
     for packets in 0..14 {
-        let (proxy, database) = behind(&fixture, 1, TIMEOUT);
+        let (proxy, database) = behind(&cluster, &fixture, 1, TIMEOUT);
         proxy.silence_after(packets);
         let begun = Instant::now();
         let listed = database.users().list();
@@ -76,8 +81,8 @@ fn a_network_that_falls_silent_at_any_packet_costs_at_most_the_timeout() {
 
 #[test]
 fn a_network_that_takes_connections_and_swallows_all_costs_at_most_the_timeout() {
-    let fixture = Fixture::new();
-    let (proxy, database) = behind(&fixture, 2, TIMEOUT);
+    let (cluster, fixture) = cluster();
+    let (proxy, database) = behind(&cluster, &fixture, 2, TIMEOUT);
     proxy.swallow_new_connections(true);
     for _ in 0..3 {
         let begun = Instant::now();
@@ -90,8 +95,8 @@ fn a_network_that_takes_connections_and_swallows_all_costs_at_most_the_timeout()
 
 #[test]
 fn a_first_host_that_is_silent_leaves_time_for_the_second() {
-    let fixture = Fixture::new();
-    let (proxy, _) = behind(&fixture, 1, TIMEOUT);
+    let (cluster, fixture) = cluster();
+    let (proxy, _) = behind(&cluster, &fixture, 1, TIMEOUT);
     proxy.swallow_new_connections(true);
     let url = fixture.outside.url();
     let (head, name) = url.rsplit_once('/').unwrap();
@@ -134,8 +139,8 @@ fn a_server_that_is_stopped_costs_each_call_at_most_the_timeout() {
 
 #[test]
 fn a_cut_between_any_two_packets_loses_nothing_doubles_nothing_and_leaves_no_gap() {
-    let fixture = Fixture::new();
-    let (proxy, database) = behind(&fixture, 4, Duration::from_secs(20));
+    let (cluster, fixture) = cluster();
+    let (proxy, database) = behind(&cluster, &fixture, 4, Duration::from_secs(20));
     let mut number = 0;
     for packets in 0..6 {
         for delete in [false, true] {
@@ -160,8 +165,8 @@ fn a_cut_between_any_two_packets_loses_nothing_doubles_nothing_and_leaves_no_gap
 #[test]
 fn each_call_is_one_round_trip() {
     const ROUND_TRIP: Duration = Duration::from_millis(200);
-    let fixture = Fixture::new();
-    let (proxy, database) = behind(&fixture, 1, Duration::from_secs(20));
+    let (cluster, fixture) = cluster();
+    let (proxy, database) = behind(&cluster, &fixture, 1, Duration::from_secs(20));
     let users: Vec<_> = (0..4).map(|number| create(&database, number).unwrap()).collect();
     let list = database.users().list_unless(None).unwrap().unwrap();
     proxy.set_round_trip(ROUND_TRIP);
@@ -182,8 +187,8 @@ fn each_call_is_one_round_trip() {
 
 #[test]
 fn changes_that_wait_share_a_statement() {
-    let fixture = Fixture::new();
-    let (proxy, database) = behind(&fixture, 8, Duration::from_secs(20));
+    let (cluster, fixture) = cluster();
+    let (proxy, database) = behind(&cluster, &fixture, 8, Duration::from_secs(20));
     create(&database, 1000).unwrap();
     proxy.set_round_trip(Duration::from_millis(100));
     let begun = Instant::now();

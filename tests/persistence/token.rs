@@ -97,3 +97,16 @@ fn a_database_has_an_identity_of_its_own() {
     first.create(1);
     assert_eq!((identity(&first), connect(&first.outside.url()).users().list().unwrap().database), (before, before));
 }
+
+#[test]
+fn a_change_that_met_nobody_leaves_the_token() {
+    let fixture = Fixture::new();
+    let user = fixture.create(1);
+    let other = connect(&fixture.outside.url());
+    other.users().delete(user.id).unwrap();
+    let before = token(&fixture);
+    // It goes by what it knows, in vain, and learns that there is no such user.
+    assert!(fixture.inside.users().delete(user.id).is_err());
+    fixture.outside.sql("UPDATE users SET name = 'X' WHERE false");
+    assert_eq!(token(&fixture), before);
+}
