@@ -32,7 +32,7 @@ fn in_each(worlds: [fn() -> World; 2], row: Row, arrange: impl Fn(&World)) -> St
             "the way back is made, and still remembered"
         );
         world.recovers();
-        detail = answer.json["detail"].as_str().unwrap_or_default().to_owned();
+        answer.json["detail"].as_str().unwrap_or_default().clone_into(&mut detail);
     }
     detail
 }

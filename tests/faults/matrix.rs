@@ -162,7 +162,8 @@ proven apply left, *new* is what the database says. The phones that were registe
 and nothing but the two include files is left in their directories.
 
 Every row is proven by a test of `tests/faults` on a real Asterisk; the table is made by that suite
-(`UPDATE_GOLDEN=1`) and compared with it in every run.
+(`UPDATE_GOLDEN=1`) and compared with it in every run. A row about what Asterisk answers is proven on both ways to ask it:
+over its control socket, and by the command.
 
 | Fault | Response | Outcome | On disk | Live |
 |---|---|---|---|---|

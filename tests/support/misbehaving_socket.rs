@@ -105,7 +105,7 @@ impl Shared {
         match fault {
             SocketFault::NoBanner => return Ok(()),
             SocketFault::Silent => {
-                stream.read(&mut [0; 1])?;
+                stream.read_exact(&mut [0; 1])?;
                 return Ok(());
             }
             SocketFault::Gibberish => return stream.write_all(b"220 mail.example.com ESMTP\n"),
@@ -117,7 +117,7 @@ impl Shared {
             SocketFault::Stranger => return stream.write_all(b"No objects found.\n\n"),
             SocketFault::Gone => return Ok(()),
             SocketFault::Flood => loop {
-                stream.write_all(&[b'x'; 65536])?;
+                stream.write_all(&[b'x'; 8192])?;
             },
             SocketFault::Verbose => stream.write_all(b"\x7f  == Spawn extension (c, 1, 1) exited\n")?,
             _ => {}

@@ -16,7 +16,21 @@
 //! configuration][pjsip], [Contexts, Extensions, and Priorities][dialplan] and [Comments][comments] in
 //! Asterisk's documentation.
 //!
+//! What no listing shows is not proven: other settings of an object whose name does not tell of them, and what a
+//! section of the administrator's adds to one of ours, which [`Foreign::added`] names.
+//!
+//! # What an answer of Asterisk's is worth
+//!
+//! Asterisk drops what it would print while the reader of an answer stalls. So an answer that is not whole is asked for
+//! again until the deadline, and a difference is believed when it is read twice alike; the log says how often. Of a
+//! call, Asterisk prints what the caller sent, line breaks included: only lines that stand where the grammar of the
+//! listing has them count, and nothing in the block of a channel does.
+//!
 //! # What survives what
+//!
+//! From the first rename on there are two ends: verified, or rolled back. Nothing starts a thread, and a process that
+//! the system cannot give is tried again until the deadline.
+//!
 //!
 //! Everything that needs space is written and synced before anything is touched, both files and
 //! the former pair beside their places, journal and records in the state directory; all that
@@ -51,6 +65,7 @@ mod contacts;
 mod deployment;
 mod diagnosis;
 mod dialplan_file;
+mod dialplan_listing;
 #[cfg(test)]
 mod doctored;
 mod endpoint_options;
@@ -75,6 +90,7 @@ mod rehearsal;
 mod reload;
 mod rights;
 mod sip;
+mod running;
 mod socket;
 mod state_dir;
 mod transaction;

@@ -6,6 +6,7 @@ use crate::{
     asking::{Unread, ask_whole},
     cli::Cli,
     diagnosis::Added,
+    dialplan_listing,
     expected::{Endpoint, Expected, Kind, Standalone, Step},
     listing,
     mismatch::{Mismatch, same_steps},
@@ -169,7 +170,7 @@ type ReadContext = Option<BTreeMap<String, Vec<(Step, String)>>>;
 
 fn read_context(answer: &str, name: &str) -> Result<ReadContext, &'static str> {
     let owned = |steps: Vec<(Step, &str)>| steps.into_iter().map(|(step, origin)| (step, origin.to_owned())).collect();
-    let read = listing::context(answer, name)?;
+    let read = dialplan_listing::context(answer, name)?;
     Ok(read.map(|extens| extens.into_iter().map(|(name, steps)| (name, owned(steps))).collect()))
 }
 

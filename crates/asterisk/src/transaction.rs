@@ -328,21 +328,25 @@ impl LockedDeployment<'_> {
         let cli = &self.deployment.cli;
         loop {
             let reloaded = timed(&mut times.reload, || reload::reload(cli, modules.get(), deadline));
-            if let Err(error) = &reloaded {
+            // Whatever was said, or not said in time: what is live decides, unless it was a clear no.
+            let unanswered = match reloaded {
+                Ok(()) => None,
+                Err(error @ ReloadError::Cli(_)) => Some(error),
+                Err(error) => return Err(Cause::Reload(error)),
+            };
+            if let Some(error) = &unanswered {
                 log::warn!("{error}; reading back what Asterisk runs");
             }
-            // Whatever was said, or not said in time: what is live decides.
             let until = deadline.max(Instant::now() + cli.timeout() / 2);
             let verified = timed(&mut times.verify, || self.deployment.verify(wanted, before, until));
-            return match (reloaded, verified) {
-                (Ok(()), Err(Cause::NotProven(mismatch))) if modules.get() != reload::BOTH => {
+            return match (unanswered, verified) {
+                (None, Err(Cause::NotProven(mismatch))) if modules.get() != reload::BOTH => {
                     log::warn!("Asterisk did not run the file that stays the same ({mismatch}): reloading both");
                     modules.set(reload::BOTH);
                     continue;
                 }
-                (Ok(()), verified) => verified,
-                (Err(error @ ReloadError::Cli(_)), verified) => verified.map_err(|_| Cause::Reload(error)),
-                (Err(error), _) => Err(Cause::Reload(error)),
+                (None, verified) => verified,
+                (Some(error), verified) => verified.map_err(|_| Cause::Reload(error)),
             };
         }
     }
