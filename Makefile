@@ -26,7 +26,7 @@ ha: ## two nodes on one database, and a PostgreSQL (Patroni, etcd) whose leader 
 	@deploy/sandbox/packages ha
 	@deploy/sandbox/asterisk
 	@$(step) "Building" cargo build --locked --workspace --bin pbx-portal --test ha
-	@exec $(with_servers) cargo test --locked --workspace --test ha -- --nocapture --test-threads=1
+	@exec $(with_servers) cargo test --locked --workspace --bin pbx-portal --test ha -- --nocapture --test-threads=1
 
 # Asterisk and schemathesis are downloaded while the compiler is busy. What is built once has no use for incremental
 # builds: measured, a third less CPU for the crates of the workspace. Those of a developer stay beside it.
