@@ -73,6 +73,10 @@ pub(crate) fn ask_whole(
                     },
                     // The connection ended early: so does a listing of which the end was dropped.
                     Err(error @ CliError::NoAnswer { .. }) => error.into(),
+                    // Time was up before the last try: what it was tried for again is the reason.
+                    Err(error @ CliError::TimedOut { .. }) if Instant::now() >= deadline => {
+                        return Err(again.last(question).unwrap_or(error.into()));
+                    }
                     Err(error) => return Err(error.into()),
                 };
                 left.push((question.clone(), error));
@@ -81,13 +85,13 @@ pub(crate) fn ask_whole(
         if left.is_empty() {
             return Ok(());
         }
-        for (question, error) in &left {
+        open = left.iter().map(|(question, _)| question.clone()).collect();
+        for (question, error) in left {
             again.count(question, error);
         }
         if !pause.before(deadline) {
-            return left.into_iter().next().map_or(Ok(()), |(_, error)| Err(error));
+            return open.first().and_then(|question| again.last(question)).map_or(Ok(()), Err);
         }
-        open = left.into_iter().map(|(question, _)| question).collect();
     }
 }
 
@@ -107,28 +111,35 @@ pub(crate) fn ask_one<T>(
     result.ok_or(unasked.into())
 }
 
-/// How often each question had to be asked again: one line of the log, however it ends.
+/// How often each question had to be asked again, and why at last: one line of the log, however it ends.
 #[derive(Debug, Default)]
-struct Again(BTreeMap<String, (u32, String)>);
+struct Again(BTreeMap<String, (u32, Unread)>);
 
 impl Again {
-    fn count(&mut self, question: &str, error: &Unread) {
-        let (times, reason) = self.0.entry(question.to_owned()).or_default();
-        *times += 1;
-        *reason = error.to_string();
+    fn count(&mut self, question: String, error: Unread) {
+        let times = self.0.remove(&question).map_or(0, |(times, _)| times);
+        self.0.insert(question, (times + 1, error));
+    }
+
+    /// Why this question was asked again at last.
+    fn last(&mut self, question: &str) -> Option<Unread> {
+        self.log();
+        std::mem::take(&mut self.0).remove(question).map(|(_, error)| error)
+    }
+
+    fn log(&self) {
+        if !self.0.is_empty() {
+            let each = self.0.iter();
+            let each: Vec<_> =
+                each.map(|(question, (times, reason))| format!("`{question}` {times} times ({reason})")).collect();
+            log::warn!("Asterisk's answer was not whole: {}", each.join(", "));
+        }
     }
 }
 
 impl Drop for Again {
     fn drop(&mut self) {
-        if !self.0.is_empty() {
-            let each: Vec<_> = self
-                .0
-                .iter()
-                .map(|(question, (times, reason))| format!("`{question}` {times} times ({reason})"))
-                .collect();
-            log::warn!("Asterisk's answer was not whole: {}", each.join(", "));
-        }
+        self.log();
     }
 }
 

@@ -72,7 +72,8 @@ impl Deployment {
 
     fn ask(&self, deadline: Instant) -> Result<Inspection, ReloadError> {
         reload::wait_ready(&self.cli, deadline)?;
-        let version = self.cli.ask("core show version", deadline)?;
+        // By the command, which a reload needs: that it works is the first thing to know.
+        let version = self.cli.run("core show version", deadline)?;
         let version = version.split_whitespace().nth(1).unwrap_or_default();
         let settings = self.cli.ask("pjsip show settings", deadline)?;
         let files = self.cli.ask("config list", deadline)?;

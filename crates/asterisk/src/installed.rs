@@ -127,3 +127,48 @@ fn roll_back(
 fn caught<T>(step: impl FnOnce() -> T) -> Option<T> {
     catch_unwind(AssertUnwindSafe(step)).ok()
 }
+
+#[cfg(test)]
+#[expect(clippy::disallowed_methods, reason = "the tests look at files as Asterisk would")]
+mod tests {
+    use std::{collections::BTreeSet, fs, time::Duration};
+
+    use super::*;
+    use crate::{cli::Cli, pair::IncludeFiles, pair::Pair, reload::BOTH};
+
+    fn pair(name: &str) -> Pair {
+        Pair { endpoints: name.into(), dialplan: name.into() }
+    }
+
+    #[test]
+    fn a_panic_between_the_renames_and_the_end_is_rolled_back() {
+        let directory = tempfile::tempdir().unwrap();
+        let at = |name: &str| directory.path().join(name);
+        let files = IncludeFiles { endpoints: at("p.conf"), dialplan: at("e.conf") };
+        let cli = Cli::new("/nonexistent/asterisk", Duration::from_secs(1)).unwrap();
+        fs::create_dir(at("state")).unwrap();
+        let deployment = Deployment::new(cli, files, at("state"));
+        let stage = |name: &str| deployment.files.stage(&pair(name), BOTH).unwrap();
+        stage("old").rename().unwrap();
+        for proof_panics in [true, false] {
+            let record = Record { tag: "t".to_owned(), unpurged: BTreeSet::new(), pair: pair("new") };
+            let staged = StagedDeployment {
+                new: stage("new"),
+                old: stage("old"),
+                proven: StagedRecord::new(deployment.state.proven(), record).unwrap(),
+                unproven: deployment.state.stage_unproven().unwrap(),
+            };
+            let installed = staged.install(&deployment);
+            assert_eq!(deployment.files.read().unwrap(), pair("new"));
+            let end = installed.verify(
+                || if proof_panics { panic!("in the proof") } else { Err(Cause::Panicked) },
+                |_| panic!("while looking for what to fix"),
+                |_| panic!("in the proof of the former pair"),
+            );
+            let End::RolledBack(RolledBack { cause, aftermath, .. }) = end else { panic!("verified") };
+            assert!(matches!(cause, Cause::Panicked) && matches!(aftermath, Aftermath::NotProven { .. }));
+            assert_eq!(deployment.files.read().unwrap(), pair("old"));
+            assert_eq!(deployment.proven().unwrap(), None);
+        }
+    }
+}
