@@ -118,12 +118,12 @@ impl Network {
             from.set_nodelay(true).expect("a socket without delay");
             let (from, to) = (from.try_clone().expect("a socket"), to.try_clone().expect("a socket"));
             let network = Arc::clone(self);
-            thread::spawn(move || network.carry(number, swallowed, from, to));
+            thread::spawn(move || network.carry(number, swallowed, from, &to));
         }
     }
 
     /// Carries one direction of a connection.
-    fn carry(&self, number: u64, swallowed: bool, mut from: TcpStream, to: TcpStream) {
+    fn carry(&self, number: u64, swallowed: bool, mut from: TcpStream, to: &TcpStream) {
         let (send, receive) = mpsc::channel::<(Instant, Vec<u8>)>();
         let mut writer = to.try_clone().expect("a socket");
         let arriving = thread::spawn(move || {
@@ -150,7 +150,7 @@ impl Network {
         }
         drop(send);
         drop(arriving.join());
-        for end in [&from, &to] {
+        for end in [&from, to] {
             // It may be closed already.
             drop(end.shutdown(Shutdown::Both));
         }

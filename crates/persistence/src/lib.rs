@@ -27,7 +27,7 @@
 //!
 //! # Poolers
 //!
-//! PgBouncer works with `pool_mode = session`. Transaction and statement mode do not: settings of a
+//! `PgBouncer` works with `pool_mode = session`. Transaction and statement mode do not: settings of a
 //! session, prepared statements and the lock of a migration belong to one connection.
 //!
 //! Deadlines, and what is set on the server for them: [libpq's parameters][libpq] and

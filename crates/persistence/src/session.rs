@@ -13,7 +13,7 @@ use diesel::{
     Connection as _,
     connection::SimpleConnection as _,
     pg::PgConnection,
-    r2d2::{ManageConnection, NopErrorHandler, Pool, PooledConnection, R2D2Connection as _},
+    r2d2::{ManageConnection, NopErrorHandler, Pool, PooledConnection, R2D2Connection},
     result::{ConnectionError, DatabaseErrorKind, Error as SqlError},
 };
 
@@ -160,9 +160,7 @@ impl ManageConnection for Manager {
     }
 
     fn has_broken(&self, session: &mut Session) -> bool {
-        session.broken
-            || session.connection.as_mut().is_none_or(|connection| connection.is_broken())
-            || std::thread::panicking()
+        session.broken || session.connection.as_mut().is_none_or(R2D2Connection::is_broken) || std::thread::panicking()
     }
 }
 
@@ -244,7 +242,7 @@ impl Sessions {
                 Called::Answered(Err(Abort::Reason(reason))) => return Err(reason),
                 Called::Answered(Err(Abort::Sql(error))) => error,
                 Called::Silent => return Err(self.silent(sent).into()),
-                Called::Refused(error) => return Err(no_thread(error).into()),
+                Called::Refused(error) => return Err(no_thread(&error).into()),
             };
             let is_late = begun.elapsed() >= self.timeout;
             if is_lost(&error) {
@@ -280,11 +278,11 @@ impl Sessions {
             session.broken = true;
             let sent = Instant::now();
             if session.opened < begun {
-                match session.call(begun + self.timeout, |connection| connection.ping()) {
+                match session.call(begun + self.timeout, PgConnection::ping) {
                     Called::Answered(Ok(())) => {}
                     Called::Answered(Err(_)) => continue,
                     Called::Silent => return Err(self.silent(sent)),
-                    Called::Refused(error) => return Err(no_thread(error)),
+                    Called::Refused(error) => return Err(no_thread(&error)),
                 }
             }
             return match session.call(begun + limit, operation) {
@@ -295,7 +293,7 @@ impl Sessions {
                 }
                 Called::Answered(Err(Abort::Sql(error))) => Err(DatabaseError::Failed(ErrorDetail::new(error))),
                 Called::Silent => Err(self.silent(sent)),
-                Called::Refused(error) => Err(no_thread(error)),
+                Called::Refused(error) => Err(no_thread(&error)),
             };
         }
     }
@@ -327,7 +325,7 @@ impl Sessions {
     }
 }
 
-fn no_thread(error: std::io::Error) -> DatabaseError {
+fn no_thread(error: &std::io::Error) -> DatabaseError {
     let detail = format!("no thread can be started that would end the call in time: {error}; nothing was sent");
     DatabaseError::Unavailable(ErrorDetail::new(detail))
 }
