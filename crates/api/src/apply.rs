@@ -100,6 +100,7 @@ impl Applier {
     }
 
     /// Both files as these users make them.
+    #[expect(clippy::unused_self, reason = "the applier knows how files are rendered, its callers do not")]
     pub(crate) fn render(&self, users: &[User]) -> anyhow::Result<Pair> {
         let rendering = self.0.renderer.render(users)?;
         Ok(Pair { endpoints: rendering.endpoints.into(), dialplan: rendering.routing.into() })

@@ -32,12 +32,11 @@ pub(super) fn all(locked: &LockedDeployment<'_>, deployment: &Deployment) -> Res
     let mut all = Vec::new();
     for name in deployment.notes()?.iter().filter(|name| name.starts_with(NAME)) {
         let Some(note) = deployment.note(name)? else { continue };
-        match serde_json::from_slice::<Note>(&note).ok().and_then(Note::waiting) {
-            Some(waiting) => all.push(waiting),
-            None => {
-                log::error!("the note {name} in the state directory is none of this program's: it is dropped");
-                locked.remove_note(name)?;
-            }
+        if let Some(waiting) = serde_json::from_slice::<Note>(&note).ok().and_then(Note::waiting) {
+            all.push(waiting);
+        } else {
+            log::error!("the note {name} in the state directory is none of this program's: it is dropped");
+            locked.remove_note(name)?;
         }
     }
     all.sort_by_key(|waiting| waiting.record.started_at);
@@ -158,13 +157,14 @@ impl Note {
 
 #[cfg(test)]
 mod tests {
-    use pbx_domain::ApplyId;
+    use std::time::Instant;
+
+    use pbx_asterisk::{Cli, IncludeFiles};
 
     use super::*;
 
-    #[test]
-    fn a_record_survives_the_note() {
-        let record = ApplyRecord {
+    fn record() -> ApplyRecord {
+        ApplyRecord {
             id: ApplyId::generate(),
             node: "pbx".to_owned(),
             actor: Some("ops".to_owned()),
@@ -179,13 +179,42 @@ mod tests {
             started_at: SystemTime::UNIX_EPOCH + Duration::from_micros(1_700_000_000_123_456),
             duration: Duration::from_millis(5),
             timings: Timings { reload: Duration::from_millis(3), ..Timings::default() },
+        }
+    }
+
+    #[test]
+    fn the_oldest_go_and_what_nobody_wrote() {
+        let directory = tempfile::tempdir().unwrap();
+        let at = |name: &str| directory.path().join(name);
+        let files = IncludeFiles { endpoints: at("p.conf"), dialplan: at("e.conf") };
+        let cli = Cli::new("/nonexistent/asterisk", Duration::from_secs(1)).unwrap();
+        let deployment = Deployment::new(cli, files, at("state"));
+        let locked = deployment.lock(Instant::now()).unwrap();
+        let hours = |hours| SystemTime::now() - Duration::from_hours(hours);
+        let keep = |started_at| {
+            let record = ApplyRecord { id: ApplyId::generate(), started_at, ..record() };
+            super::keep(&locked, &record, DatabaseId::generate(), false).unwrap();
+            record.id
         };
-        let text = {
-            let database = DatabaseId::generate();
-            let text = serde_json::to_string(&Note::of(&record, database, true)).unwrap();
-            assert_eq!(read(&text), Some(Waiting { record, database, is_lost: true }));
-            text
-        };
+        let old = keep(hours(24 * DAYS + 1));
+        let lasting = keep(hours(24 * DAYS - 1));
+        locked.write_note("record-x", b"{}").unwrap();
+        let left = |deployment| all(&locked, deployment).unwrap().into_iter().map(|waiting| waiting.record.id);
+        assert_eq!(left(&deployment).collect::<Vec<_>>(), [lasting], "not {old}");
+        assert_eq!(deployment.notes().unwrap(), [format!("record-{lasting}")]);
+        let newer: Vec<_> = (0..MOST).rev().map(|n| keep(hours(n as u64))).collect();
+        assert_eq!(left(&deployment).collect::<Vec<_>>(), newer);
+        assert_eq!(deployment.notes().unwrap().len(), MOST);
+        // A clock that was wrong is no reason to drop anything.
+        let ahead = keep(SystemTime::now() + Duration::from_hours(24 * 3650));
+        assert_eq!(left(&deployment).last(), Some(ahead));
+    }
+
+    #[test]
+    fn a_record_survives_the_note() {
+        let (record, database) = (record(), DatabaseId::generate());
+        let text = serde_json::to_string(&Note::of(&record, database, true)).unwrap();
+        assert_eq!(read(&text), Some(Waiting { record, database, is_lost: true }));
 
         for (true_part, false_part) in [
             (r#""secs":1700000000"#, r#""secs":18446744073709551615"#),
