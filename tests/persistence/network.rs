@@ -29,8 +29,10 @@ fn behind(cluster: &Cluster, fixture: &Fixture, pool_size: u32, timeout: Duratio
     (proxy, database)
 }
 
+type Call<'a> = &'a dyn Fn() -> Result<(), DatabaseError>;
+
 #[track_caller]
-fn assert_unavailable<T: std::fmt::Debug>(result: Result<T, DatabaseError>) {
+fn assert_unavailable<T: std::fmt::Debug>(result: &Result<T, DatabaseError>) {
     assert!(matches!(result, Err(DatabaseError::Unavailable(_))), "{result:?}");
 }
 
@@ -54,7 +56,7 @@ fn eight_times_all_connections_fall_silent_and_each_next_request_works() {
                 other => panic!("{other:?}"),
             }
         };
-        assert_unavailable(lost);
+        assert_unavailable(&lost);
         assert!(begun.elapsed() < TIMEOUT + SLACK, "{:?}", begun.elapsed());
         let begun = Instant::now();
         assert_eq!(usize::from(create(&database, round).unwrap().extension.get()), 1000 + round);
@@ -86,7 +88,7 @@ fn a_network_that_takes_connections_and_swallows_all_costs_at_most_the_timeout()
     proxy.swallow_new_connections(true);
     for _ in 0..3 {
         let begun = Instant::now();
-        assert_unavailable(database.users().list());
+        assert_unavailable(&database.users().list());
         assert!(begun.elapsed() < TIMEOUT + SLACK, "{:?}", begun.elapsed());
     }
     proxy.heal();
@@ -117,7 +119,7 @@ fn a_server_that_is_stopped_costs_each_call_at_most_the_timeout() {
     database.migrate().unwrap();
     create(&database, 1).unwrap();
     cluster.freeze();
-    let calls: [(&str, &dyn Fn() -> Result<(), DatabaseError>); 5] = [
+    let calls: [(&str, Call<'_>); 5] = [
         ("list", &|| database.users().list().map(drop)),
         ("standing", &|| database.users().standing(None).map(drop)),
         ("pending_migrations", &|| database.pending_migrations().map(drop)),
@@ -129,7 +131,7 @@ fn a_server_that_is_stopped_costs_each_call_at_most_the_timeout() {
     ];
     for (name, call) in calls {
         let begun = Instant::now();
-        assert_unavailable(call());
+        assert_unavailable(&call());
         assert!(begun.elapsed() < TIMEOUT + SLACK, "{name}: {:?}", begun.elapsed());
     }
     cluster.thaw();

@@ -190,7 +190,7 @@ fn example(code: Code) -> ProblemDocument {
         },
         request_id: "01a1f927-2fb9-702e-8462-40d886da1a87".to_owned(),
         errors,
-        user: (code == Code::EmailTaken).then(|| EmailOwner { id: EXAMPLE_ID, extension: 1000 }),
+        user: (code == Code::EmailTaken).then_some(EmailOwner { id: EXAMPLE_ID, extension: 1000 }),
         apply: None,
     }
 }
