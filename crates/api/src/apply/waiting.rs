@@ -207,7 +207,7 @@ mod tests {
         assert_eq!(deployment.notes().unwrap().len(), MOST);
         // A clock that was wrong is no reason to drop anything.
         let ahead = kept(SystemTime::now() + Duration::from_hours(24 * 3650));
-        assert_eq!(left(&deployment).last(), Some(ahead));
+        assert_eq!(left(&deployment).next_back(), Some(ahead));
     }
 
     #[test]
