@@ -191,23 +191,23 @@ mod tests {
         let deployment = Deployment::new(cli, files, at("state"));
         let locked = deployment.lock(Instant::now()).unwrap();
         let hours = |hours| SystemTime::now() - Duration::from_hours(hours);
-        let keep = |started_at| {
+        let kept = |started_at| {
             let record = ApplyRecord { id: ApplyId::generate(), started_at, ..record() };
-            super::keep(&locked, &record, DatabaseId::generate(), false).unwrap();
+            keep(&locked, &record, DatabaseId::generate(), false).unwrap();
             record.id
         };
-        let old = keep(hours(24 * DAYS + 1));
-        let lasting = keep(hours(24 * DAYS - 1));
+        let old = kept(hours(24 * DAYS + 1));
+        let lasting = kept(hours(24 * DAYS - 1));
         locked.write_note("record-x", b"{}").unwrap();
         let left = |deployment| all(&locked, deployment).unwrap().into_iter().map(|waiting| waiting.record.id);
         assert_eq!(left(&deployment).collect::<Vec<_>>(), [lasting], "not {old}");
         assert_eq!(deployment.notes().unwrap(), [format!("record-{lasting}")]);
-        let newer: Vec<_> = (0..MOST).rev().map(|n| keep(hours(n as u64))).collect();
+        let newer: Vec<_> = (0..MOST).rev().map(|n| kept(hours(n as u64))).collect();
         assert_eq!(left(&deployment).collect::<Vec<_>>(), newer);
         assert_eq!(deployment.notes().unwrap().len(), MOST);
         // A clock that was wrong is no reason to drop anything.
-        let ahead = keep(SystemTime::now() + Duration::from_hours(24 * 3650));
-        assert_eq!(left(&deployment).last(), Some(ahead));
+        let ahead = kept(SystemTime::now() + Duration::from_hours(24 * 3650));
+        assert_eq!(left(&deployment).next_back(), Some(ahead));
     }
 
     #[test]
