@@ -1,5 +1,11 @@
 //! From `POST /users` to the answered call: the real program, a real PostgreSQL, a real Asterisk, real phones.
 
+mod baresip;
+mod calling_out;
+mod contexts;
+mod encryption;
+mod options;
+
 use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::thread;

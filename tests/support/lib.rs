@@ -33,7 +33,7 @@ pub use asterisk::Asterisk;
 pub use cluster::Cluster;
 pub use http::{Http, Response};
 pub use misbehaving::{Behaviour, Held, MisbehavingAsterisk};
-pub use phone::{AnsweringPhone, Phone};
+pub use phone::{AnsweringPhone, Lamp, Phone};
 pub use portal::{Portal, Settings};
 pub use postgres::{Database, Transaction};
 pub use wait::until;
