@@ -1,5 +1,11 @@
 //! From `POST /users` to the answered call: the real program, a real PostgreSQL, a real Asterisk, real phones.
 
+mod baresip;
+mod calling_out;
+mod contexts;
+mod encryption;
+mod options;
+
 use pbx_tests::{Asterisk, Database, Phone, Portal, Settings};
 use serde_json::json;
 

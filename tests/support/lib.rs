@@ -41,7 +41,7 @@ pub use misbehaving::{Behaviour, Held, MisbehavingAsterisk};
 pub use misbehaving_socket::SocketFault;
 pub use patroni::Patroni;
 pub use pgbouncer::PgBouncer;
-pub use phone::{AnsweringPhone, Phone};
+pub use phone::{AnsweringPhone, Lamp, Phone};
 pub use portal::{Portal, Settings};
 pub use postgres::{Database, Transaction};
 pub use proxy::Proxy;

@@ -5,15 +5,19 @@ use std::time::Duration;
 use crate::asterisk::Asterisk;
 use crate::http::Response;
 use crate::ports::Ports;
-use crate::sipp::{ANSWER, BUSY, CALL, REGISTER, RING, Run, Scenario, Sipp};
+use crate::sipp::{ANSWER, BUSY, CALL, REGISTER, RING, Run, SUBSCRIBE, Scenario, Sipp};
 use crate::wait::until;
 
 /// How long a registration lasts, in seconds: the most that a generated aor allows.
 const LIFETIME: &str = "600";
 const FOR_EVER: Duration = Duration::from_hours(1);
 
+/// Where phones speak from.
+const LOOPBACK: &str = "127.0.0.1";
+
 /// A phone as its owner has set it up: a server, an extension, a password.
 pub struct Phone {
+    address: &'static str,
     server: u16,
     extension: String,
     password: String,
@@ -21,6 +25,11 @@ pub struct Phone {
 
 /// A phone that is registered and takes calls in the background; gone with the value, without unregistering.
 pub struct AnsweringPhone {
+    sipp: Sipp,
+}
+
+/// A lamp that shows whether a number is busy; gone with the value.
+pub struct Lamp {
     sipp: Sipp,
 }
 
@@ -32,12 +41,23 @@ pub struct Call {
 impl Phone {
     /// A phone for `extension` at `asterisk`.
     pub fn new(asterisk: &Asterisk, extension: &str, password: &str) -> Self {
-        Self { server: asterisk.port(), extension: extension.to_owned(), password: password.to_owned() }
+        Self {
+            address: LOOPBACK,
+            server: asterisk.port(),
+            extension: extension.to_owned(),
+            password: password.to_owned(),
+        }
     }
 
     /// The phone of a user, from the answer that created it.
     pub fn of(asterisk: &Asterisk, user: &Response) -> Self {
         Self::new(asterisk, &user.number("/extension").to_string(), &user.string("/sip_password"))
+    }
+
+    /// The same, speaking from another loopback address than 127.0.0.1.
+    #[must_use]
+    pub fn at(self, address: &'static str) -> Self {
+        Self { address, ..self }
     }
 
     /// Registers for ten minutes and gives the answer's code: 200, or 401 for somebody unknown. It takes no
@@ -61,6 +81,7 @@ impl Phone {
         let run = Run {
             scenario: REGISTER,
             incoming: None,
+            address: LOOPBACK,
             server: asterisk.port(),
             fields: first,
             more,
@@ -108,6 +129,21 @@ impl Phone {
         Call { sipp }
     }
 
+    /// Watches a number as a busy lamp field does, until the value is dropped.
+    ///
+    /// # Errors
+    /// The code of the answer where it may not: 404 …
+    pub fn watching(&self, number: &str) -> Result<Lamp, u16> {
+        let mut sipp = self.run(SUBSCRIBE, None, Ports::reserve(), &[number.to_owned()], Duration::ZERO);
+        let code = until("an answer to SUBSCRIBE", || {
+            let ended = sipp.ended();
+            let code = sipp.answer_to("2 SUBSCRIBE");
+            assert!(!ended || code.is_some(), "no answer to SUBSCRIBE. {}", sipp.report());
+            code
+        });
+        if code == 200 { Ok(Lamp { sipp }) } else { Err(code) }
+    }
+
     fn registration(&self, ports: Ports, contact: &str, expires: &str) -> u16 {
         let fields = [contact.to_owned(), expires.to_owned()];
         let mut sipp = self.run(REGISTER, None, ports, &fields, Duration::ZERO);
@@ -134,8 +170,24 @@ impl Phone {
         let login = format!("[authentication username={} password={}]", self.extension, self.password);
         let mut fields = vec![self.extension.clone(), login];
         fields.extend_from_slice(more);
-        let run = Run { scenario, incoming, server: self.server, fields: &fields, more: &[], calls: (1, 100), pause };
+        let (address, server) = (self.address, self.server);
+        let run = Run { scenario, incoming, address, server, fields: &fields, more: &[], calls: (1, 100), pause };
         Sipp::start(&run, ports)
+    }
+}
+
+impl Lamp {
+    /// The states that it was told so far: `terminated` (idle), `early` (rings), `confirmed` (talks).
+    pub fn states(&self) -> Vec<String> {
+        let messages = self.sipp.messages();
+        let notifications = messages.iter().filter(|message| message.received && message.text.starts_with("NOTIFY "));
+        let state = |text: &str| Some(text.split_once("<state>")?.1.split_once("</state>")?.0.trim().to_owned());
+        notifications.filter_map(|message| state(&message.text)).collect()
+    }
+
+    /// Waits until the last state that it was told is this one.
+    pub fn wait_for(&self, state: &str) {
+        until(&format!("the lamp to show {state}"), || (self.states().last()? == state).then_some(()));
     }
 }
 

@@ -33,12 +33,15 @@ scenario!(ANSWER, "answer");
 scenario!(BUSY, "busy");
 scenario!(RING, "ring");
 scenario!(CALL, "call");
+scenario!(SUBSCRIBE, "subscribe");
 
 /// What one run is to do.
 pub(crate) struct Run<'a> {
     pub(crate) scenario: Scenario,
     /// What happens with calls that come from outside meanwhile.
     pub(crate) incoming: Option<Scenario>,
+    /// The address that it speaks from.
+    pub(crate) address: &'a str,
     /// Asterisk's port.
     pub(crate) server: u16,
     /// What is injected into the scenario: secrets go this way, never by an argument.
@@ -89,7 +92,7 @@ impl Sipp {
             command.arg("-oocsf").arg(scenario_file(incoming)).arg("-rtp_echo");
         }
         command.arg("-m").arg(run.calls.0.to_string()).arg("-r").arg(run.calls.1.to_string());
-        command.args(["-i", "127.0.0.1", "-mi", "127.0.0.1", "-nostdin", "-skip_rlimit"]);
+        command.args(["-i", run.address, "-mi", run.address, "-nostdin", "-skip_rlimit"]);
         for (option, behind) in [("-p", 0), ("-mp", 2), ("-cp", 8)] {
             command.arg(option).arg((ports.first() + behind).to_string());
         }

@@ -9,9 +9,10 @@
 //!   `<number>-<12 hexadecimal digits>` after a SHA-256 over everything that the file says of
 //!   that user, our templates included. An endpoint that is live with the right auth is therefore
 //!   live with the right settings.
-//! - All other objects and contexts are named after the [`Prefix`], `synergycall-…`. The extensions stand in `synergycall-users`, which the
-//!   administrator may include where others are to call the users. Phones call in `synergycall-internal`, which includes
-//!   it and holds nothing else: what the administrator adds there, phones alone may reach.
+//! - All other objects and contexts are named after the [`Prefix`], `synergycall-…`. The extensions stand in
+//!   `synergycall-users`, which the administrator may include where others are to call the users. Phones call in
+//!   `synergycall-internal`, which includes it and holds nothing else: what the administrator adds there, phones alone
+//!   may reach.
 //! - Each file carries its own generation, 16 hexadecimal digits of a SHA-256 over its text with zeros in their place:
 //!   in the comment `; generation <digits>`, and as something that can be read back live, the aor
 //!   `synergycall-generation-<digits>` and `generation@synergycall-ring` in the dialplan. So users that change without
