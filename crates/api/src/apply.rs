@@ -11,7 +11,11 @@ use std::{
     time::{Instant, SystemTime},
 };
 
-use actix_web::{HttpRequest, HttpResponse, http::header::CACHE_CONTROL, web};
+use actix_web::{
+    HttpRequest, HttpResponse,
+    http::header::{CACHE_CONTROL, ContentType},
+    web,
+};
 use anyhow::Context as _;
 use pbx_asterisk::{Cli, Deployment, IncludeFiles, LockError, LockedDeployment};
 use pbx_persistence::Database;
@@ -148,5 +152,8 @@ pub(crate) async fn apply(
             (Err(_), false) => attempt.without_lock(LockError::Busy),
         }
     });
-    Ok(HttpResponse::Ok().insert_header((CACHE_CONTROL, "no-store")).json(answer.await??))
+    Ok(HttpResponse::Ok()
+        .insert_header((CACHE_CONTROL, "no-store"))
+        .content_type(ContentType::json())
+        .body(body::json(&answer.await??)))
 }

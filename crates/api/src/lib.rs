@@ -12,6 +12,7 @@ pub mod apply_response;
 pub mod auth;
 mod body;
 pub mod check;
+mod clients;
 mod connection;
 mod docs;
 pub mod listing;

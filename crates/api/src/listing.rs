@@ -22,6 +22,7 @@ use uuid::Uuid;
 use crate::{
     AppState,
     apply::Proven,
+    body,
     problem::{Code, Problem},
 };
 
@@ -161,7 +162,7 @@ impl ListingCache {
         let counted = proven.filter(|_| state.proven_is_known);
         let applied = counted.map_or_else(Revision::default, |proven| proven.revision);
         let answer = UserListResponse::of(&list, proven.is_some() && counted.is_none(), applied);
-        let body = Bytes::from(serde_json::to_vec(&answer).unwrap_or_default());
+        let body = body::json(&answer);
         let etag = etag_of(&body);
         let listing = Arc::new(Listing { state: State { revision: list.revision, ..state }, body, etag });
         *self.last.write().unwrap_or_else(PoisonError::into_inner) = Some(Arc::clone(&listing));

@@ -133,7 +133,7 @@ impl Settings {
             },
             node: written.node("node")?,
             state_dir: written.path("state_dir")?,
-            tokens: written.tokens("auth.tokens")?,
+            tokens: written.tokens("auth.tokens", "auth.read_only_tokens")?,
         };
         settings.refuse_contradictions(&written)?;
         Ok(settings)
