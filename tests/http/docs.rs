@@ -18,17 +18,19 @@ fn swagger_ui_loads_nothing_from_outside() {
     let policy = page.header("content-security-policy");
     assert!(policy.starts_with("default-src 'none'; script-src 'self'; "), "{policy}");
     assert!(!policy.contains("http") && !policy.contains("unsafe-eval"), "{policy}");
-    assert_eq!(page.header("content-type"), "text/html");
+    assert_eq!(page.header("content-type"), "text/html; charset=utf-8");
     for attribute in ["src=\"", "href=\""] {
         for reference in page.text.split(attribute).skip(1).map(|rest| rest.split('"').next().unwrap()) {
             assert!(!reference.contains(':') && !reference.starts_with("//"), "{reference}");
-            let path = reference.trim_start_matches("./");
+            if reference == "../openapi.json" {
+                continue;
+            }
             let file =
-                service.raw(&format!("GET /docs/{path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")).status;
+                service.raw(&format!("GET /docs/{reference} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")).status;
             assert_eq!(file, 200, "{reference}");
         }
     }
-    assert!(http.get("/docs/swagger-initializer.js").text.contains("\"../openapi.json\""));
+    assert!(http.get("/docs/docs.js").text.contains("\"../openapi.json\""));
     let gzip = service
         .raw("GET /docs/swagger-ui.css HTTP/1.1\r\nHost: x\r\nConnection: close\r\nAccept-Encoding: gzip\r\n\r\n");
     assert_eq!(gzip.header("content-encoding"), "gzip");

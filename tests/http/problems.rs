@@ -127,6 +127,11 @@ fn a_request_that_is_no_http_is_a_problem_too() {
     ] {
         service.raw(request).assert_problem(400, "malformed-request");
     }
+    // Behind a good one, in the same go.
+    let both = service.raw("GET /docs HTTP/1.1\r\nHost: x\r\n\r\nnonsense\r\n\r\n");
+    assert_eq!(both.status, 308, "{}", both.head);
+    let second = String::from_utf8_lossy(&both.body);
+    assert!(second.starts_with("HTTP/1.1 400 ") && second.contains("urn:pbx-portal:malformed-request"), "{second}");
     let cut = service.raw_with_token("POST /users", &format!("{JSON}Transfer-Encoding: chunked\r\n\r\nzz\r\n"));
     cut.assert_problem(400, "malformed-json");
     let log = service.portal.log();

@@ -2,7 +2,9 @@
 
 use std::{
     future::poll_fn,
+    net::IpAddr,
     panic::{AssertUnwindSafe, catch_unwind},
+    rc::Rc,
     task::Poll,
     time::Instant,
 };
@@ -20,11 +22,11 @@ use actix_web::{
 
 use crate::{
     auth::Actor,
-    body::MAX_BYTES,
+    body::{self, MAX_BYTES},
+    clients::Client,
     logging::OneLine,
     problem::{Code, PROBLEM_JSON, Problem},
     request_id::{RequestId, X_REQUEST_ID},
-    systemd,
 };
 
 /// The outermost layer of the application.
@@ -33,6 +35,7 @@ pub(crate) async fn observe(
     next: Next<impl MessageBody + 'static>,
 ) -> Result<ServiceResponse<BoxBody>, Error> {
     let id = RequestId::of(request.headers());
+    let _work = request.conn_data::<Rc<Client>>().map(Client::work_for);
     id.clone().scope(answer(id, request, next)).await
 }
 
@@ -42,12 +45,17 @@ async fn answer(
     next: Next<impl MessageBody + 'static>,
 ) -> Result<ServiceResponse<BoxBody>, Error> {
     let started = Instant::now();
-    let mut line =
-        AccessLine { method: request.method().to_string(), path: shown_path(&request), started, actor: None };
+    let mut line = AccessLine {
+        method: request.method().to_string(),
+        path: shown_path(&request),
+        started,
+        actor: None,
+        peer: peer(&request),
+    };
 
     if announces_too_much(request.headers()) {
-        let response = request.error_response(Problem::new(Code::BodyTooLarge, crate::body::TOO_LARGE));
-        line.write(response.status(), &id);
+        let response = request.error_response(Problem::new(Code::BodyTooLarge, body::TOO_LARGE));
+        line.write(response.status());
         return Ok(response);
     }
     let outcome = match catching_panics(next.call(request)).await {
@@ -59,7 +67,7 @@ async fn answer(
         Ok(response) => as_problem_if_failed(response.map_into_boxed_body()),
         Err(error) => {
             log_cause(&error);
-            line.write(error.as_response_error().status_code(), &id);
+            line.write(error.as_response_error().status_code());
             return Err(error);
         }
     };
@@ -67,14 +75,14 @@ async fn answer(
         log_cause(error);
     }
     line.actor = response.request().extensions().get::<Actor>().and_then(|actor| actor.0.clone());
-    line.write(response.status(), &id);
+    line.write(response.status());
 
     let headers = response.headers_mut();
     if let Ok(value) = HeaderValue::from_str(id.as_str()) {
         headers.insert(X_REQUEST_ID, value);
     }
     headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
-    Ok(response)
+    Ok(response.map_body(|_, body| body::in_pieces(body)))
 }
 
 /// A failure that the framework answered by itself, in its own words or in none, becomes a problem.
@@ -126,15 +134,16 @@ struct AccessLine {
     path: String,
     started: Instant,
     actor: Option<String>,
+    peer: Option<IpAddr>,
 }
 
 impl AccessLine {
-    fn write(&self, status: StatusCode, id: &RequestId) {
-        // The watchdog asks all day long; only what is wrong with it is worth a line.
-        let level = if systemd::is_own_probe(id) && status.is_success() { log::Level::Debug } else { log::Level::Info };
-        log::log!(
-            level,
-            "{} {} {} {:.1} ms actor={}",
+    fn write(&self, status: StatusCode) {
+        // Whom a firewall may want to keep out.
+        let refused = matches!(status, StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN);
+        let peer = self.peer.filter(|_| refused).map(|peer| format!(" peer={peer}")).unwrap_or_default();
+        log::info!(
+            "{} {} {} {:.1} ms actor={}{peer}",
             OneLine(&self.method),
             OneLine(&self.path),
             status.as_u16(),
@@ -142,6 +151,11 @@ impl AccessLine {
             self.actor.as_deref().unwrap_or("-"),
         );
     }
+}
+
+/// Where the request came from: the client's address, or that of a proxy in front.
+fn peer(request: &ServiceRequest) -> Option<IpAddr> {
+    request.peer_addr().map(|peer| peer.ip().to_canonical())
 }
 
 /// The path without the query, which could hold a token by mistake, and not at any length.

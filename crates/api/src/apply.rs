@@ -16,7 +16,7 @@ use std::{
 
 use actix_web::{
     HttpRequest, HttpResponse,
-    http::header::{CACHE_CONTROL, ETAG},
+    http::header::{CACHE_CONTROL, ContentType, ETAG},
     web,
 };
 use anyhow::Context as _;
@@ -100,7 +100,6 @@ impl Applier {
     }
 
     /// Both files as these users make them.
-    #[expect(clippy::unused_self, reason = "the applier knows how files are rendered, its callers do not")]
     pub(crate) fn render(&self, users: &[User]) -> anyhow::Result<Pair> {
         let rendering = self.0.renderer.render(users)?;
         Ok(Pair { endpoints: rendering.endpoints.into(), dialplan: rendering.routing.into() })
@@ -189,5 +188,5 @@ pub(crate) async fn apply(
     if let Some(plan) = plan {
         response.insert_header((ETAG, plan));
     }
-    Ok(response.json(answer))
+    Ok(response.content_type(ContentType::json()).body(body::json(&answer)))
 }

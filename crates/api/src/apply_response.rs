@@ -14,6 +14,7 @@ use crate::listing::rfc3339;
 #[schema(as = Apply)]
 pub struct ApplyResponse {
     /// The id of the audit record; null for a dry run, which leaves none.
+    #[schema(required = true)]
     pub id: Option<Uuid>,
     /// How it ended.
     pub outcome: OutcomeResponse,
@@ -30,7 +31,7 @@ pub struct ApplyResponse {
     /// The files as rendered.
     pub files: Vec<FileResponse>,
     /// Who asked for it: the name of the token; null where no token is needed.
-    #[schema(example = "ops")]
+    #[schema(example = "ops", required = true)]
     pub actor: Option<String>,
     /// When it began.
     #[schema(format = DateTime, example = "2026-11-20T12:45:00.123456Z")]

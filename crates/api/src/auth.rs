@@ -4,12 +4,17 @@ use std::{
     collections::BTreeSet,
     fmt,
     future::{Ready, ready},
+    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
 };
 
 use actix_web::{
     FromRequest, HttpMessage as _, HttpRequest,
     dev::Payload,
-    http::header::{AUTHORIZATION, HeaderValue},
+    http::{
+        Method,
+        header::{AUTHORIZATION, HOST, HeaderValue},
+        uri::Authority,
+    },
     web,
 };
 use sha2::{Digest as _, Sha256};
@@ -17,7 +22,9 @@ use subtle::ConstantTimeEq as _;
 
 use crate::{
     AppState,
+    clients::Client,
     problem::{Code, Problem},
+    query,
 };
 
 const MIN_TOKEN_BYTES: usize = 32;
@@ -34,6 +41,7 @@ pub struct Tokens(Vec<Token>);
 struct Token {
     name: String,
     digest: [u8; 32],
+    read_only: bool,
 }
 
 impl Tokens {
@@ -51,13 +59,27 @@ impl Tokens {
             .enumerate()
             .map(|(i, entry)| Token::parse(entry.trim(), i + 1))
             .collect::<Result<Vec<_>, _>>()?;
-        if let Some(twice) = first_repeated(tokens.iter().map(|token| &token.name)) {
-            return Err(format!("the name `{twice}` stands there twice; give each token its own name"));
+        Self(tokens).unambiguous()
+    }
+
+    /// These, and others that may only look.
+    ///
+    /// # Errors
+    ///
+    /// A name or a token is in both, without the token in the message.
+    pub fn with_read_only(mut self, others: Self) -> Result<Self, String> {
+        self.0.extend(others.0.into_iter().map(|token| Token { read_only: true, ..token }));
+        self.unambiguous()
+    }
+
+    fn unambiguous(self) -> Result<Self, String> {
+        if let Some(twice) = first_repeated(self.0.iter().map(|token| &token.name)) {
+            return Err(format!("the name `{twice}` is given to two tokens; give each token its own name"));
         }
-        if first_repeated(tokens.iter().map(|token| token.digest)).is_some() {
+        if first_repeated(self.0.iter().map(|token| token.digest)).is_some() {
             return Err("two names share one token; give each name its own".to_owned());
         }
-        Ok(Self(tokens))
+        Ok(self)
     }
 
     /// Whether there is none, so that anybody who reaches the service may use it.
@@ -66,12 +88,12 @@ impl Tokens {
         self.0.is_empty()
     }
 
-    /// The name of whoever holds this token. Looks at every token, whichever fits.
-    fn name_of(&self, presented: &[u8]) -> Option<&str> {
+    /// The token that was presented, if it is one of these. Compares every token, whichever fits.
+    fn find(&self, presented: &[u8]) -> Option<&Token> {
         let digest = digest(presented);
-        self.0.iter().fold(None, |found, token| {
-            if bool::from(token.digest.ct_eq(&digest)) { Some(token.name.as_str()) } else { found }
-        })
+        self.0
+            .iter()
+            .fold(None, |found, token| if bool::from(token.digest.ct_eq(&digest)) { Some(token) } else { found })
     }
 }
 
@@ -99,7 +121,7 @@ impl Token {
                 "the token of `{name}` has a character other than A-Z a-z 0-9 - . _ ~ + / =; make one with `openssl rand -hex 32`"
             ));
         }
-        Ok(Self { name: name.to_owned(), digest: digest(token.as_bytes()) })
+        Ok(Self { name: name.to_owned(), digest: digest(token.as_bytes()), read_only: false })
     }
 }
 
@@ -120,8 +142,8 @@ impl fmt::Debug for Tokens {
 
 /// Whoever asks, as the name of their token; nobody where no token is needed.
 ///
-/// A handler that takes it answers `401` to everybody else. It must be the first argument, so
-/// that this is decided before anything of the request is judged.
+/// A handler that takes it answers `401` to everybody else, and `403` to who may not do this. It must be
+/// the first argument, so that this is decided before anything of the request is judged.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Actor(pub Option<String>);
 
@@ -130,29 +152,75 @@ impl FromRequest for Actor {
     type Future = Ready<Result<Self, Problem>>;
 
     fn from_request(request: &HttpRequest, _: &mut Payload) -> Self::Future {
-        let Some(state) = request.app_data::<web::Data<AppState>>() else {
-            return ready(Err(Problem::internal(anyhow::anyhow!("the application has no state"))));
-        };
-        let tokens = &state.settings.tokens;
-        let unauthorized = |detail| ready(Err(Problem::new(Code::Unauthorized, detail)));
-        let actor = if !tokens.is_empty() {
-            match presented(request).and_then(|token| tokens.name_of(token)) {
-                Some(name) => Self(Some(name.to_owned())),
-                None => return unauthorized("Send a token of auth.tokens as `Authorization: Bearer <token>`."),
-            }
-        } else if is_of_another_site(request) {
-            return unauthorized("A web page of another site may not use this API while auth.tokens is empty.");
-        } else {
-            Self(None)
-        };
-        request.extensions_mut().insert(actor.clone());
-        ready(Ok(actor))
+        ready(Self::of(request))
     }
 }
 
-/// Whether a page of another site makes a browser on this host send this. Without a token, that
-/// the request comes from this host is all the proof there is, and a page can send `POST /apply`
-/// without asking first.
+impl Actor {
+    fn of(request: &HttpRequest) -> Result<Self, Problem> {
+        let Some(state) = request.app_data::<web::Data<AppState>>() else {
+            return Err(Problem::internal(anyhow::anyhow!("the application has no state")));
+        };
+        let (tokens, bind) = (&state.settings.tokens, state.settings.bind);
+        if tokens.is_empty() {
+            refuse_web_pages(request, bind)?;
+            Client::trust(request);
+            return Ok(Self(None));
+        }
+        let Some(token) = presented(request).and_then(|token| tokens.find(token)) else {
+            let detail = "Send a token of auth.tokens as `Authorization: Bearer <token>`.";
+            return Err(Problem::new(Code::Unauthorized, detail));
+        };
+        let actor = Self(Some(token.name.clone()));
+        request.extensions_mut().insert(actor.clone());
+        Client::trust(request);
+        if token.read_only && !only_reads(request) {
+            let detail = "This token may only read: GET /users and POST /apply?dry_run=true. Use one of auth.tokens.";
+            return Err(Problem::new(Code::Forbidden, detail));
+        }
+        Ok(actor)
+    }
+}
+
+/// Whether a token that may only read may do this.
+fn only_reads(request: &HttpRequest) -> bool {
+    matches!(*request.method(), Method::GET | Method::HEAD)
+        || request.path() == "/apply" && matches!(query::dry_run(request), Ok(true))
+}
+
+/// Without a token, that a request comes from this host is all the proof there is, and a browser on this
+/// host sends what any web page tells it to.
+fn refuse_web_pages(request: &HttpRequest, bind: SocketAddr) -> Result<(), Problem> {
+    if is_of_another_site(request) {
+        let detail = "A web page of another site may not use this API while auth.tokens is empty.";
+        return Err(Problem::new(Code::Unauthorized, detail));
+    }
+    if !is_named_by_its_own_address(request, bind) {
+        let detail = format!(
+            "While auth.tokens is empty, `Host` must be {bind} or localhost:{}; set auth.tokens to use another name.",
+            bind.port()
+        );
+        return Err(Problem::new(Code::Forbidden, detail));
+    }
+    Ok(())
+}
+
+/// Whether the request was sent to an address of this service, not to a name that a web page had resolved to
+/// it. A request without `Host` (HTTP/1.0) names none, so it is refused as well: that needs no exception for
+/// clients that nobody has.
+fn is_named_by_its_own_address(request: &HttpRequest, bind: SocketAddr) -> bool {
+    let own = |authority: &Authority| {
+        let host = authority.host().trim_start_matches('[').trim_end_matches(']');
+        let own_ips = [bind.ip(), Ipv4Addr::LOCALHOST.into(), Ipv6Addr::LOCALHOST.into()];
+        authority.port_u16().unwrap_or(80) == bind.port()
+            && (host.eq_ignore_ascii_case("localhost") || host.parse().is_ok_and(|ip: IpAddr| own_ips.contains(&ip)))
+    };
+    let named = request.headers().get(HOST).and_then(|host| Authority::try_from(host.as_bytes()).ok());
+    named.as_ref().is_some_and(own) && request.uri().authority().is_none_or(own)
+}
+
+/// Whether a page of another site makes a browser on this host send this. It can send `POST /apply` without
+/// asking first.
 fn is_of_another_site(request: &HttpRequest) -> bool {
     let header = |name: &str| request.headers().get(name).map(HeaderValue::as_bytes);
     match (header("sec-fetch-site"), header("origin")) {
@@ -173,6 +241,8 @@ fn presented(request: &HttpRequest) -> Option<&[u8]> {
 
 #[cfg(test)]
 mod tests {
+    use actix_web::test::TestRequest;
+
     use super::*;
 
     const OPS: &str = "0123456789abcdef0123456789abcdef";
@@ -181,10 +251,11 @@ mod tests {
     #[test]
     fn a_token_gives_the_name_of_its_holder() {
         let tokens = Tokens::parse(&format!("ops:{OPS}, ci:{CI}")).unwrap();
-        assert_eq!(tokens.name_of(OPS.as_bytes()), Some("ops"));
-        assert_eq!(tokens.name_of(CI.as_bytes()), Some("ci"));
+        let name_of = |token: &str| tokens.find(token.as_bytes()).map(|token| token.name.as_str());
+        assert_eq!(name_of(OPS), Some("ops"));
+        assert_eq!(name_of(CI), Some("ci"));
         for wrong in ["", &OPS[1..], &OPS.to_uppercase(), &format!("{OPS}0"), "ops"] {
-            assert_eq!(tokens.name_of(wrong.as_bytes()), None, "{wrong}");
+            assert_eq!(name_of(wrong), None, "{wrong}");
         }
     }
 
@@ -205,13 +276,63 @@ mod tests {
             (format!("{}:{OPS}", "n".repeat(65)), "name of entry 1"),
             (format!("ops:{}", &OPS[1..]), "fewer than 32"),
             (format!("ops:{OPS} x"), "a character other than"),
-            (format!("ops:{OPS},ops:{CI}"), "`ops` stands there twice"),
+            (format!("ops:{OPS},ops:{CI}"), "`ops` is given to two tokens"),
             (format!("ops:{OPS},ci:{OPS}"), "two names share one token"),
         ] {
             let error = Tokens::parse(&text).unwrap_err();
             assert!(error.contains(expected), "{error}");
             assert!(!error.contains(&OPS[1..]) && !error.contains(CI), "{error}");
         }
+    }
+
+    #[test]
+    fn a_name_or_token_is_either_read_only_or_not() {
+        let tokens = |text: &str| Tokens::parse(text).unwrap();
+        let full = tokens(&format!("ops:{OPS}"));
+        let both = full.clone().with_read_only(tokens(&format!("ci:{CI}"))).unwrap();
+        assert_eq!([OPS, CI].map(|token| both.find(token.as_bytes()).unwrap().read_only), [false, true]);
+        assert!(!Tokens::default().with_read_only(tokens(&format!("ci:{CI}"))).unwrap().is_empty());
+        for (others, expected) in
+            [(format!("ops:{CI}"), "`ops` is given to two tokens"), (format!("ci:{OPS}"), "two names share one token")]
+        {
+            let error = full.clone().with_read_only(tokens(&others)).unwrap_err();
+            assert!(error.contains(expected) && !error.contains(OPS), "{error}");
+        }
+    }
+
+    #[test]
+    fn a_host_is_an_address_of_the_service_with_its_port() {
+        let own = |bind: &str, uri: &str, host: Option<&str>| {
+            let request =
+                host.map_or_else(TestRequest::default, |host| TestRequest::default().insert_header((HOST, host)));
+            is_named_by_its_own_address(&request.uri(uri).to_http_request(), bind.parse().unwrap())
+        };
+        let local = "127.0.0.1:8000";
+        for host in [local, "localhost:8000", "LocalHost:8000", "[::1]:8000"] {
+            assert!(own(local, "/", Some(host)), "{host}");
+            assert!(own(local, &format!("http://{host}/"), Some(host)), "{host}");
+        }
+        for host in [
+            "",
+            "x",
+            "127.0.0.1",
+            "localhost",
+            "localhost:8001",
+            "127.0.0.2:8000",
+            "evil.example:8000",
+            "[::1]",
+            "localhost:8000:8000",
+            "localhost.evil.example:8000",
+            "localhost:8000@evil.example",
+            "127.0.0.1:8000, evil.example",
+            "localhost.:8000",
+        ] {
+            assert!(!own(local, "/", Some(host)), "{host}");
+            assert!(!own(local, "http://evil.example/", Some(local)), "the name in the target counts, too");
+        }
+        assert!(!own(local, "/", None));
+        assert!(own("127.1.2.3:80", "/", Some("127.1.2.3")) && own("127.1.2.3:80", "/", Some("localhost")));
+        assert!(own("[::ffff:127.0.0.1]:8000", "/", Some("[::ffff:127.0.0.1]:8000")));
     }
 
     #[test]

@@ -1,14 +1,22 @@
-//! Bodies of requests: bounded in length and in time, and JSON in UTF-8.
+//! Bodies. Of requests: bounded in length and in time, and JSON in UTF-8. Of answers: sent piece by piece.
 
-use std::{fmt, str, time::Duration};
+use std::{
+    convert::Infallible,
+    fmt,
+    pin::Pin,
+    str,
+    task::{Context, Poll},
+    time::Duration,
+};
 
 use actix_web::{
     HttpMessage as _, HttpRequest,
+    body::{BodySize, BoxBody, MessageBody},
     http::header::CONTENT_ENCODING,
     web::{Bytes, Payload},
 };
 use serde::{
-    Deserialize, Deserializer,
+    Deserialize, Deserializer, Serialize,
     de::{MapAccess, Visitor},
 };
 use serde_json::value::RawValue;
@@ -21,6 +29,42 @@ pub(crate) const MAX_BYTES: usize = 16 * 1024;
 pub(crate) const TOO_LARGE: &str = "A body may have at most 16 KiB.";
 /// How long a body may take to arrive.
 const TIMEOUT: Duration = Duration::from_secs(10);
+
+/// The most that is copied at once of an answer's body.
+const PIECE: usize = 16 * 1024;
+
+/// A value as the JSON of an answer, with the end of its line.
+pub(crate) fn json(value: &impl Serialize) -> Bytes {
+    // Serialising texts and numbers cannot fail.
+    let mut json = serde_json::to_vec(value).unwrap_or_default();
+    json.push(b'\n');
+    json.into()
+}
+
+/// The same body, of which the framework copies a piece at a time: it would copy all of it for each client, however
+/// little of it the client reads.
+pub(crate) fn in_pieces(body: BoxBody) -> BoxBody {
+    match body.try_into_bytes() {
+        Ok(bytes) if bytes.len() > PIECE => BoxBody::new(Pieces(bytes)),
+        Ok(bytes) => BoxBody::new(bytes),
+        Err(body) => body,
+    }
+}
+
+struct Pieces(Bytes);
+
+impl MessageBody for Pieces {
+    type Error = Infallible;
+
+    fn size(&self) -> BodySize {
+        BodySize::Sized(self.0.len() as u64)
+    }
+
+    fn poll_next(mut self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Option<Result<Bytes, Infallible>>> {
+        let length = self.0.len().min(PIECE);
+        Poll::Ready((length > 0).then(|| Ok(self.0.split_to(length))))
+    }
+}
 
 /// The body, if it is short and arrives soon.
 pub(crate) async fn read(payload: Payload) -> Result<Bytes, Problem> {

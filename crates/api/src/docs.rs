@@ -1,15 +1,17 @@
-//! `/docs`: Swagger UI out of the binary.
+//! `/docs`: Swagger UI out of the binary, in a page of our own.
 
-use std::{io::Read as _, sync::Arc};
+use std::{collections::BTreeMap, io::Read as _, io::Write as _, sync::Arc, sync::LazyLock};
 
 use actix_web::{
-    HttpRequest, HttpResponse,
+    HttpResponse,
     http::header::{
-        ACCEPT_ENCODING, CACHE_CONTROL, CONTENT_ENCODING, CONTENT_SECURITY_POLICY, LOCATION, REFERRER_POLICY, VARY,
+        AcceptEncoding, CACHE_CONTROL, CONTENT_ENCODING, CONTENT_SECURITY_POLICY, Encoding, LOCATION, REFERRER_POLICY,
+        VARY,
     },
+    web::{self, Header},
 };
-use anyhow::anyhow;
-use flate2::read::GzDecoder;
+use bytes::Bytes;
+use flate2::{Compression, read::GzDecoder, write::GzEncoder};
 use utoipa_swagger_ui::Config;
 
 use crate::problem::{Code, Problem};
@@ -23,41 +25,75 @@ pub(crate) async fn redirect() -> HttpResponse {
     HttpResponse::PermanentRedirect().insert_header((LOCATION, "docs/")).finish()
 }
 
-/// One file of Swagger UI.
-pub(crate) async fn file(request: HttpRequest) -> Result<HttpResponse, Problem> {
-    // Without the bar that asks for the address of some other document, and with the schemas folded.
-    let config = Config::from("../openapi.json")
-        .validator_url("none")
-        .try_it_out_enabled(true)
-        .use_base_layout()
-        .default_models_expand_depth(0);
-    let file = utoipa_swagger_ui::serve(request.match_info().query("file"), Arc::new(config))
-        .map_err(|error| Problem::internal(anyhow!("{error}")))?
-        .ok_or_else(|| Problem::new(Code::NotFound, "The documentation has no such file."))?;
+/// A file in both forms, each once in memory: whoever asks for it gets a reference to the same bytes.
+struct File {
+    content_type: &'static str,
+    plain: Bytes,
+    gzip: Bytes,
+}
+
+static FILES: LazyLock<BTreeMap<&str, File>> = LazyLock::new(|| {
+    let own = [
+        ("", "text/html; charset=utf-8", include_str!("docs/index.html")),
+        ("docs.css", "text/css; charset=utf-8", include_str!("docs/docs.css")),
+        ("docs.js", "text/javascript; charset=utf-8", include_str!("docs/docs.js")),
+    ];
+    let of_swagger_ui = [
+        ("swagger-ui.css", "text/css; charset=utf-8"),
+        ("swagger-ui-bundle.js", "text/javascript; charset=utf-8"),
+        ("favicon-32x32.png", "image/png"),
+    ];
+    let taken = of_swagger_ui.into_iter().filter_map(|(name, content_type)| {
+        let packed = utoipa_swagger_ui::serve(name, Arc::new(Config::default())).ok()??.bytes;
+        let mut plain = Vec::new();
+        GzDecoder::new(&*packed).read_to_end(&mut plain).ok()?;
+        Some((name, File { content_type, plain: plain.into(), gzip: packed.into_owned().into() }))
+    });
+    let own = own.map(|(name, content_type, text)| {
+        let mut encoder = GzEncoder::new(Vec::new(), Compression::best());
+        // Writing to memory cannot fail.
+        let gzip = encoder.write_all(text.as_bytes()).and_then(|()| encoder.finish()).unwrap_or_default();
+        (name, File { content_type, plain: Bytes::from_static(text.as_bytes()), gzip: gzip.into() })
+    });
+    taken.chain(own).collect()
+});
+
+/// One file of the documentation.
+pub(crate) async fn file(
+    name: web::Path<String>,
+    accepted: Option<Header<AcceptEncoding>>,
+) -> Result<HttpResponse, Problem> {
+    let file =
+        FILES.get(name.as_str()).ok_or_else(|| Problem::new(Code::NotFound, "The documentation has no such file."))?;
+    let both = [Encoding::gzip(), Encoding::identity()];
+    let is_gzip = accepted.is_some_and(|accepted| accepted.negotiate(both.iter()) == Some(Encoding::gzip()));
     let mut response = HttpResponse::Ok();
     response
-        .content_type(file.content_type.as_str())
+        .content_type(file.content_type)
         .insert_header((CONTENT_SECURITY_POLICY, POLICY))
         .insert_header((REFERRER_POLICY, "no-referrer"))
         .insert_header((VARY, "accept-encoding"))
         .insert_header((CACHE_CONTROL, "public, max-age=3600"));
-    if !file.gzpipped {
-        return Ok(response.body(file.bytes.into_owned()));
+    if is_gzip {
+        return Ok(response.insert_header((CONTENT_ENCODING, "gzip")).body(file.gzip.clone()));
     }
-    if accepts_gzip(&request) {
-        return Ok(response.insert_header((CONTENT_ENCODING, "gzip")).body(file.bytes.into_owned()));
-    }
-    let mut plain = Vec::new();
-    GzDecoder::new(&*file.bytes).read_to_end(&mut plain).map_err(Problem::internal)?;
-    Ok(response.body(plain))
+    Ok(response.body(file.plain.clone()))
 }
 
-fn accepts_gzip(request: &HttpRequest) -> bool {
-    request.headers().get_all(ACCEPT_ENCODING).filter_map(|header| header.to_str().ok()).any(|header| {
-        header.split(',').any(|coding| {
-            let mut parts = coding.split(';').map(str::trim);
-            let is_gzip = parts.next().is_some_and(|name| name.eq_ignore_ascii_case("gzip"));
-            is_gzip && !parts.any(|weight| matches!(weight, "q=0" | "q=0.0" | "q=0.00" | "q=0.000"))
-        })
-    })
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_file_that_the_page_names_is_there() {
+        let page = str::from_utf8(&FILES[""].plain).unwrap();
+        let named = ["src=\"", "href=\""].iter().flat_map(|attribute| page.split(attribute).skip(1));
+        let named = named.filter_map(|rest| rest.split('"').next()).filter(|name| !name.starts_with("../"));
+        assert_eq!(named.inspect(|name| assert!(FILES.contains_key(name), "{name}")).count(), FILES.len() - 1);
+        for (name, file) in &*FILES {
+            let mut plain = Vec::new();
+            GzDecoder::new(&*file.gzip).read_to_end(&mut plain).unwrap();
+            assert!(!plain.is_empty() && plain == *file.plain, "{name}");
+        }
+    }
 }

@@ -12,6 +12,7 @@ pub mod apply_response;
 pub mod auth;
 mod body;
 pub mod check;
+mod clients;
 mod connection;
 mod docs;
 pub mod listing;
@@ -78,15 +79,6 @@ impl AppState {
     ) -> Result<T, Problem> {
         let database = self.database.clone();
         self.calls.run(move || call(&database)).await
-    }
-
-    /// Waits for an answer that several requests share, each of which may have come while an earlier question still
-    /// waited for PostgreSQL.
-    async fn in_time<T>(&self, answer: impl Future<Output = Result<T, Problem>>) -> Result<T, Problem> {
-        let limit = self.settings.database.timeout + Duration::from_secs(1);
-        tokio::time::timeout(limit, answer).await.unwrap_or_else(|_| {
-            Err(Problem::database_unavailable(anyhow!("PostgreSQL did not answer within {} s", limit.as_secs())))
-        })
     }
 }
 

@@ -19,6 +19,7 @@ use uuid::Uuid;
 use crate::{
     AppState,
     apply::{Applier, Claim, LastApplyResponse, read_last},
+    body,
     problem::Problem,
 };
 
@@ -146,7 +147,7 @@ impl ListingCache {
             applier.render(&list.users).inspect_err(|error| log::error!("nothing counts as applied: {error:#}"));
         let mut answer = UserListResponse::of(&list.users, rendered.as_ref().ok(), list.revision, &claim);
         answer.last_apply = last_apply.as_deref().and_then(read_last);
-        let body = Bytes::from(serde_json::to_vec(&answer).unwrap_or_default());
+        let body = body::json(&answer);
         let etag = etag_of(&body);
         let listing = Arc::new(Listing { state: State { users: list.token, claim, last_apply }, body, etag });
         *self.last.write().unwrap_or_else(PoisonError::into_inner) = Some(Arc::clone(&listing));

@@ -21,7 +21,8 @@ static ALLOCATOR: dlmalloc::GlobalDlmalloc = dlmalloc::GlobalDlmalloc;
 const ABOUT: &str = "Keeps users in PostgreSQL and makes Asterisk run with exactly them";
 const ENVIRONMENT: &str = "\
 Settings come from built-in defaults, then the settings file, then environment variables named
-PBX_PORTAL__SECTION__KEY; secrets (DATABASE_URL, PBX_PORTAL__AUTH__TOKENS) from the environment only.
+PBX_PORTAL__SECTION__KEY; secrets (DATABASE_URL, PBX_PORTAL__AUTH__TOKENS and
+PBX_PORTAL__AUTH__READ_ONLY_TOKENS) from the environment only.
 RUST_LOG sets the log level.";
 
 /// `EX_CONFIG` of sysexits.h: another start with the same settings ends the same, so that systemd

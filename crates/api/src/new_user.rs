@@ -25,6 +25,7 @@ pub struct NewUserBody {
     #[schema(
         example = "Alice Example",
         min_length = 1,
+        max_length = 79,
         pattern = r"^[^\u0000-\u001f\u007f-\u009f\u2028\u2029\u202a-\u202e\u2066-\u2069]*[^\u0000-\u001f\u007f-\u009f\u2028\u2029\u202a-\u202e\u2066-\u2069\u0020\u00a0\u1680\u2000-\u200a\u202f\u205f\u3000][^\u0000-\u001f\u007f-\u009f\u2028\u2029\u202a-\u202e\u2066-\u2069]*$"
     )]
     name: String,

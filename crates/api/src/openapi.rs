@@ -14,7 +14,8 @@ use serde_json::json;
 use utoipa::{
     OpenApi,
     openapi::{
-        ContentBuilder, HeaderBuilder, ObjectBuilder, Ref, RefOr, Required, Response, ResponseBuilder, Type,
+        AllOfBuilder, ContentBuilder, HeaderBuilder, ObjectBuilder, Ref, RefOr, Required, Response, ResponseBuilder,
+        Type,
         example::ExampleBuilder,
         path::{Operation, Parameter, ParameterBuilder, ParameterIn},
         security::{HttpAuthScheme, HttpBuilder, SecurityRequirement, SecurityScheme},
@@ -38,14 +39,24 @@ use crate::{
             Every answer carries `X-Request-Id`, the caller's if it sent a sane one, which is also in the log.",
     ),
     paths(users::create, users::list, users::delete, apply::apply),
+    servers(
+        (url = "/", description = "Where this document comes from"),
+        (url = "http://127.0.0.1:8000", description = "The portal on its own host"),
+    ),
     components(schemas(ProblemDocument)),
     tags((name = "users", description = "Who has an extension"), (name = "apply", description = "What Asterisk runs")),
 )]
 struct Document;
 
 /// What any operation may answer besides its successes.
-const ANY: &[Code] =
-    &[Code::MalformedQuery, Code::Unauthorized, Code::BodyTooLarge, Code::Internal, Code::DatabaseUnavailable];
+const ANY: &[Code] = &[
+    Code::MalformedQuery,
+    Code::Unauthorized,
+    Code::Forbidden,
+    Code::BodyTooLarge,
+    Code::Internal,
+    Code::DatabaseUnavailable,
+];
 const CREATE: &[Code] = &[
     Code::MalformedJson,
     Code::RequestTimeout,
@@ -75,8 +86,7 @@ static JSON: LazyLock<Bytes> = LazyLock::new(|| Bytes::from(json()));
 pub fn json() -> String {
     let mut document = Document::openapi();
     if let Some(license) = &mut document.info.license {
-        // Its name is the SPDX expression; of an identifier Swagger UI makes a link, which no choice of licences has.
-        license.identifier = None;
+        license.identifier = Some(license.name.clone());
     }
     let bearer = HttpBuilder::new()
         .scheme(HttpAuthScheme::Bearer)
@@ -134,7 +144,7 @@ fn complete(operation: &mut Operation, codes: &[Code]) {
     }
     for response in operation.responses.responses.values_mut() {
         if let RefOr::T(response) = response {
-            response.headers.insert("X-Request-Id".to_owned(), header("The id of the request"));
+            response.headers.insert("X-Request-Id".to_owned(), header(Type::String, "The id of the request"));
         }
     }
 }
@@ -142,27 +152,33 @@ fn complete(operation: &mut Operation, codes: &[Code]) {
 /// The problems of one status, with an example of each.
 fn problem(codes: &[Code]) -> Response {
     let examples = codes.iter().map(|code| {
-        let example = ExampleBuilder::new().summary(code.title()).value(serde_json::to_value(example(*code)).ok());
+        let mut value = json!(example(*code));
+        if *code == Code::ApplyRejected {
+            value["apply"] = failed_apply_example();
+        }
+        let example = ExampleBuilder::new().summary(code.title()).value(Some(value));
         (code.as_str(), RefOr::T(example.build()))
     });
+    let urns = ObjectBuilder::new().schema_type(Type::String).enum_values(Some(codes.iter().map(|code| code.urn())));
+    let kinds = ObjectBuilder::new().property("type", urns).required("type");
     let content = ContentBuilder::new()
-        .schema(Some(Ref::from_schema_name("Problem")))
+        .schema(Some(AllOfBuilder::new().item(Ref::from_schema_name("Problem")).item(kinds)))
         .examples_from_iter(examples.collect::<Vec<_>>())
         .build();
     let description: Vec<_> = codes.iter().map(|code| format!("`{}`: {}", code.as_str(), code.title())).collect();
     let mut response = ResponseBuilder::new().description(description.join("; ")).content(PROBLEM_JSON, content);
     if codes.iter().any(|code| code.retry_after().is_some()) {
-        response = response.header("Retry-After", header("In how many seconds to try again"));
+        response = response.header("Retry-After", header(Type::Integer, "In how many seconds to try again"));
     }
     if codes.contains(&Code::Unauthorized) {
-        response = response.header("WWW-Authenticate", header("The scheme, Bearer"));
+        response = response.header("WWW-Authenticate", header(Type::String, "The scheme, Bearer"));
     }
     response.build()
 }
 
-fn header<T: From<utoipa::openapi::Header>>(description: &str) -> T {
-    let text = ObjectBuilder::new().schema_type(Type::String);
-    HeaderBuilder::new().schema(Some(text)).description(Some(description)).build().into()
+fn header<T: From<utoipa::openapi::Header>>(kind: Type, description: &str) -> T {
+    let value = ObjectBuilder::new().schema_type(kind);
+    HeaderBuilder::new().schema(Some(value)).description(Some(description)).build().into()
 }
 
 /// The user of the examples.
@@ -186,6 +202,11 @@ fn example(code: Code) -> ProblemDocument {
         status: code.status().as_u16(),
         detail: match code {
             Code::InvalidUser => "Not valid: name, email.".to_owned(),
+            Code::ApplyRejected => {
+                "Asterisk has another endpoint 1001, which /etc/asterisk/pjsip.conf defines as well. \
+                To fix: remove or rename it there, then apply again. The former files are back and proven."
+                    .to_owned()
+            }
             _ => format!("{}.", code.title()),
         },
         request_id: "01a1f927-2fb9-702e-8462-40d886da1a87".to_owned(),
@@ -213,6 +234,13 @@ fn apply_example() -> serde_json::Value {
         "actor": "ops", "started_at": "2026-11-20T12:45:00.123456Z", "duration_ms": 131.2,
         "timings_ms": {"snapshot": 2.1, "render": 1.4, "install": 3.2, "reload": 70.9, "verify": 53.6, "purge": 0.0},
     })
+}
+
+/// The same for an apply that Asterisk did not take.
+fn failed_apply_example() -> serde_json::Value {
+    let mut apply = apply_example();
+    apply["outcome"] = json!("rolled_back");
+    apply
 }
 
 #[cfg(test)]
@@ -320,7 +348,11 @@ mod tests {
                 assert!(response["headers"]["X-Request-Id"].is_object(), "{name} {status}");
                 if status.starts_with(['4', '5']) {
                     let content = &response["content"][PROBLEM_JSON];
-                    assert_eq!(content["schema"]["$ref"], "#/components/schemas/Problem");
+                    assert_eq!(content["schema"]["allOf"][0]["$ref"], "#/components/schemas/Problem");
+                    let kinds = content["schema"]["allOf"][1]["properties"]["type"]["enum"].as_array().unwrap();
+                    let kinds: BTreeSet<_> = kinds.iter().filter_map(Value::as_str).collect();
+                    let examples = content["examples"].as_object().unwrap().values();
+                    assert_eq!(kinds, examples.filter_map(|example| example["value"]["type"].as_str()).collect());
                     for (code, example) in content["examples"].as_object().unwrap() {
                         assert_eq!(example["value"]["type"], format!("urn:pbx-portal:{code}"));
                         assert_eq!(example["value"]["status"].to_string(), *status);

@@ -20,6 +20,7 @@ use uuid::Uuid;
 
 use crate::{
     apply_response::ApplyResponse,
+    body,
     request_id::{RequestId, X_REQUEST_ID},
 };
 
@@ -65,6 +66,7 @@ codes! {
     MalformedRequest 400 "malformed-request" "The request is not HTTP",
     MalformedQuery 400 "malformed-query" "The query is not understood",
     Unauthorized 401 "unauthorized" "A valid bearer token is needed",
+    Forbidden 403 "forbidden" "This may not be done",
     NotFound 404 "not-found" "There is no such thing",
     MethodNotAllowed 405 "method-not-allowed" "The method is not allowed here",
     RequestTimeout 408 "request-timeout" "The request did not arrive in time",
@@ -310,9 +312,7 @@ impl ResponseError for Problem {
         if self.code == Code::Unauthorized {
             add(WWW_AUTHENTICATE, "Bearer realm=\"pbx-portal\"");
         }
-        // Serialising plain text and numbers cannot fail.
-        let body = serde_json::to_vec(&self.document()).unwrap_or_default();
-        response.content_type(PROBLEM_JSON).body(body)
+        response.content_type(PROBLEM_JSON).body(body::json(&self.document()))
     }
 }
 

@@ -1,7 +1,9 @@
 //! `pbx-portal serve` and `pbx-portal migrate`.
 
 use std::{
-    net::TcpListener,
+    io,
+    net::{SocketAddr, TcpListener},
+    rc::Rc,
     sync::mpsc::{self, RecvTimeoutError},
     thread,
     time::{Duration, SystemTime},
@@ -16,7 +18,7 @@ use actix_web::{
     middleware::from_fn,
     rt::{
         System,
-        net::TcpStream,
+        net::{TcpSocket, TcpStream},
         signal::unix::{SignalKind, signal},
     },
     web,
@@ -24,16 +26,33 @@ use actix_web::{
 use anyhow::{Context as _, bail};
 use pbx_persistence::Database;
 
-use crate::{AppState, Settings, access, apply::Applier, configure, connection::Connection, status, systemd};
+use crate::{
+    AppState, Settings, access,
+    apply::Applier,
+    clients::{Client, Strangers},
+    configure,
+    connection::Connection,
+    status,
+    systemd::{self, Pulse},
+};
 
 /// How long a client may take to send the head of a request.
 const HEAD_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long a connection may wait for its next request.
-const KEEP_ALIVE: Duration = Duration::from_secs(30);
+const KEEP_ALIVE: Duration = Duration::from_secs(15);
 /// How long a connection may take to close.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(5);
-/// The most connections at once; more wait in the listener's queue.
-const MAX_CONNECTIONS: usize = 4096;
+/// The most connections at once; more wait in the listener's queue. A process has 1024 descriptors where nobody says
+/// more.
+const MAX_CONNECTIONS: usize = 768;
+/// The most connections at once of clients that showed no token; whoever waited longest makes room for more.
+const MAX_STRANGERS: usize = 512;
+/// How many may wait to be accepted: that takes no time, but more than these may come at once.
+const BACKLOG: u32 = 1024;
+/// What of an answer may wait in the service, and twice this in the system, for its client to read.
+const SEND_BUFFER: u32 = 64 * 1024;
+/// How much of an answer is copied at a time.
+const WRITE_BUFFER: usize = 8 * 1024;
 /// How long migrations may take, which another instance may be at as well.
 const MIGRATION_TIMEOUT: Duration = Duration::from_mins(5);
 
@@ -54,7 +73,7 @@ pub fn serve(settings: Settings) -> anyhow::Result<()> {
     let applier = Applier::new(&settings, &database)?;
     migrate(&settings)?;
     applier.close_open_records()?;
-    System::new().block_on(run(AppState::new(settings, database, applier)))
+    System::new().block_on(run(settings, database, applier))
 }
 
 /// Brings the database up to date; returns the names of the migrations that it ran.
@@ -86,16 +105,30 @@ fn connect(settings: &Settings) -> anyhow::Result<Database> {
         .context("database.url cannot be used")
 }
 
-async fn run(state: AppState) -> anyhow::Result<()> {
+/// Accepted connections inherit the size of the send buffer.
+fn listen(address: SocketAddr) -> io::Result<TcpListener> {
+    let socket = if address.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
+    socket.set_reuseaddr(true)?;
+    socket.set_send_buffer_size(SEND_BUFFER)?;
+    socket.bind(address)?;
+    socket.listen(BACKLOG)?.into_std()
+}
+
+async fn run(mut settings: Settings, database: Database, applier: Applier) -> anyhow::Result<()> {
+    let listener = listen(settings.bind).with_context(|| {
+        format!("server.bind: cannot listen on {}; free it or choose another address", settings.bind)
+    })?;
+    let address = listener.local_addr().context("server.bind: the address is not known")?;
+    settings.bind = address;
+    let state = AppState::new(settings, database, applier);
     let settings = state.settings.clone();
     let (work, calls) = (state.work.clone(), state.calls.clone());
     let state = web::Data::new(state);
     let status = status::keep(state.clone());
     let shutdown_timeout = settings.shutdown_timeout();
-    let listener = TcpListener::bind(settings.bind).with_context(|| {
-        format!("server.bind: cannot listen on {}; free it or choose another address", settings.bind)
-    })?;
-    let address = listener.local_addr().context("server.bind: the address is not known")?;
+    let pulse = Pulse::default();
+    let workers_pulse = pulse.clone();
+    let max_strangers = MAX_STRANGERS.div_ceil(settings.workers);
     let server = Server::build().workers(settings.workers).shutdown_timeout(shutdown_timeout.as_secs());
     let draining = server.graceful_shutdown_signal();
     // As `HttpServer` does it, but for the `Connection`.
@@ -103,20 +136,28 @@ async fn run(state: AppState) -> anyhow::Result<()> {
         .max_concurrent_connections(MAX_CONNECTIONS.div_ceil(settings.workers))
         .listen("http", listener, move || {
             let (state, draining) = (state.clone(), draining.clone());
+            workers_pulse.beat_on_this_thread();
+            let strangers = Strangers::new(max_strangers);
+            let stop = move || {
+                let draining = draining.clone();
+                async move { draining.notified().await }
+            };
             let app = App::new().app_data(state).configure(configure).wrap(from_fn(access::observe));
             let http = HttpService::build()
                 .client_request_timeout(HEAD_TIMEOUT)
                 .client_disconnect_timeout(CLOSE_TIMEOUT)
                 .keep_alive(KEEP_ALIVE)
+                .h1_write_buffer_size(WRITE_BUFFER)
                 .local_addr(address)
-                .graceful_shutdown_signal(move || {
-                    let draining = draining.clone();
-                    async move { draining.notified().await }
+                .graceful_shutdown_signal(stop.clone())
+                .on_connect_ext(|connection: &Connection, shown| {
+                    shown.insert::<Rc<Client>>(Rc::clone(connection.client()));
                 })
                 .finish(map_config(app, |()| AppConfig::default()));
-            fn_service(|stream: TcpStream| async {
+            fn_service(move |stream: TcpStream| {
                 let peer = stream.peer_addr().ok();
-                Ok::<_, DispatchError>((Connection::new(stream), Protocol::Http1, peer))
+                let connection = Connection::new(stream, strangers.admit(), stop());
+                async move { Ok::<_, DispatchError>((connection, Protocol::Http1, peer)) }
             })
             .and_then(http)
         })
@@ -139,7 +180,7 @@ async fn run(state: AppState) -> anyhow::Result<()> {
     if std::env::var_os("NOTIFY_SOCKET").is_some() {
         actix_web::rt::spawn(status);
     }
-    systemd::start_watchdog(address);
+    systemd::start_watchdog(pulse);
     server.await.context("the server failed")?;
 
     // A PostgreSQL that does not answer may hold its callers for ever, and they gave up long ago.

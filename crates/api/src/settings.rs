@@ -150,7 +150,7 @@ impl Settings {
             },
             node: written.node("node")?,
             state_dir: written.path("state_dir")?,
-            tokens: written.tokens("auth.tokens")?,
+            tokens: written.tokens("auth.tokens", "auth.read_only_tokens")?,
         })
     }
 

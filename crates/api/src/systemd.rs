@@ -1,23 +1,12 @@
 //! What systemd is told: that the service is ready, stops, and still answers.
 
 use std::{
-    io::{self, Read as _, Write as _},
-    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpStream},
-    sync::OnceLock,
+    sync::{Arc, Mutex, PoisonError, Weak},
     thread,
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use sd_notify::NotifyState;
-
-use crate::request_id::{RequestId, X_REQUEST_ID};
-
-/// The id of the watchdog's own requests, which nobody else knows.
-static PROBE: OnceLock<RequestId> = OnceLock::new();
-
-pub(crate) fn is_own_probe(id: &RequestId) -> bool {
-    PROBE.get() == Some(id)
-}
 
 pub(crate) fn ready() {
     tell(&[NotifyState::Ready]);
@@ -41,43 +30,69 @@ fn tell(state: &[NotifyState<'_>]) {
     }
 }
 
-/// Feeds systemd's watchdog, where the unit has one, as long as the service answers requests:
-/// a thread of its own asks the service itself, as any client would.
-pub(crate) fn start_watchdog(bound: SocketAddr) {
+/// How often each worker shows that it lives.
+const BEAT: Duration = Duration::from_millis(500);
+
+/// When each worker last ran what waited for it: requests wait in the same queue. So what is asked does not go over
+/// the network, where it would stand behind whoever comes.
+#[derive(Clone, Default)]
+pub(crate) struct Pulse(Arc<Mutex<Vec<Weak<Mutex<Instant>>>>>);
+
+impl Pulse {
+    /// Takes the pulse of the worker that runs on this thread, as long as it runs.
+    pub(crate) fn beat_on_this_thread(&self) {
+        let last = Arc::new(Mutex::new(Instant::now()));
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).push(Arc::downgrade(&last));
+        actix_web::rt::spawn(async move {
+            loop {
+                *last.lock().unwrap_or_else(PoisonError::into_inner) = Instant::now();
+                tokio::time::sleep(BEAT).await;
+            }
+        });
+    }
+
+    /// For how long the slowest worker has not run; nothing without a worker.
+    fn silence(&self) -> Option<Duration> {
+        let mut workers = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        workers.retain(|worker| worker.strong_count() > 0);
+        let last =
+            |worker: &Weak<Mutex<Instant>>| Some(*worker.upgrade()?.lock().unwrap_or_else(PoisonError::into_inner));
+        workers.iter().filter_map(last).map(|last| last.elapsed()).max()
+    }
+}
+
+/// Feeds systemd's watchdog, where the unit has one, from a thread of its own, as long as all workers run.
+pub(crate) fn start_watchdog(pulse: Pulse) {
     let Some(limit) = sd_notify::watchdog_enabled() else { return };
-    let (interval, patience) = (limit / 4, limit / 4);
-    let address = reachable(bound);
     let watch = move || loop {
-        match ask(address, patience) {
-            Ok(()) => tell(&[NotifyState::Watchdog]),
-            Err(error) => log::error!("the watchdog got no answer from http://{address}: {error}"),
+        match pulse.silence() {
+            Some(silence) if silence <= limit / 4 + BEAT => tell(&[NotifyState::Watchdog]),
+            Some(silence) => {
+                log::error!("a thread that answers requests has not run for {:.1} s", silence.as_secs_f64());
+            }
+            None => log::error!("no thread runs that answers requests"),
         }
-        thread::sleep(interval);
+        thread::sleep(limit / 4);
     };
     if let Err(error) = thread::Builder::new().name("watchdog".to_owned()).spawn(watch) {
         log::error!("the watchdog cannot start: {error}");
     }
 }
 
-fn ask(address: SocketAddr, patience: Duration) -> io::Result<()> {
-    let id = PROBE.get_or_init(RequestId::generate);
-    let mut stream = TcpStream::connect_timeout(&address, patience)?;
-    stream.set_read_timeout(Some(patience))?;
-    stream.set_write_timeout(Some(patience))?;
-    write!(
-        stream,
-        "HEAD /openapi.json HTTP/1.1\r\nHost: {address}\r\n{X_REQUEST_ID}: {id}\r\nConnection: close\r\n\r\n"
-    )?;
-    let mut status = [0; 12];
-    stream.read_exact(&mut status)?;
-    if &status == b"HTTP/1.1 200" { Ok(()) } else { Err(io::Error::other(status.escape_ascii().to_string())) }
-}
+#[cfg(test)]
+mod tests {
+    use super::*;
 
-/// Where a service that listens everywhere can be reached.
-const fn reachable(bound: SocketAddr) -> SocketAddr {
-    match bound.ip() {
-        IpAddr::V4(ip) if ip.is_unspecified() => SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), bound.port()),
-        IpAddr::V6(ip) if ip.is_unspecified() => SocketAddr::new(IpAddr::V6(Ipv6Addr::LOCALHOST), bound.port()),
-        _ => bound,
+    #[actix_web::test]
+    async fn a_worker_that_does_nothing_else_for_long_is_noticed() {
+        let pulse = Pulse::default();
+        assert_eq!(pulse.silence(), None, "there is no worker yet");
+        pulse.beat_on_this_thread();
+        tokio::time::sleep(BEAT * 2).await;
+        assert!(pulse.silence().unwrap() < BEAT * 2);
+        thread::sleep(BEAT * 3);
+        assert!(pulse.silence().unwrap() >= BEAT * 3);
+        tokio::time::sleep(BEAT).await;
+        assert!(pulse.silence().unwrap() < BEAT * 2);
     }
 }

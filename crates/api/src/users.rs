@@ -2,7 +2,7 @@
 
 use actix_web::{
     HttpRequest, HttpResponse,
-    http::header::{CACHE_CONTROL, ContentType, ETAG, IF_NONE_MATCH, LOCATION},
+    http::header::{CACHE_CONTROL, ContentType, ETAG, EntityTag, Header as _, IfNoneMatch, LOCATION},
     web,
 };
 use pbx_domain::{SipPassword, User, UserId};
@@ -76,7 +76,8 @@ pub(crate) async fn create(
     Ok(HttpResponse::Created()
         .insert_header((LOCATION, format!("/users/{}", user.id)))
         .insert_header((CACHE_CONTROL, "no-store"))
-        .json(CreatedUserResponse::of(&user, &password)))
+        .content_type(ContentType::json())
+        .body(body::json(&CreatedUserResponse::of(&user, &password))))
 }
 
 impl CreatedUserResponse {
@@ -140,9 +141,10 @@ pub(crate) async fn list(
 ) -> Result<HttpResponse, Problem> {
     query::none(&request)?;
     let listing = listing::answer(&state).await?;
-    let mut response = if is_known(&request, &listing.etag) { HttpResponse::NotModified() } else { HttpResponse::Ok() };
+    let known = is_known(&request, &listing.etag);
+    let mut response = if known { HttpResponse::NotModified() } else { HttpResponse::Ok() };
     response.insert_header((ETAG, listing.etag.as_str())).insert_header((CACHE_CONTROL, "private, no-cache"));
-    if is_known(&request, &listing.etag) {
+    if known {
         return Ok(response.finish());
     }
     Ok(response.content_type(ContentType::json()).body(listing.body.clone()))
@@ -151,11 +153,11 @@ pub(crate) async fn list(
 /// Whether `If-None-Match` names this entity tag, by the weak comparison of
 /// [RFC 9110, section 13.1.2](https://www.rfc-editor.org/rfc/rfc9110#section-13.1.2).
 fn is_known(request: &HttpRequest, etag: &str) -> bool {
-    request.headers().get_all(IF_NONE_MATCH).filter_map(|header| header.to_str().ok()).any(|header| {
-        // Our tags have no comma inside, so a tag that has one is none of ours, whole or in parts.
-        header.trim() == "*"
-            || header.split(',').map(str::trim).any(|tag| tag.strip_prefix("W/").unwrap_or(tag) == etag)
-    })
+    let (Ok(known), Ok(etag)) = (IfNoneMatch::parse(request), etag.parse::<EntityTag>()) else { return false };
+    match known {
+        IfNoneMatch::Any => true,
+        IfNoneMatch::Items(known) => known.iter().any(|tag| tag.weak_eq(&etag)),
+    }
 }
 
 /// Deletes a user; its extension is free at once.
@@ -196,7 +198,7 @@ impl From<DeleteUserError> for Problem {
 
 #[cfg(test)]
 mod tests {
-    use actix_web::test::TestRequest;
+    use actix_web::{http::header::IF_NONE_MATCH, test::TestRequest};
 
     use super::*;
 

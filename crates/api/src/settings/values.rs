@@ -143,11 +143,14 @@ impl Written {
         }
     }
 
-    pub(super) fn tokens(&self, key: &'static str) -> Result<Tokens, SettingsError> {
-        Tokens::parse(self.text(key)?).map_err(|problem| {
-            let (problem, fix) = problem.split_once("; ").unwrap_or((&problem, "write name:token,name:token"));
+    /// The tokens of both keys: who may do everything, and who may only read.
+    pub(super) fn tokens(&self, key: &'static str, read_only: &'static str) -> Result<Tokens, SettingsError> {
+        let wrong = |key: &'static str, problem: &str| {
+            let (problem, fix) = problem.split_once("; ").unwrap_or((problem, "write name:token,name:token"));
             self.error(key, &format!("is wrong: {problem}"), fix)
-        })
+        };
+        let of = |key: &'static str| Tokens::parse(self.text(key)?).map_err(|problem| wrong(key, &problem));
+        of(key)?.with_read_only(of(read_only)?).map_err(|problem| wrong(read_only, &problem))
     }
 
     fn wrong(&self, key: &'static str, rule: &str, written: impl Display, fix: &str) -> SettingsError {

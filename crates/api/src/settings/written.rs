@@ -28,10 +28,11 @@ pub const KEYS: &[(&str, &str)] = &[
     ("node", ""),
     ("state_dir", "/var/lib/pbx-portal"),
     ("auth.tokens", ""),
+    ("auth.read_only_tokens", ""),
 ];
 
 /// The keys whose values are secrets, which have no place in a file.
-const SECRETS: &[&str] = &["database.url", "auth.tokens"];
+const SECRETS: &[&str] = &["database.url", "auth.tokens", "auth.read_only_tokens"];
 
 /// The value of every key. Those of the file alone have no origin of their own.
 pub(super) struct Written {

@@ -1,0 +1,97 @@
+//! Many at once, who never go.
+
+use std::os::unix::net::UnixDatagram;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use pbx_tests::wait::LIMIT;
+use rustix::process::{Pid, Resource, Rlimit, prlimit};
+
+use crate::Service;
+use crate::clients::{Kind, NOW_AND_THEN, Stranger, address};
+use crate::number;
+use crate::watch::Watch;
+
+/// More than there is room for; `PBX_TEST_STRANGERS` says how many.
+fn crowd(service: &Service, kinds: &[Kind]) -> Vec<Stranger> {
+    let address = address(service.portal.url());
+    let kinds = kinds.iter().copied().cycle().take(number("PBX_TEST_STRANGERS", 900));
+    kinds.map(|kind| Stranger::come(address, kind).expect("whoever comes is let in")).collect()
+}
+
+/// All do what they do for a while.
+fn stay(crowd: &mut [Stranger], time: Duration) {
+    let end = Instant::now() + time;
+    while Instant::now() < end {
+        for stranger in &mut *crowd {
+            // Whoever was disconnected to make room has no more to do.
+            let _disconnected = stranger.go_on();
+        }
+        thread::sleep(NOW_AND_THEN);
+    }
+}
+
+#[test]
+fn a_crowd_that_reads_nothing_costs_little_and_keeps_nobody_out() {
+    let service = Service::start();
+    let watch = Watch::start(&service.portal);
+    let mut crowd = crowd(&service, &[Kind::NeverReads]);
+    stay(&mut crowd, Duration::from_secs(2));
+    drop(crowd);
+    watch.end();
+}
+
+#[test]
+fn a_crowd_of_all_kinds_costs_little_and_keeps_nobody_out() {
+    let service = Service::start();
+    let watch = Watch::start(&service.portal);
+    let mut crowd = crowd(&service, &Kind::ALL);
+    stay(&mut crowd, Duration::from_secs(2));
+    drop(crowd);
+    watch.end();
+}
+
+#[test]
+fn a_crowd_leaves_descriptors_to_the_service_where_it_has_few() {
+    let service = Service::start();
+    // What a shell gives where nobody said more.
+    let few = Rlimit { current: Some(1024), maximum: Some(1024) };
+    let process = Pid::from_raw(service.portal.id().try_into().unwrap());
+    prlimit(process, Resource::Nofile, few).unwrap();
+    let watch = Watch::start(&service.portal);
+    let crowd = crowd(&service, &[Kind::Silent, Kind::Idle]);
+    service.portal.create_user("B", "b@example.com");
+    drop(crowd);
+    watch.end();
+}
+
+#[test]
+fn a_crowd_delays_neither_the_watchdog_nor_the_end() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("notify");
+    let socket = UnixDatagram::bind(&path).unwrap();
+    socket.set_read_timeout(Some(LIMIT)).unwrap();
+    let mut service = Service::start_with(|settings| {
+        settings.with("NOTIFY_SOCKET", path.to_str().unwrap()).with("WATCHDOG_USEC", "8000000")
+    });
+    let told = || {
+        let mut buffer = [0; 200];
+        let length = socket.recv(&mut buffer).expect("a word to systemd");
+        String::from_utf8_lossy(&buffer[..length]).trim().to_owned()
+    };
+    assert_eq!(told(), "READY=1");
+    let mut crowd = crowd(&service, &Kind::ALL);
+    // What was told so far is read, then it is the crowd that the service is fed among.
+    socket.set_nonblocking(true).unwrap();
+    while socket.recv(&mut [0; 200]).is_ok() {}
+    socket.set_nonblocking(false).unwrap();
+    for _ in 0..2 {
+        let asked = Instant::now();
+        stay(&mut crowd, Duration::from_millis(500));
+        assert_eq!(told(), "WATCHDOG=1");
+        assert!(asked.elapsed() < Duration::from_secs(6), "after {:?}", asked.elapsed());
+    }
+    let asked = Instant::now();
+    assert!(service.portal.stop().success());
+    assert!(asked.elapsed() < Duration::from_secs(15), "{:?}", asked.elapsed());
+}
