@@ -129,7 +129,6 @@ fn caught<T>(step: impl FnOnce() -> T) -> Option<T> {
 }
 
 #[cfg(test)]
-#[expect(clippy::disallowed_methods, reason = "the tests look at files as Asterisk would")]
 mod tests {
     use std::{collections::BTreeSet, fs, time::Duration};
 

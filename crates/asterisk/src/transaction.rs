@@ -185,7 +185,7 @@ impl LockedDeployment<'_> {
         let installed = staged.install(self.deployment);
         times.install = began.elapsed();
 
-        // What was reloaded on the way there is reloaded on the way back.
+        // A rollback reloads what was reloaded before it.
         let modules = Cell::new(modules);
         let end = installed.verify(
             || self.reload_and_verify(&modules, &wanted, &before, deadline, times),
