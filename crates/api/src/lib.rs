@@ -29,10 +29,9 @@ mod systemd;
 pub mod users;
 pub mod work;
 
-use std::{sync::Arc, time::Duration};
+use std::sync::Arc;
 
 use actix_web::{Resource, web};
-use anyhow::anyhow;
 use pbx_persistence::Database;
 
 pub use crate::settings::Settings;
