@@ -136,7 +136,8 @@ fn under_twenty_appliers_and_writers_what_is_applied_is_what_was_reviewed() {
                         *outcomes.lock().unwrap().entry(answer.status).or_default() += 1;
                         match answer.status {
                             200 => {
-                                let same = ["files", "changes", "users", "revision"];
+                                // Not the revision: a create and its delete make the same plan again.
+                                let same = ["files", "changes", "users"];
                                 let of = |answer: &Value| same.map(|member| answer[member].clone());
                                 assert_eq!(of(&answer.json), of(&plan.json), "what was reviewed");
                             }

@@ -8,7 +8,6 @@ const DECIDED: &[(&str, &str)] = &[
     ("auth", "each user has an auth of its own"),
     ("callerid", "it is the user's name and number"),
     ("context", "phones call in the context of the users: add to that one in extensions.conf"),
-    ("disallow", "only the codecs of allow are offered: list them there"),
     ("from_user", "a called phone is shown who calls"),
     ("identify_by", "a phone is known by the user name that it authenticates with"),
     ("outbound_auth", "Asterisk logs in at no phone"),
@@ -22,7 +21,7 @@ const MAX_BYTES: usize = 1000;
 /// PJSIP options of every endpoint, beside our own or in place of them: `media_encryption=sdes`, `allow=opus,ulaw`,
 /// `language=de`.
 ///
-/// An option that we set too replaces ours; `allow` is then the whole list of codecs. Whether Asterisk knows an option,
+/// An option that we set too replaces ours; `allow` is then the whole list of codecs, and `disallow` takes away from it. Whether Asterisk knows an option,
 /// and takes its value, only Asterisk can say. Those that decide who a user is and where its calls go are refused.
 ///
 /// ```
@@ -61,8 +60,10 @@ impl EndpointOptions {
 
     /// The section of our own options, which ends with a line break, with these.
     pub(crate) fn added_to(&self, section: &str) -> String {
-        let is_ours = |line: &&str| !self.iter().any(|(name, _)| line.split('=').next() == Some(name));
-        let mut text: String = section.split_inclusive('\n').filter(is_ours).collect();
+        // Codecs are taken away from what is there: without our `disallow=all`, `allow` would add to Asterisk's own list.
+        let is_replaced =
+            |line: &str| self.iter().any(|(name, _)| name != "disallow" && line.split('=').next() == Some(name));
+        let mut text: String = section.split_inclusive('\n').filter(|line| !is_replaced(line)).collect();
         for (name, value) in self.iter() {
             // A bare semicolon starts a comment. Nothing else means anything to Asterisk's reader behind the `=`.
             _ = writeln!(text, "{name}={}", value.replace(';', "\\;"));
@@ -145,6 +146,11 @@ mod tests {
             "\n[x](!)\ntype=endpoint\nallow_overlap=no\nallow=opus,ulaw\noutbound_proxy=sip:192.0.2.1\\;lr\nset_var=A=1\n"
         );
         assert_eq!(EndpointOptions::default().added_to(section), section);
+        let options = EndpointOptions::new(["disallow=ulaw"]).unwrap();
+        assert_eq!(
+            options.added_to("disallow=all\nallow=ulaw,alaw\n"),
+            "disallow=all\nallow=ulaw,alaw\ndisallow=ulaw\n"
+        );
     }
 
     #[test]

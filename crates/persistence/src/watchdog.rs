@@ -12,7 +12,7 @@ use std::{
 use crate::socket::{Before, Socket};
 
 /// When a call is ended again that did not return: libpq may have gone on to another host.
-const AGAIN: Duration = Duration::from_secs(1);
+const AGAIN: Duration = Duration::from_millis(50);
 /// How long the thread waits for the next call before it ends.
 const IDLE: Duration = Duration::from_mins(1);
 

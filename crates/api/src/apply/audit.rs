@@ -105,8 +105,9 @@ impl Audit {
         self.mark_running(&started.id.to_string());
         match self.database.apply_log().begin(started) {
             Ok(list) => {
-                let waiting = waiting::all(locked, &self.deployment)?;
-                if let Err(error) = self.close_waiting(locked, waiting, list.database) {
+                // The record of this apply is open from here on: what others left does not end it.
+                let waiting = waiting::all(locked, &self.deployment).map_err(AuditError::from);
+                if let Err(error) = waiting.and_then(|waiting| self.close_waiting(locked, waiting, list.database)) {
                     log::warn!("an audit record still waits: {error}");
                 }
                 Ok(list)
@@ -152,7 +153,9 @@ impl Audit {
                 self.close_later();
             }
         }
-        self.deployment.remove_volatile_note(RUNNING)?;
+        if let Err(error) = self.deployment.remove_volatile_note(RUNNING) {
+            log::warn!("the next apply looks for an open record once more: {error}");
+        }
         result
     }
 

@@ -58,6 +58,9 @@ fn endpoint_options_are_a_list_in_the_file_and_parted_by_blanks_in_the_environme
     assert_eq!(options, ["media_encryption=sdes", "allow=opus,ulaw", "set_var=GREETING=good day"]);
     let variable = ("PBX_PORTAL__ASTERISK__ENDPOINT_OPTIONS", " language=de  allow=opus,ulaw ");
     assert_eq!(read(&load(file, &[variable]).unwrap()), ["language=de", "allow=opus,ulaw"]);
+    let variable = ("PBX_PORTAL__ASTERISK__ENDPOINT_OPTIONS", "media_encryption=sdes,allow=opus,ulaw,language=de");
+    let options = ["media_encryption=sdes", "allow=opus,ulaw", "language=de"];
+    assert_eq!(read(&load(file, &[variable]).unwrap()), options);
 
     let refused = refused("[asterisk]\nendpoint_options = ['language=de', 'context=default']");
     let named = "asterisk.endpoint_options (config.toml) must not set context: phones call in";

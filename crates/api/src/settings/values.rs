@@ -92,7 +92,7 @@ impl Written {
         })
     }
 
-    /// A list of `option=value`; outside the file a text, split at blanks.
+    /// A list of `option=value`; outside the file a text, split at blanks and at each comma before another `option=`.
     pub(super) fn endpoint_options(&self, key: &'static str) -> Result<EndpointOptions, SettingsError> {
         let value = self.get(key);
         let options: Vec<&str> = match &value.kind {
@@ -103,7 +103,9 @@ impl Written {
                     other => Err(self.wrong(key, "must be a list of texts", shown(other), "write each in quotes")),
                 })
                 .collect::<Result<_, _>>()?,
-            ValueKind::String(text) if value.origin().is_some() => text.split_whitespace().collect(),
+            ValueKind::String(text) if value.origin().is_some() => {
+                text.split_whitespace().flat_map(split_at_options).collect()
+            }
             other => {
                 let fix = "write for example [\"media_encryption=sdes\"]";
                 return Err(self.wrong(key, "must be a list of texts", shown(other), fix));
@@ -156,6 +158,23 @@ impl Written {
     fn wrong(&self, key: &'static str, rule: &str, written: impl Display, fix: &str) -> SettingsError {
         self.error(key, &format!("{rule}, is {written}"), fix)
     }
+}
+
+/// The options of a text such as `media_encryption=sdes,allow=opus,ulaw`, where a comma may also stand in a value.
+fn split_at_options(text: &str) -> Vec<&str> {
+    let begins_option = |rest: &str| {
+        let name = rest.split('=').next().filter(|name| name.len() < rest.len());
+        name.is_some_and(|name| !name.is_empty() && name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_'))
+    };
+    let commas = text.match_indices(',').map(|(at, _)| at).filter(|at| begins_option(&text[at + 1..]));
+    let mut options = Vec::new();
+    let mut start = 0;
+    for comma in commas {
+        options.push(&text[start..comma]);
+        start = comma + 1;
+    }
+    options.push(&text[start..]);
+    options
 }
 
 fn shown(kind: &ValueKind) -> String {
