@@ -28,7 +28,10 @@ fn a_role_without_rights_on_the_tables_gets_them() {
     let settings =
         host.settings.clone().with("DATABASE_URL", &host.database.url().replacen("postgres@", &format!("{role}@"), 1));
     let found = check(&settings);
-    assert!(found.lines.iter().any(|line| line.contains("permission denied")), "{found:#?}");
+    assert!(found.lines.iter().any(|line| line.contains("SELECT on users")), "{found:#?}");
+    host.database.sql(&format!("GRANT SELECT ON ALL TABLES IN SCHEMA public TO {role}"));
+    let found = check(&settings);
+    assert!(found.lines.iter().any(|line| line.contains("INSERT on users")), "{found:#?}");
     host.heals_with(&settings, found.faults()[0].0);
     host.database.sql(&format!("DROP OWNED BY {role}; DROP ROLE {role}"));
 }
@@ -59,4 +62,13 @@ fn a_database_that_was_not_migrated_is_migrated() {
         "{found:#?}"
     );
     host.portal.stop();
+}
+
+#[test]
+fn the_database_of_a_newer_portal_is_named() {
+    let host = Host::new();
+    host.database.sql("INSERT INTO __diesel_schema_migrations (version) VALUES ('29991231000000')");
+    let found = check(&host.settings);
+    assert!(found.lines.iter().any(|line| line.contains("29991231000000 are of a newer portal")), "{found:#?}");
+    assert_eq!(found.status, 1);
 }

@@ -70,6 +70,25 @@ fn the_phone_of_a_number_that_went_to_somebody_else_in_one_apply_is_gone_and_sta
 }
 
 #[test]
+fn the_phone_of_a_user_who_was_replaced_is_gone_and_stays_out() {
+    let world = World::new();
+    let former = owner(&world);
+    let at_former = former.answering();
+    let list = world.portal.http().get("/users").expect(200);
+    let replaced = list.json["users"].as_array().unwrap().iter().find(|user| user["extension"] == 1001).unwrap();
+    let body = serde_json::json!({ "name": "New Phone", "email": replaced["email"], "replaces": replaced["id"] });
+    let new = Phone::of(&world.asterisk, &world.portal.http().post("/users", &body).expect(201));
+    assert_eq!(former.register(), 200, "nothing changes before the apply");
+    assert_eq!(apply(&world).json["changes"]["changed"], serde_json::json!([1001]));
+    assert!(!world.has_contact("1001"));
+    assert_eq!((former.register(), former.call("1000")), (401, 401));
+    let at_new = new.answering();
+    assert_eq!(world.bystander.call("1001"), 200);
+    assert_eq!((at_former.callers().len(), at_new.callers().len()), (0, 1));
+    world.check_bystander();
+}
+
+#[test]
 fn a_purge_that_fails_is_a_warning_and_is_made_up_for() {
     for (command, behaviour) in [
         ("database del*", Behaviour::Say("Database entry could not be removed.\n".to_owned())),

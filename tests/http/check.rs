@@ -71,6 +71,7 @@ fn a_host_that_is_well_is_told_so_point_by_point() {
         "settings",
         "service",
         "database",
+        "database connection",
         "migrations",
         "tables",
         "state_dir",

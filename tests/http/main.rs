@@ -15,6 +15,7 @@ mod outages;
 mod problems;
 mod program;
 mod raw;
+mod replaces;
 mod request_id;
 mod secrets;
 

@@ -141,20 +141,6 @@ fn what_a_crashed_process_left_running_is_closed_for_its_node_alone() {
 }
 
 #[test]
-fn the_standing_tells_the_revision_and_whether_an_apply_is_known_here() {
-    let fixture = Fixture::new();
-    fixture.create(1);
-    let started = started("pbx-a");
-    let standing = |applied| {
-        let standing = fixture.inside.users().standing(applied).unwrap();
-        (standing.revision.get(), standing.applied_is_known)
-    };
-    assert_eq!((standing(None), standing(Some(started.id))), ((1, false), (1, false)));
-    fixture.inside.apply_log().begin(&started).unwrap();
-    assert_eq!((standing(None), standing(Some(started.id))), ((1, false), (1, true)));
-}
-
-#[test]
 fn applies_begin_while_users_come_and_go() {
     let fixture = Fixture::new();
     std::thread::scope(|scope| {

@@ -119,9 +119,8 @@ fn a_server_that_is_stopped_costs_each_call_at_most_the_timeout() {
     database.migrate().unwrap();
     create(&database, 1).unwrap();
     cluster.freeze();
-    let calls: [(&str, Call<'_>); 5] = [
+    let calls: [(&str, Call<'_>); 4] = [
         ("list", &|| database.users().list().map(drop)),
-        ("standing", &|| database.users().standing(None).map(drop)),
         ("pending_migrations", &|| database.pending_migrations().map(drop)),
         ("migrate", &|| database.migrate().map(drop)),
         ("delete", &|| match database.users().delete(UserId::generate()) {

@@ -50,7 +50,6 @@ fn all_unavailable(database: &Database) -> bool {
     create
         && delete
         && database.users().list().is_err_and(is_unavailable)
-        && database.users().standing(None).is_err_and(is_unavailable)
         && database.apply_log().interrupt_running("pbx", &[]).is_err_and(is_unavailable)
         && database.migrate().is_err_and(is_unavailable)
         && database.pending_migrations().is_err_and(is_unavailable)

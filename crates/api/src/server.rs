@@ -4,8 +4,6 @@ use std::{
     io,
     net::{SocketAddr, TcpListener},
     rc::Rc,
-    sync::mpsc::{self, RecvTimeoutError},
-    thread,
     time::{Duration, SystemTime},
 };
 
@@ -24,7 +22,7 @@ use actix_web::{
     web,
 };
 use anyhow::{Context as _, bail};
-use pbx_persistence::Database;
+use pbx_persistence::{Database, Protection};
 
 use crate::{
     AppState, Settings, access,
@@ -53,8 +51,6 @@ const BACKLOG: u32 = 1024;
 const SEND_BUFFER: u32 = 64 * 1024;
 /// How much of an answer is copied at a time.
 const WRITE_BUFFER: usize = 8 * 1024;
-/// How long migrations may take, which another instance may be at as well.
-const MIGRATION_TIMEOUT: Duration = Duration::from_mins(5);
 
 /// Puts in order what an interrupted apply left, migrates the database, then serves until SIGTERM or SIGINT, and ends
 /// what was begun.
@@ -73,6 +69,7 @@ pub fn serve(settings: Settings) -> anyhow::Result<()> {
     let applier = Applier::new(&settings, &database)?;
     migrate(&settings)?;
     applier.close_open_records()?;
+    log_protection(&database);
     System::new().block_on(run(settings, database, applier))
 }
 
@@ -83,20 +80,26 @@ pub fn serve(settings: Settings) -> anyhow::Result<()> {
 /// The database cannot be reached within `database.timeout_seconds`, or a migration fails.
 pub fn migrate(settings: &Settings) -> anyhow::Result<Vec<String>> {
     let database = connect(settings)?;
-    // libpq waits for ever for a server that is there and does not answer.
-    let (done, outcome) = mpsc::channel();
-    thread::spawn(move || done.send(database.migrate()));
-    let applied = match outcome.recv_timeout(MIGRATION_TIMEOUT) {
-        Ok(applied) => applied.context("the database cannot be migrated")?,
-        Err(RecvTimeoutError::Timeout) => {
-            bail!("the database was not migrated within {} s", MIGRATION_TIMEOUT.as_secs())
-        }
-        Err(RecvTimeoutError::Disconnected) => bail!("migrating the database ended in a panic"),
-    };
+    let applied = database.migrate().context("the database cannot be migrated")?;
     for migration in &applied {
         log::info!("migrated the database: {migration}");
     }
     Ok(applied)
+}
+
+/// Says how the connection to PostgreSQL is protected, as libpq may choose clear text without a word.
+fn log_protection(database: &Database) {
+    match database.inspect().map(|found| found.protection) {
+        Ok(Protection::Local) => log::info!("the connection to PostgreSQL does not leave this host"),
+        Ok(Protection::Tls { version, is_verified: true }) => {
+            log::info!("the connection to PostgreSQL uses {version}, and the server's certificate is verified");
+        }
+        Ok(Protection::Tls { version, .. }) => {
+            log::warn!("the connection to PostgreSQL uses {version}, and the server's certificate is not verified");
+        }
+        Ok(_) => log::warn!("the phones' digests cross the network to PostgreSQL in clear text"),
+        Err(error) => log::warn!("how the connection to PostgreSQL is protected is not known: {error}"),
+    }
 }
 
 fn connect(settings: &Settings) -> anyhow::Result<Database> {

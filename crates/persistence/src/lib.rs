@@ -70,7 +70,7 @@ pub use error::{CreateUserError, DatabaseError, DeleteUserError, ErrorDetail};
 pub use fault::ConnectionFault;
 pub use inspection::{Inspection, Protection};
 pub use list::{ChangeToken, UserList};
-pub use users::{Standing, UserRepository};
+pub use users::UserRepository;
 
 #[cfg(test)]
 mod tests {

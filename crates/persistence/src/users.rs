@@ -1,12 +1,11 @@
 use std::{fmt, sync::Arc};
 
-use diesel::{dsl::exists, prelude::*, result::Error as SqlError};
-use pbx_domain::{ApplyId, CreateRefusal, NewUser, Realm, Revision, SipPassword, User, UserId};
+use diesel::result::Error as SqlError;
+use pbx_domain::{CreateRefusal, NewUser, Realm, SipPassword, User, UserId};
 
 use crate::{
     error::{CreateUserError, DatabaseError, DeleteUserError, ErrorDetail},
     list::{self, ChangeToken, UserList},
-    schema::{apply_audit_log, tenants},
     session::{Abort, Sessions},
     writer::{Request, Response, Writer},
 };
@@ -25,18 +24,6 @@ impl fmt::Debug for UserRepository {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("UserRepository").finish_non_exhaustive()
     }
-}
-
-/// How the tenant stands, without its users: what tells whether a list that was read before is
-/// still true.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct Standing {
-    /// The tenant's revision.
-    pub revision: Revision,
-    /// Whether the apply that was asked for has a record in this database: it has none when the
-    /// database is another, or was restored to a time before it.
-    pub applied_is_known: bool,
 }
 
 impl UserRepository {
@@ -109,25 +96,6 @@ impl UserRepository {
             Response::Deleted => Ok(()),
             _ => Err(DeleteUserError::NotFound),
         }
-    }
-
-    /// The tenant's revision, and whether `applied` has a record here, which `None` has not. One small
-    /// query.
-    ///
-    /// # Errors
-    ///
-    /// [`DatabaseError`].
-    pub fn standing(&self, applied: Option<ApplyId>) -> Result<Standing, DatabaseError> {
-        let applied = applied.map(ApplyId::as_uuid);
-        self.sessions.repeatable(move |connection| {
-            let record = apply_audit_log::table.filter(apply_audit_log::id.nullable().eq(applied));
-            let (revision, applied_is_known) = tenants::table
-                .find(TENANT)
-                .select((tenants::revision, exists(record)))
-                .first(connection)
-                .map_err(no_tenant)?;
-            Ok(Standing { revision: Revision::new(revision), applied_is_known })
-        })
     }
 }
 

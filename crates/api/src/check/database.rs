@@ -1,13 +1,13 @@
 //! PostgreSQL: whether it answers, is up to date, and lets the service read and write.
 
-use std::{fmt, io, sync::mpsc, thread, time::Duration};
+use std::{fmt, io};
 
 use pbx_asterisk::Fault;
 use pbx_domain::User;
-use pbx_persistence::{Database, DatabaseError};
+use pbx_persistence::{ConnectionFault, Database, DatabaseError, Inspection, Protection};
 
 use super::{report::Report, service};
-use crate::{Settings, settings::Survey};
+use crate::settings::Survey;
 
 /// Asks the database, and gives the users where it has them.
 pub(super) fn check(survey: &Survey, report: &mut Report<impl io::Write>) -> Option<Vec<User>> {
@@ -15,63 +15,100 @@ pub(super) fn check(survey: &Survey, report: &mut Report<impl io::Write>) -> Opt
     if !survey.knows("database.url") {
         return None;
     }
-    let settings = &survey.settings;
-    let pending = match ask(settings, Database::pending_migrations) {
-        Ok(pending) => pending,
-        Err(fault) => {
-            report.fault(POINT, &fault);
+    let settings = &survey.settings.database;
+    let url = settings.url.reveal();
+    let found = Database::connect(url, 1, settings.timeout).and_then(|database| Ok((database.inspect()?, database)));
+    let (inspection, database) = match found {
+        Ok(found) => found,
+        Err(error) => {
+            report.fault(POINT, &fault(&error, url));
             return None;
         }
     };
-    report.good(POINT, "it answers");
+    report.good(POINT, format_args!("PostgreSQL {} answers", inspection.server_version));
+    tell_protection(&inspection.protection, report);
+    let Inspection { pending, unknown, missing_rights, .. } = inspection;
+    // Without its rights, what was applied may not be known.
+    if !missing_rights.is_empty() {
+        let what = format!("the role lacks {}", missing_rights.join(", "));
+        report.fault("tables", &Fault::new(what, Names::of(url).grant()));
+        return None;
+    }
+    if !unknown.is_empty() {
+        let what = format!("{} are of a newer portal, whose database this is", unknown.join(", "));
+        report.fault("migrations", &Fault::new(what, "apt-get install --only-upgrade pbx-portal"));
+        return None;
+    }
     if !pending.is_empty() {
         let what = format!("{} are not applied", pending.join(", "));
         report.fault("migrations", &Fault::new(what, service::command("migrate")));
         return None;
     }
     report.good("migrations", "all are applied");
-    let users = ask(settings, |database| database.users().list());
-    report.point("tables", users.as_ref().map(|_| "they can be read").map_err(Clone::clone));
+    let users = database.users().list();
+    match &users {
+        Ok(_) => report.good("tables", "they can be read and written"),
+        Err(error) => report.fault("tables", &fault(error, url)),
+    }
     users.ok().map(|list| list.users)
 }
 
-/// Asks on a thread of its own, as libpq waits for ever for a server that is stopped.
-fn ask<T: Send + 'static>(
-    settings: &Settings,
-    question: impl FnOnce(&Database) -> Result<T, DatabaseError> + Send + 'static,
-) -> Result<T, Fault> {
-    let limit = settings.database.timeout + Duration::from_secs(1);
-    let (send, receive) = mpsc::sync_channel(1);
-    let database = settings.database.clone();
-    thread::spawn(move || {
-        let answer = Database::connect(database.url.reveal(), 1, database.timeout).and_then(|found| question(&found));
-        send.send(answer)
-    });
-    if let Ok(answer) = receive.recv_timeout(limit) {
-        answer.map_err(|error| fault(&error, settings.database.url.reveal()))
-    } else {
-        let what = format!("it does not answer within {} s", limit.as_secs());
-        Err(Fault::new(what, "systemctl restart postgresql"))
+/// Says how what is secret crosses the network: the digests of the phones, and the proof of the database password.
+fn tell_protection(protection: &Protection, report: &mut Report<impl io::Write>) {
+    const POINT: &str = "database connection";
+    const VERIFY: &str = "sslmode=verify-full&sslrootcert=FILE in DATABASE_URL makes libpq verify it";
+    match protection {
+        Protection::Local => report.good(POINT, "it does not leave this host"),
+        Protection::Tls { version, is_verified: true } => {
+            report.good(POINT, format_args!("{version}, with the server's certificate verified"));
+        }
+        Protection::Tls { version, is_verified: false } => {
+            report.note(POINT, format_args!("{version}, and the server's certificate is not verified; {VERIFY}"));
+        }
+        _ => report.note(
+            POINT,
+            format_args!("the phones' digests cross the network in clear text; let PostgreSQL use TLS: {VERIFY}"),
+        ),
     }
 }
 
 fn fault(error: &DatabaseError, url: &str) -> Fault {
-    let Names { database, role, is_local } = Names::of(url);
+    let names = Names::of(url);
+    let Names { database, role, is_local } = &names;
     let words = words(error);
-    let in_database = |sql: &str| format!("cd / && runuser -u postgres -- psql -d {database} -c '{sql}'");
     let has = |part: &str| words.contains(part);
     let correct = "correct DATABASE_URL in /etc/pbx-portal/env, then: systemctl try-restart pbx-portal";
-    let fix = match error {
-        DatabaseError::WrongEncoding { .. } => format!(
+    let fix = match (error, error.connection_fault()) {
+        (DatabaseError::WrongEncoding { .. }, _) => format!(
             "cd / && runuser -u postgres -- psql -c 'ALTER DATABASE \"{database}\" RENAME TO \"{database}_old\"' && runuser -u \
              postgres -- createdb --owner={role} --encoding=UTF8 --template=template0 {database}"
         ),
-        DatabaseError::InvalidUrl => correct.to_owned(),
-        _ if has("permission denied for schema") => in_database(&format!("GRANT ALL ON SCHEMA public TO \"{role}\"")),
-        _ if has("permission denied for") => {
-            in_database(&format!("GRANT ALL ON ALL TABLES IN SCHEMA public TO \"{role}\""))
+        (DatabaseError::InvalidUrl, _) => correct.to_owned(),
+        _ if has("permission denied for schema") => {
+            names.in_database(&format!("GRANT ALL ON SCHEMA public TO \"{role}\""))
         }
-        _ if has("does not exist") && is_local => {
+        _ if has("permission denied for") => names.grant(),
+        (_, Some(ConnectionFault::AuthorityUnreadable)) => {
+            "install -m 0644 CA.crt at the path that sslrootcert of DATABASE_URL names, where the service's user may \
+             read it"
+                .to_owned()
+        }
+        (_, Some(ConnectionFault::CertificateNotTrusted)) => {
+            "put the certificate of the authority that signed PostgreSQL's into the file that sslrootcert of \
+             DATABASE_URL names; if it expired, renew it there"
+                .to_owned()
+        }
+        (_, Some(ConnectionFault::NameMismatch)) => {
+            format!("write the name that PostgreSQL's certificate is for as the host: {correct}")
+        }
+        (_, Some(ConnectionFault::NoTls)) => {
+            "on the host of PostgreSQL: ssl = on in postgresql.conf, then: systemctl reload postgresql".to_owned()
+        }
+        (_, Some(ConnectionFault::RefusedByHba)) => format!(
+            "on the host of PostgreSQL, a line in pg_hba.conf such as: hostssl {database} {role} ADDRESS/32 \
+             scram-sha-256, then: systemctl reload postgresql"
+        ),
+        _ if has("does not exist") && *is_local => {
             "sh /usr/share/doc/pbx-portal/examples/postgresql/create.sh".to_owned()
         }
         _ if has("does not exist") => {
@@ -83,10 +120,8 @@ fn fault(error: &DatabaseError, url: &str) -> Fault {
                                                 PostgreSQL; then: systemctl try-restart pbx-portal"
                 .to_owned()
         }
-        _ if has("authentication failed") || has("no password supplied") || has("could not translate host name") => {
-            correct.to_owned()
-        }
-        _ if is_local || has("127.0.0.1") || has("::1") => "systemctl restart postgresql".to_owned(),
+        (_, Some(ConnectionFault::WrongPassword | ConnectionFault::UnknownHost)) => correct.to_owned(),
+        _ if *is_local || has("127.0.0.1") || has("::1") => "systemctl restart postgresql".to_owned(),
         _ => format!("start PostgreSQL there, open its port to this host, or {correct}"),
     };
     Fault::new(words, fix)
@@ -127,6 +162,18 @@ impl Names {
             is_local: host.is_empty()
                 && !query.split('&').any(|part| part.starts_with("host=") && !part.contains(['/', '%'])),
         }
+    }
+}
+
+impl Names {
+    /// The command that runs a statement in the database, as its superuser.
+    fn in_database(&self, sql: &str) -> String {
+        format!("cd / && runuser -u postgres -- psql -d {} -c '{sql}'", self.database)
+    }
+
+    /// The command that gives the role its rights.
+    fn grant(&self) -> String {
+        self.in_database(&format!("GRANT ALL ON ALL TABLES IN SCHEMA public TO \"{}\"", self.role))
     }
 }
 

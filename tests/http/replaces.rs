@@ -1,0 +1,60 @@
+//! `replaces`: a new user takes the extension of another, who goes.
+
+use pbx_tests::Response;
+use serde_json::{Value, json};
+
+use crate::Service;
+
+fn replace(service: &Service, email: &str, replaced: &Value) -> Response {
+    service.portal.http().post("/users", &json!({ "name": "New", "email": email, "replaces": replaced }))
+}
+
+/// The users without what a change of nothing may change: nothing.
+fn users(service: &Service) -> Value {
+    service.portal.http().get("/users").expect(200).json
+}
+
+#[test]
+fn the_new_user_has_the_extension_and_nothing_else_of_the_old() {
+    let service = Service::start();
+    let old = service.create("Old", "old@example.com").expect(201);
+    let other = service.create("Other", "other@example.com").expect(201);
+    let new = replace(&service, "OLD@example.com", &old.json["id"]).expect(201);
+    assert_eq!(new.json["extension"], 1000);
+    assert_eq!(new.header("location"), format!("/users/{}", new.string("/id")));
+    for member in ["id", "sip_password"] {
+        assert_ne!(new.json[member], old.json[member], "{member}");
+    }
+    let list = users(&service);
+    let ids: Vec<_> = list["users"].as_array().unwrap().iter().map(|user| &user["id"]).collect();
+    assert_eq!(ids, [&new.json["id"], &other.json["id"]]);
+    assert_eq!(list["revision"], 3, "one change, one revision");
+    service.portal.http().delete(&format!("/users/{}", old.string("/id"))).expect(404);
+}
+
+#[test]
+fn what_cannot_be_replaced_changes_nothing() {
+    let service = Service::start();
+    let first = service.create("First", "first@example.com").expect(201);
+    let second = service.create("Second", "second@example.com").expect(201);
+    let before = users(&service);
+
+    let nobody = json!("01939d5e-7a8b-7c3d-9e4f-5a6b7c8d9e0f");
+    assert_eq!(replace(&service, "new@example.com", &nobody).expect(404).json["type"], "urn:pbx-portal:not-found");
+    let taken = replace(&service, "SECOND@example.com", &first.json["id"]).expect(409);
+    assert_eq!(taken.json["type"], "urn:pbx-portal:email-taken");
+    assert_eq!(taken.json["user"], json!({ "id": second.json["id"], "extension": 1001 }));
+    for wrong in [json!("1000"), json!(1000), json!(null), json!([])] {
+        let refused = replace(&service, "new@example.com", &wrong).expect(422);
+        assert_eq!(refused.json["errors"][0]["field"], "replaces", "{}", refused.text);
+    }
+    assert_eq!(users(&service), before);
+}
+
+#[test]
+fn a_taken_email_says_whose_it_is() {
+    let service = Service::start();
+    let owner = service.create("Owner", "owner@example.com").expect(201);
+    let taken = service.create("Again", "Owner@Example.com").expect(409);
+    assert_eq!(taken.json["user"], json!({ "id": owner.json["id"], "extension": 1000 }));
+}
