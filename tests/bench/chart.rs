@@ -1,9 +1,8 @@
-//! The two charts of the README, as SVG that is legible on a light and on a dark page.
+//! The charts of docs/performance.md, as SVG that is legible on a light and on a dark page.
 
 use std::fmt::Write as _;
 
 use crate::applies::{STEPS, Size};
-use crate::creates::Curve;
 use crate::report::short;
 
 const WIDTH: f64 = 720.0;
@@ -47,21 +46,21 @@ pub(crate) fn applies(sizes: &[Size], where_from: &str) -> String {
     svg + "</svg>\n"
 }
 
-/// Create latency against users, beside the same SQL sent raw.
-pub(crate) fn creates(curve: &Curve, where_from: &str) -> String {
-    let highest = curve.portal.iter().chain(&curve.floor).copied().fold(0.1, f64::max);
+/// Several figures at each of some places, joined by lines.
+pub(crate) fn lines(title: &str, where_from: &str, places: &[String], lines: &[(&str, &[f64])]) -> String {
+    let highest = lines.iter().flat_map(|(_, values)| *values).copied().fold(0.1, f64::max);
     let axis = Axis::to(highest);
-    let mut svg = page("POST /users, one client: median milliseconds by number of users", where_from);
+    let mut svg = page(title, where_from);
     axis.draw(&mut svg);
     let mut x = LEFT + 8.0;
-    let slot = (RIGHT - LEFT) / 10.0;
-    let lines =
-        [("POST /users", &curve.portal, COLOURS[3]), ("the same SQL sent raw (pgbench)", &curve.floor, COLOURS[7])];
-    for (name, values, colour) in lines {
+    let slot = (RIGHT - LEFT) / f64::from(u32::try_from(places.len()).unwrap_or(1));
+    // The last one is the floor, in grey.
+    let colours = COLOURS[2..].iter().take(lines.len() - 1).chain(COLOURS.last());
+    for ((name, values), colour) in lines.iter().zip(colours) {
         legend(&mut svg, &mut x, name, colour);
         let mut points = String::new();
         let mut centre = LEFT + slot / 2.0;
-        for value in values {
+        for value in *values {
             _ = write!(points, "{centre:.1},{:.1} ", axis.y(*value));
             _ = writeln!(svg, r#"<circle cx="{centre:.1}" cy="{:.1}" r="3.5" fill="{colour}"/>"#, axis.y(*value));
             text(&mut svg, centre, axis.y(*value) - 9.0, "middle", &short(*value));
@@ -71,8 +70,8 @@ pub(crate) fn creates(curve: &Curve, where_from: &str) -> String {
         _ = writeln!(svg, r#"<polyline points="{points}" fill="none" stroke="{colour}" stroke-width="2"/>"#);
     }
     let mut centre = LEFT + slot / 2.0;
-    for hundred in 1..=10 {
-        text(&mut svg, centre, BOTTOM + 18.0, "middle", &format!("…{}", hundred * 100));
+    for place in places {
+        text(&mut svg, centre, BOTTOM + 18.0, "middle", place);
         centre += slot;
     }
     svg + "</svg>\n"

@@ -1,4 +1,4 @@
-//! The floors that PostgreSQL sets: the portal's own statements sent by `pgbench`, prepared, on one connection.
+//! The floors that PostgreSQL sets: statements sent by `pgbench`, prepared, on one connection.
 
 use std::fs;
 use std::process::{Command, Stdio};
@@ -6,7 +6,7 @@ use std::process::{Command, Stdio};
 use pbx_tests::Database;
 use tempfile::TempDir;
 
-/// What `POST /users` sends, statement by statement.
+/// A creation by one who knows the free number already, statement by statement.
 pub(crate) const CREATE: &str = r"\set n :n + 1
 BEGIN ISOLATION LEVEL READ COMMITTED;
 UPDATE tenants SET revision = tenants.revision + 1 WHERE name = 'default' RETURNING revision;

@@ -63,3 +63,13 @@ pub(crate) fn resident(portal: &Portal) -> f64 {
     let kibibytes: u32 = line.trim().trim_end_matches(" kB").parse().expect("a number");
     f64::from(kibibytes) / 1024.0
 }
+
+/// How many milliseconds of processor time a process and its children that ended took so far.
+pub(crate) fn processor_time(process: u32) -> f64 {
+    let stat = fs::read_to_string(format!("/proc/{process}/stat")).expect("the process");
+    // After the name, which may hold anything: user and system time, of itself and of its children.
+    let fields = stat.rsplit_once(')').map(|(_, fields)| fields.split_whitespace().skip(11).take(4));
+    let ticks = fields.expect("its times").filter_map(|ticks| ticks.parse::<f64>().ok()).sum::<f64>();
+    // A tick is a hundredth of a second on every Linux.
+    ticks * 10.0
+}

@@ -14,11 +14,13 @@
 mod applies;
 mod chart;
 mod creates;
+mod distance;
 mod effort;
 mod floor;
 mod library;
 mod life;
 mod listing;
+mod reference;
 mod report;
 mod static_server;
 mod statistics;
@@ -53,6 +55,9 @@ fn main() {
     let (curve, alone) = creates::by_one(&asterisk, &effort, &mut report);
     say("Creating users, 32 clients");
     let (portal, database) = creates::by_many(&asterisk, &effort, alone, &mut report);
+
+    say("Working with a distant PostgreSQL");
+    let distance = distance::all(&asterisk, &effort, &mut report);
 
     println!("    the portal holds {:.1} MiB", life::resident(&portal));
     say("Listing 1000 users");
@@ -89,7 +94,12 @@ fn main() {
     // A quick run shows what a chart would look like, and leaves those of the documentation alone.
     let charts = if quick { output } else { Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs") };
     write(&charts.join("apply.svg"), &chart::applies(&sizes, &machine));
-    write(&charts.join("creates.svg"), &chart::creates(&curve, &machine));
+    let hundreds: Vec<String> = (1..=10).map(|hundred| format!("…{}", hundred * 100)).collect();
+    let lines = [("POST /users", &*curve.portal), ("five statements sent raw (pgbench)", &*curve.floor)];
+    let title = "POST /users, one client: median milliseconds by number of users";
+    write(&charts.join("creates.svg"), &chart::lines(title, &machine, &hundreds, &lines));
+    let title = "One request, 100 users: median milliseconds by round trip to PostgreSQL";
+    write(&charts.join("distance.svg"), &chart::lines(title, &machine, &distance.places(), &distance.lines()));
     say(if report.is_reached() { "Every row is reached" } else { "Not every row is reached" });
 }
 

@@ -13,6 +13,8 @@ pub(crate) enum Must {
     PartOfFloor(f64),
     AtMost(f64),
     AtLeast(f64),
+    /// That all of it is answered `201`; the run ends where it is not.
+    Succeed,
 }
 
 /// One row.
@@ -37,6 +39,7 @@ impl Row {
             Must::PartOfFloor(least) => ratio >= least,
             Must::AtMost(most) => self.figure <= most,
             Must::AtLeast(least) => self.figure >= least,
+            Must::Succeed => true,
         }
     }
 
@@ -46,6 +49,7 @@ impl Row {
             Must::PartOfFloor(least) => format!("≥ {least} x"),
             Must::AtMost(most) => format!("≤ {most} {}", self.unit),
             Must::AtLeast(least) => format!("≥ {least} {}", self.unit),
+            Must::Succeed => "no refusal".to_owned(),
         }
     }
 }

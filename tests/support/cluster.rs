@@ -8,6 +8,7 @@ use std::process::{Command, Stdio};
 
 use tempfile::TempDir;
 
+use crate::environment;
 use crate::ports::Ports;
 use crate::program::{Program, Signal};
 use crate::wait::{until, within_limit};
@@ -101,8 +102,9 @@ impl Cluster {
         let log = File::create(self.directory.path().join("log")).expect("the server's log");
         let mut command = self.owner.command("postgres");
         command.arg("-D").arg(self.directory.path().join("data")).arg("-p").arg(self.ports.first().to_string());
-        // TCP on loopback alone; durability is no matter for a cluster that lives for seconds.
-        for option in ["listen_addresses=127.0.0.1", "unix_socket_directories=", "fsync=off", "max_connections=200"] {
+        // TCP on loopback alone; durability is a matter of figures only, for a cluster that lives for seconds.
+        command.arg("-c").arg(format!("fsync={}", environment::fsync()));
+        for option in ["listen_addresses=127.0.0.1", "unix_socket_directories=", "max_connections=200"] {
             command.arg("-c").arg(option);
         }
         command.stdout(log.try_clone().expect("the server's log")).stderr(log);

@@ -3,6 +3,11 @@
 use std::env;
 use std::path::PathBuf;
 
+/// Whether PostgreSQL syncs what it commits: `on` where figures are wanted.
+pub(crate) fn fsync() -> String {
+    env::var("PBX_SANDBOX_FSYNC").unwrap_or_else(|_| "off".to_owned())
+}
+
 /// The URL of the superuser database in a private PostgreSQL cluster.
 pub(crate) fn postgres_url() -> String {
     required("PBX_TEST_POSTGRES")

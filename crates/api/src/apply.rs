@@ -21,14 +21,17 @@ use actix_web::{
 };
 use anyhow::Context as _;
 use pbx_asterisk::{Cli, Deployment, IncludeFiles, LockError, LockedDeployment, Pair};
-use pbx_confgen::{EndpointOptions, Prefix, Renderer};
+use pbx_confgen::{EndpointOptions, Prefix, RenderError, Renderer};
 use pbx_domain::User;
 use pbx_persistence::Database;
 use tokio::sync::Mutex;
 
 pub use self::last::LastApplyResponse;
 use self::{attempt::Attempt, audit::Audit, plan::Review, proven::ClaimCache};
-pub(crate) use self::{last::read as read_last, proven::Claim};
+pub(crate) use self::{
+    last::read as read_last,
+    proven::{Claim, Standing},
+};
 use crate::{
     AppState, Settings, apply_response::ApplyResponse, auth::Actor, body, problem::Problem, query,
     request_id::RequestId,
@@ -99,10 +102,17 @@ impl Applier {
         last::note(&self.0.deployment)
     }
 
+    /// How these users stand against `claim`.
+    pub(crate) fn standing(&self, users: &[User], claim: &Claim) -> Standing {
+        claim.standing(users, &self.0.renderer).unwrap_or_else(|error| {
+            log::error!("nothing counts as applied: {error}");
+            Standing::UNKNOWN
+        })
+    }
+
     /// Both files as these users make them.
-    pub(crate) fn render(&self, users: &[User]) -> anyhow::Result<Pair> {
-        let rendering = self.0.renderer.render(users)?;
-        Ok(Pair { endpoints: rendering.endpoints.into(), dialplan: rendering.routing.into() })
+    fn render(&self, users: &[User]) -> Result<Pair, RenderError> {
+        rendered(&self.0.renderer, users)
     }
 
     /// A locked puts the files in order before it does anything else.
@@ -115,6 +125,11 @@ impl Applier {
         };
         result.context("an earlier apply cannot be put in order")
     }
+}
+
+fn rendered(renderer: &Renderer, users: &[User]) -> Result<Pair, RenderError> {
+    let rendering = renderer.render(users)?;
+    Ok(Pair { endpoints: rendering.endpoints.into(), dialplan: rendering.routing.into() })
 }
 
 /// What makes the files of users as the settings describe them.

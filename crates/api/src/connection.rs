@@ -52,6 +52,9 @@ pub(crate) struct Connection {
 
 impl Connection {
     pub(crate) fn new(stream: TcpStream, client: Rc<Client>, stop: impl Future<Output = ()> + 'static) -> Self {
+        // The end of an answer would wait until the client has acknowledged the rest, which takes it 40 ms. A connection
+        // that is gone already shows when it is read.
+        _ = stream.set_nodelay(true);
         let timer = Box::pin(sleep_until((Instant::now() + STALL_TIMEOUT).into()));
         let stop = Box::pin(stop);
         let (stalled_since, stopping_since, name_length, replacement) = (None, None, Some(0), Vec::new());

@@ -8,7 +8,6 @@ use std::{
 use actix_web::web;
 use bytes::Bytes;
 use jiff::Timestamp;
-use pbx_asterisk::Pair;
 use pbx_domain::{Revision, User};
 use pbx_persistence::{ChangeToken, Database, DatabaseError};
 use serde::Serialize;
@@ -18,7 +17,7 @@ use uuid::Uuid;
 
 use crate::{
     AppState,
-    apply::{Applier, Claim, LastApplyResponse, read_last},
+    apply::{Applier, Claim, LastApplyResponse, Standing, read_last},
     body,
     problem::Problem,
 };
@@ -83,15 +82,13 @@ pub struct UserListResponse {
 }
 
 impl UserListResponse {
-    /// `rendered` is what these users make of the files; nothing where they cannot be rendered.
-    fn of(users: &[User], rendered: Option<&Pair>, revision: Revision, claim: &Claim) -> Self {
-        let standing = rendered.map(|rendered| claim.standing(users, rendered));
-        let is_applied = |user: &User| standing.as_ref().is_some_and(|of| of.applied.contains(&user.extension));
+    fn of(users: &[User], revision: Revision, claim: &Claim, standing: &Standing) -> Self {
+        let is_applied = |user: &User| standing.applied.contains(&user.extension);
         Self {
             users: users.iter().map(|user| UserResponse::of(user, is_applied(user))).collect(),
             revision: revision.get(),
             applied_revision: claim.revision.get(),
-            apply_required: standing.is_none_or(|standing| standing.is_required),
+            apply_required: standing.is_required,
             last_apply: None,
         }
     }
@@ -143,9 +140,8 @@ impl ListingCache {
             (None, Some(last)) => return Ok(last),
             (None, None) => database.users().list()?,
         };
-        let rendered =
-            applier.render(&list.users).inspect_err(|error| log::error!("nothing counts as applied: {error:#}"));
-        let mut answer = UserListResponse::of(&list.users, rendered.as_ref().ok(), list.revision, &claim);
+        let standing = applier.standing(&list.users, &claim);
+        let mut answer = UserListResponse::of(&list.users, list.revision, &claim, &standing);
         answer.last_apply = last_apply.as_deref().and_then(read_last);
         let body = body::json(&answer);
         let etag = etag_of(&body);

@@ -159,13 +159,16 @@ impl Deployment {
     /// Changes nothing, and waits for no turn: during a deployment it tells of what lies between.
     #[must_use]
     pub fn drift(&self, deadline: Instant) -> Vec<String> {
-        let Self { files, state, .. } = self;
+        match state_dir::read_record(&self.state.proven()) {
+            Ok(proven) => self.drift_from(proven.as_ref(), deadline),
+            Err(error) => vec![error.to_string()],
+        }
+    }
+
+    fn drift_from(&self, proven: Option<&Record>, deadline: Instant) -> Vec<String> {
+        let files = &self.files;
         let mut problems = Vec::new();
-        let proven = match state_dir::read_record(&state.proven()) {
-            Ok(proven) => proven,
-            Err(error) => return vec![error.to_string()],
-        };
-        let expected = if let Some(Record { pair, .. }) = &proven {
+        let expected = if let Some(Record { pair, .. }) = proven {
             for (path, proven) in [(&files.endpoints, &pair.endpoints), (&files.dialplan, &pair.dialplan)] {
                 match file::read(path) {
                     Ok(Some(content)) if content == *proven => {}
@@ -222,6 +225,12 @@ impl LockedDeployment<'_> {
     #[must_use]
     pub fn last_proven(&self) -> Option<(&str, &Pair)> {
         self.proven.as_ref().map(|record| (record.tag.as_str(), &record.pair))
+    }
+
+    /// As [`Deployment::drift`], with nothing in between.
+    #[must_use]
+    pub fn drift(&self, deadline: Instant) -> Vec<String> {
+        self.deployment.drift_from(self.proven.as_ref(), deadline)
     }
 
     /// What `pair` changes against the pair last proven; against none, or one that cannot be read, all of it is new.

@@ -137,6 +137,12 @@ impl Expected {
         self.endpoints.keys().map(String::as_str)
     }
 
+    /// Whether the endpoint of this name asks for this auth, and for no other.
+    #[must_use]
+    pub fn has_endpoint(&self, name: &str, auth: &str) -> bool {
+        self.endpoints.get(name).is_some_and(|endpoint| endpoint.auths.iter().eq([auth]))
+    }
+
     /// The names of the dialplan's contexts, in order.
     pub fn contexts(&self) -> impl Iterator<Item = &str> {
         self.contexts.keys().map(String::as_str)

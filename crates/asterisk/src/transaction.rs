@@ -164,16 +164,16 @@ impl LockedDeployment<'_> {
         let wanted = Expected::read(pair)?;
         let on_disk = files.read()?;
         let former = Former::of(self.proven.as_ref().map_or(&on_disk, |record| &record.pair), pair, &wanted);
-        let before = former.expected.clone().unwrap_or_default();
-        progress.difference = wanted.difference(if self.proven.is_some() { &before } else { &NOTHING });
+        let before = former.expected.as_ref().unwrap_or(&NOTHING);
+        progress.difference = wanted.difference(if self.proven.is_some() { before } else { &NOTHING });
         let times = &mut progress.times;
 
-        let new_aors = wanted.new_aors(&before);
+        let new_aors = wanted.new_aors(before);
         let is_on_disk = on_disk == *pair;
         let (contacts, ready) =
-            timed(&mut times.verify, || self.preflight(&new_aors, is_on_disk.then_some((&wanted, &before)), deadline))?;
+            timed(&mut times.verify, || self.preflight(&new_aors, is_on_disk.then_some((&wanted, before)), deadline))?;
         let mut former_owners = FormerOwners { aors: self.pending_purges(), contacts };
-        former_owners.aors.extend(wanted.aors_of_former_owners(&before));
+        former_owners.aors.extend(wanted.aors_of_former_owners(before));
         if let Some(foreign) = ready {
             let unpurged = timed(&mut times.purge, || self.remember(pair, tag, &former_owners, deadline))?;
             return Ok(Success { is_changed: false, foreign, unpurged });
@@ -188,7 +188,7 @@ impl LockedDeployment<'_> {
         // A rollback reloads what was reloaded before it.
         let modules = Cell::new(modules);
         let end = installed.verify(
-            || self.reload_and_verify(&modules, &wanted, &before, deadline, times),
+            || self.reload_and_verify(&modules, &wanted, before, deadline, times),
             |cause| self.fixes(cause, &wanted),
             |cause| self.verify_former(modules.get(), &former, &wanted, cause),
         );

@@ -121,12 +121,10 @@ impl Attempt {
 
     /// Why the plan is not carried out, where it is another than the reviewed one, or ought to be reviewed first.
     fn objection(&self, locked: &LockedDeployment<'_>, pair: &Pair, database: DatabaseId) -> Option<(Code, String)> {
-        let plan = plan::tag(locked.last_proven().map(|(_, pair)| pair), pair);
-        if !self.review.allows(&plan) {
-            return Some((Code::PlanChanged, PLAN_CHANGED.to_owned()));
-        }
-        if self.review.is_of(&plan) {
-            return None;
+        // Nobody asks for the digests of both pairs where nothing was reviewed.
+        if let Review::Of(_) = self.review {
+            let plan = plan::tag(locked.last_proven().map(|(_, pair)| pair), pair);
+            return (!self.review.allows(&plan)).then(|| (Code::PlanChanged, PLAN_CHANGED.to_owned()));
         }
         let former = former_owners_elsewhere(locked, pair, database)?;
         let (count, numbers) = told(&former);
@@ -163,7 +161,7 @@ impl Attempt {
             ));
         }
         let began = Instant::now();
-        let problems = inner.deployment.drift(self.deadline);
+        let problems = locked.drift(self.deadline);
         record.timings.verify = began.elapsed();
         record.duration = self.began.elapsed();
         let answer = ApplyResponse {

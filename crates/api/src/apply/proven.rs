@@ -8,6 +8,7 @@ use std::{
 };
 
 use pbx_asterisk::{ClaimStamp, Deployment, Expected, FileError, Pair};
+use pbx_confgen::{RenderError, Renderer};
 use pbx_domain::{ApplyId, DatabaseId, Extension, Revision, User};
 
 use super::plan;
@@ -83,26 +84,30 @@ impl Claim {
         Self { stamp: None, revision, pair: ClaimedPair::of(pair) }
     }
 
-    /// Whether these users, which render to `rendered`, are what Asterisk was proven to run.
-    pub(crate) fn standing(&self, users: &[User], rendered: &Pair) -> Standing {
-        let nobody = |is_required| Standing { is_required, applied: BTreeSet::new() };
+    /// Whether these users, as `renderer` writes them, are what Asterisk was proven to run.
+    pub(crate) fn standing(&self, users: &[User], renderer: &Renderer) -> Result<Standing, RenderError> {
         let Some(claimed) = &self.pair else {
             // Where nothing was ever applied, no users need no apply.
-            return nobody(!users.is_empty() || !self.stamp.is_some_and(|stamp| stamp.is_blank()));
+            let is_required = !users.is_empty() || !self.stamp.is_some_and(|stamp| stamp.is_blank());
+            return Ok(Standing { is_required, ..Standing::UNKNOWN });
         };
-        let mut applied: BTreeSet<Extension> = users.iter().map(|user| user.extension).collect();
-        if plan::digest(rendered) == claimed.digest {
-            return Standing { is_required: false, applied };
-        }
-        let Some(now) = endpoints(rendered) else { return nobody(true) };
-        let difference = now.difference(&claimed.endpoints);
-        for name in difference.added.iter().chain(&difference.changed) {
-            if let Ok(extension) = name.parse() {
-                applied.remove(&extension);
+        let mut applied = BTreeSet::new();
+        for user in users {
+            if claimed.endpoints.has_endpoint(&user.extension.to_string(), &renderer.auth_name(user)?) {
+                applied.insert(user.extension);
             }
         }
-        Standing { is_required: true, applied }
+        // One user more, less or other makes another pair. Only where there is none does the rest of the files decide.
+        let is_same = applied.len() == users.len()
+            && users.len() == claimed.endpoints.endpoints().count()
+            && plan::digest(&super::rendered(renderer, users)?) == claimed.digest;
+        Ok(Standing { is_required: !is_same, applied })
     }
+}
+
+impl Standing {
+    /// That of users who cannot be rendered.
+    pub(crate) const UNKNOWN: Self = Self { is_required: true, applied: BTreeSet::new() };
 }
 
 impl ClaimedPair {

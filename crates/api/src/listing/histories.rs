@@ -2,6 +2,8 @@
 
 use std::collections::BTreeMap;
 
+use pbx_asterisk::Pair;
+use pbx_confgen::Renderer;
 use pbx_domain::{Extension, Ha1, Realm, SipPassword, UserId};
 use proptest::{prelude::*, sample::Index};
 
@@ -112,7 +114,7 @@ proptest! {
         for event in events {
             let users = |database: &History| database.users.values().cloned().collect::<Vec<_>>();
             let rendered = |database: &History| {
-                let rendering = pbx_confgen::Renderer::default().render(&users(database)).unwrap();
+                let rendering = Renderer::default().render(&users(database)).unwrap();
                 Pair { endpoints: rendering.endpoints.into(), dialplan: rendering.routing.into() }
             };
             match &event {
@@ -126,7 +128,8 @@ proptest! {
                 change => database.happens(change),
             }
             let revision = Revision::new(database.revision);
-            let list = UserListResponse::of(&users(&database), Some(&rendered(&database)), revision, &claim);
+            let standing = claim.standing(&users(&database), &Renderer::default()).unwrap();
+            let list = UserListResponse::of(&users(&database), revision, &claim, &standing);
             let now = seen(&database.users);
             prop_assert_eq!(list.apply_required, proven.as_ref() != Some(&now), "after {:?}", event);
             for user in &list.users {
@@ -143,6 +146,6 @@ fn users_that_cannot_be_rendered_count_as_not_applied() {
     let mut database = History { revision: 1, ..History::default() };
     database.happens(&Event::Create(0, 0));
     let users: Vec<User> = database.users.into_values().collect();
-    let list = UserListResponse::of(&users, None, Revision::new(2), &Claim::default());
+    let list = UserListResponse::of(&users, Revision::new(2), &Claim::default(), &Standing::UNKNOWN);
     assert!(list.apply_required && !list.users[0].applied);
 }
