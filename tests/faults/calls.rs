@@ -1,4 +1,4 @@
-//! What goes on while configurations come and go: calls with their audio, registrations, the administrator's own objects.
+//! What continues while configurations come and go: calls with their audio, registrations, the administrator's own objects.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
@@ -83,7 +83,7 @@ fn a_call_goes_on_through_applies_that_add_500_remove_500_and_remove_its_own_cal
         goes_on(&world.asterisk, &before);
         world.check_new_is_live();
     }
-    // Whoever hangs up is heard, although the caller is nobody any more.
+    // A hang-up still ends the call, although the caller is no user any more.
     assert_eq!(call.wait(), 200);
     assert!(world.asterisk.rx("core show channels count").contains("0 active calls"));
 }

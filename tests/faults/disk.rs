@@ -19,12 +19,12 @@ fn directories(world: &World) -> [PathBuf; 2] {
 }
 
 /// One world in which `arrange` does something to a directory for as long as its value lives.
-fn directory_case<T>(row: Row, mend: &str, arrange: impl Fn(&Path) -> T) {
+fn directory_case<T>(row: Row, fix: &str, arrange: impl Fn(&Path) -> T) {
     let world = World::new();
     for directory in directories(&world) {
         let arranged = arrange(&directory);
         let detail = world.apply(row).string("/detail");
-        assert!(detail.contains(&directory.display().to_string()) && detail.contains(mend), "{detail}");
+        assert!(detail.contains(&directory.display().to_string()) && detail.contains(fix), "{detail}");
         drop(arranged);
         world.check_old();
     }
@@ -57,7 +57,7 @@ fn a_read_only_directory_is_named() {
 #[test]
 fn a_full_directory_is_named() {
     able_to_mount("disk::a_full_directory_is_named", || {
-        // Space for what lies there; then for the new file as well, and not for a way back.
+        // Space for what lies there; then for the new file as well, and not for a rollback.
         for pages in [1, 2] {
             directory_case(matrix::FULL, "free space", |directory| Mount::small(directory, pages));
         }
@@ -209,8 +209,8 @@ fn a_former_pair_that_cannot_be_put_back_is_put_back_at_the_next_start() {
             let (answer, mount) = read_only_from(&world, "module reload*", file.parent().unwrap());
             world.check(matrix::STUCK, &answer);
             let detail = answer.string("/detail");
-            let told = format!("the next apply or start tries again: {} cannot be replaced", file.display());
-            assert!(detail.contains(&told), "{detail}");
+            let reason = format!("the next apply or start tries again: {} cannot be replaced", file.display());
+            assert!(detail.contains(&reason), "{detail}");
             drop(mount);
             world.portal = world.portal.settings().start();
             assert!(Disk::of(&world.asterisk) == world.old.disk, "the old pair is not on disk");

@@ -113,7 +113,7 @@ fn while_asterisk_hangs_users_are_created_listed_and_deleted_without_a_wait() {
     let before = world.stand_in.asked_by_socket();
     world.asterisk.freeze();
     std::thread::scope(|scope| {
-        // One waits for Asterisk, the others for their turn.
+        // One waits for Asterisk, the others for the lock.
         let applies: Vec<_> = (0..8).map(|_| scope.spawn(|| http.post_empty("/apply"))).collect();
         pbx_tests::until("an apply to wait", || (world.stand_in.asked_by_socket() > before).then_some(()));
         for round in 0..10 {

@@ -98,7 +98,7 @@ impl Mortal {
         // Asterisk may run the new pair where the old one had to be restored, so nothing counts as applied then.
         let is_doubtful = state.iter().any(|name| name == "unproven");
         state.retain(|name| name != "unproven");
-        assert_eq!(state, ["lock", "note-last", "proven"], "{moment}: litter in the state directory");
+        assert_eq!(state, ["lock", "note-last", "proven"], "{moment}: stale files in the state directory");
         let list = self.world.portal.http().get("/users").expect(200);
         let claims = list.json["users"].as_array().unwrap().iter().any(|user| user["applied"] == true);
         assert!(!is_doubtful || (pair == old && !claims), "{moment}: users count as applied, and nobody knows");
@@ -137,7 +137,7 @@ fn a_kill_at_every_file_system_call_of_an_apply_leaves_one_whole_pair() {
     mortal.world.portal.http().post_empty("/apply").expect(200);
     let calls = strace.detach(&directories);
     let made = |name: &str| calls.iter().filter(|call| call.name.starts_with(name)).count();
-    // Both files new and old, the journal, the record of the pair with and without debts.
+    // Both files new and old, the journal, the record of the pair with and without pending purges.
     assert!(made("openat") >= 7 && made("write") >= 7 && made("fsync") >= 12 && made("rename") >= 5, "{calls:#?}");
     mortal.restart();
     mortal.proven_apply();

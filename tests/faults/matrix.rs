@@ -38,11 +38,11 @@ pub(crate) enum Live {
     New,
     /// Nothing: it is down, and starts with the old pair.
     Down,
-    /// It hangs; what it runs shows when it goes on, and the next apply makes it right.
+    /// It hangs; what it runs shows when it continues, and the next apply corrects it.
     Hung,
     /// Nothing of ours: an `#include` line is missing.
     NotOurs,
-    /// Whatever the apply came to: there is no way back before the files are.
+    /// Any: whatever the apply installed is not rolled back while the files are stuck.
     Stuck,
 }
 
@@ -60,14 +60,14 @@ macro_rules! rows {
 
 rows! {
     HUNG_BEFORE: "Asterisk hangs before the apply" => 503 "asterisk-unavailable", "refused", Old, Old;
-    HUNG_DURING: "Asterisk hangs when it is told to reload" => 504 "asterisk-timeout", "rollback_failed", Old, Hung;
+    HUNG_DURING: "Asterisk hangs at the reload" => 504 "asterisk-timeout", "rollback_failed", Old, Hung;
     HUNG_AFTER: "Asterisk hangs after the reload" => 504 "asterisk-timeout", "rollback_failed", Old, Hung;
     CLIENT_HUNG: "Asterisk reloads, and its answer never comes" => 200 "", "applied", New, New;
-    HUNG_FOR_A_WHILE: "Asterisk hangs when it is told to reload, and goes on for the way back"
+    HUNG_FOR_A_WHILE: "Asterisk hangs at the reload, and continues for the rollback"
         => 504 "asterisk-timeout", "rolled_back", Old, Old;
     DOWN: "Asterisk is down" => 503 "asterisk-unavailable", "refused", Old, Down;
     BOOTING: "Asterisk boots" => 200 "", "applied", New, New;
-    QUEUED: "Asterisk boots again when it is told to reload" => 200 "", "applied", New, New;
+    QUEUED: "Asterisk boots again at the reload" => 200 "", "applied", New, New;
     KILLED_DURING: "Asterisk is killed at the reload" => 502 "apply-rejected", "rollback_failed", Old, Down;
     KILLED_AFTER: "Asterisk is killed after the reload" => 502 "apply-rejected", "rollback_failed", Old, Down;
     RESTARTED_BETWEEN: "Asterisk was restarted between two applies" => 200 "", "applied", New, New;
@@ -185,13 +185,13 @@ fn rendered() -> String {
             Files::Old => "old",
             Files::New => "new",
             Files::Gone => "gone, as the fault left it",
-            Files::Stuck => "new, in part or whole, beside remains of the way back; old at the next start or apply",
+            Files::Stuck => "new, in part or whole, beside remains of the rollback; old at the next start or apply",
         };
         let live = match live {
             Live::Old => "old",
             Live::New => "new",
             Live::Down => "nothing; old at its next start",
-            Live::Hung => "old or new when it goes on, until the next apply",
+            Live::Hung => "old or new when it continues, until the next apply",
             Live::NotOurs => "what the missing line leaves",
             Live::Stuck => "old or new, until the next apply",
         };

@@ -10,7 +10,7 @@ use pbx_tests::{Http, Response};
 use crate::matrix;
 use crate::world::{Disk, Running, World, create};
 
-/// So many applies at once, by turns of these portals.
+/// So many applies at once, spread over these portals.
 fn applies(portals: &[&Http], count: usize) -> Vec<Response> {
     thread::scope(|scope| {
         let callers: Vec<_> = (0..count)
@@ -67,7 +67,7 @@ fn a_caller_that_gets_no_turn_is_told_so_and_recorded() {
         .with("PBX_PORTAL__ASTERISK__COMMAND_TIMEOUT_SECONDS", "1")
         .start();
     let records = world.records();
-    // Before it touches anything, so that whoever waits finds all as it was.
+    // Before it touches anything, so that a caller who waits finds all as it was.
     let held = world.stand_in.hold_next("core waitfullybooted");
     thread::scope(|scope| {
         let first = scope.spawn(|| world.portal.http().post_empty("/apply"));
@@ -89,7 +89,7 @@ fn a_caller_that_gets_no_turn_is_told_so_and_recorded() {
     world.recovers();
 }
 
-/// All that could tell of a visit: names, numbers and times of everything in a directory.
+/// All that could show a visit: names, numbers and times of everything in a directory.
 fn trace(directory: &Path) -> Vec<String> {
     let entry = |path: &Path| {
         let data = fs::symlink_metadata(path).unwrap();

@@ -176,9 +176,9 @@ impl World {
     #[track_caller]
     pub(crate) fn check_new_on_disk(&self, answer: &Response) {
         let record = if answer.status == 200 { &answer.json } else { &answer.json["apply"] };
-        let told: Vec<_> = record["files"].as_array().unwrap().iter().map(|file| file["sha256"].as_str()).collect();
+        let recorded: Vec<_> = record["files"].as_array().unwrap().iter().map(|file| file["sha256"].as_str()).collect();
         assert_eq!(
-            told,
+            recorded,
             [Some(&*sha256(&self.asterisk.pjsip_include())), Some(&*sha256(&self.asterisk.dialplan_include()))]
         );
     }
@@ -217,7 +217,7 @@ impl World {
             let mut names: Vec<_> =
                 fs::read_dir(file.parent().unwrap()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
             names.retain(|name| Some(&**name) != file.file_name());
-            assert_eq!(names, Vec::<std::ffi::OsString>::new(), "litter beside {}", file.display());
+            assert_eq!(names, Vec::<std::ffi::OsString>::new(), "stale files beside {}", file.display());
         }
     }
 
@@ -267,12 +267,12 @@ impl World {
         let expected = format!("{}|test|{id}|test-node|t|{revision}|{users}", row.outcome);
         assert_eq!(self.audit(answer, columns), expected, "{}", row.fault);
         if row.code != "database-unavailable" {
-            let told = answer.json["detail"].as_str().unwrap_or_default();
-            assert_eq!(self.audit(answer, "detail"), told, "{}", row.fault);
+            let detail = answer.json["detail"].as_str().unwrap_or_default();
+            assert_eq!(self.audit(answer, "detail"), detail, "{}", row.fault);
         }
         let whole = self.audit(answer, "apply_audit_log");
         let ha1 = self.database.sql("SELECT string_agg(ha1, '|') FROM extensions");
-        assert!(ha1.split('|').all(|ha1| !whole.contains(ha1) && !answer.text.contains(ha1)), "a secret is told");
+        assert!(ha1.split('|').all(|ha1| !whole.contains(ha1) && !answer.text.contains(ha1)), "a secret is disclosed");
     }
 }
 
@@ -282,7 +282,7 @@ impl Disk {
         Self { endpoints: text(&asterisk.pjsip_include()), dialplan: text(&asterisk.dialplan_include()) }
     }
 
-    /// The generation that the head of each file tells.
+    /// The generation in the head of each file.
     pub(crate) fn generations(&self) -> (String, String) {
         let of = |text: &str| {
             text.lines().find_map(|line| line.strip_prefix("; generation ")).unwrap_or_default().to_owned()

@@ -58,7 +58,7 @@ fn two_nodes_create_and_apply_at_once_and_each_tells_its_own_truth() {
         answer.json["users"].as_array().unwrap().iter().map(|user| user["extension"].as_i64().unwrap()).collect();
     assert_eq!(extensions, (1000..1800).collect::<Vec<_>>(), "no gap and no duplicate");
 
-    // The users of both are in both Asterisks, once each is told.
+    // The users of both are in both Asterisks, once each had its apply.
     for (portal, asterisk) in portals.iter().zip(&asterisks) {
         portal.http().post_empty("/apply").expect(200);
         assert!(asterisk.rx("pjsip show endpoints").contains("Objects found: 800"));

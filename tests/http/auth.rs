@@ -85,7 +85,7 @@ fn without_a_token_a_web_page_of_another_site_can_do_nothing() {
     ] {
         assert_problem(&answer(headers), 401, "unauthorized");
     }
-    // The documentation page, behind a proxy as well, and whoever types the address.
+    // The documentation page, behind a proxy as well, and a person who types the address.
     for headers in [
         &[("sec-fetch-site", "same-origin"), ("origin", own)][..],
         &[("sec-fetch-site", "same-origin"), ("origin", "https://pbx.example.com")],

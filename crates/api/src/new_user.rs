@@ -13,7 +13,7 @@ use crate::{
     problem::{FieldError, Problem},
 };
 
-/// Whoever shall become a user.
+/// A user to be created.
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 #[schema(as = NewUser)]

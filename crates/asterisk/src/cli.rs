@@ -135,7 +135,7 @@ impl Cli {
             Way::Command { until } if Instant::now() < *until => return None,
             Way::Command { .. } | Way::Unknown => {}
         }
-        // That it did not answer, the question itself will tell.
+        // If it does not answer, the question itself will report that.
         let settings = self.run(SETTINGS, deadline).ok()?;
         self.remember_directory(&settings);
         let socket = learn(&settings, deadline).map(Arc::new);
@@ -168,7 +168,7 @@ impl Cli {
     }
 }
 
-/// What tells where the control socket is, and whose.
+/// Where the control socket is, and whose.
 const SETTINGS: &str = "core show settings";
 
 /// The control socket that `settings` name, if the Asterisk there is the one that named it.

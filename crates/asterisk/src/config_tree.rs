@@ -125,7 +125,7 @@ impl Tree {
     }
 
     fn add(&mut self, directory: &Path, path: &Path, target: &Path, chain: &mut Vec<Site>) {
-        // What stands in the file in question is not asked for.
+        // The content of the file in question itself does not matter here.
         if path == canonical(target) {
             return;
         }

@@ -26,7 +26,7 @@ pub struct Expected {
 /// its kind, the others by their endpoint's.
 pub(crate) type Standalone = BTreeSet<(Kind, String)>;
 
-/// The kinds of objects that can stand alone.
+/// The kinds of objects that can exist without an endpoint.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Kind {
     Aor,
@@ -171,7 +171,7 @@ impl Expected {
         self.former_owners(former).flat_map(|(_, before)| before.aors.iter().cloned()).collect()
     }
 
-    /// The endpoints that `former` had and that are no more, or that ask for another credential now: whoever is
+    /// The endpoints that `former` had and that are no more, or that ask for another credential now: a phone that is
     /// registered there is a former owner.
     pub(crate) fn former_owners<'a>(&'a self, former: &'a Self) -> impl Iterator<Item = (&'a str, &'a Endpoint)> {
         let credentials = |of: &'a Self, endpoint: &'a Endpoint| -> Vec<Option<&'a Credential>> {

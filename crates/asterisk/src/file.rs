@@ -235,11 +235,11 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let target = directory.path().join("a.conf");
         let staged = StagedFile::new(&target, b"x", 0o640).unwrap();
-        let litter = staged.staged.keep().unwrap();
-        assert!(litter.file_name().unwrap().to_str().unwrap().starts_with(".a.conf."));
+        let stale = staged.staged.keep().unwrap();
+        assert!(stale.file_name().unwrap().to_str().unwrap().starts_with(".a.conf."));
         replace(&directory.path().join(".b.conf.x.staged"), b"", 0o600).unwrap();
         remove_stale_temp_files(&target).unwrap();
-        assert!(!litter.exists());
+        assert!(!stale.exists());
         assert_eq!(fs::read_dir(directory.path()).unwrap().count(), 1);
     }
 

@@ -64,7 +64,7 @@ impl Live {
 
     /// Holds the live state against what is `wanted`: all of it must be there, and nothing that
     /// only `former` had. `is_administrators` is asked of an endpoint that has a former one's
-    /// name and nothing to tell it by.
+    /// name and nothing to recognize it by.
     pub(crate) fn compare(
         &self,
         wanted: &Expected,
@@ -188,7 +188,7 @@ fn common_prefix<'a>(names: impl Iterator<Item = &'a String>) -> Option<String> 
     });
     let common = first.get(..common).unwrap_or_default();
     let end = common.rfind('-').map_or(0, |dash| dash + 1);
-    // Only what stands for itself in a regular expression, which `like` takes.
+    // `like` takes a regular expression: only names whose characters mean themselves there.
     Some(common[..end].chars().take_while(|c| c.is_ascii_alphanumeric() || matches!(c, '-' | '_')).collect())
 }
 

@@ -22,7 +22,7 @@ const MODE: u32 = 0o600;
 ///
 /// | file | holds |
 /// |---|---|
-/// | `lock` | nothing; it is locked by whoever deploys on this host |
+/// | `lock` | nothing; the process that deploys on this host holds its lock |
 /// | `proven` | the pair that Asterisk was last proven to run |
 /// | `journal` | the pair to restore, while the include files may be other ones |
 /// | `unproven` | nothing; while it exists, nobody knows whether Asterisk runs the proven pair |
@@ -70,7 +70,7 @@ impl StateDir {
         self.0.join("proven")
     }
 
-    /// Where the pair to put back is kept while the include files may be others.
+    /// Where the pair to roll back to is kept while the include files may be others.
     pub(crate) fn journal(&self) -> PathBuf {
         self.0.join("journal")
     }

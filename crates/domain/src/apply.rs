@@ -42,7 +42,7 @@ impl ApplyOutcome {
         }
     }
 
-    /// The outcome that this word stands for.
+    /// The outcome that this word names.
     #[must_use]
     pub fn from_word(word: &str) -> Option<Self> {
         let all =

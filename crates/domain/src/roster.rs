@@ -67,7 +67,7 @@ impl Roster {
     ///
     /// # Errors
     ///
-    /// [`CreateRefusal`], and nothing changed. A taken address comes first of all, so that whoever
+    /// [`CreateRefusal`], and nothing changed. A taken address comes first of all, so that a caller who
     /// repeats a create whose answer was lost learns that it worked.
     pub fn create(&mut self, id: UserId, new: &NewUser) -> Result<Extension, CreateRefusal> {
         let email_key = new.email.key();

@@ -1,5 +1,9 @@
 //! Ends the calls of libpq that are overdue. libpq itself waits for ever for a server that fell
-//! silent while its host still answers, or for a proxy that lost its server.
+//! silent while its host still answers, or for a proxy that lost its server: `kill -STOP` of a PostgreSQL is enough, as
+//! the kernel keeps acknowledging packets, so neither keepalives nor `tcp_user_timeout` ever fire.
+//!
+//! One thread watches all calls. It sleeps until the earliest deadline, shuts that call's socket down, and exits when there
+//! was nothing to watch for a while.
 
 use std::{
     collections::BTreeMap,
@@ -11,7 +15,8 @@ use std::{
 
 use crate::socket::{Before, Socket};
 
-/// When a call is ended again that did not return: libpq may have gone on to another host.
+/// How long after shutting down a socket the call is looked at again: with several hosts in `DATABASE_URL`, libpq has
+/// connected to the next one by then.
 const AGAIN: Duration = Duration::from_secs(1);
 /// How long the thread waits for the next call before it ends.
 const IDLE: Duration = Duration::from_mins(1);
