@@ -200,8 +200,8 @@ fn a_proof_stands_though_its_record_cannot_be_synced() {
 }
 
 #[test]
-fn a_former_pair_that_cannot_be_put_back_is_put_back_at_the_next_start() {
-    able_to_mount("disk::a_former_pair_that_cannot_be_put_back_is_put_back_at_the_next_start", || {
+fn a_pair_that_cannot_be_restored_is_restored_at_the_next_start() {
+    able_to_mount("disk::a_pair_that_cannot_be_restored_is_restored_at_the_next_start", || {
         for file in [Asterisk::pjsip_include, Asterisk::dialplan_include] {
             let mut world = World::new();
             let file = file(&world.asterisk);
@@ -214,7 +214,7 @@ fn a_former_pair_that_cannot_be_put_back_is_put_back_at_the_next_start() {
             drop(mount);
             world.portal = world.portal.settings().start();
             assert!(Disk::of(&world.asterisk) == world.old.disk, "the old pair is not on disk");
-            world.check_no_litter();
+            world.check_no_stale_files();
             world.recovers();
         }
     });
@@ -231,7 +231,7 @@ fn a_state_directory_that_was_removed_is_made_again() {
 }
 
 #[test]
-fn what_lay_there_and_cannot_be_proven_is_put_back_and_not_claimed() {
+fn an_unknown_pair_is_restored_and_not_claimed() {
     let world = World::new();
     fs::remove_dir_all(world.portal.settings().state_dir()).unwrap();
     let file = world.asterisk.pjsip_include();
@@ -289,7 +289,7 @@ fn a_symbolic_link_in_a_files_place_stays_and_is_named() {
 }
 
 #[test]
-fn an_edit_by_hand_is_told_by_a_dry_run_and_undone_by_an_apply() {
+fn an_edit_by_hand_is_reported_by_a_dry_run_and_undone_by_an_apply() {
     let world = World::new();
     for (file, edit) in [
         (world.asterisk.pjsip_include(), "s/^\\[1000\\](synergycall-endpoint)/[1700](synergycall-endpoint)/"),

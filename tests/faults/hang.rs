@@ -53,7 +53,7 @@ fn an_asterisk_that_hangs_when_there_is_nothing_to_do_is_left_alone() {
 }
 
 #[test]
-fn an_asterisk_that_hangs_at_the_reload_has_the_old_files_when_it_goes_on() {
+fn an_asterisk_that_hangs_at_the_reload_finds_the_old_files_when_it_continues() {
     for world in BOTH_WAYS_IMPATIENT {
         let world = world();
         world.stand_in.on(RELOAD, &Behaviour::Before(freeze(&world)));

@@ -37,7 +37,7 @@ fn dump_and_change(world: &World) -> String {
 }
 
 #[test]
-fn a_database_restored_in_mid_apply_neither_gets_the_record_nor_makes_anybody_applied() {
+fn a_database_restored_in_mid_apply_gets_no_record_and_changes_no_applied() {
     let (mut world, _cluster) = database::world();
     let dump = dump_and_change(&world);
     let answer = apply_and_meanwhile(&world, || world.database.restore(&dump));
@@ -128,7 +128,7 @@ fn a_list_does_not_outlive_a_failover_that_lost_commits() {
 }
 
 #[test]
-fn a_revision_put_back_by_hand_hides_no_change() {
+fn a_revision_moved_back_by_hand_hides_no_change() {
     let world = World::new();
     world.recovers();
     let rename = |name: &str| format!("UPDATE users SET name = '{name}' WHERE email = 'newcomer@example.com'");
@@ -153,7 +153,7 @@ fn a_revision_put_back_by_hand_hides_no_change() {
 }
 
 #[test]
-fn after_a_way_back_that_was_not_proven_nothing_is_claimed() {
+fn after_a_rollback_that_was_not_proven_nothing_is_claimed() {
     let world = World::new();
     world.stand_in.on("pjsip show endpoints", &Behaviour::Say("No objects found.\n".to_owned()));
     let answer = world.portal.http().post_empty("/apply").expect(502);

@@ -89,7 +89,7 @@ impl Mortal {
         assert!(pair == old || pair == planned, "{moment}: the pair on disk is neither the old nor the new one");
         self.old += usize::from(pair == old);
         self.new += usize::from(pair == planned);
-        self.world.check_no_litter();
+        self.world.check_no_stale_files();
         let mut state: Vec<_> = fs::read_dir(self.world.portal.settings().state_dir())
             .unwrap()
             .map(|entry| entry.unwrap().file_name().into_string().unwrap())

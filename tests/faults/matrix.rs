@@ -77,7 +77,7 @@ rows! {
     NOTHING_RELOADED: "Asterisk says success and reloads nothing" => 502 "apply-rejected", "rolled_back", Old, Old;
     ONE_MODULE: "Asterisk reloads one module of two" => 502 "apply-rejected", "rolled_back", Old, Old;
     SILENT_RELOAD: "Asterisk reloads nothing and prints nothing, once" => 502 "apply-rejected", "rolled_back", Old, Old;
-    NO_WAY_BACK: "Asterisk prints nothing at the reload, and is busy with other reloads from then on"
+    NO_ROLLBACK: "Asterisk prints nothing at the reload, and is busy with other reloads from then on"
         => 502 "apply-rejected", "rollback_failed", Old, Old;
     SILENT_LISTING: "Asterisk prints nothing when asked what it runs" => 502 "apply-rejected", "rollback_failed", Old, Old;
     HALF_A_RELOAD: "Asterisk reloads and prints half of its answer" => 502 "apply-rejected", "rolled_back", Old, Old;

@@ -54,7 +54,7 @@ fn the_phone_of_a_deleted_user_is_gone_and_stays_out() {
 }
 
 #[test]
-fn the_phone_of_a_number_that_went_to_somebody_else_in_one_apply_is_gone_and_stays_out() {
+fn the_phone_of_a_number_with_a_new_owner_is_gone() {
     let world = World::new();
     let former = owner(&world);
     let at_former = former.answering();
@@ -157,7 +157,7 @@ fn a_debt_that_a_record_from_a_backup_does_not_know_is_remembered() {
 }
 
 #[test]
-fn a_phone_that_registered_while_a_rolled_back_apply_was_live_does_not_ring_for_the_next_owner() {
+fn a_phone_registered_during_a_rolled_back_apply_does_not_ring_for_the_next_owner() {
     let world = World::impatient();
     delete(&world, 1001);
     let former = Phone::of(&world.asterisk, &create(&world.portal, "owner"));

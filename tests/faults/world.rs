@@ -140,7 +140,7 @@ impl World {
             Live::Down | Live::Hung | Live::NotOurs | Live::Stuck => {}
         }
         if matches!(row.disk, Files::Old | Files::New) {
-            self.check_no_litter();
+            self.check_no_stale_files();
         }
         if matches!(row.live, Live::Old | Live::New) {
             self.check_bystander();
@@ -164,7 +164,7 @@ impl World {
         assert!(outcome == "applied" || outcome == "unchanged", "{outcome}");
         self.check_new_on_disk(&answer);
         self.check_new_is_live();
-        self.check_no_litter();
+        self.check_no_stale_files();
         self.check_bystander();
         assert_eq!(self.database.sql("SELECT count(*) FROM apply_audit_log WHERE finished_at IS NULL"), "0");
         let users = self.portal.http().get("/users").expect(200);
@@ -212,7 +212,7 @@ impl World {
 
     /// Nothing but the two files is in Asterisk's directories.
     #[track_caller]
-    pub(crate) fn check_no_litter(&self) {
+    pub(crate) fn check_no_stale_files(&self) {
         for file in [self.asterisk.pjsip_include(), self.asterisk.dialplan_include()] {
             let mut names: Vec<_> =
                 fs::read_dir(file.parent().unwrap()).unwrap().map(|entry| entry.unwrap().file_name()).collect();

@@ -16,7 +16,7 @@ use pbx_tests::{Asterisk, Database, Portal, Settings};
 use crate::load::{Load, Plan};
 
 #[test]
-fn two_nodes_create_and_apply_at_once_and_each_tells_its_own_truth() {
+fn two_nodes_create_and_apply_at_once_and_each_reports_its_own_state() {
     let database = Database::create();
     let asterisks = [Asterisk::start_new(), Asterisk::start_new()];
     let nodes = ["one", "two"];

@@ -64,7 +64,7 @@ fn set_mode(path: &Path, mode: u32) {
 }
 
 #[test]
-fn a_host_that_is_well_is_told_so_point_by_point() {
+fn a_healthy_host_passes_point_by_point() {
     let lines = Host::new().is_well();
     let points: Vec<_> = lines.iter().map(|line| line["ok    ".len()..].split(": ").next().unwrap()).collect();
     let expected = [

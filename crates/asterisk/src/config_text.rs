@@ -132,7 +132,7 @@ mod tests {
     }
 
     #[test]
-    fn sections_and_settings_are_told_apart() {
+    fn sections_and_settings_are_distinguished() {
         assert_eq!(only("[1000]"), Line::Section { name: "1000", is_template: false, templates: "" });
         assert_eq!(only("[t](!,base)"), Line::Section { name: "t", is_template: true, templates: "!,base" });
         assert_eq!(only(" same => n,Dial(a,30)"), Line::Setting { key: "same", value: "n,Dial(a,30)" });

@@ -247,7 +247,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_difference_tells_new_old_and_other_endpoints() {
+    fn a_difference_names_new_old_and_other_endpoints() {
         let read = |text: &str| Expected::read(&Pair { endpoints: text.into(), dialplan: Vec::new() }).unwrap();
         let former = read("[1]\ntype=endpoint\nauth=a\n[2]\ntype=endpoint\n[3]\ntype=endpoint\n");
         let now = read("[1]\ntype=endpoint\nauth=b\n[3]\ntype=endpoint\n[4]\ntype=endpoint\n");
@@ -256,7 +256,7 @@ mod tests {
     }
 
     #[test]
-    fn another_credential_makes_a_former_owner_and_another_name_of_the_auth_does_not() {
+    fn only_another_credential_makes_a_former_owner() {
         let read = |text: &str| Expected::read(&Pair { endpoints: text.into(), dialplan: Vec::new() }).unwrap();
         let user = |number: u16, auth: &str, digest: &str| {
             format!(

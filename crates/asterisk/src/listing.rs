@@ -356,7 +356,7 @@ Objects found: 2
     }
 
     #[test]
-    fn a_listing_that_ends_early_is_told_from_another_answer() {
+    fn a_listing_that_ends_early_is_distinguished_from_another_answer() {
         assert_eq!(endpoints(ENDPOINTS.split("Objects").next().unwrap()), Err(CUT));
         assert_eq!(endpoints("Unable to find object x.\n\n"), Err(STRANGE));
     }

@@ -152,7 +152,7 @@ mod tests {
     }
 
     #[test]
-    fn answers_that_ask_for_patience_are_told_apart() {
+    fn answers_that_ask_for_patience_are_distinguished() {
         assert_eq!(
             classify("A module reload request is already in progress; please be patient\n", BOTH),
             Response::Busy
