@@ -155,7 +155,7 @@ rows! {
     UNREADABLE: "Asterisk may not read the files" => 502 "apply-rejected", "rolled_back", Old, Old;
 }
 
-const HEAD: &str = "# What comes of each fault
+const HEAD: &str = "# What each fault leads to
 
 `POST /apply` ends in one of these ways, whatever happens between the request and the answer. *Old* is what the last
 proven apply left, *new* is what the database says. The phones that were registered before stay registered in every case,

@@ -1,4 +1,4 @@
-//! Who asks: bearer tokens with names ([RFC 6750](https://www.rfc-editor.org/rfc/rfc6750)).
+//! Authentication: bearer tokens with names ([RFC 6750](https://www.rfc-editor.org/rfc/rfc6750)).
 
 use std::{
     collections::BTreeSet,
@@ -49,7 +49,7 @@ impl Tokens {
     ///
     /// # Errors
     ///
-    /// What is wrong, without any token in it.
+    /// What is wrong, without quoting a token.
     pub fn parse(text: &str) -> Result<Self, String> {
         if text.trim().is_empty() {
             return Ok(Self::default());
@@ -62,7 +62,7 @@ impl Tokens {
         Self(tokens).unambiguous()
     }
 
-    /// These, and others that may only look.
+    /// These tokens, and others that may only read.
     ///
     /// # Errors
     ///

@@ -33,7 +33,7 @@ fn notify(state: &[NotifyState<'_>]) {
 /// How often each worker shows that it lives.
 const BEAT: Duration = Duration::from_millis(500);
 
-/// When each worker last ran what waited for it: requests wait in the same queue. So what is asked does not go over
+/// When each worker last ran its queue, in which requests wait as well. So the check does not go over
 /// the network, where it would wait behind other clients.
 #[derive(Clone, Default)]
 pub(crate) struct Pulse(Arc<Mutex<Vec<Weak<Mutex<Instant>>>>>);

@@ -41,7 +41,8 @@ enum Way {
     },
 }
 
-/// How long a host without a control socket is left alone: an Asterisk in a container, behind `docker exec`.
+/// How long until a control socket is looked for again where there was none: for an Asterisk in a container, behind
+/// `docker exec`, there never is.
 const WITHOUT_SOCKET: Duration = Duration::from_mins(1);
 
 impl Cli {
@@ -79,8 +80,8 @@ impl Cli {
     /// What Asterisk prints to `command`, by a process of its own, at the latest at `deadline` or after
     /// [`Cli::timeout`].
     ///
-    /// An answer is no proof that anything happened: Asterisk's exit status is 0 for nearly
-    /// everything. What cannot be an answer is an error.
+    /// An answer does not prove that anything happened: Asterisk's exit status is 0 for nearly
+    /// everything. Output that cannot be an answer is an error.
     ///
     /// # Errors
     ///

@@ -62,7 +62,7 @@ impl Cause {
     }
 }
 
-/// What stands after a deployment that failed.
+/// The state that a failed deployment left.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Aftermath {

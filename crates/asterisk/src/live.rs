@@ -1,4 +1,4 @@
-//! What Asterisk runs, read back, and held against what it is to run.
+//! What Asterisk runs, read back and compared with what it must run.
 
 use std::{collections::BTreeMap, time::Instant};
 
@@ -62,7 +62,7 @@ impl Live {
         })
     }
 
-    /// Holds the live state against what is `wanted`: all of it must be there, and nothing that
+    /// Compares the live state with what is `wanted`: all of it must be there, and nothing that
     /// only `former` had. `is_administrators` is asked of an endpoint that has a former one's
     /// name and nothing to recognize it by.
     pub(crate) fn compare(
@@ -107,7 +107,7 @@ impl Live {
                 mismatch.stale.extend(stale.map(|identify| format!("identify {identify} of endpoint {name}")));
             }
         }
-        // What stood alone may have become an endpoint's.
+        // An object without an endpoint before may belong to one now.
         for (kind, name) in former.standalone.intersection(&self.standalone).filter(|object| !wanted.has(object)) {
             mismatch.stale.push(format!("{kind} {name}"));
         }
@@ -127,7 +127,7 @@ impl Live {
     }
 }
 
-/// What comes of holding the live state against what is wanted.
+/// The result of comparing the live state with what is wanted.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct Comparison {
     pub(crate) mismatch: Mismatch,

@@ -82,7 +82,7 @@ impl Who {
         }
     }
 
-    /// What makes this user a member of a group; the service has it after its next start.
+    /// The command that makes this user a member of a group; the service has it after its next start.
     pub(crate) fn join_fix(&self, gid: u32) -> String {
         format!("usermod -a -G {} {} && systemctl try-restart pbx-portal", group(gid), self.user())
     }

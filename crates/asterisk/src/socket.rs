@@ -1,7 +1,7 @@
 //! Asterisk's control socket, which `asterisk -rx` itself asks: the same answers without a process for each.
 //!
-//! Asterisk says who it is (`host/pid/version`), is sent `cli quit after COMMAND` and a zero byte, and prints until it
-//! closes the connection. Seen to be byte for byte what the command prints.
+//! Asterisk first sends a banner (`host/pid/version`). Then it gets `cli quit after COMMAND` and a zero byte, prints the
+//! answer and closes the connection. The answer is what the command prints, byte for byte.
 
 use std::{
     fs::File,

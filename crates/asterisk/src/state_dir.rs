@@ -15,7 +15,7 @@ use crate::{
 /// How the names of notes begin.
 const NOTE: &str = "note-";
 
-/// Only for this program: what lies here holds credentials.
+/// Only for this program: these files hold credentials.
 const MODE: u32 = 0o600;
 
 /// The directory that holds what must outlive a crash.
@@ -87,7 +87,7 @@ impl StateDir {
         self.0.join("unproven")
     }
 
-    /// Makes everybody stop to rely on the proven pair, until the next proof.
+    /// From now on nobody may rely on the proven pair, until the next proof.
     pub(crate) fn mark_unproven(&self) -> Result<(), FileError> {
         self.stage_unproven()?.rename()
     }

@@ -2,7 +2,7 @@ use std::collections::HashMap;
 
 use crate::{Extension, ExtensionRange, NewUser, UserId};
 
-/// Who has which extension and which mail address: decides, without a database, what comes of each
+/// Who has which extension and which mail address: decides, without a database, the result of each
 /// change of the users, in the order in which they are asked for.
 ///
 /// Each change that is granted is in effect for the next, so a whole batch can be decided and then

@@ -172,7 +172,7 @@ impl Audit {
         if self.database.apply_log().finish(record)? { Ok(()) } else { Err(AuditError::Lost(record.id)) }
     }
 
-    /// Closes the records that wait for this database, and gives those that wait on.
+    /// Closes the records that wait for this database, and returns those that still wait.
     fn close_waiting(
         &self,
         locked: &LockedDeployment<'_>,

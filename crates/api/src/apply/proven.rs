@@ -43,7 +43,7 @@ impl FromStr for Tag {
     }
 }
 
-/// What this node claims. By content: no revision, no record and no clock has a say.
+/// What this node claims. It goes by content: no revision, record or clock decides.
 #[derive(Debug, Default)]
 pub(crate) struct Claim {
     stamp: Option<ClaimStamp>,

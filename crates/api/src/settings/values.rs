@@ -130,7 +130,7 @@ impl Written {
         }
     }
 
-    /// Whether libpq can read it is found out where it is used.
+    /// libpq itself checks it, where it is used.
     pub(super) fn database_url(&self) -> Result<String, SettingsError> {
         match self.text("database.url")? {
             "" => Err(SettingsError::new(
