@@ -175,7 +175,7 @@ fn a_kill_at_any_moment_of_an_apply_leaves_one_whole_pair() {
     let whole = began.elapsed();
     let mut random = std::process::id();
     for kill in 0..kills {
-        // A linear congruential generator: the moments differ, and nothing hangs on how.
+        // A linear congruential generator: the moments differ, and how exactly does not matter.
         random = random.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
         let moment = whole.mul_f64(f64::from(random >> 8) / f64::from(1 << 24) * 1.1);
         mortal.round(

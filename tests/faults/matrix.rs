@@ -1,11 +1,11 @@
-//! What `POST /apply` makes of each fault, as data: the tests hold the real thing against a row of this table, and the
-//! table in the documentation is made of the same rows.
+//! What `POST /apply` makes of each fault, as data: the tests compare the real thing with a row of this table, and the
+//! table in the documentation is made from the same rows.
 
 use std::fmt::Write as _;
 use std::path::Path;
 use std::{env, fs};
 
-/// A fault, and what is to come of it.
+/// A fault, and the expected result.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Row {
     pub(crate) fault: &'static str,
@@ -46,8 +46,8 @@ pub(crate) enum Live {
     Stuck,
 }
 
-/// Each row stands twice in what this makes: in the table, and as a constant of which the compiler complains unless a
-/// test uses it.
+/// Makes two things of each row: a row of the table, and a constant, of which the compiler complains unless a test uses
+/// it.
 macro_rules! rows {
     ($($name:ident: $fault:literal => $status:literal $code:literal, $outcome:literal, $disk:ident, $live:ident;)*) => {
         const ROWS: &[Row] = &[$(rows!(@row $fault, $status, $code, $outcome, $disk, $live)),*];

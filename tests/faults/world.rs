@@ -112,7 +112,7 @@ impl World {
         Self { portal, bystander, stand_in, asterisk, database, old, strangers: &[] }
     }
 
-    /// Applies, and holds everything that can be seen against `row`.
+    /// Applies, and compares everything that can be seen with `row`.
     #[track_caller]
     pub(crate) fn apply(&self, row: Row) -> Response {
         let answer = self.portal.http().post_empty("/apply");
@@ -342,7 +342,7 @@ pub(crate) fn has_contact(asterisk: &Asterisk, extension: &str) -> bool {
     asterisk.rx("database show registrar/contact").contains(&format!("/registrar/contact/{extension};@"))
 }
 
-/// By the system's own program: nothing of ours has a say in it.
+/// By the system's own program, without any code of ours.
 pub(crate) fn sha256(path: &Path) -> String {
     let output = std::process::Command::new("sha256sum").arg(path).output().unwrap();
     String::from_utf8_lossy(&output.stdout).split(' ').next().unwrap_or_default().to_owned()

@@ -25,7 +25,7 @@ use crate::{Extension, ExtensionRange, NewUser, UserId};
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Roster {
     users: HashMap<UserId, Entry>,
-    /// Whose each address is.
+    /// The owner of each address.
     emails: HashMap<String, UserId>,
 }
 
@@ -42,7 +42,7 @@ pub enum CreateRefusal {
     /// Another user has the mail address, in whatever case.
     #[error("another user has this mail address")]
     EmailTaken {
-        /// Whose it is.
+        /// The owner of the address.
         id: UserId,
         /// That user's extension.
         extension: Extension,
@@ -50,7 +50,7 @@ pub enum CreateRefusal {
     /// Nobody has the id of [`NewUser::replaces`].
     #[error("there is no such user to replace")]
     NoSuchUser,
-    /// Every extension is some user's.
+    /// Every extension has a user.
     #[error("no extension is free")]
     Exhausted,
 }

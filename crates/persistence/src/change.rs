@@ -126,8 +126,8 @@ prepared!(Change, (BigInt, Timestamptz));
 /// `moved` (the revision; no row unless the token is the known one, and then the other steps find nothing to do) → `freed`
 /// (extensions deleted) → `gone` (users deleted) → `made` (users inserted) → `numbered` (extensions inserted).
 ///
-/// The setting `pbx_portal.token` tells the triggers which token this statement has given the tenant, so that they do
-/// not replace it by one that nobody here knows.
+/// The setting `pbx_portal.token` names the token that this statement gives the tenant, so that the triggers keep it
+/// instead of making one that this process does not know.
 impl QueryFragment<Pg> for Change {
     fn walk_ast<'b>(&'b self, mut out: AstPass<'_, 'b, Pg>) -> QueryResult<()> {
         out.push_sql(

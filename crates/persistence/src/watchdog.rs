@@ -15,8 +15,7 @@ use std::{
 
 use crate::socket::{Before, Socket};
 
-/// How long after shutting down a socket the call is looked at again: with several hosts in `DATABASE_URL`, libpq has
-/// connected to the next one by then.
+/// When a call is ended again that did not return: libpq may have gone on to another host.
 const AGAIN: Duration = Duration::from_secs(1);
 /// How long the thread waits for the next call before it ends.
 const IDLE: Duration = Duration::from_mins(1);
@@ -119,6 +118,7 @@ impl Watchdog {
             for call in shared.calls.values_mut().filter(|call| call.deadline <= now) {
                 call.target.shut_down();
                 call.is_overdue = true;
+                // With several hosts in DATABASE_URL, libpq now connects to the next one, on a new socket.
                 call.deadline = now + AGAIN;
             }
             let next = shared.calls.values().map(|call| call.deadline).min();
