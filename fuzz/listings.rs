@@ -22,14 +22,14 @@ static FORMER: LazyLock<Expected> = LazyLock::new(|| {
     )
 });
 
-/// Blanks apart, what stands at the beginning of a line about each object.
-const TOLD: [&[&str]; 3] = [
+/// Blanks apart, the beginning of a line about each object.
+const SIGNIFICANT: [&[&str]; 3] = [
     &[" Endpoint:  1000", "     InAuth:  1000-a", "        Aor:  1000", " Endpoint:  1001", "     InAuth:  1001-b"],
     &["      Aor:  marker-2"],
     &["[ Context 'ring'", "  '1000' =>", "  '1001' =>", "     [end]"],
 ];
 
-/// What stands at the beginning of a line about an object of the former files.
+/// The beginning of a line about an object of the former files.
 const STALE: [&str; 2] = ["     InAuth:  1002-c", "      Aor:  marker-1 "];
 
 // The endpoints, the markers, and what the context holds, with a line `----` between them.
@@ -39,8 +39,8 @@ fuzz_target!(|input: &[u8]| {
     let answers: [&str; 3] = std::array::from_fn(|_| answers.next().unwrap_or_default());
     let contexts = [("ring".to_owned(), answers[2].to_owned())];
     if fuzzing::is_proven(&WANTED, &FORMER, answers[0], answers[1], &contexts) {
-        for (answer, told) in answers.iter().zip(TOLD) {
-            for beginning in told {
+        for (answer, beginnings) in answers.iter().zip(SIGNIFICANT) {
+            for beginning in beginnings {
                 assert!(answer.lines().any(|line| line.starts_with(beginning)), "{beginning}");
             }
         }

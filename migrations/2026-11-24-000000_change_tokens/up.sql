@@ -23,8 +23,8 @@ $$;
 
 -- In each statement that met a user, which the trigger of its rows has noted in moved_by, not once in a transaction: moved_by
 -- may hold the number of this very transaction where the database was restored from another cluster. For every tenant, as a
--- statement may move a user from one to another. A statement that met nobody leaves the token: the portal sends such ones
--- when others were faster. A transaction may name the new token itself, by a setting: it knows then what it has left.
+-- statement may move a user from one to another. A statement that changed no row leaves the token: the portal sends such
+-- ones when another process was faster. A transaction may set the new token itself, by a setting: then it knows it.
 CREATE FUNCTION pbx_change_tokens() RETURNS trigger LANGUAGE plpgsql AS $$
 DECLARE
     given uuid := nullif(current_setting('pbx_portal.token', true), '')::uuid;
@@ -35,7 +35,7 @@ BEGIN
 END
 $$;
 
--- Once in a transaction. Whether it was is not told by xmin: a transaction may write tenants for another reason first.
+-- Once in a transaction. xmin does not show whether that was done: a transaction may write tenants for another reason first.
 CREATE OR REPLACE FUNCTION pbx_move_revision() RETURNS trigger LANGUAGE plpgsql AS $$
 DECLARE
     moved bigint;

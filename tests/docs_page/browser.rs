@@ -165,7 +165,7 @@ impl Drop for Browser {
         if !self.session.is_empty() && !thread::panicking() {
             self.http.delete(&self.session);
         }
-        // Whoever is gone already needs no end.
+        // A process that is gone already needs no end.
         let _gone = kill_process_group(Pid::from_child(&self.driver), Signal::KILL);
         let _ended = self.driver.wait();
         for process in self.processes() {

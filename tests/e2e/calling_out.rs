@@ -34,7 +34,7 @@ type=aor
 max_contacts=1
 ";
 
-/// The provider takes every number, and tells which.
+/// The provider takes every number, and prints which.
 const PROVIDERS_DIALPLAN: &str = "
 [public]
 exten => _X.,1,Log(NOTICE,dialled ${EXTEN} by ${CALLERID(num)})

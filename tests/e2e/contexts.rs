@@ -7,7 +7,7 @@ use pbx_tests::{Asterisk, Database, Phone, until};
 use crate::portal;
 
 #[test]
-fn a_lamp_shows_who_talks_through_applies_of_either_file_and_none_is_there_for_a_free_number() {
+fn a_lamp_shows_who_talks_through_applies() {
     let (database, asterisk) = (Database::create(), Asterisk::start_new());
     let portal = portal(&database, &asterisk);
     let [alice, bob, carol] = ["alice", "bob", "carol"]

@@ -5,7 +5,7 @@ use pbx_domain::{NewUser, Realm, SipPassword};
 use crate::run;
 
 #[test]
-fn a_report_tells_who_has_which_extension() {
+fn a_report_lists_who_has_which_extension() {
     let outside = pbx_tests::Database::create();
     let report = || run("report", &[], &[("DATABASE_URL", &outside.url())], "");
     let old = report().unwrap_err();

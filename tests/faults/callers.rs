@@ -1,4 +1,4 @@
-//! What a caller from outside sends stands in Asterisk's listings while the call lives, line breaks included.
+//! What a caller from outside sends is printed in Asterisk's listings while the call lasts, line breaks included.
 
 use std::fs;
 use std::process::{Child, Command, Stdio};

@@ -1,4 +1,4 @@
-//! What goes on while configurations come and go: calls with their audio, registrations, the administrator's own objects.
+//! What continues while configurations come and go: calls with their audio, registrations, the administrator's own objects.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
@@ -36,7 +36,7 @@ fn audio(asterisk: &Asterisk) -> Vec<[u32; 2]> {
 
 /// Half a second of audio more on both legs, in both directions, counted from `before`.
 #[track_caller]
-fn goes_on(asterisk: &Asterisk, before: &[[u32; 2]]) {
+fn continues(asterisk: &Asterisk, before: &[[u32; 2]]) {
     let mut now = Vec::new();
     let heard = pbx_tests::wait::within_limit(|| {
         now = audio(asterisk);
@@ -47,7 +47,7 @@ fn goes_on(asterisk: &Asterisk, before: &[[u32; 2]]) {
 }
 
 #[test]
-fn a_call_goes_on_through_applies_that_add_500_remove_500_and_remove_its_own_caller() {
+fn a_call_continues_through_applies_and_the_removal_of_its_caller() {
     let world = world(|_| ());
     let (http, sql) = (world.portal.http(), |sql: &str| world.database.sql(sql));
     let newcomer = http.get("/users").expect(200).string("/users/1/id");
@@ -57,7 +57,7 @@ fn a_call_goes_on_through_applies_that_add_500_remove_500_and_remove_its_own_cal
     let _callee = world.bystander.answering();
     let mut call = Phone::of(&world.asterisk, &caller).start_call("1000", TALK);
     assert_eq!(call.answered(), 200);
-    goes_on(&world.asterisk, &[[0, 0]; 2]);
+    continues(&world.asterisk, &[[0, 0]; 2]);
 
     let none: [u16; 0] = [];
     let bulk: Vec<u16> = (1101..=1600).collect();
@@ -80,10 +80,10 @@ fn a_call_goes_on_through_applies_that_add_500_remove_500_and_remove_its_own_cal
         let before = audio(&world.asterisk);
         let answer = http.post_empty("/apply").expect(200);
         assert_eq!((&answer.json["outcome"], &answer.json["changes"]), (&json!("applied"), &expected));
-        goes_on(&world.asterisk, &before);
+        continues(&world.asterisk, &before);
         world.check_new_is_live();
     }
-    // Whoever hangs up is heard, although the caller is nobody any more.
+    // A hang-up still ends the call, although the caller is no user any more.
     assert_eq!(call.wait(), 200);
     assert!(world.asterisk.rx("core show channels count").contains("0 active calls"));
 }

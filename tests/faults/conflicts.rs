@@ -152,7 +152,7 @@ fn a_file_that_asterisk_reads_to_its_half_is_found_out() {
 }
 
 #[test]
-fn files_that_asterisk_may_not_read_are_named_with_the_mend() {
+fn files_that_asterisk_may_not_read_are_named_with_the_fix() {
     // Root reads everything, so Asterisk runs as somebody else where the test may arrange that. Where it may not, the
     // files' mode shuts out everybody.
     let mut asterisk = Asterisk::configured();

@@ -92,7 +92,7 @@ fn a_database_that_dies_before_the_last_word_gets_it_when_it_is_back() {
 }
 
 #[test]
-fn a_database_that_hangs_before_the_last_word_gets_it_when_it_goes_on() {
+fn a_database_that_hangs_gets_the_record_when_it_continues() {
     let (world, cluster) = world();
     let answer = apply_and_meanwhile(&world, || cluster.freeze());
     assert_eq!(answer.status, 503);
@@ -114,7 +114,7 @@ fn the_last_word_is_the_true_one_whatever_it_is() {
 }
 
 #[test]
-fn a_portal_that_is_killed_while_the_last_word_waits_tells_it_at_its_next_start() {
+fn a_record_that_waits_survives_a_kill_of_the_portal() {
     let (mut world, mut cluster) = world();
     let answer = apply_and_meanwhile(&world, || cluster.stop());
     assert_eq!(world.waiting_records(), 1);

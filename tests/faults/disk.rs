@@ -19,12 +19,12 @@ fn directories(world: &World) -> [PathBuf; 2] {
 }
 
 /// One world in which `arrange` does something to a directory for as long as its value lives.
-fn directory_case<T>(row: Row, mend: &str, arrange: impl Fn(&Path) -> T) {
+fn directory_case<T>(row: Row, fix: &str, arrange: impl Fn(&Path) -> T) {
     let world = World::new();
     for directory in directories(&world) {
         let arranged = arrange(&directory);
         let detail = world.apply(row).string("/detail");
-        assert!(detail.contains(&directory.display().to_string()) && detail.contains(mend), "{detail}");
+        assert!(detail.contains(&directory.display().to_string()) && detail.contains(fix), "{detail}");
         drop(arranged);
         world.check_old();
     }
@@ -57,7 +57,7 @@ fn a_read_only_directory_is_named() {
 #[test]
 fn a_full_directory_is_named() {
     able_to_mount("disk::a_full_directory_is_named", || {
-        // Space for what lies there; then for the new file as well, and not for a way back.
+        // Space for what lies there; then for the new file as well, and not for a rollback.
         for pages in [1, 2] {
             directory_case(matrix::FULL, "free space", |directory| Mount::small(directory, pages));
         }
@@ -200,8 +200,8 @@ fn a_proof_stands_though_its_record_cannot_be_synced() {
 }
 
 #[test]
-fn a_former_pair_that_cannot_be_put_back_is_put_back_at_the_next_start() {
-    able_to_mount("disk::a_former_pair_that_cannot_be_put_back_is_put_back_at_the_next_start", || {
+fn a_pair_that_cannot_be_restored_is_restored_at_the_next_start() {
+    able_to_mount("disk::a_pair_that_cannot_be_restored_is_restored_at_the_next_start", || {
         for file in [Asterisk::pjsip_include, Asterisk::dialplan_include] {
             let mut world = World::new();
             let file = file(&world.asterisk);
@@ -209,12 +209,12 @@ fn a_former_pair_that_cannot_be_put_back_is_put_back_at_the_next_start() {
             let (answer, mount) = read_only_from(&world, "module reload*", file.parent().unwrap());
             world.check(matrix::STUCK, &answer);
             let detail = answer.string("/detail");
-            let told = format!("the next apply or start tries again: {} cannot be replaced", file.display());
-            assert!(detail.contains(&told), "{detail}");
+            let reason = format!("the next apply or start tries again: {} cannot be replaced", file.display());
+            assert!(detail.contains(&reason), "{detail}");
             drop(mount);
             world.portal = world.portal.settings().start();
             assert!(Disk::of(&world.asterisk) == world.old.disk, "the old pair is not on disk");
-            world.check_no_litter();
+            world.check_no_stale_files();
             world.recovers();
         }
     });
@@ -231,7 +231,7 @@ fn a_state_directory_that_was_removed_is_made_again() {
 }
 
 #[test]
-fn what_lay_there_and_cannot_be_proven_is_put_back_and_not_claimed() {
+fn an_unknown_pair_is_restored_and_not_claimed() {
     let world = World::new();
     fs::remove_dir_all(world.portal.settings().state_dir()).unwrap();
     let file = world.asterisk.pjsip_include();
@@ -289,7 +289,7 @@ fn a_symbolic_link_in_a_files_place_stays_and_is_named() {
 }
 
 #[test]
-fn an_edit_by_hand_is_told_by_a_dry_run_and_undone_by_an_apply() {
+fn an_edit_by_hand_is_reported_by_a_dry_run_and_undone_by_an_apply() {
     let world = World::new();
     for (file, edit) in [
         (world.asterisk.pjsip_include(), "s/^\\[1000\\](synergycall-endpoint)/[1700](synergycall-endpoint)/"),

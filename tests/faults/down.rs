@@ -166,7 +166,7 @@ fn an_asterisk_that_is_busy_for_ever_keeps_the_old_pair() {
 }
 
 #[test]
-fn the_way_back_waits_for_other_reloads_too() {
+fn a_rollback_waits_for_other_reloads_too() {
     let mut world = World::new();
     let settings = world.portal.settings().clone();
     world.portal = settings.with("PBX_PORTAL__ASTERISK__COMMAND_TIMEOUT_SECONDS", "10").start();
@@ -179,11 +179,11 @@ fn the_way_back_waits_for_other_reloads_too() {
 }
 
 #[test]
-fn a_way_back_that_never_begins_is_not_proven() {
+fn a_rollback_that_never_begins_is_not_proven() {
     let world = World::impatient();
     // Whether the first reload began is not known: it may end after the old pair was seen live.
     world.stand_in.on_next(1, RELOAD, &Behaviour::Silence);
     world.stand_in.on(RELOAD, &Behaviour::Say(BUSY.to_owned()));
-    world.apply(matrix::NO_WAY_BACK);
+    world.apply(matrix::NO_ROLLBACK);
     world.recovers();
 }

@@ -53,7 +53,7 @@ fn an_asterisk_that_hangs_when_there_is_nothing_to_do_is_left_alone() {
 }
 
 #[test]
-fn an_asterisk_that_hangs_at_the_reload_has_the_old_files_when_it_goes_on() {
+fn an_asterisk_that_hangs_at_the_reload_finds_the_old_files_when_it_continues() {
     for world in BOTH_WAYS_IMPATIENT {
         let world = world();
         world.stand_in.on(RELOAD, &Behaviour::Before(freeze(&world)));
@@ -113,7 +113,7 @@ fn while_asterisk_hangs_users_are_created_listed_and_deleted_without_a_wait() {
     let before = world.stand_in.asked_by_socket();
     world.asterisk.freeze();
     std::thread::scope(|scope| {
-        // One waits for Asterisk, the others for their turn.
+        // One waits for Asterisk, the others for the lock.
         let applies: Vec<_> = (0..8).map(|_| scope.spawn(|| http.post_empty("/apply"))).collect();
         pbx_tests::until("an apply to wait", || (world.stand_in.asked_by_socket() > before).then_some(()));
         for round in 0..10 {

@@ -9,8 +9,8 @@ use crate::database::{self, apply_and_meanwhile};
 use crate::matrix;
 use crate::world::{World, create};
 
-/// How many lines of the log tell that the database lacks the record of an apply.
-fn told(world: &World) -> usize {
+/// How many lines of the log say that the database lacks the record of an apply.
+fn reported(world: &World) -> usize {
     world.portal.log().lines().filter(|line| line.contains("does not have the record of the apply")).count()
 }
 
@@ -37,7 +37,7 @@ fn dump_and_change(world: &World) -> String {
 }
 
 #[test]
-fn a_database_restored_in_mid_apply_neither_gets_the_record_nor_makes_anybody_applied() {
+fn a_database_restored_in_mid_apply_gets_no_record_and_changes_no_applied() {
     let (mut world, _cluster) = database::world();
     let dump = dump_and_change(&world);
     let answer = apply_and_meanwhile(&world, || world.database.restore(&dump));
@@ -45,14 +45,14 @@ fn a_database_restored_in_mid_apply_neither_gets_the_record_nor_makes_anybody_ap
     assert_eq!((answer.status, answer.string("/apply/outcome").as_str()), (row.status, row.outcome), "{}", answer.text);
     assert!(answer.string("/detail").contains("does not have the record"), "{}", answer.text);
     only_what_runs_counts(&world, &answer);
-    assert_eq!(told(&world), 1);
+    assert_eq!(reported(&world), 1);
 
     world.recovers();
-    assert_eq!((told(&world), world.waiting_records()), (1, 1), "it is told once");
+    assert_eq!((reported(&world), world.waiting_records()), (1, 1), "it is reported once");
     let settings = world.portal.settings().clone();
     world.portal.stop();
     world.portal = settings.start();
-    assert_eq!((told(&world), world.waiting_records()), (0, 1), "it is told once");
+    assert_eq!((reported(&world), world.waiting_records()), (0, 1), "it is reported once");
 }
 
 #[test]
@@ -66,7 +66,7 @@ fn a_record_that_waited_is_not_written_into_a_restored_database() {
     world.database.restore(&dump);
     world.portal = world.portal.settings().start();
     only_what_runs_counts(&world, &answer);
-    assert_eq!(told(&world), 1);
+    assert_eq!(reported(&world), 1);
     world.recovers();
 }
 
@@ -128,12 +128,12 @@ fn a_list_does_not_outlive_a_failover_that_lost_commits() {
 }
 
 #[test]
-fn a_revision_put_back_by_hand_hides_no_change() {
+fn a_revision_moved_back_by_hand_hides_no_change() {
     let world = World::new();
     world.recovers();
     let rename = |name: &str| format!("UPDATE users SET name = '{name}' WHERE email = 'newcomer@example.com'");
     for (name, sql) in [
-        ("put back", format!("{}; UPDATE tenants SET revision = revision - 1", rename("put back"))),
+        ("moved back", format!("{}; UPDATE tenants SET revision = revision - 1", rename("moved back"))),
         ("tenants first", format!("UPDATE tenants SET revision = revision; {}", rename("tenants first"))),
     ] {
         world.database.sql(&format!("BEGIN; {sql}; COMMIT"));
@@ -149,11 +149,11 @@ fn a_revision_put_back_by_hand_hides_no_change() {
     assert_eq!((applied, &list.json["apply_required"]), (vec![1000, 1001], &false.into()), "{}", list.text);
     assert_eq!(world.recovers().json["outcome"], "unchanged");
     let list = world.claims().0;
-    assert_eq!(list.json["applied_revision"], list.json["revision"], "an apply tells the revision it was made of");
+    assert_eq!(list.json["applied_revision"], list.json["revision"], "an apply names the revision it was made of");
 }
 
 #[test]
-fn after_a_way_back_that_was_not_proven_nothing_is_claimed() {
+fn after_a_rollback_that_was_not_proven_nothing_is_claimed() {
     let world = World::new();
     world.stand_in.on("pjsip show endpoints", &Behaviour::Say("No objects found.\n".to_owned()));
     let answer = world.portal.http().post_empty("/apply").expect(502);

@@ -89,7 +89,7 @@ impl Mortal {
         assert!(pair == old || pair == planned, "{moment}: the pair on disk is neither the old nor the new one");
         self.old += usize::from(pair == old);
         self.new += usize::from(pair == planned);
-        self.world.check_no_litter();
+        self.world.check_no_stale_files();
         let mut state: Vec<_> = fs::read_dir(self.world.portal.settings().state_dir())
             .unwrap()
             .map(|entry| entry.unwrap().file_name().into_string().unwrap())
@@ -98,7 +98,7 @@ impl Mortal {
         // Asterisk may run the new pair where the old one had to be restored, so nothing counts as applied then.
         let is_doubtful = state.iter().any(|name| name == "unproven");
         state.retain(|name| name != "unproven");
-        assert_eq!(state, ["lock", "note-last", "proven"], "{moment}: litter in the state directory");
+        assert_eq!(state, ["lock", "note-last", "proven"], "{moment}: stale files in the state directory");
         let list = self.world.portal.http().get("/users").expect(200);
         let claims = list.json["users"].as_array().unwrap().iter().any(|user| user["applied"] == true);
         assert!(!is_doubtful || (pair == old && !claims), "{moment}: users count as applied, and nobody knows");
@@ -137,7 +137,7 @@ fn a_kill_at_every_file_system_call_of_an_apply_leaves_one_whole_pair() {
     mortal.world.portal.http().post_empty("/apply").expect(200);
     let calls = strace.detach(&directories);
     let made = |name: &str| calls.iter().filter(|call| call.name.starts_with(name)).count();
-    // Both files new and old, the journal, the record of the pair with and without debts.
+    // Both files new and old, the journal, the record of the pair with and without pending purges.
     assert!(made("openat") >= 7 && made("write") >= 7 && made("fsync") >= 12 && made("rename") >= 5, "{calls:#?}");
     mortal.restart();
     mortal.proven_apply();
@@ -175,7 +175,7 @@ fn a_kill_at_any_moment_of_an_apply_leaves_one_whole_pair() {
     let whole = began.elapsed();
     let mut random = std::process::id();
     for kill in 0..kills {
-        // A linear congruential generator: the moments differ, and nothing hangs on how.
+        // A linear congruential generator: the moments differ, and how exactly does not matter.
         random = random.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
         let moment = whole.mul_f64(f64::from(random >> 8) / f64::from(1 << 24) * 1.1);
         mortal.round(

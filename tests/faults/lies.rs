@@ -29,7 +29,7 @@ fn in_each(worlds: [fn() -> World; 2], row: Row, arrange: impl Fn(&World)) -> St
         let answer = world.apply(row);
         assert!(
             !world.portal.settings().state_dir().join("journal").exists(),
-            "the way back is made, and still remembered"
+            "it is rolled back, and the contacts are still known"
         );
         world.recovers();
         answer.json["detail"].as_str().unwrap_or_default().clone_into(&mut detail);
@@ -60,7 +60,7 @@ fn a_module_that_was_not_initialized_is_loaded_once_and_no_more() {
     let detail = case(matrix::ONE_MODULE, |world| {
         let half =
             "Module 'res_pjsip.so' reloaded successfully.\nThe module 'pbx_config.so' was not properly initialized.\n";
-        // After the load as well; the way back succeeds.
+        // After the load as well; the rollback succeeds.
         world.stand_in.on_next(2, RELOAD, &Behaviour::Say(half.to_owned()));
     });
     assert!(detail.contains("'pbx_config.so' was not properly initialized"), "{detail}");
@@ -74,7 +74,7 @@ fn a_reload_that_prints_nothing_is_no_success() {
 
 #[test]
 fn a_listing_that_is_empty_proves_nothing() {
-    // The way back is made and cannot be proven either; what is live is the old pair all the same.
+    // The rollback cannot be verified either, although the old pair is live.
     let detail = case_of_patience(matrix::SILENT_LISTING, |world| world.stand_in.on(LISTING, &Behaviour::Silence));
     assert!(detail.contains("could not be proven"), "{detail}");
 }
@@ -186,5 +186,5 @@ fn a_client_that_is_missing_for_the_reload_alone_changed_nothing() {
 #[test]
 fn a_client_that_fails_is_quoted() {
     let detail = case(matrix::CLIENT_FAILS, |world| world.stand_in.on_next(1, RELOAD, &Behaviour::Exit(3)));
-    assert!(detail.contains("exit status 3") && detail.contains("cannot go on"), "{detail}");
+    assert!(detail.contains("exit status 3") && detail.contains("cannot continue"), "{detail}");
 }

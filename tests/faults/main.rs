@@ -24,7 +24,7 @@ mod mounts;
 mod plans;
 mod processes;
 mod purge;
+mod queue;
 mod socket;
 mod strace;
-mod turns;
 mod world;

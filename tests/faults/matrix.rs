@@ -1,11 +1,11 @@
-//! What `POST /apply` makes of each fault, as data: the tests hold the real thing against a row of this table, and the
-//! table in the documentation is made of the same rows.
+//! What `POST /apply` makes of each fault, as data: the tests compare the real thing with a row of this table, and the
+//! table in the documentation is made from the same rows.
 
 use std::fmt::Write as _;
 use std::path::Path;
 use std::{env, fs};
 
-/// A fault, and what is to come of it.
+/// A fault, and the expected result.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Row {
     pub(crate) fault: &'static str,
@@ -38,16 +38,16 @@ pub(crate) enum Live {
     New,
     /// Nothing: it is down, and starts with the old pair.
     Down,
-    /// It hangs; what it runs shows when it goes on, and the next apply makes it right.
+    /// It hangs; what it runs shows when it continues, and the next apply corrects it.
     Hung,
     /// Nothing of ours: an `#include` line is missing.
     NotOurs,
-    /// Whatever the apply came to: there is no way back before the files are.
+    /// Any: whatever the apply installed is not rolled back while the files are stuck.
     Stuck,
 }
 
-/// Each row stands twice in what this makes: in the table, and as a constant of which the compiler complains unless a
-/// test uses it.
+/// Makes two things of each row: a row of the table, and a constant, of which the compiler complains unless a test uses
+/// it.
 macro_rules! rows {
     ($($name:ident: $fault:literal => $status:literal $code:literal, $outcome:literal, $disk:ident, $live:ident;)*) => {
         const ROWS: &[Row] = &[$(rows!(@row $fault, $status, $code, $outcome, $disk, $live)),*];
@@ -60,14 +60,14 @@ macro_rules! rows {
 
 rows! {
     HUNG_BEFORE: "Asterisk hangs before the apply" => 503 "asterisk-unavailable", "refused", Old, Old;
-    HUNG_DURING: "Asterisk hangs when it is told to reload" => 504 "asterisk-timeout", "rollback_failed", Old, Hung;
+    HUNG_DURING: "Asterisk hangs at the reload" => 504 "asterisk-timeout", "rollback_failed", Old, Hung;
     HUNG_AFTER: "Asterisk hangs after the reload" => 504 "asterisk-timeout", "rollback_failed", Old, Hung;
     CLIENT_HUNG: "Asterisk reloads, and its answer never comes" => 200 "", "applied", New, New;
-    HUNG_FOR_A_WHILE: "Asterisk hangs when it is told to reload, and goes on for the way back"
+    HUNG_FOR_A_WHILE: "Asterisk hangs at the reload, and continues for the rollback"
         => 504 "asterisk-timeout", "rolled_back", Old, Old;
     DOWN: "Asterisk is down" => 503 "asterisk-unavailable", "refused", Old, Down;
     BOOTING: "Asterisk boots" => 200 "", "applied", New, New;
-    QUEUED: "Asterisk boots again when it is told to reload" => 200 "", "applied", New, New;
+    QUEUED: "Asterisk boots again at the reload" => 200 "", "applied", New, New;
     KILLED_DURING: "Asterisk is killed at the reload" => 502 "apply-rejected", "rollback_failed", Old, Down;
     KILLED_AFTER: "Asterisk is killed after the reload" => 502 "apply-rejected", "rollback_failed", Old, Down;
     RESTARTED_BETWEEN: "Asterisk was restarted between two applies" => 200 "", "applied", New, New;
@@ -77,7 +77,7 @@ rows! {
     NOTHING_RELOADED: "Asterisk says success and reloads nothing" => 502 "apply-rejected", "rolled_back", Old, Old;
     ONE_MODULE: "Asterisk reloads one module of two" => 502 "apply-rejected", "rolled_back", Old, Old;
     SILENT_RELOAD: "Asterisk reloads nothing and prints nothing, once" => 502 "apply-rejected", "rolled_back", Old, Old;
-    NO_WAY_BACK: "Asterisk prints nothing at the reload, and is busy with other reloads from then on"
+    NO_ROLLBACK: "Asterisk prints nothing at the reload, and is busy with other reloads from then on"
         => 502 "apply-rejected", "rollback_failed", Old, Old;
     SILENT_LISTING: "Asterisk prints nothing when asked what it runs" => 502 "apply-rejected", "rollback_failed", Old, Old;
     HALF_A_RELOAD: "Asterisk reloads and prints half of its answer" => 502 "apply-rejected", "rolled_back", Old, Old;
@@ -155,7 +155,7 @@ rows! {
     UNREADABLE: "Asterisk may not read the files" => 502 "apply-rejected", "rolled_back", Old, Old;
 }
 
-const HEAD: &str = "# What comes of each fault
+const HEAD: &str = "# What each fault leads to
 
 `POST /apply` ends in one of these ways, whatever happens between the request and the answer. *Old* is what the last
 proven apply left, *new* is what the database says. The phones that were registered before stay registered in every case,
@@ -185,13 +185,13 @@ fn rendered() -> String {
             Files::Old => "old",
             Files::New => "new",
             Files::Gone => "gone, as the fault left it",
-            Files::Stuck => "new, in part or whole, beside remains of the way back; old at the next start or apply",
+            Files::Stuck => "new, in part or whole, beside remains of the rollback; old at the next start or apply",
         };
         let live = match live {
             Live::Old => "old",
             Live::New => "new",
             Live::Down => "nothing; old at its next start",
-            Live::Hung => "old or new when it goes on, until the next apply",
+            Live::Hung => "old or new when it continues, until the next apply",
             Live::NotOurs => "what the missing line leaves",
             Live::Stuck => "old or new, until the next apply",
         };

@@ -33,7 +33,7 @@ impl Mount {
 
 impl Drop for Mount {
     fn drop(&mut self) {
-        // Lazily: whoever still has it open does not keep it from going.
+        // Lazily: a process that still has it open does not prevent it.
         let status = Command::new("umount").arg("--lazy").arg(&self.0).status();
         assert!(status.is_ok_and(|status| status.success()) || std::thread::panicking(), "{} stays", self.0.display());
     }
@@ -53,6 +53,9 @@ pub(crate) fn able_to_mount(test: &str, body: impl FnOnce()) {
     let mut again = Command::new("unshare");
     again.args(["--user", "--map-root-user", "--mount"]).arg(env::current_exe().unwrap());
     let output = again.args(["--exact", test, "--nocapture"]).output().unwrap();
-    let told = String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success() && told.contains("1 passed"), "mounting needs root or a user namespace: {told}");
+    let printed = String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr);
+    assert!(
+        output.status.success() && printed.contains("1 passed"),
+        "mounting needs root or a user namespace: {printed}"
+    );
 }

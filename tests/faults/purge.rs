@@ -22,7 +22,7 @@ fn apply(world: &World) -> Response {
 }
 
 /// What is remembered of contacts that are still to be removed.
-fn debts(world: &World) -> String {
+fn pending_purges(world: &World) -> String {
     let proven = fs::read_to_string(world.portal.settings().state_dir().join("proven")).unwrap();
     proven.lines().nth(2).unwrap().to_owned()
 }
@@ -44,7 +44,7 @@ fn the_phone_of_a_deleted_user_is_gone_and_stays_out() {
     delete(&world, 1001);
     assert_eq!(apply(&world).json["warnings"], serde_json::json!([]));
     assert!(!world.has_contact("1001"));
-    assert_eq!(debts(&world), "unpurged ");
+    assert_eq!(pending_purges(&world), "unpurged ");
     assert_eq!((former.register(), former.call("1000")), (401, 401));
     create(&world.portal, "successor");
     apply(&world);
@@ -54,7 +54,7 @@ fn the_phone_of_a_deleted_user_is_gone_and_stays_out() {
 }
 
 #[test]
-fn the_phone_of_a_number_that_went_to_somebody_else_in_one_apply_is_gone_and_stays_out() {
+fn the_phone_of_a_number_with_a_new_owner_is_gone() {
     let world = World::new();
     let former = owner(&world);
     let at_former = former.answering();
@@ -104,8 +104,8 @@ fn a_purge_that_fails_is_a_warning_and_is_made_up_for() {
         assert!(answer.json["warnings"][0].as_str().unwrap_or_default().contains("1001"), "{}", answer.text);
         assert_eq!(world.audit(&answer, "cardinality(warnings)"), "1");
         assert!(world.has_contact("1001") && former.register() == 401);
-        assert_eq!(debts(&world), "unpurged 1001");
-        // The debt outlives the process, and the number's next owner.
+        assert_eq!(pending_purges(&world), "unpurged 1001");
+        // The pending purge outlives the process, and the number's next owner.
         create(&world.portal, "successor");
         let answer = world.recovers();
         assert_eq!(answer.json["warnings"], serde_json::json!([]), "{}", answer.text);
@@ -144,10 +144,10 @@ fn a_purge_that_cannot_be_recorded_is_made_once_more() {
         world.check(matrix::PURGE_UNRECORDED, &answer);
         assert_eq!(answer.json["warnings"], serde_json::json!([]), "{}", answer.text);
         assert!(!world.has_contact("1001"));
-        assert_eq!(debts(&world), "unpurged 1001");
+        assert_eq!(pending_purges(&world), "unpurged 1001");
         drop(mount);
         assert_eq!(world.recovers().json["outcome"], "unchanged");
-        assert_eq!(debts(&world), "unpurged ");
+        assert_eq!(pending_purges(&world), "unpurged ");
     });
 }
 
@@ -163,20 +163,20 @@ fn a_debt_that_a_record_from_a_backup_does_not_know_is_remembered() {
     world.stand_in.on("database del*", &Behaviour::Silence);
     apply(&world);
     fs::write(&proven, backup).unwrap();
-    assert_eq!(debts(&world), "unpurged ");
+    assert_eq!(pending_purges(&world), "unpurged ");
     let answer = apply(&world);
     assert_eq!(
         (answer.json["outcome"].as_str(), answer.json["warnings"].as_array().map(Vec::len)),
         (Some("unchanged"), Some(1))
     );
-    assert_eq!(debts(&world), "unpurged 1001");
+    assert_eq!(pending_purges(&world), "unpurged 1001");
     assert_eq!(world.recovers().json["outcome"], "unchanged");
     assert!(!world.has_contact("1001"));
-    assert_eq!(debts(&world), "unpurged ");
+    assert_eq!(pending_purges(&world), "unpurged ");
 }
 
 #[test]
-fn a_phone_that_registered_while_a_rolled_back_apply_was_live_does_not_ring_for_the_next_owner() {
+fn a_phone_registered_during_a_rolled_back_apply_does_not_ring_for_the_next_owner() {
     let world = World::impatient();
     delete(&world, 1001);
     let former = Phone::of(&world.asterisk, &create(&world.portal, "owner"));

@@ -24,7 +24,7 @@ pub(crate) struct Call {
 pub(crate) enum Fault {
     /// It is the last: SIGKILL comes first.
     Kill,
-    /// It fails, and each of its name after it; the process goes on.
+    /// It fails, and each later call of its name; the process continues.
     BrokenDisk,
 }
 

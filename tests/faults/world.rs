@@ -112,7 +112,7 @@ impl World {
         Self { portal, bystander, stand_in, asterisk, database, old, strangers: &[] }
     }
 
-    /// Applies, and holds everything that can be seen against `row`.
+    /// Applies, and compares everything that can be seen with `row`.
     #[track_caller]
     pub(crate) fn apply(&self, row: Row) -> Response {
         let answer = self.portal.http().post_empty("/apply");
@@ -140,7 +140,7 @@ impl World {
             Live::Down | Live::Hung | Live::NotOurs | Live::Stuck => {}
         }
         if matches!(row.disk, Files::Old | Files::New) {
-            self.check_no_litter();
+            self.check_no_stale_files();
         }
         if matches!(row.live, Live::Old | Live::New) {
             self.check_bystander();
@@ -164,7 +164,7 @@ impl World {
         assert!(outcome == "applied" || outcome == "unchanged", "{outcome}");
         self.check_new_on_disk(&answer);
         self.check_new_is_live();
-        self.check_no_litter();
+        self.check_no_stale_files();
         self.check_bystander();
         assert_eq!(self.database.sql("SELECT count(*) FROM apply_audit_log WHERE finished_at IS NULL"), "0");
         let users = self.portal.http().get("/users").expect(200);
@@ -176,9 +176,9 @@ impl World {
     #[track_caller]
     pub(crate) fn check_new_on_disk(&self, answer: &Response) {
         let record = if answer.status == 200 { &answer.json } else { &answer.json["apply"] };
-        let told: Vec<_> = record["files"].as_array().unwrap().iter().map(|file| file["sha256"].as_str()).collect();
+        let recorded: Vec<_> = record["files"].as_array().unwrap().iter().map(|file| file["sha256"].as_str()).collect();
         assert_eq!(
-            told,
+            recorded,
             [Some(&*sha256(&self.asterisk.pjsip_include())), Some(&*sha256(&self.asterisk.dialplan_include()))]
         );
     }
@@ -212,12 +212,12 @@ impl World {
 
     /// Nothing but the two files is in Asterisk's directories.
     #[track_caller]
-    pub(crate) fn check_no_litter(&self) {
+    pub(crate) fn check_no_stale_files(&self) {
         for file in [self.asterisk.pjsip_include(), self.asterisk.dialplan_include()] {
             let mut names: Vec<_> =
                 fs::read_dir(file.parent().unwrap()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
             names.retain(|name| Some(&**name) != file.file_name());
-            assert_eq!(names, Vec::<std::ffi::OsString>::new(), "litter beside {}", file.display());
+            assert_eq!(names, Vec::<std::ffi::OsString>::new(), "stale files beside {}", file.display());
         }
     }
 
@@ -267,12 +267,12 @@ impl World {
         let expected = format!("{}|test|{id}|test-node|t|{revision}|{users}", row.outcome);
         assert_eq!(self.audit(answer, columns), expected, "{}", row.fault);
         if row.code != "database-unavailable" {
-            let told = answer.json["detail"].as_str().unwrap_or_default();
-            assert_eq!(self.audit(answer, "detail"), told, "{}", row.fault);
+            let detail = answer.json["detail"].as_str().unwrap_or_default();
+            assert_eq!(self.audit(answer, "detail"), detail, "{}", row.fault);
         }
         let whole = self.audit(answer, "apply_audit_log");
         let ha1 = self.database.sql("SELECT string_agg(ha1, '|') FROM extensions");
-        assert!(ha1.split('|').all(|ha1| !whole.contains(ha1) && !answer.text.contains(ha1)), "a secret is told");
+        assert!(ha1.split('|').all(|ha1| !whole.contains(ha1) && !answer.text.contains(ha1)), "a secret is disclosed");
     }
 }
 
@@ -282,7 +282,7 @@ impl Disk {
         Self { endpoints: text(&asterisk.pjsip_include()), dialplan: text(&asterisk.dialplan_include()) }
     }
 
-    /// The generation that the head of each file tells.
+    /// The generation in the head of each file.
     pub(crate) fn generations(&self) -> (String, String) {
         let of = |text: &str| {
             text.lines().find_map(|line| line.strip_prefix("; generation ")).unwrap_or_default().to_owned()
@@ -342,7 +342,7 @@ pub(crate) fn has_contact(asterisk: &Asterisk, extension: &str) -> bool {
     asterisk.rx("database show registrar/contact").contains(&format!("/registrar/contact/{extension};@"))
 }
 
-/// By the system's own program: nothing of ours has a say in it.
+/// By the system's own program, without any code of ours.
 pub(crate) fn sha256(path: &Path) -> String {
     let output = std::process::Command::new("sha256sum").arg(path).output().unwrap();
     String::from_utf8_lossy(&output.stdout).split(' ').next().unwrap_or_default().to_owned()

@@ -26,7 +26,7 @@ struct World {
 }
 
 #[test]
-fn whatever_becomes_of_the_leader_another_takes_over_and_no_acknowledged_user_is_lost() {
+fn another_leader_takes_over_and_no_acknowledged_user_is_lost() {
     let mut world = World::start(true);
     let identities: Vec<u32> = world.portals.iter().map(Portal::id).collect();
     let mut total = 0;

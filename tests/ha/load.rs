@@ -1,4 +1,4 @@
-//! Clients that create users until they are told to stop.
+//! Clients that create users until they are stopped.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;

@@ -16,7 +16,7 @@ use pbx_tests::{Asterisk, Database, Portal, Settings};
 use crate::load::{Load, Plan};
 
 #[test]
-fn two_nodes_create_and_apply_at_once_and_each_tells_its_own_truth() {
+fn two_nodes_create_and_apply_at_once_and_each_reports_its_own_state() {
     let database = Database::create();
     let asterisks = [Asterisk::start_new(), Asterisk::start_new()];
     let nodes = ["one", "two"];
@@ -58,7 +58,7 @@ fn two_nodes_create_and_apply_at_once_and_each_tells_its_own_truth() {
         answer.json["users"].as_array().unwrap().iter().map(|user| user["extension"].as_i64().unwrap()).collect();
     assert_eq!(extensions, (1000..1800).collect::<Vec<_>>(), "no gap and no duplicate");
 
-    // The users of both are in both Asterisks, once each is told.
+    // The users of both are in both Asterisks, once each had its apply.
     for (portal, asterisk) in portals.iter().zip(&asterisks) {
         portal.http().post_empty("/apply").expect(200);
         assert!(asterisk.rx("pjsip show endpoints").contains("Objects found: 800"));

@@ -22,7 +22,7 @@ fn through_pgbouncer_in_session_mode_all_works() {
     assert_eq!(list["users"].as_array().unwrap().len(), 2);
 }
 
-/// Between two transactions another client's may run on the same session, and the session goes on without its client.
+/// Between two transactions another client's may run on the same session, and the session outlives its client.
 #[test]
 fn in_transaction_mode_the_portals_sessions_are_mixed() {
     let (cluster, asterisk) = (Cluster::start_new(), Asterisk::start_new());

@@ -20,8 +20,8 @@ fn a_body_with_anything_in_it_applies_nothing() {
             let answer = apply(path, body);
             assert_problem(&answer, 422, "invalid-body");
             assert_eq!(fields(&answer), named, "{body}");
-            let told = answer.text.contains("belongs in the query: POST /apply?dry_run=true");
-            assert_eq!(told, named.contains(&"dry_run"), "{}", answer.text);
+            let is_named = answer.text.contains("belongs in the query: POST /apply?dry_run=true");
+            assert_eq!(is_named, named.contains(&"dry_run"), "{}", answer.text);
         }
     }
     assert_eq!(service.database.sql("SELECT count(*) FROM apply_audit_log"), "0");

@@ -64,7 +64,7 @@ fn the_name_of_the_token_is_the_actor_in_the_log() {
 }
 
 #[test]
-fn without_a_token_everybody_on_this_host_may_do_everything_and_the_log_says_so() {
+fn without_a_token_everybody_on_this_host_may_do_everything() {
     let service = Service::start_with(|settings| settings.without("PBX_PORTAL__AUTH__TOKENS"));
     let http = service.portal.http().with_token(None);
     http.post("/users", &json!({"name": "A", "email": "a@example.com"})).expect(201);
@@ -85,7 +85,7 @@ fn without_a_token_a_web_page_of_another_site_can_do_nothing() {
     ] {
         assert_problem(&answer(headers), 401, "unauthorized");
     }
-    // The documentation page, behind a proxy as well, and whoever types the address.
+    // The documentation page, behind a proxy as well, and a person who types the address.
     for headers in [
         &[("sec-fetch-site", "same-origin"), ("origin", own)][..],
         &[("sec-fetch-site", "same-origin"), ("origin", "https://pbx.example.com")],
@@ -157,7 +157,7 @@ fn without_a_token_only_the_services_own_addresses_are_hosts() {
 
 /// The filter of `deploy/examples`, tried with fail2ban's own program on a real log.
 #[test]
-fn fail2ban_finds_whoever_has_no_token_and_nobody_else() {
+fn fail2ban_finds_clients_without_a_token_alone() {
     let read_only = "read-only-0123456789abcdef0123456789abcdef";
     let service = Service::start_with(|settings| {
         settings.with("PBX_PORTAL__AUTH__READ_ONLY_TOKENS", &format!("nagios:{read_only}"))

@@ -47,14 +47,14 @@ fn check(settings: &Settings) -> (i32, Vec<String>) {
     (finished.status.code().expect("it ends by itself"), finished.stdout.lines().map(str::to_owned).collect())
 }
 
-/// One point is amiss, and its line has these words.
+/// One point fails, and its line has these words.
 #[track_caller]
 fn finds(settings: &Settings, point: &str, words: &[&str]) {
     let (status, lines) = check(settings);
-    let amiss: Vec<_> = lines.iter().filter(|line| !line.starts_with("ok    ")).collect();
-    assert!(amiss.len() == 1 && amiss[0].starts_with(&format!("FAIL  {point}: ")), "{lines:#?}");
+    let failed: Vec<_> = lines.iter().filter(|line| !line.starts_with("ok    ")).collect();
+    assert!(failed.len() == 1 && failed[0].starts_with(&format!("FAIL  {point}: ")), "{lines:#?}");
     for word in words.iter().chain(&["; to fix: "]) {
-        assert!(amiss[0].contains(word), "{word} in {}", amiss[0]);
+        assert!(failed[0].contains(word), "{word} in {}", failed[0]);
     }
     assert_eq!(status, 1, "{lines:#?}");
 }
@@ -64,7 +64,7 @@ fn set_mode(path: &Path, mode: u32) {
 }
 
 #[test]
-fn a_host_that_is_well_is_told_so_point_by_point() {
+fn a_healthy_host_passes_point_by_point() {
     let lines = Host::new().is_well();
     let points: Vec<_> = lines.iter().map(|line| line["ok    ".len()..].split(": ").next().unwrap()).collect();
     let expected = [

@@ -87,7 +87,7 @@ fn an_unknown_path_is_not_found_with_or_without_a_token() {
 }
 
 #[test]
-fn a_wrong_method_is_told_the_right_ones_on_every_path() {
+fn a_wrong_method_gets_the_right_ones_on_every_path() {
     let service = Service::start();
     let one = format!("/users/{NOBODY}");
     for (path, allowed) in [

@@ -143,7 +143,7 @@ fn only_the_module_whose_file_changed_is_reloaded_there_and_back() {
         world.deploy(&pair(endpoints, dialplan)).unwrap();
         assert_eq!(world.reloads(&seen), [reloads]);
     }
-    // The way back reloads what the way there did.
+    // The rollback reloads what the apply did.
     for (new, module) in [(pair(other, here), PJSIP), (pair(one, there), DIALPLAN)] {
         world.stand_in.on_next(1, "module reload*", &Behaviour::Silence);
         let failure = world.deploy(&new).unwrap_err();

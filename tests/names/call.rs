@@ -102,7 +102,7 @@ fn hostile_names_reach_the_called_phone_as_they_were_given() {
 }
 
 /// The number and the display name of a `From` header: `"<quoted string>" <sip:<number>@…>`, read by the grammar of RFC
-/// 3261, section 25.1, in which a backslash within the quotes stands for the character behind it.
+/// 3261, section 25.1, in which a backslash within the quotes means the character behind it.
 fn shown(from: &str) -> (String, String) {
     let mut name = String::new();
     let mut rest = from.strip_prefix('"').unwrap_or_else(|| panic!("no quoted display name: {from}")).chars();

@@ -15,7 +15,7 @@ exten => unguarded,1,Dial(${PJSIP_DIAL_CONTACTS(1001)},30)
 ";
 
 /// User parts of contacts with what separates phones and arguments for `Dial`, and what the dialplan evaluates. `OWN`
-/// stands for the phone's own extension.
+/// means the phone's own extension.
 const CONTACTS: [&str; 12] = [
     "x&Local/0900123,30,",
     "x&Local/0900123%40default/n&PJSIP/OWN",

@@ -41,7 +41,7 @@ fn any_text_is_refused_or_comes_back_identical_from_asterisks_own_parser() {
 
 /// Any text, those that mean something to Asterisk's parsers and those at the limits far more often than by chance.
 fn text() -> impl Strategy<Value = String> {
-    const TELLING: &[&str] = &[
+    const SIGNIFICANT: &[&str] = &[
         "\\",
         "\"",
         ";",
@@ -79,10 +79,10 @@ fn text() -> impl Strategy<Value = String> {
         "\n",
         "\t",
     ];
-    let telling = prop::collection::vec(prop::sample::select(TELLING), 1..24).prop_map(|parts| parts.concat());
+    let significant = prop::collection::vec(prop::sample::select(SIGNIFICANT), 1..24).prop_map(|parts| parts.concat());
     let any = prop::collection::vec(any::<char>(), 0..24).prop_map(String::from_iter);
     let at_the_limit = ("[\\\\\";a]", 70..90_usize).prop_map(|(of, length)| of.repeat(length));
-    prop_oneof![6 => telling, 3 => "\\PC{1,26}", 1 => any, 1 => at_the_limit]
+    prop_oneof![6 => significant, 3 => "\\PC{1,26}", 1 => any, 1 => at_the_limit]
 }
 
 fn user(extension: u16, name: DisplayName) -> (User, SipPassword) {

@@ -36,7 +36,7 @@ fn the_rights_that_a_role_lacks_are_named() {
 }
 
 #[test]
-fn each_reason_for_no_connection_is_told_apart() {
+fn each_reason_for_no_connection_is_distinguished() {
     let cluster = Cluster::start_new();
     let fixture = Fixture::in_cluster(&cluster);
     let url = fixture.outside.url();

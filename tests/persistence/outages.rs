@@ -88,7 +88,7 @@ fn a_restart_costs_no_error_on_a_connection_that_was_never_used() {
     let (mut cluster, outside, _) = cluster();
     cluster.stop();
     let database = Database::connect(&outside.url(), 1, TIMEOUT).unwrap();
-    // This call is given up; the pool goes on until it has the connection.
+    // This call is given up; the pool continues until it has the connection.
     assert!(list_error(&database).is_some());
     cluster.start();
     until("a connection that waits for its first use", || {

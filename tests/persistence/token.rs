@@ -9,7 +9,7 @@ fn token(fixture: &Fixture) -> ChangeToken {
 }
 
 #[test]
-fn every_change_replaces_the_token_whoever_makes_it() {
+fn every_change_replaces_the_token_by_hand_too() {
     let fixture = Fixture::new();
     let mut tokens = vec![token(&fixture)];
     let mut expect_another = |what: &str| {

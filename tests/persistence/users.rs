@@ -92,7 +92,7 @@ fn of_many_who_want_one_address_one_gets_it() {
 }
 
 #[test]
-fn sixty_four_threads_of_two_pools_create_a_thousand_users_with_each_number_once() {
+fn a_thousand_creates_at_once_give_each_number_once() {
     let fixture = Fixture::new();
     let pools = [fixture.inside.clone(), connect(&fixture.outside.url())];
     let next = AtomicUsize::new(0);

@@ -38,7 +38,7 @@ fn every_public_interface_is_as_it_was() {
     assert!(changed.is_empty(), "UPDATE_GOLDEN=1 make public-api accepts this:\n{}", changed.join("\n"));
 }
 
-/// What rustdoc says of a crate. Only rustdoc is told that it may do what is unstable: a build with `RUSTC_BOOTSTRAP`
+/// What rustdoc says of a crate. Only rustdoc is allowed unstable features: a build with `RUSTC_BOOTSTRAP`
 /// would be another build of everything.
 fn rustdoc_json(root: &Path, name: &str) -> PathBuf {
     let target = env::current_exe().unwrap().ancestors().nth(3).unwrap().to_owned();

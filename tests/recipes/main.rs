@@ -75,7 +75,7 @@ impl World {
         self.portal.settings().working_directory()
     }
 
-    /// Runs the block in the situation that its heading, or what it is to print, tells of.
+    /// Runs the block in the situation that its heading, or what it is to print, names.
     fn run(&mut self, block: &Block) -> String {
         if let Some(file) = block.file() {
             fs::write(self.directory().join(file), &block.commands).unwrap();
@@ -97,8 +97,8 @@ impl World {
                 printed.join().unwrap()
             });
         }
-        let told = |(told, _): &&(&str, &str)| block.heading == *told || block.output.contains(told);
-        if let Some((_, conflict)) = CONFLICTS.iter().find(told) {
+        let is_named = |(name, _): &&(&str, &str)| block.heading == *name || block.output.contains(name);
+        if let Some((_, conflict)) = CONFLICTS.iter().find(is_named) {
             let file = self.asterisk.etc().join("pjsip.conf");
             let before = fs::read_to_string(&file).unwrap();
             self.asterisk.append("pjsip.conf", conflict);
@@ -117,7 +117,7 @@ impl World {
 /// What the commands print, standard error included; a failure that they do not deal with is one of the test.
 fn sh(portal: &Portal, commands: &str) -> String {
     let directory = portal.settings().working_directory();
-    // As whoever follows the page would paste it.
+    // As a reader of the page would paste it.
     fs::write(directory.join("pasted"), portal.settings().token().to_owned() + "\n").unwrap();
     fs::write(directory.join("commands"), format!("exec 2>&1\n{commands}")).unwrap();
     let output = Command::new("sh")

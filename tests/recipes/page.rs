@@ -39,7 +39,7 @@ pub(crate) fn blocks(page: &str) -> Vec<Block> {
     blocks
 }
 
-/// Whether a text is the pattern, in which `…` stands for any text. Line breaks at their ends do not count, nor those
+/// Whether a text is the pattern, in which `…` matches any text. Line breaks at their ends do not count, nor those
 /// that are missing between two answers.
 pub(crate) fn matches(pattern: &str, text: &str) -> bool {
     let text = text.replace("}{", "}\n{");

@@ -16,7 +16,7 @@ use crate::watch::Watch;
 fn crowd(service: &Service, kinds: &[Kind]) -> Vec<Stranger> {
     let address = address(service.portal.url());
     let kinds = kinds.iter().copied().cycle().take(number("PBX_TEST_STRANGERS", 900));
-    kinds.map(|kind| Stranger::come(address, kind).expect("whoever comes is let in")).collect()
+    kinds.map(|kind| Stranger::come(address, kind).expect("every client is let in")).collect()
 }
 
 /// All do what they do for a while.
@@ -24,7 +24,7 @@ fn stay(crowd: &mut [Stranger], time: Duration) {
     let end = Instant::now() + time;
     while Instant::now() < end {
         for stranger in &mut *crowd {
-            // Whoever was disconnected to make room has no more to do.
+            // A client that was disconnected to make room has no more to do.
             let _disconnected = stranger.go_on();
         }
         thread::sleep(NOW_AND_THEN);
@@ -74,21 +74,21 @@ fn a_crowd_delays_neither_the_watchdog_nor_the_end() {
     let mut service = Service::start_with(|settings| {
         settings.with("NOTIFY_SOCKET", path.to_str().unwrap()).with("WATCHDOG_USEC", "8000000")
     });
-    let told = || {
+    let notified = || {
         let mut buffer = [0; 200];
         let length = socket.recv(&mut buffer).expect("a word to systemd");
         String::from_utf8_lossy(&buffer[..length]).trim().to_owned()
     };
-    assert_eq!(told(), "READY=1");
+    assert_eq!(notified(), "READY=1");
     let mut crowd = crowd(&service, &Kind::ALL);
-    // What was told so far is read, then it is the crowd that the service is fed among.
+    // The earlier notifications are read; those that follow are sent while the crowd is there.
     socket.set_nonblocking(true).unwrap();
     while socket.recv(&mut [0; 200]).is_ok() {}
     socket.set_nonblocking(false).unwrap();
     for _ in 0..2 {
         let asked = Instant::now();
         stay(&mut crowd, Duration::from_millis(500));
-        assert_eq!(told(), "WATCHDOG=1");
+        assert_eq!(notified(), "WATCHDOG=1");
         assert!(asked.elapsed() < Duration::from_secs(6), "after {:?}", asked.elapsed());
     }
     let asked = Instant::now();

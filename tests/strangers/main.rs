@@ -1,5 +1,5 @@
 //! Strangers: clients without a token, who are slow, many or speak no HTTP. Whatever they do, the service keeps its
-//! memory, descriptors and threads within limits, answers whoever has a token, and ends when it is told to.
+//! memory, descriptors and threads within limits, answers clients with a token, and ends on SIGTERM.
 #![expect(clippy::unwrap_used, clippy::expect_used, reason = "a test that fails says so at once")]
 #![expect(clippy::disallowed_methods, reason = "a test reads its environment")]
 

@@ -49,7 +49,7 @@ impl Usage {
     }
 }
 
-/// Looks at a portal until it is told to stop.
+/// Watches a portal until it is stopped.
 pub(crate) struct Watch {
     process: u32,
     rest: Usage,

@@ -22,7 +22,7 @@ impl Link {
         let link = Self { port, cut: Arc::clone(&cut) };
         thread::spawn(move || {
             for near in listener.incoming().flatten() {
-                // Whoever is away at the other end is away at this one too.
+                // If the other end is gone, so is this one.
                 let Ok(far) = TcpStream::connect(&address) else { continue };
                 let ends = [(near.try_clone(), far.try_clone()), (Ok(far), Ok(near))];
                 for (from, to) in ends {

@@ -22,7 +22,7 @@ pub enum Behaviour {
     Silence,
     /// The real one does it, and the first half of its output is printed.
     Half,
-    /// The real one does it, and whoever reads its output stalls at first.
+    /// The real one does it, and the reader of its output stalls at first.
     Stall,
     /// Ten megabytes are printed.
     Flood,
@@ -100,7 +100,7 @@ impl MisbehavingAsterisk {
         self.socket.misbehave(fault);
     }
 
-    /// How many connections came to the control socket so far.
+    /// How many connections the control socket has had so far.
     pub fn asked_by_socket(&self) -> usize {
         self.socket.asked()
     }
@@ -237,7 +237,7 @@ for rule in "$here"/rules/*; do
       exit 0
       ;;
     exit)
-      echo 'asterisk: cannot go on' >&2
+      echo 'asterisk: cannot continue' >&2
       exit "$(<"$rule/argument")"
       ;;
     delay) sleep "$(<"$rule/argument")" ;;

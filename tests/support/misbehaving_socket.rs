@@ -129,7 +129,7 @@ impl Shared {
         Ok(())
     }
 
-    /// Lets the program answer, unless whoever asked has gone.
+    /// Lets the program answer, unless the caller has gone.
     fn run(&self, question: &str, stream: &UnixStream) -> std::io::Result<()> {
         let output: OwnedFd = stream.try_clone()?.into();
         let mut program = Command::new(&self.program);

@@ -177,7 +177,7 @@ impl Phone {
 }
 
 impl Lamp {
-    /// The states that it was told so far: `terminated` (idle), `early` (rings), `confirmed` (talks).
+    /// The states that it was notified of so far: `terminated` (idle), `early` (rings), `confirmed` (talks).
     pub fn states(&self) -> Vec<String> {
         let messages = self.sipp.messages();
         let notifications = messages.iter().filter(|message| message.received && message.text.starts_with("NOTIFY "));
@@ -185,7 +185,7 @@ impl Lamp {
         notifications.filter_map(|message| state(&message.text)).collect()
     }
 
-    /// Waits until the last state that it was told is this one.
+    /// Waits until the last state that it was notified of is this one.
     pub fn wait_for(&self, state: &str) {
         until(&format!("the lamp to show {state}"), || (self.states().last()? == state).then_some(()));
     }

@@ -132,7 +132,7 @@ impl Sipp {
         })
     }
 
-    /// How many answers of this code came to the request that `CSeq` names.
+    /// How many responses of this code the request that `CSeq` names has had.
     pub(crate) fn answers(&self, code: u16, cseq: &str) -> usize {
         let start = format!("SIP/2.0 {code} ");
         let is_one = |message: &&Message| {

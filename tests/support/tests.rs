@@ -141,7 +141,7 @@ fn a_private_cluster_stops_starts_freezes_and_thaws() {
 }
 
 #[test]
-fn a_stand_in_behaves_until_it_is_told_otherwise() {
+fn a_misbehaving_asterisk_behaves_until_asked_otherwise() {
     let asterisk = Asterisk::start_new();
     let stand_in = MisbehavingAsterisk::before(&asterisk);
     let ask = |command: &str| {

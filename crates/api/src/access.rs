@@ -1,4 +1,4 @@
-//! What surrounds every request: its id, its line in the log, and an answer even if it panics.
+//! The middleware around every request: its id, its line in the log, and a response even after a panic.
 
 use std::{
     future::poll_fn,
@@ -139,7 +139,7 @@ struct AccessLine {
 
 impl AccessLine {
     fn write(&self, status: StatusCode) {
-        // Whom a firewall may want to keep out.
+        // For fail2ban, which reads this line.
         let refused = matches!(status, StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN);
         let peer = self.peer.filter(|_| refused).map(|peer| format!(" peer={peer}")).unwrap_or_default();
         log::info!(

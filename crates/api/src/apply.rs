@@ -1,4 +1,4 @@
-//! `POST /apply`: one attempt after the other, each recorded, each answered with the truth.
+//! `POST /apply`: one attempt after the other. Each is recorded, and each response says what Asterisk runs.
 
 mod attempt;
 mod audit;
@@ -50,13 +50,13 @@ struct Inner {
     audit: Audit,
     claims: ClaimCache,
     apply_timeout: std::time::Duration,
-    /// In which order the callers of this process get their locked; the host's lock orders
+    /// The order in which the callers of this process take the lock; the host's lock orders
     /// processes.
     queue: Arc<Mutex<()>>,
 }
 
 impl Applier {
-    /// An applier for this node. What a process that is gone left on disk is put in order: one whole pair of files.
+    /// An applier for this node. It recovers from an apply whose process was killed: one whole pair of files is on disk.
     /// Neither Asterisk nor the database is asked for anything.
     ///
     /// # Errors
@@ -83,7 +83,7 @@ impl Applier {
         Ok(applier)
     }
 
-    /// Closes the audit records that a process that is gone left open.
+    /// Closes the audit records that a killed process left open.
     ///
     /// # Errors
     ///
@@ -115,7 +115,7 @@ impl Applier {
         rendered(&self.0.renderer, users)
     }
 
-    /// A locked puts the files in order before it does anything else.
+    /// Takes the lock, which restores one whole pair of files before anything else, and runs `and` under it.
     fn recover(&self, and: impl FnOnce(LockedDeployment<'_>) -> anyhow::Result<()>) -> anyhow::Result<()> {
         let result = match self.0.deployment.recover(Instant::now()) {
             Ok(locked) => and(locked),
@@ -123,7 +123,7 @@ impl Applier {
             Err(LockError::Busy) => Ok(()),
             Err(error) => Err(error.into()),
         };
-        result.context("an earlier apply cannot be put in order")
+        result.context("cannot recover from an interrupted apply")
     }
 }
 
@@ -156,12 +156,12 @@ fn files(settings: &Settings) -> IncludeFiles {
 
 /// Makes Asterisk run with exactly the users that there are now, and proves it.
 ///
-/// Applies never overlap: a caller waits for its locked, so whatever was committed before the call
+/// Applies never overlap: a caller waits for the lock, so whatever was committed before the call
 /// is live when the answer is `200`. With `dry_run=true` nothing is written, reloaded or recorded; its `ETag` names the
 /// plan, and with `If-Match` of it exactly that plan is applied, or nothing. The body is empty or `{}`.
 #[utoipa::path(
     post, path = "/apply", operation_id = "apply", tag = "apply",
-    params(("dry_run" = Option<bool>, Query, description = "Only tell what would be done, and whether files and Asterisk are still as last applied")),
+    params(("dry_run" = Option<bool>, Query, description = "Only report what would be done, and whether files and Asterisk are still as last applied")),
     responses((
         status = 200, description = "What was done, or would be done", body = ApplyResponse,
         headers(("ETag" = String, description = "The entity tag of the plan, of a dry run")),

@@ -26,7 +26,7 @@ pub struct ApplyResponse {
     pub users: usize,
     /// What it changes against the pair of files last proven on this node.
     pub changes: ChangesResponse,
-    /// What ought to be known although it did not fail.
+    /// What the administrator should know although the apply did not fail.
     pub warnings: Vec<String>,
     /// The files as rendered.
     pub files: Vec<FileResponse>,
@@ -76,7 +76,7 @@ impl From<ApplyOutcome> for OutcomeResponse {
             ApplyOutcome::Refused => Self::Refused,
             ApplyOutcome::RolledBack => Self::RolledBack,
             ApplyOutcome::Interrupted => Self::Interrupted,
-            // Whatever else may come to be, the live state is then not known to be proven.
+            // A future outcome: that the live state was proven is not known then.
             _ => Self::RollbackFailed,
         }
     }
@@ -86,10 +86,10 @@ impl From<ApplyOutcome> for OutcomeResponse {
 #[derive(Debug, Clone, Serialize, ToSchema)]
 #[schema(as = Changes)]
 pub struct ChangesResponse {
-    /// Extensions that were nobody's.
+    /// Extensions that had no user before.
     #[schema(example = json!([1000, 1001]))]
     pub added: Vec<u16>,
-    /// Extensions that are nobody's any more.
+    /// Extensions that have no user any more.
     pub removed: Vec<u16>,
     /// Extensions with another name, credential or owner.
     pub changed: Vec<u16>,
@@ -106,7 +106,7 @@ impl From<&Changes> for ChangesResponse {
 #[derive(Debug, Clone, Serialize, ToSchema)]
 #[schema(as = IncludeFile)]
 pub struct FileResponse {
-    /// Where it lies.
+    /// Its path.
     #[schema(example = "/etc/asterisk/pjsip.d/synergycall/generated_endpoints.conf")]
     pub path: String,
     /// The SHA-256 of its content.
@@ -131,7 +131,7 @@ pub struct TimingsResponse {
     pub snapshot: f64,
     /// Making the text of both files.
     pub render: f64,
-    /// Writing both files and what is needed to go back.
+    /// Writing both files and what a rollback needs.
     pub install: f64,
     /// Asterisk's reload, with retries while it was busy.
     pub reload: f64,

@@ -1,4 +1,4 @@
-//! Who asks: bearer tokens with names ([RFC 6750](https://www.rfc-editor.org/rfc/rfc6750)).
+//! Authentication: bearer tokens with names ([RFC 6750](https://www.rfc-editor.org/rfc/rfc6750)).
 
 use std::{
     collections::BTreeSet,
@@ -30,7 +30,7 @@ use crate::{
 const MIN_TOKEN_BYTES: usize = 32;
 const MAX_NAME_BYTES: usize = 64;
 
-/// The tokens that may use the API, each with the name of whoever holds it.
+/// The tokens that may use the API, each with the name of its holder.
 ///
 /// Only the SHA-256 of a token is kept. That hides it from `Debug`, and makes all of them equally
 /// long, so that comparing takes the same time whatever was presented.
@@ -49,7 +49,7 @@ impl Tokens {
     ///
     /// # Errors
     ///
-    /// What is wrong, without any token in it.
+    /// What is wrong, without quoting a token.
     pub fn parse(text: &str) -> Result<Self, String> {
         if text.trim().is_empty() {
             return Ok(Self::default());
@@ -62,7 +62,7 @@ impl Tokens {
         Self(tokens).unambiguous()
     }
 
-    /// These, and others that may only look.
+    /// These tokens, and others that may only read.
     ///
     /// # Errors
     ///
@@ -109,7 +109,7 @@ impl Token {
         if !(1..=MAX_NAME_BYTES).contains(&name.len()) || !name.bytes().all(name_is_sane) {
             return Err(format!("the name of entry {place} must be 1 to {MAX_NAME_BYTES} of A-Z a-z 0-9 . _ -"));
         }
-        // What RFC 6750 lets stand in the header.
+        // The characters that RFC 6750 allows in the header.
         let legal = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'.' | b'_' | b'~' | b'+' | b'/' | b'=');
         if token.len() < MIN_TOKEN_BYTES {
             return Err(format!(
@@ -140,7 +140,7 @@ impl fmt::Debug for Tokens {
     }
 }
 
-/// Whoever asks, as the name of their token; nobody where no token is needed.
+/// The caller, as the name of its token; nobody where no token is needed.
 ///
 /// A handler that takes it answers `401` to everybody else, and `403` to who may not do this. It must be
 /// the first argument, so that this is decided before anything of the request is judged.
@@ -189,7 +189,7 @@ fn only_reads(request: &HttpRequest) -> bool {
 }
 
 /// Without a token, that a request comes from this host is all the proof there is, and a browser on this
-/// host sends what any web page tells it to.
+/// host sends what any web page makes it send.
 fn refuse_web_pages(request: &HttpRequest, bind: SocketAddr) -> Result<(), Problem> {
     if is_of_another_site(request) {
         let detail = "A web page of another site may not use this API while auth.tokens is empty.";

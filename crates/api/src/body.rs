@@ -93,7 +93,7 @@ pub(crate) fn must_be_json(request: &HttpRequest) -> Result<(), Problem> {
     }
 }
 
-/// A JSON object as it was sent: each member in its turn, repeated ones too, and its value as
+/// A JSON object as it was sent: each member in its place, repeated ones too, and its value as
 /// text, so that a number too large or an array too deep is no worse than another wrong type.
 pub(crate) struct Members<'a>(pub(crate) Vec<(String, &'a RawValue)>);
 
@@ -184,7 +184,7 @@ impl<'de: 'a, 'a> Deserialize<'de> for Members<'a> {
 mod tests {
     use super::*;
 
-    fn told(body: &str) -> Vec<String> {
+    fn problems(body: &str) -> Vec<String> {
         let errors = must_be_nothing(body.as_bytes()).err().map(|problem| {
             assert_eq!(problem.code(), Code::InvalidBody, "{body}");
             problem.errors().to_vec()
@@ -195,17 +195,17 @@ mod tests {
     #[test]
     fn the_body_of_an_apply_is_empty() {
         for nothing in ["", " ", "\r\n", "{}", " { } \n"] {
-            assert_eq!(told(nothing), Vec::<String>::new(), "{nothing:?}");
+            assert_eq!(problems(nothing), Vec::<String>::new(), "{nothing:?}");
         }
         let dry_run = "dry_run belongs in the query: POST /apply?dry_run=true";
-        assert_eq!(told(r#"{"dry_run": true}"#), [dry_run]);
-        assert_eq!(told(r#"{"x": 1, "dry_run": null, "x": 2}"#), ["x is not known", dry_run]);
-        assert_eq!(told("dry_run=true"), ["body The body is not JSON at line 1, column 1.", dry_run]);
+        assert_eq!(problems(r#"{"dry_run": true}"#), [dry_run]);
+        assert_eq!(problems(r#"{"x": 1, "dry_run": null, "x": 2}"#), ["x is not known", dry_run]);
+        assert_eq!(problems("dry_run=true"), ["body The body is not JSON at line 1, column 1.", dry_run]);
         for wrong in ["[]", "null", "true", "1", "\"\"", "[{}]"] {
-            assert_eq!(told(wrong), ["body must be empty or {}"], "{wrong}");
+            assert_eq!(problems(wrong), ["body must be empty or {}"], "{wrong}");
         }
         for wrong in ["{", "{} {}", "x", "\u{feff}{}", "\0"] {
-            assert_eq!(told(wrong).len(), 1, "{wrong:?}");
+            assert_eq!(problems(wrong).len(), 1, "{wrong:?}");
         }
         assert!(must_be_nothing(b"\xff").is_err());
     }

@@ -1,7 +1,7 @@
 //! `pbx-portal check`, the doctor: one line per point, each failure with what fixes it.
 //!
-//! It asks by the code that an apply asks by, up to where an apply would change something, and whatever fails, it
-//! continues with the other points.
+//! It runs the same code as an apply, up to where an apply would change something. After a failure it continues with
+//! the other points.
 
 mod asterisk;
 mod database;
@@ -15,8 +15,8 @@ use pbx_asterisk::Fault;
 use self::report::Report;
 use crate::{apply, settings::Survey};
 
-/// Says point by point whether an apply would work and phones could then call; exit status 0 only when both is so.
-/// `quiet` leaves out what is well.
+/// Says point by point whether an apply would work and phones could then call; exit status 0 only when both are true.
+/// `quiet` prints the failures alone.
 #[must_use]
 pub fn run(survey: &Survey, quiet: bool) -> ExitCode {
     let mut report = Report::new(io::stdout().lock(), quiet);

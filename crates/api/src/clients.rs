@@ -1,9 +1,12 @@
 //! Who is connected, and for how long they may make the service wait.
 //!
-//! A connection is either worked for, which has its own deadlines, or the service waits for its client: for the
-//! next request, or for room to send an answer to. That waiting is bounded in time for each client. Clients that
-//! showed no token are bounded in number as well: one more, and whoever waited longest is disconnected, so that
-//! there is room for whoever comes, however many come and never leave.
+//! A connection is in one of two states. Either the service works for it, which has its own deadlines; or the service
+//! waits for the client: for the next request, or for room to send a response. That waiting is bounded in time for each
+//! client. Clients that showed no token are bounded in number as well: when one too many connects, the one that waited
+//! longest is disconnected. So there is always room for a client with a token, however many others connect and stay.
+//!
+//! Example: 900 connections that send nothing. With a plain limit of connections they would keep everybody out until
+//! their timeouts; here each new one displaces the oldest of them, and a client with a token is no longer counted.
 
 use std::{
     cell::{Cell, RefCell},
@@ -37,7 +40,7 @@ impl Strangers {
         Rc::new(Self { limit, next: Cell::default(), here: RefCell::default() })
     }
 
-    /// Somebody came. If that makes too many, whoever waited longest is disconnected.
+    /// Admits a client. If that makes too many, the one that waited longest is disconnected.
     pub(crate) fn admit(self: &Rc<Self>) -> Rc<Client> {
         let number = self.next.replace(self.next.get() + 1);
         let client = Rc::new(Client {
@@ -121,7 +124,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn whoever_waited_longest_makes_room_unless_it_is_worked_for_or_known() {
+    fn the_client_that_waited_longest_makes_room_unless_it_is_worked_for_or_known() {
         let strangers = Strangers::new(3);
         let [known, busy, slow] = [(); 3].map(|()| strangers.admit());
         known.leave();

@@ -65,7 +65,7 @@ impl Connection {
         &self.client
     }
 
-    /// Whether the client may make the service wait any longer. Looked at whenever it would wait.
+    /// Whether the client may make the service wait any longer. Checked whenever it would wait.
     fn poll_patience(&mut self, cx: &mut Context<'_>) -> io::Result<()> {
         if self.client.is_disconnected() {
             return Err(self.cut_off(io::ErrorKind::ConnectionAborted));
@@ -79,7 +79,8 @@ impl Connection {
             let stopping = self.stopping_since.map(|stop| stop.max(since) + STOP_TIMEOUT);
             [stalled, stopping].into_iter().flatten().fold(since + TIMEOUT, Instant::min)
         });
-        // The timer may ring early, but not late: then it is set anew, and not with every request.
+        // Setting a timer is not free, so it is not set with every request. It may fire early, and is then set to the
+        // real deadline; it never fires late.
         loop {
             let next = deadline.unwrap_or_else(|| Instant::now() + STALL_TIMEOUT);
             if self.timer.deadline().into_std() > next {
@@ -95,7 +96,7 @@ impl Connection {
         }
     }
 
-    /// The system does not keep what the client did not read, either.
+    /// Closes the connection at once: with zero linger the system drops the unread response, too.
     fn cut_off(&self, reason: io::ErrorKind) -> io::Error {
         self.stream.set_zero_linger().err().unwrap_or_else(|| reason.into())
     }

@@ -25,7 +25,7 @@ pub(crate) async fn redirect() -> HttpResponse {
     HttpResponse::PermanentRedirect().insert_header((LOCATION, "docs/")).finish()
 }
 
-/// A file in both forms, each once in memory: whoever asks for it gets a reference to the same bytes.
+/// A file in both forms, each once in memory: every response refers to the same bytes.
 struct File {
     content_type: &'static str,
     plain: Bytes,

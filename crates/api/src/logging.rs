@@ -65,7 +65,7 @@ impl fmt::Display for Padded {
     }
 }
 
-/// Shows a text in one line: whatever could end the line, move the cursor or turn the direction
+/// Shows a text in one line: whatever could end the line, move the cursor or change the direction
 /// of writing is shown escaped, so that no input can forge a line.
 pub struct OneLine<T>(pub T);
 

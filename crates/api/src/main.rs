@@ -99,7 +99,7 @@ fn print(text: &str) -> io::Result<()> {
 }
 
 #[cfg(test)]
-#[expect(clippy::disallowed_methods, reason = "the test writes what it compares with, when it is told to")]
+#[expect(clippy::disallowed_methods, reason = "with UPDATE_GOLDEN the test writes what it compares with")]
 mod tests {
     use std::{env, fs};
 

@@ -1,4 +1,4 @@
-//! The body of `POST /users`, judged as a whole: all that is wrong with it is said at once.
+//! The body of `POST /users`, validated as a whole: all invalid fields are reported at once.
 
 use std::{fmt::Display, str::FromStr};
 
@@ -13,7 +13,7 @@ use crate::{
     problem::{FieldError, Problem},
 };
 
-/// Whoever shall become a user.
+/// A user to be created.
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 #[schema(as = NewUser)]

@@ -35,7 +35,7 @@ use crate::{
         title = "PBX control portal",
         description = "Keeps users in PostgreSQL and makes Asterisk run with exactly them.\n\n\
             Creating and deleting users touches the database alone; Asterisk learns of all of it with \
-            `POST /apply`. Whatever is not a success is a problem of RFC 9457, whose `type` tells scripts what it is. \
+            `POST /apply`. Whatever is not a success is a problem of RFC 9457, whose `type` identifies it for scripts. \
             Every answer carries `X-Request-Id`, the caller's if it sent a sane one, which is also in the log.",
     ),
     paths(users::create, users::list, users::delete, apply::apply),

@@ -84,7 +84,7 @@ codes! {
     ApplyRejected 502 "apply-rejected" "Asterisk did not take the configuration",
     DatabaseUnavailable 503 "database-unavailable" "The database is not available",
     AsteriskUnavailable 503 "asterisk-unavailable" "Asterisk is not available",
-    ApplyBusy 503 "apply-busy" "An apply could not have its turn in time",
+    ApplyBusy 503 "apply-busy" "The apply could not start or finish in time",
     AsteriskTimeout 504 "asterisk-timeout" "Asterisk did not answer in time",
 }
 
@@ -244,7 +244,7 @@ impl Problem {
         self.code
     }
 
-    /// What happened, as the client is told.
+    /// What happened, as the client reads it.
     #[must_use]
     pub fn detail(&self) -> &str {
         &self.detail

@@ -43,24 +43,24 @@ const CLOSE_TIMEOUT: Duration = Duration::from_secs(5);
 /// The most connections at once; more wait in the listener's queue. A process has 1024 descriptors where nobody says
 /// more.
 const MAX_CONNECTIONS: usize = 768;
-/// The most connections at once of clients that showed no token; whoever waited longest makes room for more.
+/// The most connections at once of clients that showed no token; the one that waited longest makes room for another.
 const MAX_STRANGERS: usize = 512;
-/// How many may wait to be accepted: that takes no time, but more than these may come at once.
+/// How many connections may wait to be accepted. Accepting is fast, but many may arrive at once.
 const BACKLOG: u32 = 1024;
-/// What of an answer may wait in the service, and twice this in the system, for its client to read.
+/// How many bytes of a response may wait in the service, and twice as many in the system, for the client to read.
 const SEND_BUFFER: u32 = 64 * 1024;
 /// How much of an answer is copied at a time.
 const WRITE_BUFFER: usize = 8 * 1024;
 
-/// Puts in order what an interrupted apply left, migrates the database, then serves until SIGTERM or SIGINT, and ends
+/// Recovers from an interrupted apply, migrates the database, then serves until SIGTERM or SIGINT, and ends
 /// what was begun.
 ///
 /// # Errors
 ///
-/// The files cannot be put in order, the database cannot be reached within `database.timeout_seconds` or cannot be
+/// An interrupted apply cannot be recovered from, the database cannot be reached within `database.timeout_seconds` or cannot be
 /// migrated, the address cannot be bound, or the server fails.
 pub fn serve(settings: Settings) -> anyhow::Result<()> {
-    // The server could not write the header `Date`.
+    // Otherwise the server could not write the header `Date`.
     if SystemTime::now() < SystemTime::UNIX_EPOCH {
         bail!("the clock of this host says that it is before 1970: set it (`timedatectl set-time`)");
     }
@@ -167,7 +167,7 @@ async fn run(mut settings: Settings, database: Database, applier: Applier) -> an
         .context("the server cannot be set up")?;
 
     if settings.tokens.is_empty() {
-        log::warn!("auth.tokens is empty: whoever reaches {address} on this host may do everything");
+        log::warn!("auth.tokens is empty: everybody who reaches {address} on this host may do everything");
     }
     let mut terminate = signal(SignalKind::terminate()).context("SIGTERM cannot be waited for")?;
     let limit = shutdown_timeout;

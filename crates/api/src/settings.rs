@@ -67,7 +67,7 @@ pub struct AsteriskSettings {
     pub dialplan_include: PathBuf,
     /// How long one command may take.
     pub command_timeout: Duration,
-    /// How long an apply may take, waiting for its turn included.
+    /// How long an apply may take, waiting for the lock included.
     pub apply_timeout: Duration,
     /// Options of every endpoint besides ours.
     pub endpoint_options: EndpointOptions,
@@ -154,7 +154,7 @@ impl Settings {
         })
     }
 
-    /// How long a stopping service waits for requests under way: an apply, and its way back.
+    /// How long a stopping service waits for running requests: an apply, and its rollback.
     #[must_use]
     pub fn shutdown_timeout(&self) -> Duration {
         self.asterisk.apply_timeout * 2 + self.asterisk.command_timeout

@@ -1,4 +1,4 @@
-//! What systemd is told: that the service is ready, stops, and still answers.
+//! Notifications to systemd: the service is ready, stops, and still answers.
 
 use std::{
     sync::{Arc, Mutex, PoisonError, Weak},
@@ -9,32 +9,32 @@ use std::{
 use sd_notify::NotifyState;
 
 pub(crate) fn ready() {
-    tell(&[NotifyState::Ready]);
+    notify(&[NotifyState::Ready]);
 }
 
 /// Says that the service stops, and how long that may take: an apply under way is given its time,
 /// whatever the unit's `TimeoutStopSec`.
 pub(crate) fn stopping(limit: Duration) {
     let limit = u32::try_from(limit.as_micros()).unwrap_or(u32::MAX);
-    tell(&[NotifyState::Stopping, NotifyState::ExtendTimeoutUsec(limit)]);
+    notify(&[NotifyState::Stopping, NotifyState::ExtendTimeoutUsec(limit)]);
 }
 
 /// The line that `systemctl status` shows.
 pub(crate) fn status(line: &str) {
-    tell(&[NotifyState::Status(line)]);
+    notify(&[NotifyState::Status(line)]);
 }
 
-fn tell(state: &[NotifyState<'_>]) {
+fn notify(state: &[NotifyState<'_>]) {
     if let Err(error) = sd_notify::notify(state) {
-        log::warn!("systemd cannot be told: {error}");
+        log::warn!("systemd cannot be notified: {error}");
     }
 }
 
 /// How often each worker shows that it lives.
 const BEAT: Duration = Duration::from_millis(500);
 
-/// When each worker last ran what waited for it: requests wait in the same queue. So what is asked does not go over
-/// the network, where it would stand behind whoever comes.
+/// When each worker last ran its queue, in which requests wait as well. So the check does not go over
+/// the network, where it would wait behind other clients.
 #[derive(Clone, Default)]
 pub(crate) struct Pulse(Arc<Mutex<Vec<Weak<Mutex<Instant>>>>>);
 
@@ -66,7 +66,7 @@ pub(crate) fn start_watchdog(pulse: Pulse) {
     let Some(limit) = sd_notify::watchdog_enabled() else { return };
     let watch = move || loop {
         match pulse.silence() {
-            Some(silence) if silence <= limit / 4 + BEAT => tell(&[NotifyState::Watchdog]),
+            Some(silence) if silence <= limit / 4 + BEAT => notify(&[NotifyState::Watchdog]),
             Some(silence) => {
                 log::error!("a thread that answers requests has not run for {:.1} s", silence.as_secs_f64());
             }

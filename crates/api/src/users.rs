@@ -36,8 +36,8 @@ pub struct CreatedUserResponse {
 /// With `replaces`, that user is deleted and the new one gets its extension, at once: for a lost phone or password, or
 /// another name or address. `404` when there is no such user.
 ///
-/// Asterisk learns of it with the next `POST /apply`. When the answer is `503`, the user may have
-/// been created all the same: try again, and `409` `email-taken` names in `user` who has the address.
+/// Asterisk learns of it with the next `POST /apply`. After a `503` the user may have
+/// been created nevertheless: try again; `409` `email-taken` then names the user with this address in `user`.
 #[utoipa::path(
     post, path = "/users", operation_id = "createUser", tag = "users",
     request_body(
@@ -107,9 +107,9 @@ impl From<CreateUserError> for Problem {
     }
 }
 
-/// Lists all users by extension, and tells whether Asterisk runs with them.
+/// Lists all users by extension, and whether Asterisk runs with them.
 ///
-/// What is told of Asterisk is proven, and it is the truth of this host.
+/// What the list says of Asterisk was verified, and is about the Asterisk of this host.
 #[utoipa::path(
     get, path = "/users", operation_id = "listUsers", tag = "users",
     responses(

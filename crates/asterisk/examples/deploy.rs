@@ -3,7 +3,7 @@
 //! ```sh
 //! deploy NEW_ENDPOINTS PJSIP_INCLUDE NEW_DIALPLAN DIALPLAN_INCLUDE [STATE_DIRECTORY [ASTERISK]]
 //! ```
-#![expect(clippy::print_stdout, reason = "a program tells its user")]
+#![expect(clippy::print_stdout, reason = "a program reports to its user")]
 
 use std::{
     env,
@@ -43,7 +43,7 @@ fn main() -> Result<(), Box<dyn Error>> {
             let stands = match &failure.aftermath {
                 Aftermath::Untouched => "nothing was changed".to_owned(),
                 Aftermath::RolledBack => "the former files are back, and Asterisk was proven to run them".to_owned(),
-                other => format!("what stands now: {other:?}"),
+                other => format!("the state now: {other:?}"),
             };
             let fixes = failure.fixes.iter().fold(String::new(), |fixes, fix| fixes + "; to fix: " + fix);
             Err(format!("{failure}; {stands}{fixes}").into())

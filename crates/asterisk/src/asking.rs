@@ -1,6 +1,7 @@
 //! Questions whose answers show whether they are whole.
 //!
-//! Asterisk drops what it would print while the reader of an answer stalls for 100 ms, as on a busy machine, and goes on.
+//! If the reader of an answer stalls for 100 ms, as on a busy machine, Asterisk drops the output of that time and goes
+//! on with the next lines.
 //! So an answer that is not whole says nothing about what Asterisk runs: it is asked for again while there is time.
 
 use std::{

@@ -41,7 +41,8 @@ enum Way {
     },
 }
 
-/// How long a host without a control socket is left alone: an Asterisk in a container, behind `docker exec`.
+/// How long until a control socket is looked for again where there was none: for an Asterisk in a container, behind
+/// `docker exec`, there never is.
 const WITHOUT_SOCKET: Duration = Duration::from_mins(1);
 
 impl Cli {
@@ -79,8 +80,8 @@ impl Cli {
     /// What Asterisk prints to `command`, by a process of its own, at the latest at `deadline` or after
     /// [`Cli::timeout`].
     ///
-    /// An answer is no proof that anything happened: Asterisk's exit status is 0 for nearly
-    /// everything. What cannot be an answer is an error.
+    /// An answer does not prove that anything happened: Asterisk's exit status is 0 for nearly
+    /// everything. Output that cannot be an answer is an error.
     ///
     /// # Errors
     ///
@@ -135,7 +136,7 @@ impl Cli {
             Way::Command { until } if Instant::now() < *until => return None,
             Way::Command { .. } | Way::Unknown => {}
         }
-        // That it did not answer, the question itself will tell.
+        // If it does not answer, the question itself will report that.
         let settings = self.run(SETTINGS, deadline).ok()?;
         self.remember_directory(&settings);
         let socket = learn(&settings, deadline).map(Arc::new);
@@ -168,7 +169,7 @@ impl Cli {
     }
 }
 
-/// What tells where the control socket is, and whose.
+/// Where the control socket is, and whose.
 const SETTINGS: &str = "core show settings";
 
 /// The control socket that `settings` name, if the Asterisk there is the one that named it.

@@ -55,7 +55,7 @@ pub enum CliError {
         /// What Asterisk was asked.
         command: String,
     },
-    /// The process got lost.
+    /// The process could not be waited for.
     #[error("the process of `{command}` was lost: {error}")]
     Lost {
         /// What Asterisk was asked.

@@ -33,7 +33,7 @@ fn without_comment(line: &str) -> Option<&str> {
     if line.len() > LONGEST || line.contains(|c: char| c.is_ascii_control() && c != '\t') {
         return None;
     }
-    // Right behind a backslash a semicolon begins nothing, whatever stands before the backslash.
+    // A semicolon right behind a backslash begins no comment, whatever precedes the backslash.
     let Some((at, _)) = line.match_indices(';').find(|(at, _)| !line[..*at].ends_with('\\')) else {
         return Some(line);
     };
@@ -61,7 +61,7 @@ fn read(line: &str) -> Option<Line<'_>> {
     (!key.is_empty() && !key.ends_with('+')).then_some(Line::Setting { key, value })
 }
 
-/// A text of which it cannot be said what Asterisk will make of it.
+/// A text that Asterisk might read in another way than we do.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("line {line} {reason}")]
 pub(crate) struct Unreadable {
@@ -132,7 +132,7 @@ mod tests {
     }
 
     #[test]
-    fn sections_and_settings_are_told_apart() {
+    fn sections_and_settings_are_distinguished() {
         assert_eq!(only("[1000]"), Line::Section { name: "1000", is_template: false, templates: "" });
         assert_eq!(only("[t](!,base)"), Line::Section { name: "t", is_template: true, templates: "!,base" });
         assert_eq!(only(" same => n,Dial(a,30)"), Line::Setting { key: "same", value: "n,Dial(a,30)" });

@@ -17,7 +17,7 @@ const DEEPEST: usize = 10;
 pub(crate) struct Tree {
     /// Each file that was read, and what its lines say without comments.
     files: BTreeMap<PathBuf, Vec<String>>,
-    /// Each way on which the file in question is included.
+    /// Each chain of includes that leads to the file in question.
     readings: Vec<Vec<Site>>,
     /// Whether all of it could be read, so that what is not in it is not there.
     is_readable: bool,
@@ -26,7 +26,7 @@ pub(crate) struct Tree {
     main: PathBuf,
 }
 
-/// Where an `#include` stands.
+/// The place of an `#include`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Site {
     pub(crate) file: PathBuf,
@@ -125,7 +125,7 @@ impl Tree {
     }
 
     fn add(&mut self, directory: &Path, path: &Path, target: &Path, chain: &mut Vec<Site>) {
-        // What stands in the file in question is not asked for.
+        // The content of the file in question itself does not matter here.
         if path == canonical(target) {
             return;
         }
@@ -154,7 +154,7 @@ impl Tree {
             }
             for path in pattern.to_str().and_then(|pattern| glob::glob(pattern).ok()).into_iter().flatten().flatten() {
                 let path = canonical(&path);
-                // A file that includes itself, on whatever way.
+                // A file that includes itself, directly or through others.
                 if chain.len() < DEEPEST && chain.iter().all(|site| site.file != path) {
                     self.add(directory, &path, target, chain);
                 }

@@ -1,7 +1,7 @@
 //! The registrations of a number's former owner.
 //!
-//! Asterisk keeps a registered contact in its database until it expires, whatever becomes of the
-//! endpoint: without this, the number's next owner would ring the former owner's phone.
+//! Asterisk keeps a registered contact in its database until it expires, even if the endpoint is removed. So without
+//! this, calls to the number's next owner would ring the former owner's phone.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -64,10 +64,9 @@ impl FormerOwners {
         self.aors.iter().chain(self.contacts.aors()).cloned().collect()
     }
 
-    /// Removes their contacts, and gives the aors that still have one: those that time did not
-    /// suffice for, or whose contacts Asterisk did not remove.
+    /// Removes their contacts, and returns the aors not purged: time was up, or Asterisk did not remove a contact.
     pub(crate) fn purge(&self, cli: &Cli, deadline: Instant) -> Result<BTreeSet<String>, Unread> {
-        // All is proven by now: nobody is kept waiting for long.
+        // The pair is verified by now, so the caller should not wait long for this.
         let deadline = deadline.min(Instant::now() + cli.timeout());
         let keys: Vec<_> = self.among(&Contacts::read(cli, deadline)?).into_iter().map(|(_, key)| key).collect();
         if keys.is_empty() {

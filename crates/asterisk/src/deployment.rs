@@ -156,7 +156,7 @@ impl Deployment {
 
     /// What differs between the pair last proven and both the disk and what Asterisk runs, and what
     /// could not be read until `deadline`, one sentence each; nothing where all is as it was proven.
-    /// Changes nothing, and waits for no turn: during a deployment it tells of what lies between.
+    /// Changes nothing, and waits for no lock: during a deployment it may report what is half done.
     #[must_use]
     pub fn drift(&self, deadline: Instant) -> Vec<String> {
         match state_dir::read_record(&self.state.proven()) {
@@ -205,7 +205,7 @@ impl Deployment {
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct ProvenPair {
-    /// What the caller wanted to remember with it.
+    /// What the caller stored with it.
     pub tag: String,
     /// The content of both files.
     pub pair: Pair,
@@ -329,7 +329,7 @@ mod tests {
     }
 
     #[test]
-    fn an_interrupted_deployment_is_undone_unless_it_had_been_proven() {
+    fn an_interrupted_deployment_is_rolled_back_unless_it_had_been_proven() {
         for (is_proven, stays) in [(false, "old"), (true, "new")] {
             let (directory, deployment) = host();
             interrupted(&deployment, is_proven);
@@ -343,7 +343,7 @@ mod tests {
     }
 
     #[test]
-    fn a_damaged_journal_is_no_leave_to_touch_anything() {
+    fn with_a_damaged_journal_nothing_is_touched() {
         let (_directory, deployment) = host();
         interrupted(&deployment, false);
         let journal = fs::read(deployment.state.journal()).unwrap();
@@ -426,10 +426,10 @@ mod tests {
     fn against_a_pair_that_cannot_be_read_everything_is_new() {
         let (_directory, deployment) = host();
         interrupted(&deployment, true);
-        let turn = deployment.lock(soon()).unwrap();
+        let locked = deployment.lock(soon()).unwrap();
         let pair = Pair { endpoints: b"[1]\ntype=endpoint\n".into(), dialplan: Vec::new() };
-        assert_eq!(turn.difference(&pair).unwrap().added, ["1"]);
-        assert!(turn.difference(&self::pair("x")).is_err());
+        assert_eq!(locked.difference(&pair).unwrap().added, ["1"]);
+        assert!(locked.difference(&self::pair("x")).is_err());
     }
 
     #[test]

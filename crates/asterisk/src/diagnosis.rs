@@ -1,4 +1,4 @@
-//! Why Asterisk did not take the files, as far as its own configuration can tell.
+//! Why Asterisk did not take the files, as far as its own configuration shows.
 //!
 //! This reads the administrator's files and changes nothing; what it cannot read it leaves out.
 
@@ -80,7 +80,7 @@ fn included_twice(tree: &Tree, target: &Path) -> Option<String> {
         .then(|| format!("{} is included more than once: remove {}", target.display(), surplus.join(" and ")))
 }
 
-/// Objects of ours that stand in other files of the tree as well.
+/// Objects of ours that other files of the tree define as well.
 fn defined_twice(tree: &Tree, ours: &IncludeFiles, wanted: &Expected) -> Vec<String> {
     let mut all: BTreeSet<(&str, &str)> =
         wanted.standalone.iter().map(|(kind, name)| (kind.word(), name.as_str())).collect();
@@ -228,9 +228,9 @@ mod tests {
             unreadable_to_others(&files.endpoints)
         };
         assert_eq!(fix(0o2770), None);
-        let told = fix(0o770).unwrap();
-        assert!(told.starts_with(&format!("Asterisk may be unable to read {}", files.endpoints.display())), "{told}");
-        assert!(told.ends_with(&format!("chmod 2770 {})", parent.display())), "{told}");
+        let hint = fix(0o770).unwrap();
+        assert!(hint.starts_with(&format!("Asterisk may be unable to read {}", files.endpoints.display())), "{hint}");
+        assert!(hint.ends_with(&format!("chmod 2770 {})", parent.display())), "{hint}");
     }
 
     #[test]

@@ -63,12 +63,12 @@ pub(crate) fn read(text: &str) -> Result<BTreeMap<String, Context>, Unreadable> 
         if steps.contains(&step) {
             return Err(Unreadable { line, reason: Reason::Twice(format!("a step of {exten:?}")) });
         }
-        // Asterisk lists the hint first, wherever it stands in the file.
+        // Asterisk lists the hint first, wherever it is in the file.
         let at = if matches!(step, Step::Hint(_)) { 0 } else { steps.len() };
         steps.insert(at, step);
     }
     for steps in contexts.values_mut().flat_map(BTreeMap::values_mut) {
-        // Where a label would stand in the first line of an extension's listing, its name does.
+        // In the first line of an extension's listing, its name takes the place of the label.
         if let Some(Step::Priority { label, .. }) = steps.first_mut() {
             *label = None;
         }

@@ -114,7 +114,7 @@ fn expected() -> impl Strategy<Value = Expected> {
 }
 
 /// The part of a line that says which object there is, where it says so of one of ours.
-fn telling(line: &str) -> Option<&str> {
+fn significant(line: &str) -> Option<&str> {
     let is_head = line.contains("<Endpoint/CID>") || line.contains("<Aor") || line.contains("trunk");
     let named = [" Endpoint:  ", "     InAuth:  ", "        Aor:  ", "      Aor:  "];
     let named =
@@ -139,14 +139,14 @@ fn squeezed(answers: &Answers) -> Vec<Vec<&str>> {
         .collect()
 }
 
-/// The places of all telling lines: which answer, which line.
+/// The places of all significant lines: which answer, which line.
 fn places(answers: &mut Answers) -> Vec<(usize, usize)> {
-    let lines = |answer: &str| answer.lines().map(|line| telling(line).is_some()).collect::<Vec<_>>();
+    let lines = |answer: &str| answer.lines().map(|line| significant(line).is_some()).collect::<Vec<_>>();
     let all = answers.all().into_iter().map(|answer| lines(answer)).enumerate();
-    all.flat_map(|(of, lines)| (0..).zip(lines).filter(|(_, tells)| *tells).map(move |(at, _)| (of, at))).collect()
+    all.flat_map(|(of, lines)| (0..).zip(lines).filter(|(_, is_one)| *is_one).map(move |(at, _)| (of, at))).collect()
 }
 
-/// Makes other lines of one telling line.
+/// Makes other lines of one significant line.
 fn doctor(answers: &mut Answers, at: prop::sample::Index, doctored: impl Fn(&str) -> Vec<String>) {
     let (of, at) = *at.get(&places(answers));
     let answer = &mut *answers.all()[of];
@@ -196,10 +196,10 @@ proptest! {
         let mut answers = Answers::of(&expected);
         let truth = answers.clone();
         doctor(&mut answers, at, |line| {
-            let told = telling(line).unwrap();
-            let mut other_told: Vec<char> = told.chars().collect();
-            *character.get_mut(&mut other_told) = other;
-            vec![line.replacen(told, &String::from_iter(other_told), 1)]
+            let part = significant(line).unwrap();
+            let mut changed: Vec<char> = part.chars().collect();
+            *character.get_mut(&mut changed) = other;
+            vec![line.replacen(part, &String::from_iter(changed), 1)]
         });
         if squeezed(&answers) != squeezed(&truth) {
             prop_assert!(!answers.prove(&expected, &Expected::NOTHING), "{:?}", answers);

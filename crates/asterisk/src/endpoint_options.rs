@@ -4,7 +4,7 @@ use std::time::Instant;
 
 use crate::cli::Cli;
 
-/// An option that every Asterisk knows: where it does not say so, it has no documentation to tell any by.
+/// An option that every Asterisk knows: where it does not say so, its documentation is missing, and says nothing about any option.
 const KNOWN: &str = "context";
 
 /// Those of the options that Asterisk does not know.

@@ -3,7 +3,7 @@ use crate::{
     reload::ReloadError,
 };
 
-/// Why there is no turn.
+/// Why the host's lock was not taken.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum LockError {
@@ -42,7 +42,7 @@ pub enum Cause {
     Panicked,
 }
 
-/// By hand, so that it is no source as well: the message tells it already.
+/// By hand, so that it is no source as well: the message has it already.
 impl From<Unread> for Cause {
     fn from(error: Unread) -> Self {
         Self::Unread(error)
@@ -62,7 +62,7 @@ impl Cause {
     }
 }
 
-/// What stands after a deployment that failed.
+/// The state that a failed deployment left.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Aftermath {
@@ -75,8 +75,8 @@ pub enum Aftermath {
         /// Why not.
         reason: String,
     },
-    /// The former pair could not be put back; it is safe in the state directory, and the next
-    /// turn tries again.
+    /// The former pair could not be restored; it is safe in the state directory, and the next
+    /// [`Deployment::lock`](crate::Deployment::lock) tries again.
     NotRestored {
         /// Why not.
         reason: String,

@@ -26,7 +26,7 @@ pub struct Expected {
 /// its kind, the others by their endpoint's.
 pub(crate) type Standalone = BTreeSet<(Kind, String)>;
 
-/// The kinds of objects that can stand alone.
+/// The kinds of objects that can exist without an endpoint.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Kind {
     Aor,
@@ -177,7 +177,7 @@ impl Expected {
         self.former_owners(former).flat_map(|(_, before)| before.aors.iter().cloned()).collect()
     }
 
-    /// The endpoints that `former` had and that are no more, or that ask for another credential now: whoever is
+    /// The endpoints that `former` had and that are no more, or that ask for another credential now: a phone that is
     /// registered there is a former owner.
     pub(crate) fn former_owners<'a>(&'a self, former: &'a Self) -> impl Iterator<Item = (&'a str, &'a Endpoint)> {
         let credentials = |of: &'a Self, endpoint: &'a Endpoint| -> Vec<Option<&'a Credential>> {
@@ -253,7 +253,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_difference_tells_new_old_and_other_endpoints() {
+    fn a_difference_names_new_old_and_other_endpoints() {
         let read = |text: &str| Expected::read(&Pair { endpoints: text.into(), dialplan: Vec::new() }).unwrap();
         let former = read("[1]\ntype=endpoint\nauth=a\n[2]\ntype=endpoint\n[3]\ntype=endpoint\n");
         let now = read("[1]\ntype=endpoint\nauth=b\n[3]\ntype=endpoint\n[4]\ntype=endpoint\n");
@@ -262,7 +262,7 @@ mod tests {
     }
 
     #[test]
-    fn another_credential_makes_a_former_owner_and_another_name_of_the_auth_does_not() {
+    fn only_another_credential_makes_a_former_owner() {
         let read = |text: &str| Expected::read(&Pair { endpoints: text.into(), dialplan: Vec::new() }).unwrap();
         let user = |number: u16, auth: &str, digest: &str| {
             format!(

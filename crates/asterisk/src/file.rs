@@ -213,7 +213,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_file_is_replaced_with_its_mode_and_without_litter() {
+    fn a_file_is_replaced_with_its_mode_and_leaves_no_temporary_file() {
         let directory = tempfile::tempdir().unwrap();
         let target = directory.path().join("a.conf");
         replace(&target, b"one", 0o640).unwrap();
@@ -231,15 +231,15 @@ mod tests {
     }
 
     #[test]
-    fn litter_is_removed_and_strangers_stay() {
+    fn stale_temporary_files_are_removed_and_no_others() {
         let directory = tempfile::tempdir().unwrap();
         let target = directory.path().join("a.conf");
         let staged = StagedFile::new(&target, b"x", 0o640).unwrap();
-        let litter = staged.staged.keep().unwrap();
-        assert!(litter.file_name().unwrap().to_str().unwrap().starts_with(".a.conf."));
+        let stale = staged.staged.keep().unwrap();
+        assert!(stale.file_name().unwrap().to_str().unwrap().starts_with(".a.conf."));
         replace(&directory.path().join(".b.conf.x.staged"), b"", 0o600).unwrap();
         remove_stale_temp_files(&target).unwrap();
-        assert!(!litter.exists());
+        assert!(!stale.exists());
         assert_eq!(fs::read_dir(directory.path()).unwrap().count(), 1);
     }
 
@@ -290,7 +290,7 @@ mod tests {
     }
 
     #[test]
-    fn an_error_names_the_file_and_the_mend() {
+    fn an_error_names_the_file_and_the_fix() {
         use io::ErrorKind::{NotFound, Other, PermissionDenied, QuotaExceeded, ReadOnlyFilesystem, StorageFull};
         for (kind, fix) in [
             (NotFound, "; create the directory /nonexistent and"),

@@ -22,7 +22,7 @@ pub fn is_proven(
     Live::of(endpoints, markers, contexts).is_ok_and(|live| live.compare(wanted, former, |_| false).proven().is_ok())
 }
 
-/// Whether this answer says that all was reloaded.
+/// Whether this answer says that every module was reloaded.
 #[must_use]
 pub fn is_reloaded(answer: &str) -> bool {
     reload::is_success(answer)

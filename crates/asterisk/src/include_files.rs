@@ -12,7 +12,7 @@ use crate::{
 /// endpoints file holds credentials.
 const MODE: u32 = 0o640;
 
-/// What stands for a file that is not there yet: Asterisk needs the target of an `#include` to
+/// The content of a file that is not there yet: Asterisk needs the target of an `#include` to
 /// exist, or it loads nothing at all.
 const NOTHING_YET: &[u8] = b"; Nothing was applied yet.\n";
 

@@ -57,7 +57,7 @@ pub struct OwnObject {
 
 impl Deployment {
     /// Asks Asterisk what a deployment and the calls after it depend on. What Asterisk includes is taken from what it
-    /// has read, and, where they can be read, from its files as they are now: it goes on listing a file after its
+    /// has read, and, where they can be read, from its files as they are now: it keeps listing a file after its
     /// `#include` line was removed.
     ///
     /// # Errors
@@ -190,7 +190,7 @@ fn own_objects(tree: &Tree, ours: &Path) -> Vec<OwnObject> {
         .collect()
 }
 
-/// Why Asterisk gives no answer, as far as its socket tells.
+/// Why Asterisk gives no answer, as far as its socket shows.
 fn unreachable_fault(cli: &Cli, error: &CliError) -> Fault {
     let fix = match error {
         CliError::CannotStart { .. } => {

@@ -22,7 +22,7 @@ pub(crate) struct StagedDeployment {
     pub(crate) unproven: StagedFile,
 }
 
-/// The new files are in place, or on their way there: whoever has this must verify them or roll them back, and
+/// The new files are in place, or some of them: this value must end verified or rolled back, and
 /// [`Self::verify`] does either.
 #[derive(Debug)]
 #[must_use = "the files are neither verified nor rolled back"]
@@ -34,7 +34,7 @@ pub(crate) struct Installed<'a> {
     unproven: StagedFile,
 }
 
-/// How it ended. It is no `Result`, so that no `?` leads past it, and [`Installed::verify`] alone makes one.
+/// How it ended. It is not a `Result`, so that no `?` returns early past it, and [`Installed::verify`] alone makes one.
 #[derive(Debug)]
 #[must_use]
 pub(crate) enum End {
@@ -112,7 +112,7 @@ fn roll_back(
     }
     match files.sync() {
         Ok(()) => state.close_journal(),
-        Err(error) => log::warn!("{error}: the next apply makes sure of the former files"),
+        Err(error) => log::warn!("{error}: the next apply syncs the former files again"),
     }
     match caught(verify_former).unwrap_or_else(|| Err(Cause::Panicked.to_string())) {
         Ok(()) => {

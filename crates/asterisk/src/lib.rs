@@ -3,7 +3,7 @@
 //! # What is proven
 //!
 //! - Every endpoint is live, with the auths, outbound auths, aors and identifies that the file gives it. Its
-//!   other settings are proven where the name of one of these tells of them: name the auth, or for a trunk
+//!   other settings are proven where the name of one of these depends on them: name the auth, or for a trunk
 //!   the outbound auth, `<name>-<digest of all settings>`. Without that, Asterisk may have kept an
 //!   endpoint's old settings because it did not like a new one.
 //! - Every aor and auth that no endpoint names, and every registration, is live under its name.
@@ -16,7 +16,7 @@
 //! configuration][pjsip], [Contexts, Extensions, and Priorities][dialplan] and [Comments][comments] in
 //! Asterisk's documentation.
 //!
-//! What no listing shows is not proven: other settings of an object whose name does not tell of them, and what a
+//! What no listing shows is not proven: other settings of an object whose name does not depend on them, and what a
 //! section of the administrator's adds to one of ours, which [`Foreign::added`] names.
 //!
 //! # What an answer of Asterisk's is worth
@@ -29,17 +29,16 @@
 //! # What survives what
 //!
 //! From the first rename on there are two ends: verified, or rolled back. Nothing starts a thread, and a process that
-//! the system cannot give is tried again until the deadline.
-//!
+//! the system cannot start is tried again until the deadline.
 //!
 //! Everything that needs space is written and synced before anything is touched, both files and
 //! the former pair beside their places, journal and records in the state directory; all that
-//! follows are renames, the way back included. A process that is killed at any moment leaves the
+//! follows are renames, a rollback included. A process that is killed at any moment leaves the
 //! journal, and the next [`Deployment::lock`] puts one whole pair on disk before it does anything
 //! else. Nothing beside the two files ever has a name that `*.conf` matches.
 //!
 //! What a real Asterisk 22 was seen to do, besides what the documentation of its [command line][cli] says, is
-//! told where the code depends on it.
+//! written where the code depends on it.
 //!
 //! # Example
 //!

@@ -1,5 +1,5 @@
-//! Readers of what Asterisk lists. Each knows how its listing ends, so that a cut one is an
-//! error and never a smaller truth.
+//! Readers of what Asterisk lists. Each knows how its listing ends, so that an incomplete one is an
+//! error, and is never taken for a shorter list.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -62,11 +62,26 @@ pub fn endpoints(answer: &str) -> Result<BTreeMap<&str, Endpoint>, &'static str>
     Ok(merged)
 }
 
-/// Whether this line is surely the head of an endpoint's block, which ends the channels of the one before it.
+/// Whether this line is surely the head of an endpoint's block, which ends the channels of the block before it.
 ///
-/// A block is the head, ` Endpoint:  `; its auths, aors with their contacts, transport and identifies with their
-/// matches, in this order; then its channels; then an empty line. Of a channel, Asterisk prints what its caller sent,
-/// line breaks included: at most 79 bytes in a row. A head has its columns, and is longer.
+/// The grammar of the listing:
+///
+/// ```text
+/// block = head auth* (aor contact*)* transport? (identify match*)* channel* empty-line
+/// head  = " Endpoint:  " name <column 65> state <column 79> channels " of " limit
+/// ```
+///
+/// Asterisk prints the caller ID of each channel as the caller sent it, line breaks included. A caller whose name was
+///
+/// ```text
+/// x
+///
+///  Endpoint:  1001/1001
+/// ```
+///
+/// would have added an endpoint that does not exist, or hidden one that is missing. So everything between `Channel:` and
+/// the next head is skipped, and a head counts only behind an empty line. A caller can send that too, but no line of more
+/// than 79 bytes, and a real head is longer, with its columns in their places.
 fn is_whole_head(line: &str) -> bool {
     /// Where the columns of a name, of a state and of the channels begin.
     const COLUMNS: [usize; 3] = [12, 65, 79];
@@ -76,7 +91,7 @@ fn is_whole_head(line: &str) -> bool {
     let is_count = |count: &str| !count.is_empty() && count.bytes().all(|byte| byte.is_ascii_digit());
     line.starts_with(" Endpoint:  ")
         && line.len() > LONGEST_OF_A_CALLER
-        // Between the fields of one channel stands a quotation mark.
+        // Asterisk writes a quotation mark between the caller's name and number: a line with one is made of both.
         && !column(name, state).contains('"')
         && column(state - 2, state) == "  "
         && column(state, state + 1).starts_with(|c: char| c.is_ascii_uppercase())
@@ -86,7 +101,7 @@ fn is_whole_head(line: &str) -> bool {
         })
 }
 
-/// What stands before the first ASCII byte that `is_end`.
+/// The text before the first ASCII byte that `is_end`.
 fn until(text: &str, is_end: impl Fn(u8) -> bool) -> &str {
     text.bytes().position(is_end).and_then(|end| text.get(..end)).unwrap_or(text)
 }
@@ -247,7 +262,7 @@ Objects found: 2
     fn a_head_that_a_caller_could_have_sent_is_none() {
         let head = " Endpoint:  1000/1000                                            Not in use    0 of inf";
         assert!(is_whole_head(head) && is_whole_head(&head.replace("0 of inf", "12 of 3")));
-        // The longest that stands in a row, and one that is made of two fields.
+        // The longest line that a caller can send, and one that is made of two fields.
         for head in [&head[..79], &head.replacen("1000/1000     ", "1000/x\" <    ", 1)] {
             assert!(!is_whole_head(head), "{head}");
         }
@@ -341,7 +356,7 @@ Objects found: 2
     }
 
     #[test]
-    fn a_listing_that_ends_early_is_told_from_another_answer() {
+    fn a_listing_that_ends_early_is_distinguished_from_another_answer() {
         assert_eq!(endpoints(ENDPOINTS.split("Objects").next().unwrap()), Err(CUT));
         assert_eq!(endpoints("Unable to find object x.\n\n"), Err(STRANGE));
     }
@@ -366,7 +381,7 @@ Objects found: 2
             prop_assert!(context(&whole, "synergycall-ring").is_err() || whole.ends_with(" =-"));
         }
 
-        /// Whatever stands in a channel's block, up to what a caller can send.
+        /// Anything in a channel's block, up to what a caller can send.
         #[test]
         fn no_caller_spoils_or_makes_a_proof(
             caller in "[ -~\n]{0,79}|(\n| Endpoint:  1000/x|     InAuth:  |        Aor:  |Objects found: |1| of inf|\"){0,6}",

@@ -1,4 +1,4 @@
-//! What Asterisk runs, read back, and held against what it is to run.
+//! What Asterisk runs, read back and compared with what it must run.
 
 use std::{collections::BTreeMap, time::Instant};
 
@@ -62,9 +62,9 @@ impl Live {
         })
     }
 
-    /// Holds the live state against what is `wanted`: all of it must be there, and nothing that
+    /// Compares the live state with what is `wanted`: all of it must be there, and nothing that
     /// only `former` had. `is_administrators` is asked of an endpoint that has a former one's
-    /// name and nothing to tell it by.
+    /// name and nothing to recognize it by.
     pub(crate) fn compare(
         &self,
         wanted: &Expected,
@@ -107,7 +107,7 @@ impl Live {
                 mismatch.stale.extend(stale.map(|identify| format!("identify {identify} of endpoint {name}")));
             }
         }
-        // What stood alone may have become an endpoint's.
+        // An object without an endpoint before may belong to one now.
         for (kind, name) in former.standalone.intersection(&self.standalone).filter(|object| !wanted.has(object)) {
             mismatch.stale.push(format!("{kind} {name}"));
         }
@@ -127,7 +127,7 @@ impl Live {
     }
 }
 
-/// What comes of holding the live state against what is wanted.
+/// The result of comparing the live state with what is wanted.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct Comparison {
     pub(crate) mismatch: Mismatch,
@@ -188,7 +188,7 @@ fn common_prefix<'a>(names: impl Iterator<Item = &'a String>) -> Option<String> 
     });
     let common = first.get(..common).unwrap_or_default();
     let end = common.rfind('-').map_or(0, |dash| dash + 1);
-    // Only what stands for itself in a regular expression, which `like` takes.
+    // `like` takes a regular expression: only names whose characters mean themselves there.
     Some(common[..end].chars().take_while(|c| c.is_ascii_alphanumeric() || matches!(c, '-' | '_')).collect())
 }
 

@@ -1,4 +1,4 @@
-//! What a proof found amiss, in words.
+//! The differences that verification found, as text.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -7,7 +7,7 @@ use std::{
 
 use crate::expected::{Context, Endpoint, Step};
 
-/// What is not as it is to be.
+/// The differences between what must be live and what is.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Mismatch {
@@ -22,7 +22,7 @@ pub struct Mismatch {
 }
 
 impl Mismatch {
-    /// Whether the live state is exactly as it is to be.
+    /// Whether there is none: exactly what must be live is.
     #[must_use]
     pub fn is_none(&self) -> bool {
         self.missing.is_empty() && self.different.is_empty() && self.stale.is_empty() && self.conflicts.is_empty()
@@ -89,7 +89,7 @@ impl fmt::Display for Mismatch {
             first = false;
             write!(f, "{what}: {}", Names(names))?;
         }
-        if first { f.write_str("nothing is amiss") } else { Ok(()) }
+        if first { f.write_str("no difference") } else { Ok(()) }
     }
 }
 
@@ -112,11 +112,11 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_report_says_what_is_amiss_in_which_way() {
+    fn a_report_names_each_difference_with_its_kind() {
         let names = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect();
         let mismatch = Mismatch { missing: names(&["a", "b"]), stale: names(&["c"]), ..Mismatch::default() };
         assert_eq!(mismatch.to_string(), "not live: a, b; still live: c");
-        assert_eq!(Mismatch::default().to_string(), "nothing is amiss");
+        assert_eq!(Mismatch::default().to_string(), "no difference");
     }
 
     #[test]

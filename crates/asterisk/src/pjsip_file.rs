@@ -38,7 +38,7 @@ impl<'a> Section<'a> {
         Unreadable { line: self.line, reason }
     }
 
-    /// A name that Asterisk's listings show whole, and apart from what stands beside it.
+    /// A name that Asterisk's listings show whole, and apart from what is printed beside it.
     fn listed(&self, name: &str, longest: usize) -> Result<String, Unreadable> {
         if name.len() > longest || name.contains([' ', '\t', '/']) {
             return Err(self.unreadable(Reason::Unlistable { name: name.to_owned(), longest }));

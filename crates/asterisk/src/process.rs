@@ -1,4 +1,4 @@
-//! A child process that cannot outlive whoever waits for it, or flood us.
+//! A child process that cannot outlive the thread that waits for it, or flood us.
 
 use std::{
     io,
@@ -18,7 +18,7 @@ use rustix::{
 
 use crate::ready;
 
-/// More than a listing of 100 000 users; whoever prints more is not answering a question.
+/// More than a listing of 100 000 users: a program that prints more does not answer the question.
 pub(crate) const MOST_OUTPUT: usize = 64 << 20;
 
 /// What a process said until it ended.

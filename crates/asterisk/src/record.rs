@@ -3,13 +3,13 @@
 //!
 //! ```text
 //! pbx-asterisk record 1
-//! tag <what the caller wants to remember>
+//! tag <what the caller stored with the pair>
 //! unpurged <aor>,<aor>,…
 //! endpoints <length in bytes>
 //! <content>
 //! dialplan <length in bytes>
 //! <content>
-//! sha256 <of all that stands above>
+//! sha256 <of all lines above>
 //! ```
 
 use std::collections::BTreeSet;
@@ -20,7 +20,7 @@ use crate::pair::Pair;
 
 const HEAD: &str = "pbx-asterisk record 1";
 
-/// A pair with what is remembered of it.
+/// A pair with what was stored with it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Record {
     /// One line that means something to the caller alone.
@@ -87,7 +87,7 @@ fn content(rest: &mut &[u8], name: &str) -> Option<Vec<u8>> {
     Some(content.to_owned())
 }
 
-/// The last line of a record: the SHA-256 of all that stands above.
+/// The last line of a record: the SHA-256 of all lines above.
 pub(crate) fn signature(signed: &[u8]) -> String {
     format!("sha256 {}\n", base16ct::lower::encode_string(&Sha256::digest(signed)))
 }

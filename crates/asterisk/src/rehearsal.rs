@@ -29,7 +29,7 @@ pub struct Rehearsal {
     pub dialplan: Result<(), Fault>,
     /// Whether somebody deploys right now.
     pub is_busy: bool,
-    /// Whether a deployment was interrupted, which the next one puts right.
+    /// Whether a deployment was interrupted; the next one recovers.
     pub is_interrupted: bool,
 }
 
@@ -185,7 +185,7 @@ fn group_for(own: &Who, asterisk: Option<&Who>) -> String {
     }
 }
 
-/// The fix of what is no matter of rights.
+/// The fix of a fault that is not about rights.
 fn other_fix(directory: &Path, error: &io::Error) -> String {
     match error.kind() {
         io::ErrorKind::ReadOnlyFilesystem => sandbox_fix(directory),

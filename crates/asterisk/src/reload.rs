@@ -1,4 +1,4 @@
-//! Asterisk's reload: the one command, its answers, and the patience that some of them ask for.
+//! Asterisk's reload: the one command, its answers, and the retries that some of them need.
 //!
 //! That a module says "reloaded successfully" means that its reload function ran, and nothing
 //! about what it made of the files: [`crate::live`] is the proof.
@@ -100,7 +100,7 @@ pub(crate) fn reload(cli: &Cli, modules: Modules, deadline: Instant) -> Result<(
     }
 }
 
-/// Reads the answer by whole lines: what is not the success line of each module is no success.
+/// Reads the answer by whole lines: only the success line of each module is success.
 fn classify(answer: &str, modules: Modules) -> Response {
     let lines: Vec<_> = answer.lines().map(str::trim).filter(|line| !line.is_empty()).collect();
     let expected: Vec<_> = modules.iter().map(|module| format!("Module '{module}' reloaded successfully.")).collect();
@@ -152,7 +152,7 @@ mod tests {
     }
 
     #[test]
-    fn answers_that_ask_for_patience_are_told_apart() {
+    fn answers_that_ask_for_patience_are_distinguished() {
         assert_eq!(
             classify("A module reload request is already in progress; please be patient\n", BOTH),
             Response::Busy

@@ -1,4 +1,4 @@
-//! Who may read and write what, as far as owners, groups and modes tell, and the commands that give a right.
+//! Who may read and write what, as far as owners, groups and modes show, and the commands that give a right.
 
 use std::{
     fs::{self, Metadata},
@@ -34,7 +34,7 @@ impl Who {
         Some(Self { uid: *numbers("Uid:")?.get(1)?, gids })
     }
 
-    /// Whoever owns a file.
+    /// The owner of the file.
     pub(crate) fn owner(path: &Path) -> Option<Self> {
         let metadata = fs::metadata(path).ok()?;
         Some(Self { uid: metadata.uid(), gids: vec![metadata.gid()] })
@@ -82,7 +82,7 @@ impl Who {
         }
     }
 
-    /// What makes this user a member of a group; the service has it after its next start.
+    /// The command that makes this user a member of a group; the service has it after its next start.
     pub(crate) fn join_fix(&self, gid: u32) -> String {
         format!("usermod -a -G {} {} && systemctl try-restart pbx-portal", group(gid), self.user())
     }
@@ -93,7 +93,7 @@ pub(crate) fn group(gid: u32) -> String {
     name("/etc/group", gid)
 }
 
-/// The name that stands for a number in `/etc/passwd` or `/etc/group`, else the number.
+/// The name of a numeric id in `/etc/passwd` or `/etc/group`, else the number.
 fn name(file: &str, number: u32) -> String {
     let all = fs::read_to_string(file).unwrap_or_default();
     let found = all.lines().find_map(|line| {

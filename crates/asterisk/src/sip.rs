@@ -85,7 +85,7 @@ mod tests {
     const ANYWHERE: (Ipv4Addr, u16) = (Ipv4Addr::LOCALHOST, 0);
 
     #[test]
-    fn whoever_answers_sip_is_there() {
+    fn any_sip_answer_is_a_sign_of_life() {
         let phone = UdpSocket::bind(ANYWHERE).unwrap();
         let address = phone.local_addr().unwrap();
         let answering = thread::spawn(move || {

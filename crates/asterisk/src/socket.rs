@@ -1,7 +1,7 @@
 //! Asterisk's control socket, which `asterisk -rx` itself asks: the same answers without a process for each.
 //!
-//! Asterisk says who it is (`host/pid/version`), is sent `cli quit after COMMAND` and a zero byte, and prints until it
-//! closes the connection. Seen to be byte for byte what the command prints.
+//! Asterisk first sends a banner (`host/pid/version`). Then it gets `cli quit after COMMAND` and a zero byte, prints the
+//! answer and closes the connection. The answer is what the command prints, byte for byte.
 
 use std::{
     fs::File,
@@ -24,7 +24,7 @@ pub(crate) struct ControlSocket {
     pub(crate) banner: String,
 }
 
-/// Why a question came to nothing.
+/// Why a question failed.
 #[derive(Debug)]
 pub(crate) enum Fault {
     /// It was not asked: nobody listens, it is no Asterisk, or not the one that is meant.
@@ -34,7 +34,7 @@ pub(crate) enum Fault {
     TooMuchOutput,
 }
 
-/// What came of a question.
+/// The answer to a question.
 #[derive(Debug)]
 pub(crate) struct Reply {
     pub(crate) banner: String,
@@ -45,7 +45,7 @@ pub(crate) struct Reply {
 #[derive(Debug)]
 pub(crate) struct Connection {
     stream: File,
-    /// Who is to be there; whoever it is where nobody is named.
+    /// The banner that the socket has to show; `None` accepts any Asterisk.
     expected: Option<String>,
     request: Vec<u8>,
     banner: Option<String>,
@@ -130,7 +130,8 @@ impl Connection {
     }
 }
 
-/// Without what Asterisk tells every console beside the answer: lines that begin with byte 127.
+/// Without the verbose messages that Asterisk prints on every console between the lines of the answer: lines that begin
+/// with byte 127.
 fn without_verbose_lines(answer: Vec<u8>) -> Vec<u8> {
     const VERBOSE: u8 = 127;
     if !answer.contains(&VERBOSE) {

@@ -15,14 +15,14 @@ use crate::{
 /// How the names of notes begin.
 const NOTE: &str = "note-";
 
-/// Only for this program: what lies here holds credentials.
+/// Only for this program: these files hold credentials.
 const MODE: u32 = 0o600;
 
 /// The directory that holds what must outlive a crash.
 ///
 /// | file | holds |
 /// |---|---|
-/// | `lock` | nothing; it is locked by whoever deploys on this host |
+/// | `lock` | nothing; the process that deploys on this host holds its lock |
 /// | `proven` | the pair that Asterisk was last proven to run |
 /// | `journal` | the pair to restore, while the include files may be other ones |
 /// | `unproven` | nothing; while it exists, nobody knows whether Asterisk runs the proven pair |
@@ -70,7 +70,7 @@ impl StateDir {
         self.0.join("proven")
     }
 
-    /// Where the pair to put back is kept while the include files may be others.
+    /// Where the pair to roll back to is kept while the include files may be others.
     pub(crate) fn journal(&self) -> PathBuf {
         self.0.join("journal")
     }
@@ -87,7 +87,7 @@ impl StateDir {
         self.0.join("unproven")
     }
 
-    /// Makes everybody stop to rely on the proven pair, until the next proof.
+    /// From now on nobody may rely on the proven pair, until the next proof.
     pub(crate) fn mark_unproven(&self) -> Result<(), FileError> {
         self.stage_unproven()?.rename()
     }

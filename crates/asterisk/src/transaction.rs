@@ -1,4 +1,4 @@
-//! One deployment from beginning to end: the new pair live and proven, or the former one back.
+//! One deployment from beginning to end: the new pair is verified, or the former one restored and verified.
 
 use std::{
     cell::Cell,
@@ -40,7 +40,7 @@ pub struct StepTimes {
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Deployed {
-    /// Whether files were replaced and Asterisk reloaded; otherwise all was so already.
+    /// Whether files were replaced and Asterisk reloaded; otherwise Asterisk ran the pair already.
     pub is_changed: bool,
     /// What was live and is not of the pair.
     pub foreign: Foreign,
@@ -61,7 +61,7 @@ pub struct Failure {
     pub cause: Cause,
     /// What to fix, one sentence each, where it could be found out.
     pub fixes: Vec<String>,
-    /// What stands now.
+    /// The state that it left.
     pub aftermath: Aftermath,
     /// What it would have changed against the pair last proven.
     pub difference: Difference,
@@ -90,7 +90,7 @@ struct Failed {
     aftermath: Aftermath,
 }
 
-/// What fails without more to say has changed nothing.
+/// A bare cause means that nothing was changed.
 impl From<Cause> for Failed {
     fn from(cause: Cause) -> Self {
         Self { cause, fixes: Vec::new(), aftermath: Aftermath::Untouched }
@@ -117,24 +117,24 @@ fn timed<T>(time: &mut Duration, step: impl FnOnce() -> T) -> T {
     result
 }
 
-/// The former pair as it is to be put back, and what must be live then, if that can be said.
+/// The pair to roll back to, and what must be live then, if its text can be read.
 struct Former {
     pair: Pair,
     expected: Option<Expected>,
 }
 
 impl LockedDeployment<'_> {
-    /// Makes `pair` what Asterisk runs, and proves it; or puts back what was, and proves that.
+    /// Makes Asterisk run `pair` and verifies it; or rolls back: restores the former pair and verifies that.
     ///
     /// `tag`, one line, is remembered with the pair once it is proven; a pair that was the proven one already keeps its
     /// tag. Steps: preflight; nothing to do when the files are these already and the live state proves it; both files,
     /// the former pair, the journal and the records staged, so that all that follows are renames; both files renamed;
-    /// reload; proof; contacts of former owners purged. Nothing but the proof of what was installed and the way
-    /// back goes on after `deadline`.
+    /// reload; proof; contacts of former owners purged. After `deadline` only the verification of what was installed and
+    /// the rollback still run.
     ///
     /// # Errors
     ///
-    /// [`Failure`] with the cause and what stands now.
+    /// [`Failure`] with the cause and the state that it left.
     pub fn deploy(&mut self, pair: &Pair, tag: &str, deadline: Instant) -> Result<Deployed, Box<Failure>> {
         let mut progress = Progress::default();
         let result = self.transact(pair, tag, deadline, &mut progress);
@@ -202,9 +202,9 @@ impl LockedDeployment<'_> {
         }
     }
 
-    /// Where the files are these already, what is live; a read-back that proves them is all the
-    /// preflight there need be. Else Asterisk answers and has booted, and, side by side with that,
-    /// what is registered at the aors that are to be new.
+    /// If the files on disk are these already, a read-back that verifies them is the whole preflight, and its result is
+    /// returned. Otherwise: Asterisk answers and has booted; returned are the contacts that are registered at the aors
+    /// to come.
     fn preflight(
         &self,
         new_aors: &BTreeSet<String>,
@@ -258,8 +258,7 @@ impl LockedDeployment<'_> {
         self.proven.as_ref().map(|record| record.unpurged.clone()).unwrap_or_default()
     }
 
-    /// Purges the contacts of former owners, remembers that it is done, and gives the aors at
-    /// which it is not.
+    /// Purges the contacts of former owners, records that it is done, and returns the aors not purged.
     fn purge_stale_contacts(
         &mut self,
         former: &FormerOwners,
@@ -286,7 +285,7 @@ impl LockedDeployment<'_> {
         left
     }
 
-    /// Puts everything that needs space on disk before anything is touched.
+    /// Writes everything that needs space to disk before anything is touched.
     fn stage(
         &self,
         pair: &Pair,
@@ -328,7 +327,7 @@ impl LockedDeployment<'_> {
         let cli = &self.deployment.cli;
         loop {
             let reloaded = timed(&mut times.reload, || reload::reload(cli, modules.get(), deadline));
-            // Whatever was said, or not said in time: what is live decides, unless it was a clear no.
+            // Without an answer to the reload, what is live decides. Only a clear refusal ends it here.
             let unanswered = match reloaded {
                 Ok(()) => None,
                 Err(error @ ReloadError::Cli(_)) => Some(error),

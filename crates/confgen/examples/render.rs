@@ -3,7 +3,7 @@
 //! ```json
 //! [{"extension": 1000, "name": "Alice", "email": "alice@example.com", "ha1": "4e2bd218061da1563c0e0f1e2276b5b5"}]
 //! ```
-#![expect(clippy::print_stdout, reason = "a program tells its user")]
+#![expect(clippy::print_stdout, reason = "a program reports to its user")]
 
 use std::{env, error::Error, io, time::SystemTime};
 
@@ -31,7 +31,7 @@ fn user(json: &Value) -> Result<User, Box<dyn Error>> {
         ha1: text("ha1")?.parse()?,
         realm: Realm::default(),
         email: text("email")?.parse()?,
-        // No file tells of these.
+        // Neither file shows these.
         id: UserId::generate(),
         created_at: SystemTime::UNIX_EPOCH,
         revision: Revision::default(),

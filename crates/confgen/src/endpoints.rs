@@ -98,7 +98,7 @@ impl Endpoints {
         Ok(format!("{number}-{}", hex::as_str(&hash)))
     }
 
-    /// What the file says of the user, its hash not yet. `number` is where the extension is written to.
+    /// The sections of the user, without their hash. `number` is where the extension is written to.
     fn sections<'a>(&'a self, user: &'a User, number: &'a mut String) -> Result<Sections<'a>, RenderError> {
         number.clear();
         write!(number, "{}", user.extension).map_err(|_| refused(user))?;

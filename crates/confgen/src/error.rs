@@ -1,6 +1,6 @@
 use pbx_domain::Extension;
 
-/// Why users cannot be rendered; there is no text at all then, not a part of it.
+/// Why users cannot be rendered: either all of the text is made, or none.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum RenderError {

@@ -1,4 +1,4 @@
-//! The one way of a value into a template.
+//! Escaping: the only way a value gets into a template.
 
 use std::fmt::{self, Write};
 

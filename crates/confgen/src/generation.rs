@@ -8,7 +8,7 @@ use crate::hex;
 /// cuts names at 41.
 const DIGITS: usize = 16;
 
-/// What stands in its place while it is not known.
+/// The placeholder while it is not known.
 pub(crate) const NONE: &str = "0000000000000000";
 
 /// The generation of a text that has [`NONE`] where its generation belongs.

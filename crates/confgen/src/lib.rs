@@ -9,7 +9,7 @@
 //!   `<number>-<12 hexadecimal digits>` after a SHA-256 over everything that the file says of
 //!   that user, our templates included. An endpoint that is live with the right auth is therefore
 //!   live with the right settings.
-//! - All other objects and contexts are named after the [`Prefix`], `synergycall-…`. The extensions stand in
+//! - All other objects and contexts are named after the [`Prefix`], `synergycall-…`. The extensions are in
 //!   `synergycall-users`, which the administrator may include where others are to call the users. Phones call in
 //!   `synergycall-internal`, which includes it and holds nothing else: what the administrator adds there, phones alone
 //!   may reach.
@@ -17,7 +17,7 @@
 //!   in the comment `; generation <digits>`, and as something that can be read back live, the aor
 //!   `synergycall-generation-<digits>` and `generation@synergycall-ring` in the dialplan. So users that change without
 //!   a change of numbers leave the dialplan's file as it was.
-//! - A display name stands in the endpoint's `callerid` alone, within quotes. No template can
+//! - A display name appears in the endpoint's `callerid` alone, within quotes. No template can
 //!   write a value unescaped.
 //!
 //! Meaning of the options: Asterisk's documentation, [PJSIP Configuration Sections and

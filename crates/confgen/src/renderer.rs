@@ -67,7 +67,7 @@ impl Renderer {
     /// The name of this user's auth in the file of endpoints, `<extension>-<12 hexadecimal digits>`: another one whenever
     /// anything that the file says of the user is another, the options of every endpoint included.
     ///
-    /// Much cheaper than a rendering: it tells whether an endpoint that is live with this auth is this user's.
+    /// Much cheaper than a rendering: an endpoint that is live with this auth has exactly this user's settings.
     ///
     /// # Errors
     ///

@@ -1,6 +1,6 @@
 //! Completes a spreadsheet: rows of CSV on standard input, of which the last column is the extension. The first row is
 //! the heading; where the number is missing, the row gets the lowest one that no other row has.
-#![expect(clippy::print_stdout, reason = "a program tells its user")]
+#![expect(clippy::print_stdout, reason = "a program reports to its user")]
 
 use std::{collections::BTreeSet, error::Error, io};
 

@@ -42,7 +42,7 @@ impl ApplyOutcome {
         }
     }
 
-    /// The outcome that this word stands for.
+    /// The outcome that this word names.
     #[must_use]
     pub fn from_word(word: &str) -> Option<Self> {
         let all =
@@ -66,9 +66,9 @@ impl fmt::Display for ApplyOutcome {
 /// What an apply changes against the pair of files last proven on its node. Each list ascends.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Changes {
-    /// Extensions that were nobody's.
+    /// Extensions that had no user before.
     pub added: Vec<Extension>,
-    /// Extensions that are nobody's any more.
+    /// Extensions that have no user any more.
     pub removed: Vec<Extension>,
     /// Extensions with another name, credential or owner.
     pub changed: Vec<Extension>,
@@ -77,7 +77,7 @@ pub struct Changes {
 /// One include file of an apply.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct InstalledFile {
-    /// Where it lies.
+    /// Its path.
     pub path: String,
     /// The SHA-256 of its content in lower-case hexadecimal.
     pub sha256: String,
@@ -121,7 +121,7 @@ pub struct ApplyRecord {
     pub outcome: ApplyOutcome,
     /// What went wrong and what to fix, where something did.
     pub detail: Option<String>,
-    /// What ought to be known although it did not fail.
+    /// What the administrator should know although the apply did not fail.
     pub warnings: Vec<String>,
     /// What it changes.
     pub changes: Changes,

@@ -11,7 +11,7 @@ const ALPHABET: &[u8; 32] = b"abcdefghijkmnpqrstuvwxyz23456789";
 /// The password that a user's phone registers with: 28 characters, 140 bits from the operating
 /// system's generator.
 ///
-/// It is shown once, to whoever created the user; what is kept is its [`Ha1`]. `Debug` shows
+/// It is shown once, to the caller that created the user; what is kept is its [`Ha1`]. `Debug` shows
 /// nothing of it.
 #[derive(Clone)]
 pub struct SipPassword(String);
@@ -52,7 +52,7 @@ pub struct NoRandomness;
 /// ([RFC 7616, section 3.3](https://www.rfc-editor.org/rfc/rfc7616#section-3.3)): Asterisk's
 /// `default_realm`, `asterisk` unless the administrator changed it.
 ///
-/// 1 to 79 printable ASCII characters other than `"`, `\` and `;`, so that it stands in a SIP
+/// 1 to 79 printable ASCII characters other than `"`, `\` and `;`, so that it fits in a SIP
 /// header and in an Asterisk file as it is; no blank at either end, and no colon, which separates
 /// the parts of an [`Ha1`].
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]

@@ -7,7 +7,7 @@ macro_rules! identity {
         pub struct $name(uuid::Uuid);
 
         impl $name {
-            /// A new identity, a UUID of version 7: later ones sort after earlier ones, as far as the clock goes on.
+            /// A new identity, a UUID of version 7: later ones sort after earlier ones, as long as the clock is not set back.
             #[must_use]
             pub fn generate() -> Self {
                 Self($crate::identity::generate())

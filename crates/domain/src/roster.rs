@@ -2,7 +2,7 @@ use std::collections::HashMap;
 
 use crate::{Extension, ExtensionRange, NewUser, UserId};
 
-/// Who has which extension and which mail address: decides, without a database, what comes of each
+/// Who has which extension and which mail address: decides, without a database, the result of each
 /// change of the users, in the order in which they are asked for.
 ///
 /// Each change that is granted is in effect for the next, so a whole batch can be decided and then
@@ -25,7 +25,7 @@ use crate::{Extension, ExtensionRange, NewUser, UserId};
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Roster {
     users: HashMap<UserId, Entry>,
-    /// Whose each address is.
+    /// The owner of each address.
     emails: HashMap<String, UserId>,
 }
 
@@ -42,7 +42,7 @@ pub enum CreateRefusal {
     /// Another user has the mail address, in whatever case.
     #[error("another user has this mail address")]
     EmailTaken {
-        /// Whose it is.
+        /// The owner of the address.
         id: UserId,
         /// That user's extension.
         extension: Extension,
@@ -50,7 +50,7 @@ pub enum CreateRefusal {
     /// Nobody has the id of [`NewUser::replaces`].
     #[error("there is no such user to replace")]
     NoSuchUser,
-    /// Every extension is some user's.
+    /// Every extension has a user.
     #[error("no extension is free")]
     Exhausted,
 }
@@ -67,7 +67,7 @@ impl Roster {
     ///
     /// # Errors
     ///
-    /// [`CreateRefusal`], and nothing changed. A taken address comes first of all, so that whoever
+    /// [`CreateRefusal`], and nothing changed. A taken address comes first of all, so that a caller who
     /// repeats a create whose answer was lost learns that it worked.
     pub fn create(&mut self, id: UserId, new: &NewUser) -> Result<Extension, CreateRefusal> {
         let email_key = new.email.key();

@@ -7,7 +7,7 @@ identity! {
     UserId
 }
 
-/// Whoever shall become a user: what the caller chooses. Extension and password are not theirs
+/// A user to be created: what the caller chooses. Extension and password are not theirs
 /// to choose.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct NewUser {

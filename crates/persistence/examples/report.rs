@@ -1,5 +1,5 @@
-//! Tells who has which extension in the database that `DATABASE_URL` names. It writes nothing.
-#![expect(clippy::print_stdout, reason = "a program tells its user")]
+//! Prints who has which extension in the database that `DATABASE_URL` names. It writes nothing.
+#![expect(clippy::print_stdout, reason = "a program reports to its user")]
 #![expect(clippy::disallowed_methods, reason = "a URL may hold a password, which no argument may")]
 
 use std::{collections::BTreeMap, env, error::Error, time::Duration};

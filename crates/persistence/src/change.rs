@@ -42,7 +42,7 @@ impl QueryFragment<Pg> for KnownQuery {
     }
 }
 
-/// What there is to know, or `None` where the token is still `but`.
+/// The users, or `None` where the token is still `but`.
 pub(crate) fn read(connection: &mut PgConnection, but: Option<Uuid>) -> Result<Option<Known>, Abort<DatabaseError>> {
     let rows: Vec<KnownRow> = KnownQuery { but }.load(connection)?;
     let &(token, _) = rows.first().ok_or(diesel::NotFound).map_err(no_tenant)?;
@@ -53,7 +53,7 @@ pub(crate) fn read(connection: &mut PgConnection, but: Option<Uuid>) -> Result<O
     for (id, number, email, created_at, revision) in rows.into_iter().filter_map(|(_, user)| user) {
         let id = UserId::from(id);
         known.users.push((id, created_at, revision));
-        // A number that a broken constraint let in is nobody's to give.
+        // A number outside 1000-1999, which only a dropped constraint lets in, is never given to anybody.
         if let Ok(extension) = Extension::new(number) {
             known.roster.insert(id, extension, email);
         }
@@ -78,7 +78,7 @@ pub(crate) struct Change {
 }
 
 impl Change {
-    /// A change of nothing so far.
+    /// An empty change.
     pub(crate) fn of(known: Uuid) -> Self {
         Self {
             known,
@@ -118,8 +118,16 @@ impl Change {
 
 prepared!(Change, (BigInt, Timestamptz));
 
-/// Each step needs the number of rows of the one before, so that PostgreSQL takes them in their order: what a user leaves
-/// is free for the next. The triggers leave the token that the setting names.
+/// PostgreSQL runs the data-modifying parts of a `WITH` in any order, unless one reads the rows of another. The order
+/// matters: a user who takes the place of another gets the same extension, so the old row has to go before the new one
+/// comes, or the number is taken twice. So each step reads the count of the rows of the step before
+/// (`freed.steps >= 0`, which is always true):
+///
+/// `moved` (the revision; no row unless the token is the known one, and then the other steps find nothing to do) → `freed`
+/// (extensions deleted) → `gone` (users deleted) → `made` (users inserted) → `numbered` (extensions inserted).
+///
+/// The setting `pbx_portal.token` names the token that this statement gives the tenant, so that the triggers keep it
+/// instead of making one that this process does not know.
 impl QueryFragment<Pg> for Change {
     fn walk_ast<'b>(&'b self, mut out: AstPass<'_, 'b, Pg>) -> QueryResult<()> {
         out.push_sql(

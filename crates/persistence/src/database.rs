@@ -111,7 +111,7 @@ impl Database {
     /// What an administrator wants to know before the portal uses the database: how the connection is protected, which
     /// migrations are missing or are of a newer portal, which rights the role lacks. Writes nothing.
     ///
-    /// Why there is no connection at all is told by [`DatabaseError::connection_fault`].
+    /// [`DatabaseError::connection_fault`] says why there is no connection at all.
     ///
     /// # Errors
     ///

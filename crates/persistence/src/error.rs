@@ -35,7 +35,7 @@ pub enum DatabaseError {
     Failed(#[source] ErrorDetail),
 }
 
-/// What lies behind a [`DatabaseError`], in the words of whoever noticed. For the log only.
+/// The cause of a [`DatabaseError`], in the words of PostgreSQL or libpq. For the log only.
 #[derive(Debug, Clone)]
 pub struct ErrorDetail(Arc<dyn Error + Send + Sync>);
 

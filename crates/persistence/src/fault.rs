@@ -28,7 +28,7 @@ pub enum ConnectionFault {
     NameMismatch,
 }
 
-/// PostgreSQL answers in its own language before a session has another, so this is all that can be told from words.
+/// PostgreSQL answers in its own language before a session has another, so its words say no more than this.
 const WORDS: [(&[&str], ConnectionFault); 13] = [
     (&["password authentication failed"], ConnectionFault::WrongPassword),
     (&["no password supplied"], ConnectionFault::WrongPassword),
@@ -46,7 +46,7 @@ const WORDS: [(&[&str], ConnectionFault); 13] = [
 ];
 
 impl DatabaseError {
-    /// Why there is no connection, where that can be told: a remedy can go by it.
+    /// Why there is no connection, where that is known: a fix can go by it.
     #[must_use]
     pub fn connection_fault(&self) -> Option<ConnectionFault> {
         let Self::Unavailable(_) = self else { return None };

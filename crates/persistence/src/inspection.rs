@@ -37,10 +37,10 @@ pub enum Protection {
         /// Its version, such as `TLSv1.3`.
         version: String,
         /// Whether the URL asks for the server's certificate to be verified (`sslmode=verify-ca` or `verify-full`):
-        /// without that, whoever stands in between may read everything.
+        /// without that, somebody in between may read everything.
         is_verified: bool,
     },
-    /// Clear text over a network: whoever listens gets the phones' digests.
+    /// Clear text over a network: anybody who listens gets the phones' digests.
     ClearText,
 }
 
@@ -70,8 +70,8 @@ pub(crate) fn protection(
     )
     .get_result(connection)?;
     Ok(match version {
+        _ if is_local => Protection::Local,
         Some(version) => Protection::Tls { version, is_verified: verifies_certificate },
-        None if is_local => Protection::Local,
         None => Protection::ClearText,
     })
 }

@@ -21,7 +21,7 @@
 //!
 //! Every call ends within the timeout given to [`Database::connect`], whatever becomes of the server
 //! and the network: libpq itself waits for ever for a server that fell silent while its host still
-//! answers, so a thread of this crate shuts the socket down when a call is overdue. It takes the
+//! answers, so a thread of this crate shuts the socket down when a call is overdue. That needs the
 //! system call `pidfd_getfd`; where a filter forbids that, the log says so once, and each call runs on
 //! a thread of its own that may be given up. [`Database::migrate`] has five minutes.
 //!

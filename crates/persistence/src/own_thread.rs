@@ -24,7 +24,7 @@ impl Drop for Running {
     }
 }
 
-/// What comes of the call until the deadline; `None` when nothing does.
+/// The result of the call; `None` where it did not return until the deadline.
 ///
 /// # Errors
 ///

@@ -48,7 +48,7 @@ impl Row {
 }
 
 /// A column that was held against its rule while it was decoded, without a copy in between. What
-/// came of it is kept, to be told together with whose it is.
+/// came of it is kept, to be reported together with whose it is.
 #[derive(Debug, FromSqlRow)]
 pub(crate) struct Checked<T, E = <T as FromStr>::Err>(Result<T, E>);
 

@@ -34,7 +34,7 @@ pub(crate) struct Session {
     connection: Option<PgConnection>,
     /// `None` where it could not be found.
     socket: Option<Socket>,
-    /// May be dead since, where that is before the present operation.
+    /// A connection that was opened before the present operation may be dead by now, so its loss is no error yet.
     opened: Instant,
     /// When the server answered last.
     answered: Instant,
@@ -42,7 +42,7 @@ pub(crate) struct Session {
     broken: bool,
 }
 
-/// What an operation came to on one connection.
+/// The result of an operation on one connection.
 enum Called<T> {
     Answered(T),
     /// The server said nothing until the deadline.
@@ -94,8 +94,8 @@ struct Manager {
     failure: LastFailure,
 }
 
-/// Why the last attempt to connect failed, until one succeeds: the pool tells only the first of
-/// several that wait.
+/// Why the last attempt to connect failed, until one succeeds: the pool reports it only to the first of
+/// several callers that wait.
 #[derive(Clone, Default)]
 struct LastFailure(Arc<Mutex<Option<String>>>);
 
@@ -109,7 +109,7 @@ impl LastFailure {
     }
 }
 
-/// Connections over Unix sockets are made one at a time: nothing else tells which socket is whose.
+/// Connections over Unix sockets are opened one at a time: they carry no mark that says which call opened them.
 static LOCAL: Mutex<()> = Mutex::new(());
 static MARK: AtomicU32 = AtomicU32::new(0);
 
@@ -216,8 +216,8 @@ impl Sessions {
     /// Runs `operation`, which may be run twice without harm, on a living connection: each of its statements is a
     /// transaction of its own.
     ///
-    /// A pooled connection that turns out to be dead is replaced, and `operation` runs again. When the answer is lost all
-    /// the same the result is unknown, which is [`DatabaseError::Unavailable`].
+    /// If a pooled connection proves to be dead, it is replaced, and `operation` runs again. If a new one is lost as well,
+    /// the result is unknown, which is [`DatabaseError::Unavailable`].
     pub(crate) fn repeatable<T: Send + 'static, E: From<DatabaseError> + Send + 'static>(
         &self,
         operation: impl Fn(&mut PgConnection) -> Result<T, Abort<E>> + Send + Sync + 'static,
@@ -252,7 +252,7 @@ impl Sessions {
                 }
                 log::debug!("a pooled connection to PostgreSQL was dead, taking another: {error}");
             } else if is_late || sent.elapsed() >= statement_timeout(self.timeout) {
-                // Diesel does not tell a cancelled statement from other errors, time does.
+                // Diesel reports a cancelled statement as an unknown error, so the elapsed time decides.
                 return Err(DatabaseError::Unavailable(ErrorDetail::new(error)).into());
             } else if may_pass(&error) && (pooled || tried < TRIES) {
                 // The session may hold a statement that was prepared for another schema.
@@ -266,7 +266,7 @@ impl Sessions {
     }
 
     /// Runs `operation` once on a connection of its own, which is closed afterwards: settings and
-    /// locks of the session end with it. It may take longer than other operations: so long.
+    /// locks of the session end with it. It may take longer than other operations: until `limit`.
     pub(crate) fn dedicated<T: Send + 'static>(
         &self,
         limit: Duration,
@@ -315,8 +315,8 @@ impl Sessions {
         }
     }
 
-    /// Whoever fell silent on one connection may have on the others, each of which would cost somebody the timeout: they
-    /// are replaced.
+    /// The error of a call that got no response. A server that is silent on one connection is probably silent on the
+    /// others, and each would cost another caller the whole timeout: so those older than this are replaced, too.
     fn silent(&self, sent: Instant) -> DatabaseError {
         let mut silence = self.silence.lock().unwrap_or_else(PoisonError::into_inner);
         *silence = (*silence).max(Some(sent));
@@ -330,15 +330,16 @@ fn no_thread(error: &std::io::Error) -> DatabaseError {
     DatabaseError::Unavailable(ErrorDetail::new(detail))
 }
 
-/// The server ends a statement before the portal gives it up, so that a lock that somebody holds costs no connection.
+/// The server cancels a statement a little before this side gives up: waiting for a lock that somebody holds then costs
+/// an error and not the connection.
 fn statement_timeout(timeout: Duration) -> Duration {
     timeout * 9 / 10
 }
 
 /// What every session begins with, in one round trip.
 ///
-/// Each statement is a transaction that reads what was committed before it, whatever a role or a database has for its
-/// default: who waited for a row lock has to read what its last holder wrote.
+/// Each statement is a transaction of its own at READ COMMITTED, whatever default the role or the database has: after
+/// waiting for a row lock it has to read what the last holder committed.
 fn setup(timeout: Duration) -> String {
     let milliseconds = statement_timeout(timeout).as_millis().max(1);
     format!(
@@ -362,7 +363,7 @@ fn is_lost(error: &SqlError) -> bool {
     }
 }
 
-/// Whether PostgreSQL may think otherwise next time. Diesel does not tell a deadlock from other errors.
+/// Whether the same statement may succeed next time. Diesel reports a deadlock as an unknown error.
 fn may_pass(error: &SqlError) -> bool {
     let SqlError::DatabaseError(kind, _) = error else { return false };
     matches!(kind, DatabaseErrorKind::SerializationFailure | DatabaseErrorKind::Unknown)

@@ -1,6 +1,11 @@
-//! The socket under a connection. libpq has one and Diesel does not give it away, so it is found
-//! among the descriptors of the process and duplicated: whoever holds the duplicate can shut the
-//! connection down while a call waits in libpq.
+//! The socket under a connection. libpq has one and Diesel does not hand it out, so it is found
+//! among the descriptors of the process and duplicated: the duplicate can shut the connection down
+//! while a call waits in libpq.
+//!
+//! Several threads connect at once, so "the new socket" is not enough. Over TCP the connection string carries
+//! `tcp_user_timeout` with a value that no other connection has at this time: libpq sets it on its socket, and here it
+//! is read back, as a mark. The milliseconds differ by one each, which changes nothing else. A Unix socket has no such
+//! option: these are opened one at a time, under a lock.
 
 use std::{
     collections::HashSet,
@@ -21,9 +26,9 @@ use rustix::{
 pub(crate) struct Socket(Arc<OwnedFd>);
 
 impl Socket {
-    /// Ends the connection: whoever waits for it returns with an error.
+    /// Ends the connection: a call that waits in libpq returns with an error.
     pub(crate) fn shut_down(&self) {
-        // It has failed by itself otherwise.
+        // If this fails, the connection was closed already.
         let _not_connected = shutdown(&*self.0, Shutdown::Both);
     }
 }
@@ -41,7 +46,8 @@ impl Before {
         Self { sockets, mark }
     }
 
-    /// The socket that libpq has connected since. `None` where none can be told for sure to be it.
+    /// The socket that libpq has connected since. `None` unless exactly one can be: shutting down another's connection
+    /// would be worse than waiting.
     pub(crate) fn find(&self) -> io::Result<Option<Socket>> {
         let own = pidfd_open(getpid(), PidfdFlags::empty())?;
         let mut found = Vec::new();
@@ -49,7 +55,8 @@ impl Before {
             if self.sockets.contains(&name) {
                 continue;
             }
-            // It may be closed by now, or be another.
+            // Another thread may have closed it since, or its number may be another file's: what was duplicated is
+            // looked at below, not the number.
             let Ok(socket) = pidfd_getfd(&own, number, PidfdGetfdFlags::empty()) else { continue };
             if self.is_postgres(&socket) {
                 found.push(socket);

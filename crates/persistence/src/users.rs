@@ -36,12 +36,12 @@ impl UserRepository {
     /// password is for the phone, of which the digest for `realm` is kept.
     ///
     /// One statement, and one round trip. Creates and deletes that wait meanwhile, in this process, share the next one;
-    /// two processes that change the users at once try again in turn. So no number is given twice and none is left out.
+    /// of two processes that change the users at once, one fails and tries again. So no number is given twice and none is left out.
     ///
     /// # Errors
     ///
-    /// - [`CreateUserError::EmailTaken`], also when no extension is free: whoever repeats a create
-    ///   whose answer was lost must learn that it worked.
+    /// - [`CreateUserError::EmailTaken`], also when no extension is free: a caller that repeats a create
+    ///   whose answer was lost has to learn that it worked.
     /// - [`CreateUserError::NoSuchUser`]
     /// - [`CreateUserError::ExtensionsExhausted`]
     /// - [`CreateUserError::Database`]; after [`DatabaseError::Unavailable`] the user may exist.

@@ -1,5 +1,9 @@
 //! Ends the calls of libpq that are overdue. libpq itself waits for ever for a server that fell
-//! silent while its host still answers, or for a proxy that lost its server.
+//! silent while its host still answers, or for a proxy that lost its server: `kill -STOP` of a PostgreSQL is enough, as
+//! the kernel keeps acknowledging packets, so neither keepalives nor `tcp_user_timeout` ever fire.
+//!
+//! One thread watches all calls. It sleeps until the earliest deadline, shuts that call's socket down, and exits when there
+//! was nothing to watch for a while.
 
 use std::{
     collections::BTreeMap,
@@ -114,6 +118,7 @@ impl Watchdog {
             for call in shared.calls.values_mut().filter(|call| call.deadline <= now) {
                 call.target.shut_down();
                 call.is_overdue = true;
+                // With several hosts in DATABASE_URL, libpq now connects to the next one, on a new socket.
                 call.deadline = now + AGAIN;
             }
             let next = shared.calls.values().map(|call| call.deadline).min();

@@ -1,6 +1,8 @@
-//! The one way in which users change: whoever finds nobody at it takes all changes that wait, decides them against the
-//! users as they are known, and commits them by one statement. So a change costs one round trip, and those that come
-//! meanwhile share the next.
+//! The one way in which users change: group commit.
+//!
+//! A caller puts its change into the queue. If no other caller writes, it becomes the leader: it takes all changes in the
+//! queue, decides them against the users as it knows them, and commits them by one statement. So a change costs one round
+//! trip, and the changes that arrive meanwhile share the next one.
 
 use std::{
     collections::{HashMap, HashSet, VecDeque},
@@ -30,7 +32,7 @@ pub(crate) enum Request {
     Delete(UserId),
 }
 
-/// What came of it.
+/// Its result.
 pub(crate) enum Response {
     Created(Box<User>),
     Refused(CreateRefusal),
@@ -60,7 +62,8 @@ struct Queue {
 }
 
 impl Queue {
-    /// Whether this request is the one to lead: the last that came has the most time left.
+    /// Whether this request leads: the one that came last does, as it has the most time left. The first may have only
+    /// milliseconds until its timeout, and would make the whole batch fail with it.
     fn may_lead(&self, ticket: u64) -> bool {
         !self.is_led && self.waiting.back().is_some_and(|(last, _)| *last == ticket)
     }
@@ -83,7 +86,7 @@ impl Queue {
     }
 }
 
-/// The lead, until it is dropped, by a panic if need be: nobody may wait for it then.
+/// The leader's task. Dropping it hands out the outcomes, after a panic too: otherwise all others would wait in vain.
 struct Lead<'a> {
     writer: &'a Writer,
     tickets: Vec<u64>,
@@ -97,7 +100,7 @@ impl Drop for Lead<'_> {
         queue.is_led = false;
         let outcomes = self.outcomes.drain(..).map(Some).chain(std::iter::repeat_with(|| None));
         for (ticket, outcome) in self.tickets.iter().zip(outcomes) {
-            // Whoever has given up is told nothing.
+            // A caller that has given up gets no outcome.
             if queue.taken.remove(ticket) {
                 queue.outcomes.insert(*ticket, outcome.unwrap_or_else(lost));
             }
@@ -148,7 +151,8 @@ impl Writer {
         }
     }
 
-    /// Writes a batch. What PostgreSQL refuses is written one by one, so that a change fails for no other's sake.
+    /// Writes a batch. If PostgreSQL refuses it, each change is written alone, so that only the bad one fails: with a
+    /// constraint added by hand, say, the statement of all would fail because of one user's name.
     fn write(&self, begun: Instant, batch: &[Request]) -> Vec<Outcome> {
         match self.commit(begun, batch) {
             Ok(responses) => responses.into_iter().map(Ok).collect(),
@@ -171,7 +175,8 @@ impl Writer {
             };
             let mut plan = Plan::of(known.roster, known.token, batch);
             if plan.change.is_empty() {
-                // What is remembered may be of the past.
+                // Nothing to write, so nothing checks the token: a refusal such as "email taken" may go by users that
+                // another process has deleted since.
                 remembered = if is_new { None } else { self.read(begun, Some(known.token))? };
                 if remembered.is_none() {
                     *memory = Some(Known { token: known.token, roster: plan.roster, users: known.users });
@@ -186,7 +191,7 @@ impl Writer {
                     return Ok(plan.responses);
                 }
                 Ok(Made::Outdated(state)) => remembered = Some(state),
-                // What is remembered is wrong where somebody wrote without the triggers.
+                // The remembered users are wrong if somebody wrote with the triggers disabled: read them and try again.
                 Err(DatabaseError::Failed(_)) if !is_new => {}
                 Err(error) => return Err(error),
             }
@@ -211,8 +216,9 @@ impl Writer {
         if sent.load(Ordering::SeqCst) == 1 {
             return Ok(Made::Outdated(state));
         }
-        // An answer was lost, and the change may have been made before it. The token cannot be the known one again, so
-        // by now it was made or never will be.
+        // The statement was sent twice, because the first response was lost. "No row" from the second may mean that the
+        // first one committed: look at what is there. The token never returns to the known one, so the change either was
+        // made by now or never will be.
         let created = state.users.iter().find(|(id, ..)| change.ids.contains(&id.as_uuid()));
         if let Some((_, created_at, revision)) = created {
             return Ok(Made::Committed(*revision, *created_at));
@@ -233,7 +239,7 @@ impl Writer {
     }
 }
 
-/// What came of a statement.
+/// The result of a statement.
 enum Made {
     /// Its revision, and when; of no meaning where nobody was created.
     Committed(i64, diesel::pg::data_types::PgTimestamp),
@@ -245,7 +251,7 @@ fn no_state() -> DatabaseError {
     DatabaseError::Failed(ErrorDetail::new("the users have no change token: restore the database from a backup"))
 }
 
-/// What a batch comes to.
+/// A batch, decided: the change to write, and each caller's response.
 struct Plan {
     change: Change,
     responses: Vec<Response>,

@@ -1,4 +1,4 @@
-//! One attempt, from its locked to its answer.
+//! One attempt, from taking the lock to the response.
 
 use std::time::{Duration, Instant, SystemTime};
 
@@ -97,9 +97,9 @@ impl Attempt {
                 record.outcome = if deployed.is_changed { ApplyOutcome::Applied } else { ApplyOutcome::Unchanged };
                 record.warnings = verdict::warnings(&deployed);
                 // The same pair may be of a later revision by now, or of another database.
-                let is_told =
-                    last_tag(locked).is_some_and(|told| (told.revision, told.database) == (tag.revision, tag.database));
-                if !is_told && let Err(error) = locked.retag(&tag.to_string()) {
+                let is_current =
+                    last_tag(locked).is_some_and(|last| (last.revision, last.database) == (tag.revision, tag.database));
+                if !is_current && let Err(error) = locked.retag(&tag.to_string()) {
                     // The pair is live and proven all the same.
                     log::warn!("apply {}: {error}", record.id);
                     record.warnings.push(format!("applied_revision could not be moved to {}: {error}", tag.revision));
@@ -119,7 +119,7 @@ impl Attempt {
         }
     }
 
-    /// Why the plan is not carried out, where it is another than the reviewed one, or ought to be reviewed first.
+    /// Why the plan is refused: it is not the reviewed one, or it has to be reviewed first.
     fn objection(&self, locked: &LockedDeployment<'_>, pair: &Pair, database: DatabaseId) -> Option<(Code, String)> {
         // Nobody asks for the digests of both pairs where nothing was reviewed.
         if let Review::Of(_) = self.review {
@@ -127,7 +127,7 @@ impl Attempt {
             return (!self.review.allows(&plan)).then(|| (Code::PlanChanged, PLAN_CHANGED.to_owned()));
         }
         let former = former_owners_elsewhere(locked, pair, database)?;
-        let (count, numbers) = told(&former);
+        let (count, numbers) = count_and_names(&former);
         Some((
             Code::OtherDatabase,
             format!(
@@ -154,7 +154,7 @@ impl Attempt {
         }
         record.changes = changes(&locked.difference(&pair).map_err(Problem::internal)?);
         if let Some(former) = former_owners_elsewhere(&locked, &pair, list.database) {
-            let (count, numbers) = told(&former);
+            let (count, numbers) = count_and_names(&former);
             record.warnings.push(format!(
                 "this is not the database that the users in Asterisk were applied from, and {count} of those would lose \
                  their numbers: {numbers}; an apply needs If-Match with this answer's ETag"
@@ -173,7 +173,7 @@ impl Attempt {
         Ok((answer, plan))
     }
 
-    /// Records an attempt that got no locked.
+    /// Records an attempt that did not get the lock.
     pub(super) fn without_lock(self, error: LockError) -> Result<ApplyResponse, Problem> {
         let audit = &self.applier.0.audit;
         let problem = no_lock(error);
@@ -221,7 +221,7 @@ impl Attempt {
     }
 }
 
-/// What is said to whoever gets no locked.
+/// The problem of a caller that does not get the lock.
 pub(super) fn no_lock(error: LockError) -> Problem {
     match error {
         LockError::Busy => Problem::new(
@@ -232,11 +232,11 @@ pub(super) fn no_lock(error: LockError) -> Problem {
     }
 }
 
-/// What is said where the plan is not the one that was reviewed.
+/// The detail where the plan is not the one that was reviewed.
 const PLAN_CHANGED: &str = "This is not the plan that was reviewed: users or what Asterisk runs have changed since. Look at \
                             POST /apply?dry_run=true again, and apply with its new ETag. Nothing was changed.";
-/// How many numbers are told at most.
-const MOST_TOLD: usize = 20;
+/// How many numbers are named at most.
+const MOST_NAMED: usize = 20;
 
 /// What is remembered of the pair last proven; nothing of one that another program deployed.
 fn last_tag(locked: &LockedDeployment<'_>) -> Option<Tag> {
@@ -251,9 +251,9 @@ fn former_owners_elsewhere(locked: &LockedDeployment<'_>, pair: &Pair, database:
 }
 
 /// How many they are, and the first of them.
-fn told(names: &[String]) -> (usize, String) {
-    let rest = if names.len() > MOST_TOLD { ", …" } else { "" };
-    (names.len(), names[..names.len().min(MOST_TOLD)].join(", ") + rest)
+fn count_and_names(names: &[String]) -> (usize, String) {
+    let rest = if names.len() > MOST_NAMED { ", …" } else { "" };
+    (names.len(), names[..names.len().min(MOST_NAMED)].join(", ") + rest)
 }
 
 /// Notes a failure that changed nothing.

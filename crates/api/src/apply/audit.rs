@@ -27,7 +27,7 @@ pub(super) struct Audit {
     database: Database,
     deployment: Deployment,
     node: String,
-    /// Whether a thread is at closing what waits already.
+    /// Whether a background thread closes the waiting records already.
     is_closing: Arc<AtomicBool>,
 }
 
@@ -52,7 +52,7 @@ impl From<AuditError> for Problem {
             AuditError::Lost(_) => Self::new(
                 Code::DatabaseUnavailable,
                 "The database does not have the record of this apply any more: it was restored, or another server took \
-                 over that lacks it, while the apply ran. `apply` tells how it ended; look at GET /users, and apply again.",
+                 over that lacks it, while the apply ran. `apply` says how it ended; look at GET /users, and apply again.",
             )
             .caused_by(error),
             AuditError::Note(_) => Self::internal(error),
@@ -65,13 +65,13 @@ impl Audit {
         Self { database, deployment, node, is_closing: Arc::default() }
     }
 
-    /// Tells the list of an apply whose process ended before it did. The database is asked for nothing.
+    /// Notes for the list that an apply was interrupted: its process ended before it did. Asks the database for nothing.
     pub(super) fn note_interrupted(&self) {
         let running = self.deployment.note(RUNNING).ok().flatten();
         let id = running.and_then(|id| String::from_utf8(id).ok()).and_then(|id| id.parse::<ApplyId>().ok());
-        let told = last::note(&self.deployment).and_then(|note| last::read(&note));
+        let last = last::note(&self.deployment).and_then(|note| last::read(&note));
         if let Some(id) = id
-            && told.is_none_or(|last| last.id != id.as_uuid())
+            && last.is_none_or(|last| last.id != id.as_uuid())
         {
             last::remember(&self.deployment, id, ApplyOutcome::Interrupted, SystemTime::now());
         }
@@ -90,8 +90,8 @@ impl Audit {
         for id in &interrupted {
             log::warn!("the apply {id} was interrupted: its process ended before it did");
         }
-        let told = last::note(&self.deployment).and_then(|note| last::read(&note)).map(|last| last.id);
-        if let Some(id) = interrupted.iter().max().filter(|id| told.is_none_or(|told| told <= id.as_uuid())) {
+        let last = last::note(&self.deployment).and_then(|note| last::read(&note)).map(|last| last.id);
+        if let Some(id) = interrupted.iter().max().filter(|id| last.is_none_or(|last| last <= id.as_uuid())) {
             last::remember(&self.deployment, *id, ApplyOutcome::Interrupted, SystemTime::now());
         }
         Ok(self.deployment.remove_volatile_note(RUNNING)?)
@@ -148,7 +148,7 @@ impl Audit {
                 log::error!("the record of apply {} is lost but for this log: {error}", record.id);
                 return result;
             }
-            // What is lost is told with the answer.
+            // A lost record is reported with the response.
             if !is_lost {
                 self.close_later();
             }
@@ -175,7 +175,7 @@ impl Audit {
         if self.database.apply_log().finish(record)? { Ok(()) } else { Err(AuditError::Lost(record.id)) }
     }
 
-    /// Closes the records that wait for this database, and gives those that wait on.
+    /// Closes the records that wait for this database, and returns those that still wait.
     fn close_waiting(
         &self,
         locked: &LockedDeployment<'_>,

@@ -33,7 +33,7 @@ pub(super) fn remember(deployment: &Deployment, id: ApplyId, outcome: ApplyOutco
     let last = LastApplyResponse { id: id.as_uuid(), outcome: outcome.into(), finished_at: rfc3339(finished_at) };
     let note = serde_json::to_vec(&last).unwrap_or_default();
     if let Err(error) = deployment.write_volatile_note(NAME, &note) {
-        log::warn!("the list will not tell of the apply {id}: {error}");
+        log::warn!("the list will not show the apply {id}: {error}");
     }
 }
 

@@ -44,7 +44,7 @@ impl FromStr for Tag {
     }
 }
 
-/// What this node claims. By content: no revision, no record and no clock has a say.
+/// What this node claims. It goes by content: no revision, record or clock decides.
 #[derive(Debug, Default)]
 pub(crate) struct Claim {
     stamp: Option<ClaimStamp>,
@@ -59,7 +59,7 @@ struct ClaimedPair {
     endpoints: Expected,
 }
 
-/// How the users of a moment stand against a [`Claim`].
+/// The users of a moment compared with a [`Claim`].
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Standing {
     /// Whether the users render to another pair than the claimed one.
@@ -139,7 +139,7 @@ impl ClaimCache {
             return last;
         }
         let claim = stamp.and_then(|stamp| {
-            // A state that is damaged is told once, and read again when it is another.
+            // A damaged state is logged once, and read again when it has changed.
             Claim::of(stamp, deployment).or_else(|error| {
                 log::error!("nothing counts as applied: {error}");
                 Ok(Claim { stamp: Some(stamp), ..Claim::default() })

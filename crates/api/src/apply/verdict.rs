@@ -1,4 +1,4 @@
-//! What a deployment's end means for the caller and for the record.
+//! What the end of a deployment means for the caller and for the record.
 
 use pbx_asterisk::{Aftermath, Cause, Deployed, Failure, ReloadError};
 use pbx_domain::{ApplyOutcome, Extension};
@@ -28,7 +28,7 @@ pub(super) fn of_failure(failure: &Failure) -> (ApplyOutcome, Code, String) {
         ),
         Aftermath::NotRestored { reason } => (
             ApplyOutcome::RollbackFailed,
-            format!("The old files could not be put back; the next apply or start tries again: {reason}."),
+            format!("The old files could not be restored; the next apply or start tries again: {reason}."),
         ),
         _ => (ApplyOutcome::RollbackFailed, "What Asterisk runs is not known.".to_owned()),
     };

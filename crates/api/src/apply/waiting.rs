@@ -35,7 +35,7 @@ pub(super) fn all(locked: &LockedDeployment<'_>, deployment: &Deployment) -> Res
         if let Some(waiting) = serde_json::from_slice::<Note>(&note).ok().and_then(Note::waiting) {
             all.push(waiting);
         } else {
-            log::error!("the note {name} in the state directory is none of this program's: it is dropped");
+            log::error!("the note {name} in the state directory was not written by this program: it is dropped");
             locked.remove_note(name)?;
         }
     }

@@ -13,7 +13,7 @@ use crate::Settings;
 
 /// Asterisk's first version with `password_digest`.
 const OLDEST: [u32; 3] = [22, 2, 0];
-/// The newest version of its series that mends holes in security, when this program was made.
+/// The newest version of its series that fixes security holes, when this program was made.
 const SECURE: [u32; 3] = [22, 10, 1];
 /// How long a transport may take to answer.
 const PATIENCE: Duration = Duration::from_secs(5);

@@ -127,7 +127,7 @@ fn fault(error: &DatabaseError, url: &str) -> Fault {
     Fault::new(words, fix)
 }
 
-/// The whole chain: whoever may run this may see it, and no link of it names the password.
+/// The whole chain: a person who may run this may see it, and no link of it names the password.
 fn words(error: &DatabaseError) -> String {
     let mut words = error.to_string();
     let mut source = std::error::Error::source(error);

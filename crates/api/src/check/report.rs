@@ -18,7 +18,7 @@ impl<W: io::Write> Report<W> {
         self.is_good
     }
 
-    /// What is well with a point, or its fault.
+    /// A point that passed, or its fault.
     pub(super) fn point(&mut self, point: &str, result: Result<impl fmt::Display, Fault>) {
         match result {
             Ok(words) => self.good(point, words),
@@ -32,7 +32,7 @@ impl<W: io::Write> Report<W> {
         }
     }
 
-    /// What keeps no apply from working.
+    /// A note: it prevents no apply.
     pub(super) fn note(&mut self, point: &str, words: impl fmt::Display) {
         if !self.quiet {
             self.line(format_args!("note  {point}: {words}"));

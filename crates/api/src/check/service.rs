@@ -15,7 +15,8 @@ const RUN: &str = "/usr/sbin/pbx-portal-run";
 /// The package's unit.
 const UNIT: &str = "/usr/lib/systemd/system/pbx-portal.service";
 
-/// What root may do says nothing about what the service may do, and what its user may do outside the unit not much.
+/// What root may do says nothing about what the service may do. What its user may do outside the unit says little: the
+/// sandbox of the unit forbids more.
 pub(super) fn check(settings: &Settings, report: &mut Report<impl io::Write>) {
     const POINT: &str = "service";
     let user = rustix::process::geteuid().as_raw();

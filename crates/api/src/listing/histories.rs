@@ -22,7 +22,7 @@ enum Event {
     /// By hand.
     MoveRevision(i64),
     Apply,
-    /// The way back of an apply was not proven, or a start found other files.
+    /// The rollback of an apply was not verified, or a start found other files.
     Doubt,
 }
 
@@ -32,7 +32,7 @@ struct History {
     revision: i64,
 }
 
-/// What a phone and its callers can tell of a user.
+/// What a phone and its callers can observe of a user.
 type Seen = (String, String, String);
 
 fn seen(users: &BTreeMap<Extension, User>) -> BTreeMap<Extension, Seen> {

@@ -48,7 +48,7 @@ fn the_environment_wins_over_the_file_and_the_file_over_the_defaults() {
 }
 
 #[test]
-fn endpoint_options_are_a_list_in_the_file_and_parted_by_blanks_in_the_environment() {
+fn endpoint_options_are_a_list_or_separated_by_blanks() {
     let file =
         "[asterisk]\nendpoint_options = ['media_encryption=sdes', 'allow=opus,ulaw', 'set_var=GREETING=good day']";
     let read = |settings: &Settings| {

@@ -57,7 +57,7 @@ impl Written {
         })
     }
 
-    /// An absolute path without `..`, which says where the file lies whoever looks.
+    /// An absolute path without `..`: it means the same file for every process.
     pub(super) fn path(&self, key: &'static str) -> Result<PathBuf, SettingsError> {
         let text = self.text(key)?;
         let path = Path::new(text);
@@ -132,7 +132,7 @@ impl Written {
         }
     }
 
-    /// Whether libpq can read it is found out where it is used.
+    /// libpq itself checks it, where it is used.
     pub(super) fn database_url(&self) -> Result<String, SettingsError> {
         match self.text("database.url")? {
             "" => Err(SettingsError::new(

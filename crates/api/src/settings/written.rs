@@ -11,7 +11,7 @@ use super::{
     node_name,
 };
 
-/// Every key there is, and its default; those of `server.workers` and `node` are the host's.
+/// Every key and its default; those of `server.workers` and `node` are the host's.
 pub const KEYS: &[(&str, &str)] = &[
     ("server.bind", "127.0.0.1:8000"),
     ("server.workers", ""),

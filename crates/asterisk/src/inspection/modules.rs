@@ -49,7 +49,7 @@ pub(super) fn check(cli: &Cli, running: &BTreeSet<String>, directory: &Path) -> 
     Err(Fault::new(format!("{} not running", missing.join(", ")), steps.join(" && ")))
 }
 
-/// Whether the next start loads the module, as far as these lines of `modules.conf` tell.
+/// Whether the next start loads the module, as far as these lines of `modules.conf` say.
 fn loads(text: &str, module: &str) -> bool {
     let lines = || text.lines().filter_map(|line| line.split(';').next()?.split_once('='));
     let has = |words: &[&str]| {

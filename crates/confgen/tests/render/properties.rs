@@ -50,7 +50,7 @@ fn auths(rendering: &Rendering) -> BTreeMap<String, String> {
     auths.map(|auth| (auth.split('-').next().unwrap_or_default().to_owned(), auth.to_owned())).collect()
 }
 
-/// The generation that the head of a file tells.
+/// The generation in the head of a file.
 fn generation(text: &str) -> &str {
     text.lines().find_map(|line| line.strip_prefix("; generation ")).unwrap_or_default()
 }

@@ -10,7 +10,7 @@ use pbx_tests::{Http, Response};
 use crate::matrix;
 use crate::world::{Disk, Running, World, create};
 
-/// So many applies at once, by turns of these portals.
+/// So many applies at once, spread over these portals.
 fn applies(portals: &[&Http], count: usize) -> Vec<Response> {
     thread::scope(|scope| {
         let callers: Vec<_> = (0..count)
@@ -34,7 +34,7 @@ fn one_is_applied(world: &World, answers: &[Response]) -> Response {
 }
 
 #[test]
-fn of_twenty_applies_at_once_one_does_it_and_all_tell_the_truth() {
+fn of_twenty_applies_at_once_one_applies_and_all_answer_the_truth() {
     let world = World::new();
     let before = world.stand_in.count("module reload");
     let answers = applies(&[world.portal.http()], 20);
@@ -44,7 +44,7 @@ fn of_twenty_applies_at_once_one_does_it_and_all_tell_the_truth() {
 }
 
 #[test]
-fn two_portals_of_one_host_take_turns() {
+fn applies_of_two_portals_of_one_host_never_overlap() {
     let world = World::new();
     let other = world.portal.settings().start();
     let answers = applies(&[world.portal.http(), other.http()], 12);
@@ -59,7 +59,7 @@ fn two_portals_of_one_host_take_turns() {
 }
 
 #[test]
-fn a_caller_that_gets_no_turn_is_told_so_and_recorded() {
+fn a_caller_that_does_not_get_the_lock_gets_503_and_a_record() {
     let world = World::new();
     let neighbour = world.portal.settings().clone();
     let neighbour = neighbour
@@ -67,7 +67,7 @@ fn a_caller_that_gets_no_turn_is_told_so_and_recorded() {
         .with("PBX_PORTAL__ASTERISK__COMMAND_TIMEOUT_SECONDS", "1")
         .start();
     let records = world.records();
-    // Before it touches anything, so that whoever waits finds all as it was.
+    // Before it touches anything, so that a caller who waits finds all as it was.
     let held = world.stand_in.hold_next("core waitfullybooted");
     thread::scope(|scope| {
         let first = scope.spawn(|| world.portal.http().post_empty("/apply"));
@@ -89,7 +89,7 @@ fn a_caller_that_gets_no_turn_is_told_so_and_recorded() {
     world.recovers();
 }
 
-/// All that could tell of a visit: names, numbers and times of everything in a directory.
+/// All that could show a visit: names, numbers and times of everything in a directory.
 fn trace(directory: &Path) -> Vec<String> {
     let entry = |path: &Path| {
         let data = fs::symlink_metadata(path).unwrap();
@@ -125,7 +125,7 @@ fn an_apply_with_nothing_to_do_writes_and_reloads_nothing() {
 }
 
 #[test]
-fn a_dry_run_tells_what_would_be_and_leaves_no_trace() {
+fn a_dry_run_reports_the_changes_and_leaves_no_trace() {
     let mut world = World::new();
     let state = world.portal.settings().state_dir();
     let traces = |world: &World| (traces(world), trace(&state));
