@@ -141,7 +141,7 @@ fn what_a_crashed_process_left_running_is_closed_for_its_node_alone() {
 }
 
 #[test]
-fn the_standing_tells_the_revision_and_whether_an_apply_is_known_here() {
+fn the_revision_and_whether_an_apply_is_known_come_in_one_query() {
     let fixture = Fixture::new();
     fixture.create(1);
     let started = started("pbx-a");

@@ -53,7 +53,7 @@ const BACKLOG: u32 = 1024;
 const SEND_BUFFER: u32 = 64 * 1024;
 /// How much of an answer is copied at a time.
 const WRITE_BUFFER: usize = 8 * 1024;
-/// How long migrations may take, which another instance may be at as well.
+/// How long migrations may take; another instance may run them at the same time.
 const MIGRATION_TIMEOUT: Duration = Duration::from_mins(5);
 
 /// Recovers from an interrupted apply, migrates the database, then serves until SIGTERM or SIGINT, and ends

@@ -27,8 +27,7 @@ impl fmt::Debug for UserRepository {
     }
 }
 
-/// How the tenant stands, without its users: what tells whether a list that was read before is
-/// still true.
+/// The revision that validates a cached list, and whether the last apply is known: the tenant without its users.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Standing {
