@@ -26,7 +26,7 @@ use crate::auth::Tokens;
 /// Where the settings file is looked for when `--config` names none.
 pub const DEFAULT_FILE: &str = "/etc/pbx-portal/config.toml";
 
-/// Everything that the administrator decides, proven to make sense. `Debug` shows no secret.
+/// Everything that the administrator decides, validated. `Debug` shows no secret.
 #[derive(Debug, Clone)]
 pub struct Settings {
     /// Where the service listens.
