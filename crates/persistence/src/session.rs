@@ -58,6 +58,7 @@ impl Session {
         deadline: Instant,
         operation: impl FnOnce(&mut PgConnection) -> T + Send + 'static,
     ) -> Called<T> {
+        let sent = Instant::now();
         let Some(mut connection) = self.connection.take() else { return Called::Silent };
         let called = if let Some(socket) = &self.socket {
             match watchdog::watch(deadline, Target::Open(socket.clone())) {
@@ -80,7 +81,8 @@ impl Session {
             }
         };
         match &called {
-            Called::Answered(_) => self.answered = Instant::now(),
+            // When it was sent: since then the server may have fallen silent again.
+            Called::Answered(_) => self.answered = sent,
             Called::Silent | Called::Refused(_) => self.broken = true,
         }
         called
@@ -124,7 +126,8 @@ impl Manager {
             Ok(connection)
         };
         let limit = self.conninfo.opening_limit();
-        let deadline = Instant::now() + limit;
+        let begun = Instant::now();
+        let deadline = begun + limit;
         let silent = || ConnectionError::BadConnection(format!("PostgreSQL did not answer within {limit:?}"));
         let refused = |error: std::io::Error| ConnectionError::BadConnection(format!("no thread to watch it: {error}"));
         let (connection, socket) = if socket::can_be_found() {
@@ -139,8 +142,8 @@ impl Manager {
         } else {
             (own_thread::run(deadline, establish).map_err(refused)?.ok_or_else(silent)??, None)
         };
-        let now = Instant::now();
-        Ok(Session { connection: Some(connection), socket, opened: now, answered: now, broken: false })
+        let opened = Instant::now();
+        Ok(Session { connection: Some(connection), socket, opened, answered: begun, broken: false })
     }
 }
 
