@@ -85,7 +85,7 @@ fn a_context_that_the_administrator_adds_to_is_named_with_its_place() {
     let answer = conflict(
         matrix::SAME_CONTEXT,
         "extensions.conf",
-        "[synergycall-users]\nexten => 1001,1,Hangup()\nexten => 1001,2,Response()",
+        "[synergycall-users]\nexten => 1001,1,Hangup()\nexten => 1001,2,Answer()",
     );
     assert!(answer.string("/detail").contains("1001@synergycall-users"), "{}", answer.text);
 }

@@ -8,7 +8,7 @@ use pbx_tests::{Asterisk, Database, Phone, Settings};
 const ADMINISTRATORS: &str = "
 [default]
 exten => 0900123,1,Log(WARNING,0900123 was dialled)
- same => n,Response()
+ same => n,Answer()
  same => n,Wait(1)
 [synergycall-internal]
 exten => unguarded,1,Dial(${PJSIP_DIAL_CONTACTS(1001)},30)
