@@ -7,7 +7,8 @@ use std::process::Command;
 
 use pbx_tests::Asterisk;
 
-/// Users of no account, for the daemon and for who deploys: what one has is not counted for the other.
+/// Users of no account, for the daemon and for who deploys: what one has is not counted for the other. Only root can run
+/// as them; for anybody else, a user namespace counts what runs in it.
 const DAEMON: u32 = 65_532;
 const DEPLOYS: u32 = 65_533;
 
@@ -18,13 +19,19 @@ fn host() -> Asterisk {
     let example = std::env::current_exe().unwrap().ancestors().nth(2).unwrap().join("examples/deploy");
     assert!(example.exists(), "{} is missing: cargo build --workspace --all-targets", example.display());
     fs::copy(example, asterisk.home().join("deploy")).unwrap();
-    asterisk.run_as(DAEMON);
+    if is_root() {
+        asterisk.run_as(DAEMON);
+    }
     let home = asterisk.home();
     for directory in [home.to_owned(), parent(&asterisk.pjsip_include()), parent(&asterisk.dialplan_include())] {
         fs::set_permissions(directory, fs::Permissions::from_mode(0o2777)).unwrap();
     }
     asterisk.start();
     asterisk
+}
+
+fn is_root() -> bool {
+    fs::metadata("/proc/self").unwrap().uid() == 0
 }
 
 fn parent(path: &Path) -> std::path::PathBuf {
@@ -37,9 +44,15 @@ fn deploy(asterisk: &Asterisk, most: u32, command: &str, endpoint: &str) -> Stri
     fs::write(at("new-endpoints"), format!("[{endpoint}]\ntype=endpoint\naors={endpoint}\n[{endpoint}]\ntype=aor\n"))
         .unwrap();
     fs::write(at("new-dialplan"), format!("[c]\nexten => 1,1,NoOp({endpoint})\n[d]\nexten => 1,1,NoOp()\n")).unwrap();
-    let mut deploy = Command::new("prlimit");
-    deploy.arg(format!("--nproc={most}:{most}"));
-    deploy.args(["setpriv", "--reuid", &DEPLOYS.to_string(), "--clear-groups"]).arg(at("deploy"));
+    let mut deploy = Command::new("env");
+    if !is_root() {
+        deploy.args(["unshare", "--user", "--map-current-user"]);
+    }
+    deploy.args(["prlimit", &format!("--nproc={most}:{most}")]);
+    if is_root() {
+        deploy.args(["setpriv", "--reuid", &DEPLOYS.to_string(), "--clear-groups"]);
+    }
+    deploy.arg(at("deploy"));
     deploy.arg(at("new-endpoints")).arg(asterisk.pjsip_include());
     deploy.arg(at("new-dialplan")).arg(asterisk.dialplan_include());
     let output = deploy.arg(at("state")).arg(command).current_dir(asterisk.home()).output().unwrap();
@@ -48,10 +61,6 @@ fn deploy(asterisk: &Asterisk, most: u32, command: &str, endpoint: &str) -> Stri
 
 #[test]
 fn where_one_process_can_be_had_and_no_thread_all_is_proven() {
-    if fs::metadata("/proc/self").unwrap().uid() != 0 {
-        println!("only root can be another user, who has no process yet");
-        return;
-    }
     let asterisk = host();
     // One that does not say where its control socket is.
     let by_command = asterisk.home().join("by-command");
