@@ -1,13 +1,14 @@
 //! The phone of a number's former owner, which does not know yet that it is one.
 
 use std::fs;
+use std::io::Write as _;
 
 use pbx_tests::misbehaving::RELOADED;
-use pbx_tests::{Behaviour, Phone, Response};
+use pbx_tests::{Asterisk, Behaviour, Database, Phone, Response};
 
 use crate::disk::read_only_from;
 use crate::matrix;
-use crate::mounts::able_to_mount;
+use crate::mounts::{Mount, able_to_mount};
 use crate::world::{World, create};
 
 /// Deletes the user with this number.
@@ -148,6 +149,39 @@ fn a_purge_that_cannot_be_recorded_is_made_once_more() {
         drop(mount);
         assert_eq!(world.recovers().json["outcome"], "unchanged");
         assert_eq!(pending_purges(&world), "unpurged ");
+    });
+}
+
+#[test]
+fn a_pending_purge_is_made_where_there_is_no_space_to_record_it() {
+    able_to_mount("purge::a_pending_purge_is_made_where_there_is_no_space_to_record_it", || {
+        let state = tempfile::Builder::new().prefix("pbx-state-").tempdir().unwrap();
+        let path = state.path().to_string_lossy().into_owned();
+        let mount = Mount::small(state.path(), 16);
+        let world = World::with(Database::create(), Asterisk::start_new(), |settings| {
+            settings.with("PBX_PORTAL__STATE_DIR", &path)
+        });
+        let former = owner(&world);
+        assert_eq!(former.register(), 200);
+        delete(&world, 1001);
+        world.stand_in.on("database del*", &Behaviour::Silence);
+        apply(&world);
+        assert_eq!(pending_purges(&world), "unpurged 1001");
+        world.stand_in.behave();
+        let filler = state.path().join("filler");
+        let mut file = fs::File::create(&filler).unwrap();
+        while file.write_all(&[0; 4096]).is_ok() {}
+        let answer = apply(&world);
+        assert_eq!(answer.json["outcome"], "unchanged", "{}", answer.text);
+        assert!(!world.has_contact("1001"));
+        assert_eq!(pending_purges(&world), "unpurged 1001");
+        // Open, it would keep its space.
+        drop(file);
+        fs::remove_file(&filler).unwrap();
+        world.recovers();
+        assert_eq!(pending_purges(&world), "unpurged ");
+        drop(world);
+        drop(mount);
     });
 }
 

@@ -249,8 +249,10 @@ impl LockedDeployment<'_> {
         if pending_purges.is_empty() {
             return Ok(pending_purges);
         }
-        let purged = StagedRecord::new(path, record(&tag, BTreeSet::new()))?;
-        Ok(self.purge_stale_contacts(former, Some(purged), deadline))
+        // All is proven and recorded: a purge that cannot be recorded is made once more.
+        let purged = StagedRecord::new(path, record(&tag, BTreeSet::new()));
+        let purged = purged.inspect_err(|error| log::warn!("{error}: the next deployment will purge once more")).ok();
+        Ok(self.purge_stale_contacts(former, purged, deadline))
     }
 
     /// The aors that former deployments left a contact at.
