@@ -45,6 +45,12 @@ impl Database {
         with_database(&self.server, &self.name)
     }
 
+    /// The database of the same name in another cluster, which is a copy of this one's: a standby that was promoted.
+    #[must_use]
+    pub fn copy_in(&self, server: &str) -> Self {
+        Self { server: server.to_owned(), name: self.name.clone() }
+    }
+
     /// Runs SQL in one transaction and gives what it printed: a row per line, columns separated by `|`.
     ///
     /// # Panics
