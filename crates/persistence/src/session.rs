@@ -132,7 +132,7 @@ impl Manager {
         let refused = |error: std::io::Error| ConnectionError::BadConnection(format!("no thread to watch it: {error}"));
         let (connection, socket) = if socket::can_be_found() {
             let _alone = self.conninfo.may_be_local().then(|| LOCAL.lock().unwrap_or_else(PoisonError::into_inner));
-            let before = Arc::new(Before::now(mark));
+            let before = Arc::new(Before::now(mark, self.conninfo.may_be_local()));
             let watch = watchdog::watch(deadline, Target::Opening(Arc::clone(&before))).map_err(refused)?;
             let connection = establish();
             if watch.was_overdue() {

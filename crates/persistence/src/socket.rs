@@ -8,7 +8,7 @@
 //! option: these are opened one at a time, under a lock.
 
 use std::{
-    collections::HashSet,
+    collections::{BTreeMap, HashSet},
     fs, io,
     os::fd::OwnedFd,
     path::Path,
@@ -17,6 +17,7 @@ use std::{
 
 use rustix::{
     fd::AsRawFd as _,
+    fs::fstat,
     net::{Shutdown, SocketAddrUnix, getpeername, shutdown, sockopt::tcp_user_timeout},
     process::{PidfdFlags, PidfdGetfdFlags, getpid, pidfd_getfd, pidfd_open},
 };
@@ -38,19 +39,22 @@ pub(crate) struct Before {
     sockets: HashSet<String>,
     /// The value of `TCP_USER_TIMEOUT`, which no other connection that is being made has.
     mark: u32,
+    /// Whether the new one may be a Unix socket; one that is made at the same time elsewhere in the process has no mark.
+    may_be_local: bool,
 }
 
 impl Before {
-    pub(crate) fn now(mark: u32) -> Self {
+    pub(crate) fn now(mark: u32, may_be_local: bool) -> Self {
         let sockets = open_sockets().map(|sockets| sockets.map(|(_, name)| name).collect()).unwrap_or_default();
-        Self { sockets, mark }
+        Self { sockets, mark, may_be_local }
     }
 
     /// The socket that libpq has connected since. `None` unless exactly one can be: shutting down another's connection
     /// would be worse than waiting.
     pub(crate) fn find(&self) -> io::Result<Option<Socket>> {
         let own = pidfd_open(getpid(), PidfdFlags::empty())?;
-        let mut found = Vec::new();
+        // By inode: another thread that looks for its own may hold a duplicate for a moment.
+        let mut found = BTreeMap::new();
         for (number, name) in open_sockets()? {
             if self.sockets.contains(&name) {
                 continue;
@@ -59,16 +63,17 @@ impl Before {
             // looked at below, not the number.
             let Ok(socket) = pidfd_getfd(&own, number, PidfdGetfdFlags::empty()) else { continue };
             if self.is_postgres(&socket) {
-                found.push(socket);
+                found.insert(fstat(&socket)?.st_ino, socket);
             }
         }
-        Ok(found.pop().filter(|_| found.is_empty()).map(|socket| Socket(Arc::new(socket))))
+        let first = found.pop_first().filter(|_| found.is_empty());
+        Ok(first.map(|(_, socket)| Socket(Arc::new(socket))))
     }
 
     fn is_postgres(&self, socket: &OwnedFd) -> bool {
         let Ok(Some(peer)) = getpeername(socket) else { return false };
         match SocketAddrUnix::try_from(peer) {
-            Ok(peer) => peer.path_bytes().is_some_and(is_postgres_path),
+            Ok(peer) => self.may_be_local && peer.path_bytes().is_some_and(is_postgres_path),
             Err(_) => tcp_user_timeout(socket) == Ok(self.mark),
         }
     }
@@ -125,9 +130,10 @@ mod tests {
             stream
         };
         let _older = connect(4321);
-        let before = Before::now(4321);
+        let before = Before::now(4321, false);
         assert!(before.find().unwrap().is_none());
         let (mut ours, _other) = (connect(4321), connect(4322));
+        let _duplicate = ours.try_clone().unwrap();
         before.find().unwrap().unwrap().shut_down();
         assert_eq!(ours.read(&mut [0]).unwrap(), 0);
         let _second = connect(4321);
