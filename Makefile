@@ -1,6 +1,6 @@
 # The two commands of a newcomer, and what they are made of.
 .DEFAULT_GOAL := help
-.PHONY: help demo test bench ha sandbox check run-tests slowest deb fuzz fuzz-build release-check public-api deny package minimal-versions
+.PHONY: help demo test bench ha soak sandbox check run-tests slowest deb fuzz fuzz-build release-check public-api deny package minimal-versions
 
 step := deploy/sandbox/step
 with_servers := deploy/sandbox/with-servers
@@ -27,6 +27,13 @@ ha: ## two nodes on one database, and a PostgreSQL (Patroni, etcd) whose leader 
 	@deploy/sandbox/asterisk
 	@$(step) "Building" cargo build --locked --workspace --bin pbx-portal --test ha
 	@exec $(with_servers) cargo test --locked --workspace --bin pbx-portal --test ha -- --nocapture --test-threads=1
+
+soak: ## random changes, applies and faults, each round checked: MINUTES=1, SEED=any number (a failing round prints its own)
+	@deploy/sandbox/packages soak
+	@deploy/sandbox/asterisk
+	@$(step) "Building" cargo build --locked --workspace --bin pbx-portal --test soak
+	@exec env PBX_TEST_SOAK_MINUTES=$(MINUTES) PBX_TEST_SOAK_SEED=$(SEED) PBX_TEST_SOAK_ROUND=$(ROUND) \
+	  $(with_servers) cargo test --locked --workspace --bin pbx-portal --test soak -- --nocapture
 
 # Asterisk and schemathesis are downloaded while the compiler is busy. What is built once has no use for incremental
 # builds: measured, a third less CPU for the crates of the workspace. Those of a developer stay beside it.

@@ -82,9 +82,16 @@ impl Cluster {
         assert!(output.status.success(), "pg_ctl promote failed: {}", String::from_utf8_lossy(&output.stdout));
     }
 
-    /// Kills the server as a power cut would.
+    /// Kills the server and all its connections as a power cut would.
     pub fn kill(&mut self) {
+        // Frozen, it starts no more of them.
+        self.freeze();
+        let connections = self.connections();
         self.server.take().expect("PostgreSQL runs").kill();
+        self.owner.signal("-KILL", &connections);
+        until("PostgreSQL's processes to end", || {
+            connections.iter().all(|id| !Path::new(&format!("/proc/{id}")).exists()).then_some(())
+        });
     }
 
     /// Where it listens: `127.0.0.1:…`.
@@ -152,13 +159,18 @@ impl Cluster {
     /// Every connection is a process in a session of its own; the server comes first, so that it starts no more.
     fn signal_all(&self, signal: &str) {
         let server = self.server.as_ref().expect("PostgreSQL runs").id();
-        let children = format!("/proc/{server}/task/{server}/children");
         self.owner.signal(signal, &[server.to_string()]);
-        let connections = fs::read_to_string(children).expect("the server's processes");
-        let connections: Vec<String> = connections.split_whitespace().map(str::to_owned).collect();
+        let connections = self.connections();
         if !connections.is_empty() {
             self.owner.signal(signal, &connections);
         }
+    }
+
+    /// The server's processes.
+    fn connections(&self) -> Vec<String> {
+        let server = self.server.as_ref().expect("PostgreSQL runs").id();
+        let children = fs::read_to_string(format!("/proc/{server}/task/{server}/children"));
+        children.expect("the server's processes").split_whitespace().map(str::to_owned).collect()
     }
 }
 

@@ -95,6 +95,20 @@ impl Http {
         Some(Response::read(request.send_empty().ok()?))
     }
 
+    /// Any request, to a server that may be away or go away before it has answered: `None` where no whole answer came.
+    pub fn try_request(&self, method: &str, path: &str, headers: &[(&str, &str)], body: &[u8]) -> Option<Response> {
+        let mut request = ureq::http::Request::builder().method(method).uri(self.url(path));
+        for (name, value) in self.headers().iter().map(|(n, v)| (*n, v.as_str())).chain(headers.iter().copied()) {
+            request = request.header(name, value);
+        }
+        let sent = if body.is_empty() {
+            self.agent.run(request.body(()).expect("a request"))
+        } else {
+            self.agent.run(request.body(body).expect("a request"))
+        };
+        Response::try_read(sent.ok()?)
+    }
+
     /// DELETE.
     pub fn delete(&self, path: &str) -> Response {
         let mut request = self.agent.delete(self.url(path));
@@ -123,10 +137,14 @@ impl Http {
 }
 
 impl Response {
-    fn read(mut response: ureq::http::Response<Body>) -> Self {
-        let text = response.body_mut().read_to_string().expect("a body in UTF-8");
+    fn read(response: ureq::http::Response<Body>) -> Self {
+        Self::try_read(response).expect("a body in UTF-8")
+    }
+
+    fn try_read(mut response: ureq::http::Response<Body>) -> Option<Self> {
+        let text = response.body_mut().read_to_string().ok()?;
         let json = serde_json::from_str(&text).unwrap_or_default();
-        Self { status: response.status().as_u16(), headers: response.headers().clone(), text, json }
+        Some(Self { status: response.status().as_u16(), headers: response.headers().clone(), text, json })
     }
 
     /// The answer, if it has this status.

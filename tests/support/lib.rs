@@ -19,6 +19,7 @@ pub mod asterisk;
 mod asterisk_files;
 pub mod cluster;
 mod environment;
+mod hostile;
 pub mod http;
 mod link;
 pub mod misbehaving;
@@ -36,6 +37,7 @@ pub mod wait;
 
 pub use asterisk::Asterisk;
 pub use cluster::Cluster;
+pub use hostile::HostileCall;
 pub use http::{Http, Response};
 pub use misbehaving::{Behaviour, Held, MisbehavingAsterisk};
 pub use misbehaving_socket::SocketFault;

@@ -95,6 +95,12 @@ impl MisbehavingAsterisk {
         fs::write(self.directory.join("by-command"), "").expect("the stand-in's way");
     }
 
+    /// Ends [`Self::ask_by_command`].
+    pub fn ask_by_socket(&self) {
+        // It may never have been asked by the command.
+        drop(fs::remove_file(self.directory.join("by-command")));
+    }
+
     /// From now on, the control socket itself misbehaves.
     pub fn socket(&self, fault: SocketFault) {
         self.socket.misbehave(fault);
