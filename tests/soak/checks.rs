@@ -52,6 +52,8 @@ impl World {
         for attempt in &story.attempts {
             check_answer(plan, attempt, wrong);
         }
+        let failed = story.events.iter().filter(|event| event.what.contains(": 500 ") && !plan.fault.takes_tables());
+        wrong.0.extend(failed.map(|event| event.what.clone()));
 
         let disk = Pair::on_disk(&self.parts.asterisk);
         let was_edited = story.suffered.edited.is_some();
@@ -76,9 +78,10 @@ impl World {
         wrong
             .check(is_claimed || is_doubtful, || format!("nothing is claimed, and nothing is in doubt: {}", list.text));
         let ends_in_doubt = last.is_some_and(|last| {
-            last.outcome() == "rollback_failed" && story.attempts.iter().all(|other| other.ended <= last.ended)
+            let before_it = story.attempts.iter().filter(|other| other.ended <= last.began).count();
+            last.outcome() == "rollback_failed" && before_it + 1 == story.attempts.len()
         });
-        wrong.check(!is_claimed || !ends_in_doubt || story.attempts.len() > 1, || {
+        wrong.check(!is_claimed || !ends_in_doubt, || {
             format!("claimed after a rollback that was not verified: {}", list.text)
         });
         if !is_claimed {
@@ -256,6 +259,7 @@ fn check_answer(plan: &Plan, attempt: &Attempt, wrong: &mut Wrong) {
     let is_right = match (answer.status, attempt.outcome()) {
         (200, "applied" | "unchanged") => true,
         (412, "refused") => attempt.is_reviewed && code == "plan-changed",
+        (500, "") => plan.fault.takes_tables(),
         _ if plan.fault.is_harmless() => false,
         (503, "refused") => matches!(code, "asterisk-unavailable" | "apply-busy"),
         (503, _) if code == "database-unavailable" => true,

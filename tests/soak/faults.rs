@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use pbx_tests::{Behaviour, HostileCall, SocketFault};
+use pbx_tests::{Behaviour, HostileCall, Portal, SocketFault};
 
 use crate::changes::Changes;
 use crate::model::Rewind;
@@ -29,6 +29,7 @@ const BULK: &str = "WITH u AS (INSERT INTO users (id, name, email)
 
 impl Parts {
     /// Does what the plan says, and undoes it. `applies_over` waits for the end of the applies.
+    #[expect(clippy::too_many_lines, reason = "an arm for each fault")]
     pub(crate) fn suffer(
         &mut self,
         shared: &Shared,
@@ -48,14 +49,12 @@ impl Parts {
                     None => self.stand_in.on(at, how),
                 }
                 applies_over();
-                self.stand_in.behave();
             }
             Fault::Socket(fault) => self.suffer_socket(*fault, applies_over),
             Fault::StalledReader => {
                 changes.bulk(shared, BULK);
                 self.stand_in.on_next(2, "dialplan show synergycall-users", &Behaviour::Stall);
                 applies_over();
-                self.stand_in.behave();
                 changes.bulk(shared, "DELETE FROM users WHERE email LIKE 'bulk%'");
             }
             Fault::FrozenAsterisk => {
@@ -70,7 +69,7 @@ impl Parts {
             }
             Fault::KilledPortal => {
                 let pause = plan.lasts.min(Duration::from_millis(600));
-                self.replace_portal(shared, plan.changes.len(), |portal| portal.kill(), || thread::sleep(pause));
+                self.replace_portal(shared, plan.changes.len(), Portal::kill, || thread::sleep(pause));
             }
             Fault::StoppedPortal => self.replace_portal(
                 shared,
@@ -127,7 +126,7 @@ impl Parts {
             Fault::Failover => {
                 let began = Instant::now();
                 self.cluster.kill();
-                let (standby, _) = self.standby.as_ref().unwrap();
+                let standby = self.standby.as_ref().unwrap();
                 standby.promote();
                 let mut database = shared.database.write().unwrap();
                 *database = database.copy_in(&standby.url());

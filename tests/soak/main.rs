@@ -2,7 +2,8 @@
 //! `make soak MINUTES=… SEED=…`.
 //!
 //! The same seed makes the same choices again. When they meet what, only the machine decides.
-#![expect(clippy::unwrap_used, clippy::expect_used, reason = "a failing step fails the round")]
+#![expect(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a failing step fails the round")]
+#![expect(clippy::print_stdout, reason = "it reports each round")]
 #![expect(clippy::disallowed_methods, reason = "it does to files and processes what an administrator or a crash would")]
 
 mod changes;
@@ -38,7 +39,7 @@ struct Place<'a> {
 impl Drop for Place<'_> {
     fn drop(&mut self) {
         if thread::panicking() {
-            println!("\nSEED={} failed in round {}: {:#?}", self.seed, self.round, self.plan);
+            println!("\nSEED={} failed in round {}: {:?}", self.seed, self.round, self.plan);
         }
     }
 }

@@ -16,6 +16,8 @@ pub(crate) struct Plan {
     /// When the fault begins, and for how long it lasts where it does not last until the applies have ended.
     pub(crate) begins: Duration,
     pub(crate) lasts: Duration,
+    /// What Asterisk takes its time for, in milliseconds, so that an apply lasts until the fault has begun.
+    pub(crate) slow: Option<(&'static str, u32)>,
     /// Whether a second portal of the same host serves and applies, too.
     pub(crate) two_portals: bool,
     /// Whether Asterisk is asked by the command alone.
@@ -133,6 +135,8 @@ pub(crate) enum Edit {
 /// So many rounds have every kind of fault once, in an order of their own.
 pub(crate) const KINDS: u64 = 24;
 
+const SLOW: [&str; 4] = ["module reload*", "module reload*", "pjsip show endpoints", "core waitfullybooted"];
+
 impl Plan {
     pub(crate) fn of(seed: u64, round: u64) -> Self {
         let mut deck: Vec<u64> = (0..KINDS).collect();
@@ -145,8 +149,9 @@ impl Plan {
             changes,
             applies,
             fault: Fault::random(kind, random),
-            begins: Duration::from_millis(random.between(0, 500)),
+            begins: Duration::from_millis(random.between(0, 900)),
             lasts: Duration::from_millis(random.pick(&[50, 200, 600, 1500, 4500])),
+            slow: (!random.one_in(3)).then(|| (random.pick(&SLOW), u32::try_from(random.between(100, 900)).unwrap())),
             two_portals: random.one_in(4),
             by_command: random.one_in(3),
         }
@@ -182,7 +187,7 @@ impl PlannedChange {
 impl PlannedApply {
     fn random(random: &mut Random) -> Self {
         Self {
-            begins: Duration::from_millis(random.between(0, 600)),
+            begins: Duration::from_millis(random.between(50, 900)),
             is_reviewed: random.one_in(3),
             portal: usize::from(random.one_in(2)),
         }
@@ -293,6 +298,11 @@ impl Fault {
                 | Self::SlowNetwork { .. }
                 | Self::Socket(SocketFault::Verbose | SocketFault::Absent | SocketFault::Refused)
         )
+    }
+
+    /// Whether a request may find a database without its tables, which is answered 500.
+    pub(crate) fn takes_tables(&self) -> bool {
+        matches!(self, Self::Restore { .. })
     }
 
     /// Whether the database may lose what it had acknowledged.

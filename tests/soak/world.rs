@@ -5,7 +5,9 @@ use std::fs;
 use std::path::PathBuf;
 use std::sync::RwLock;
 
-use pbx_tests::{Asterisk, Cluster, Database, Http, MisbehavingAsterisk, Phone, Portal, Proxy, Settings, until};
+use pbx_tests::{
+    Asterisk, Behaviour, Cluster, Database, Http, MisbehavingAsterisk, Phone, Portal, Proxy, Settings, until,
+};
 use rustix::process::{Pid, Signal, kill_process};
 use tempfile::TempDir;
 
@@ -69,7 +71,7 @@ pub(crate) struct Parts {
     pub(crate) asterisk: Asterisk,
     pub(crate) proxy: Proxy,
     pub(crate) cluster: Cluster,
-    pub(crate) standby: Option<(Cluster, Proxy)>,
+    pub(crate) standby: Option<Cluster>,
     directory: TempDir,
 }
 
@@ -119,6 +121,9 @@ impl World {
         } else {
             parts.stand_in.ask_by_socket();
         }
+        if let (Some((at, milliseconds)), false) = (plan.slow, matches!(plan.fault, Fault::Misbehaves { .. })) {
+            parts.stand_in.on(at, &Behaviour::Delay(milliseconds));
+        }
         match &plan.fault {
             Fault::Failover => {
                 let urls = parts.follow(&shared.database.read().unwrap());
@@ -136,9 +141,11 @@ impl World {
     /// Undoes what [`Self::prepare`] changed about the portals.
     pub(crate) fn restore(&mut self, plan: &Plan) {
         let (shared, parts) = (&self.shared, &mut self.parts);
+        parts.stand_in.behave();
         match &plan.fault {
             Fault::Failover => {
-                let (cluster, proxy) = parts.standby.take().unwrap();
+                let cluster = parts.standby.take().unwrap();
+                let proxy = Proxy::to(&cluster.address());
                 let url = proxy.through(&shared.database.read().unwrap().url());
                 parts.settings = parts.settings.clone().with("DATABASE_URL", &url);
                 (parts.cluster, parts.proxy) = (cluster, proxy);
@@ -161,13 +168,11 @@ impl Parts {
         until("the standby to be gone", || {
             (database.sql("SELECT count(*) FROM pg_stat_replication") == "0").then_some(())
         });
-        let proxy = Proxy::to(&standby.address());
-        let one = self.proxy.through(&database.url());
-        let other = proxy.through(&database.copy_in(&standby.url()).url());
-        self.standby = Some((standby, proxy));
-        let address = |url: &str| url.split_once('@').unwrap().1.split_once('/').unwrap().0.to_owned();
-        one.replace(&address(&one), &format!("{},{}", address(&one), address(&other)))
-            + "?target_session_attrs=read-write"
+        // Without the network between them: whoever accepts a connection is no host to go on from.
+        let both = format!("{},{}", self.cluster.address(), standby.address());
+        let url = database.url().replace(&self.cluster.address(), &both) + "?target_session_attrs=read-write";
+        self.standby = Some(standby);
+        url
     }
 
     fn with_clock(&self, time: &str) -> Settings {

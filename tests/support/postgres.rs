@@ -77,13 +77,14 @@ impl Database {
         String::from_utf8(output.stdout).expect("a dump in UTF-8")
     }
 
-    /// Puts a dump in the place of all that is in it; every connection breaks.
+    /// Puts a dump in the place of all that is in it; every connection breaks, and nobody sees half of it.
     pub fn restore(&self, dump: &str) {
         let run = |sql: &str| run(&self.server, sql).unwrap_or_else(|error| panic!("cannot restore: {error}"));
         run(&format!("DROP DATABASE {} WITH (FORCE)", self.name));
         run(&format!("CREATE DATABASE {} ENCODING 'UTF8' TEMPLATE template0", self.name));
-        let mut psql =
-            psql(&self.url()).stdin(Stdio::piped()).stdout(Stdio::null()).spawn().unwrap_or_else(|e| missing(&e));
+        let mut psql = psql(&self.url());
+        let psql = psql.arg("--single-transaction").stdin(Stdio::piped()).stdout(Stdio::null());
+        let mut psql = psql.spawn().unwrap_or_else(|error| missing(&error));
         psql.stdin.take().expect("psql's input").write_all(dump.as_bytes()).expect("the dump");
         assert!(psql.wait().is_ok_and(|status| status.success()), "the dump cannot be restored");
     }
