@@ -19,7 +19,7 @@ demo: sandbox ## two users, two phones and an answered call on this machine, the
 bench: ## how fast it is: the figures of docs/performance.md and its charts, on this machine
 	@deploy/sandbox/packages bench
 	@deploy/sandbox/asterisk
-	@$(step) "Building the release" cargo build --release --locked --package pbx-api --bin pbx-portal --package pbx-tests --example bench
+	@$(step) "Building the release" cargo build --release --locked --workspace --bin pbx-portal --example bench
 	@exec env PBX_SANDBOX_FSYNC=on $(with_servers) $${CARGO_TARGET_DIR:-target}/release/examples/bench $(EFFORT)
 
 ha: ## two nodes on one database, and a PostgreSQL (Patroni, etcd) whose leader is lost under load
