@@ -29,12 +29,14 @@ prepared!(KnownQuery, (SqlUuid, Nullable<(SqlUuid, Integer, Text, Timestamptz, B
 
 impl QueryFragment<Pg> for KnownQuery {
     fn walk_ast<'b>(&'b self, mut out: AstPass<'_, 'b, Pg>) -> QueryResult<()> {
+        // A FULL JOIN for the reason that `list::LIST` gives.
         out.push_sql(
             "SELECT tenants.token, known.* FROM tenants LEFT JOIN LATERAL ( \
-             SELECT users.id, extensions.number, lower(users.email COLLATE \"C\") AS email, users.created_at, \
-             users.revision FROM users \
-             JOIN extensions ON extensions.tenant = users.tenant AND extensions.user_id = users.id \
-             WHERE users.tenant = tenants.name AND tenants.token IS DISTINCT FROM ",
+             SELECT * FROM (SELECT users.id, extensions.number, lower(users.email COLLATE \"C\") AS email, \
+             users.created_at, users.revision FROM (SELECT * FROM users WHERE tenant = 'default') users \
+             FULL JOIN (SELECT * FROM extensions WHERE tenant = 'default') extensions ON extensions.user_id = users.id \
+             OFFSET 0) joined \
+             WHERE id IS NOT NULL AND number IS NOT NULL AND tenants.token IS DISTINCT FROM ",
         );
         out.push_bind_param::<Nullable<SqlUuid>, _>(&self.but)?;
         out.push_sql(" OFFSET 0) known ON true WHERE tenants.name = 'default'");
@@ -116,15 +118,27 @@ impl Change {
     }
 }
 
-prepared!(Change, (BigInt, Timestamptz));
+impl diesel::query_builder::QueryId for Change {
+    // The text depends on what changes: Diesel keeps a prepared statement for each.
+    type QueryId = ();
+    const HAS_STATIC_QUERY_ID: bool = false;
+}
+
+impl diesel::query_builder::Query for Change {
+    type SqlType = (BigInt, Timestamptz);
+}
+
+impl RunQueryDsl<PgConnection> for Change {}
 
 /// PostgreSQL runs the data-modifying parts of a `WITH` in any order, unless one reads the rows of another. The order
 /// matters: a user who takes the place of another gets the same extension, so the old row has to go before the new one
 /// comes, or the number is taken twice. So each step reads the count of the rows of the step before
-/// (`freed.steps >= 0`, which is always true):
+/// (`before.steps >= 0`, which is always true):
 ///
 /// `moved` (the revision; no row unless the token is the known one, and then the other steps find nothing to do) → `freed`
 /// (extensions deleted) → `gone` (users deleted) → `made` (users inserted) → `numbered` (extensions inserted).
+///
+/// Steps that have nothing to do are left out: a statement's triggers cost as much as its rows.
 ///
 /// The setting `pbx_portal.token` names the token that this statement gives the tenant, so that the triggers keep it
 /// instead of making one that this process does not know.
@@ -139,46 +153,65 @@ impl QueryFragment<Pg> for Change {
         out.push_bind_param::<SqlUuid, _>(&self.token)?;
         out.push_sql("::text, true)::uuid WHERE name = 'default' AND token = ");
         out.push_bind_param::<SqlUuid, _>(&self.known)?;
-        out.push_sql(
-            " RETURNING revision), \
-             freed AS (DELETE FROM extensions USING moved WHERE tenant = 'default' AND user_id = ANY(",
-        );
+        out.push_sql(" RETURNING revision)");
+        let mut last = "moved";
+        if !self.deleted.is_empty() {
+            last = "gone";
+            out.push_sql(", freed AS (DELETE FROM extensions USING moved WHERE tenant = 'default' AND user_id = ");
+            self.push_deleted(&mut out)?;
+            out.push_sql(
+                " RETURNING 1), \
+                 gone AS (DELETE FROM users USING (SELECT count(*) AS steps FROM freed) AS before \
+                 WHERE before.steps >= 0 AND EXISTS (SELECT FROM moved) AND tenant = 'default' AND id = ",
+            );
+            self.push_deleted(&mut out)?;
+            out.push_sql(" RETURNING 1)");
+        }
+        if !self.ids.is_empty() {
+            out.push_sql(
+                ", made AS (INSERT INTO users (tenant, id, name, email, revision) \
+                 SELECT 'default', new.id, new.name, new.email, moved.revision \
+                 FROM moved, (SELECT count(*) AS steps FROM ",
+            );
+            out.push_sql(last);
+            last = "numbered";
+            out.push_sql(") AS before, unnest(");
+            out.push_bind_param::<Array<SqlUuid>, _>(&self.ids)?;
+            out.push_sql(", ");
+            out.push_bind_param::<Array<Text>, _>(&self.names)?;
+            out.push_sql(", ");
+            out.push_bind_param::<Array<Text>, _>(&self.emails)?;
+            out.push_sql(
+                ") AS new (id, name, email) WHERE before.steps >= 0 RETURNING 1), \
+                 numbered AS (INSERT INTO extensions (tenant, user_id, number, realm, ha1, revision) \
+                 SELECT 'default', new.id, new.number, new.realm, new.ha1, moved.revision \
+                 FROM moved, (SELECT count(*) AS steps FROM made) AS before, unnest(",
+            );
+            out.push_bind_param::<Array<SqlUuid>, _>(&self.ids)?;
+            out.push_sql(", ");
+            out.push_bind_param::<Array<Integer>, _>(&self.numbers)?;
+            out.push_sql(", ");
+            out.push_bind_param::<Array<Text>, _>(&self.realms)?;
+            out.push_sql(", ");
+            out.push_bind_param::<Array<Text>, _>(&self.ha1s)?;
+            out.push_sql(") AS new (id, number, realm, ha1) WHERE before.steps >= 0 RETURNING 1)");
+        }
+        out.push_sql(" SELECT moved.revision, now() FROM moved, (SELECT count(*) AS steps FROM ");
+        out.push_sql(last);
+        out.push_sql(") AS before WHERE before.steps >= 0");
+        Ok(())
+    }
+}
+
+impl Change {
+    /// One id is compared by itself: for an array of unknown length PostgreSQL rather reads all rows of the tenant.
+    fn push_deleted<'b>(&'b self, out: &mut AstPass<'_, 'b, Pg>) -> QueryResult<()> {
+        if let [id] = &*self.deleted {
+            return out.push_bind_param::<SqlUuid, _>(id);
+        }
+        out.push_sql("ANY(");
         out.push_bind_param::<Array<SqlUuid>, _>(&self.deleted)?;
-        out.push_sql(
-            ") RETURNING 1), \
-             gone AS (DELETE FROM users USING (SELECT count(*) AS steps FROM freed) AS freed \
-             WHERE freed.steps >= 0 AND tenant = 'default' AND id = ANY(",
-        );
-        out.push_bind_param::<Array<SqlUuid>, _>(&self.deleted)?;
-        out.push_sql(
-            ") AND EXISTS (SELECT FROM moved) RETURNING 1), \
-             made AS (INSERT INTO users (tenant, id, name, email, revision) \
-             SELECT 'default', new.id, new.name, new.email, moved.revision \
-             FROM moved, (SELECT count(*) AS steps FROM gone) AS gone, unnest(",
-        );
-        out.push_bind_param::<Array<SqlUuid>, _>(&self.ids)?;
-        out.push_sql(", ");
-        out.push_bind_param::<Array<Text>, _>(&self.names)?;
-        out.push_sql(", ");
-        out.push_bind_param::<Array<Text>, _>(&self.emails)?;
-        out.push_sql(
-            ") AS new (id, name, email) WHERE gone.steps >= 0 RETURNING 1), \
-             numbered AS (INSERT INTO extensions (tenant, user_id, number, realm, ha1, revision) \
-             SELECT 'default', new.id, new.number, new.realm, new.ha1, moved.revision \
-             FROM moved, (SELECT count(*) AS steps FROM made) AS made, unnest(",
-        );
-        out.push_bind_param::<Array<SqlUuid>, _>(&self.ids)?;
-        out.push_sql(", ");
-        out.push_bind_param::<Array<Integer>, _>(&self.numbers)?;
-        out.push_sql(", ");
-        out.push_bind_param::<Array<Text>, _>(&self.realms)?;
-        out.push_sql(", ");
-        out.push_bind_param::<Array<Text>, _>(&self.ha1s)?;
-        out.push_sql(
-            ") AS new (id, number, realm, ha1) WHERE made.steps >= 0 RETURNING 1) \
-             SELECT moved.revision, now() FROM moved, (SELECT count(*) AS steps FROM numbered) AS numbered \
-             WHERE numbered.steps >= 0",
-        );
+        out.push_sql(")");
         Ok(())
     }
 }

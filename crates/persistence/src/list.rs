@@ -44,11 +44,16 @@ type ListRow = (i64, Uuid, Uuid, Option<Row>);
 
 /// The list of the tenant, without its users where the token is the one that follows. OFFSET keeps the planner from joining
 /// before it has compared the tokens: while nothing changed, no user is read.
+///
+/// It is a FULL JOIN because PostgreSQL does that by a hash, whatever it believes of the tables. Of an inner join on tables
+/// that were never analyzed, as those of a new database, it expects four rows, and compares each user with each extension:
+/// 23 ms for 1000 users instead of one.
 const LIST: &str = "SELECT tenants.revision, tenants.token, tenants.identity, listed.* FROM tenants LEFT JOIN LATERAL ( \
-     SELECT users.id, users.name, users.email, extensions.number, extensions.realm, extensions.ha1, users.created_at, \
-     users.revision, extensions.revision AS extension_revision \
-     FROM users JOIN extensions ON extensions.tenant = users.tenant AND extensions.user_id = users.id \
-     WHERE users.tenant = tenants.name AND tenants.token IS DISTINCT FROM ";
+     SELECT * FROM (SELECT users.id, users.name, users.email, extensions.number, extensions.realm, extensions.ha1, \
+     users.created_at, users.revision, extensions.revision AS extension_revision \
+     FROM (SELECT * FROM users WHERE tenant = 'default') users \
+     FULL JOIN (SELECT * FROM extensions WHERE tenant = 'default') extensions ON extensions.user_id = users.id OFFSET 0) joined \
+     WHERE id IS NOT NULL AND number IS NOT NULL AND tenants.token IS DISTINCT FROM ";
 const LIST_END: &str = " OFFSET 0) listed ON true WHERE tenants.name = 'default'";
 
 /// The list, without its users where its token is the known one.
