@@ -15,6 +15,9 @@ INSERT INTO extensions (tenant, number, user_id, realm, ha1, revision) VALUES ('
 COMMIT;
 ";
 
+/// One round trip.
+pub(crate) const NOTHING: &str = "SELECT 1;\n";
+
 /// What `GET /users` reads.
 pub(crate) const LIST: &str = "\
 SELECT tenants.revision, users.id, users.name, users.email, extensions.number, extensions.realm, extensions.ha1,
@@ -26,13 +29,18 @@ SELECT tenants.revision, users.id, users.name, users.email, extensions.number, e
 /// Runs `script` so many times on one connection, and gives how many milliseconds each took. The script's `n` begins
 /// with `n`.
 pub(crate) fn pgbench(database: &Database, script: &str, n: usize, times: usize) -> Vec<f64> {
+    pgbench_at(&database.url(), script, n, times)
+}
+
+/// As [`pgbench`], wherever the database is.
+pub(crate) fn pgbench_at(url: &str, script: &str, n: usize, times: usize) -> Vec<f64> {
     let directory = TempDir::new().expect("a directory for pgbench");
     let file = directory.path().join("script.sql");
     fs::write(&file, script).expect("pgbench's script");
     let mut command = Command::new("pgbench");
     command.args(["--no-vacuum", "--protocol=prepared", "--client=1", "--log", "--log-prefix=times"]);
     command.arg(format!("--define=n={n}")).arg(format!("--transactions={times}")).arg("--file").arg(&file);
-    command.arg(database.url()).current_dir(directory.path()).stdin(Stdio::null());
+    command.arg(url).current_dir(directory.path()).stdin(Stdio::null());
     let output = command.output().expect("pgbench (package postgresql)");
     assert!(output.status.success(), "pgbench failed: {}", String::from_utf8_lossy(&output.stderr));
     let entries = fs::read_dir(directory.path()).expect("pgbench's directory").flatten();

@@ -99,7 +99,10 @@ fn main() {
     let title = "POST /users, one client: median milliseconds by number of users";
     write(&charts.join("creates.svg"), &chart::lines(title, &machine, &hundreds, &lines));
     let title = "One request, 100 users: median milliseconds by round trip to PostgreSQL";
-    write(&charts.join("distance.svg"), &chart::lines(title, &machine, &distance.places(), &distance.lines()));
+    write(
+        &charts.join("distance.svg"),
+        &chart::lines(title, &machine, &distance::Distance::places(), &distance.lines()),
+    );
     say(if report.is_reached() { "Every row is reached" } else { "Not every row is reached" });
 }
 

@@ -30,13 +30,13 @@ pub(crate) fn lines(text: &str) -> impl Iterator<Item = Result<(usize, Line<'_>)
 fn without_comment(line: &str) -> Option<&str> {
     /// Asterisk skips a longer one.
     const LONGEST: usize = 8190;
-    if line.len() > LONGEST || line.contains(|c: char| c.is_ascii_control() && c != '\t') {
+    if line.len() > LONGEST || line.bytes().any(|byte| byte.is_ascii_control() && byte != b'\t') {
         return None;
     }
     // A semicolon right behind a backslash begins no comment, whatever precedes the backslash.
-    let Some((at, _)) = line.match_indices(';').find(|(at, _)| !line[..*at].ends_with('\\')) else {
-        return Some(line);
-    };
+    let bytes = line.as_bytes();
+    let is_comment = |at: &usize| bytes[*at] == b';' && (*at == 0 || bytes[at - 1] != b'\\');
+    let Some(at) = (0..bytes.len()).find(is_comment) else { return Some(line) };
     let is_block = line[at..].starts_with(";--") && !line[at..].starts_with(";---");
     (!is_block && !line[..at].ends_with("--")).then_some(&line[..at])
 }

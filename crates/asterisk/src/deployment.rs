@@ -1,4 +1,8 @@
-use std::{path::PathBuf, time::Instant};
+use std::{
+    path::PathBuf,
+    sync::{Arc, OnceLock},
+    time::Instant,
+};
 
 use crate::{
     cli::Cli,
@@ -57,7 +61,7 @@ impl Deployment {
             }
             file::remove(&self.state.journal())?;
         }
-        Ok(LockedDeployment { deployment: self, proven, _lock: lock })
+        Ok(LockedDeployment { deployment: self, proven, expected: OnceLock::new(), _lock: lock })
     }
 
     /// What a program does once, at its start: recovers from an interrupted deployment, and claims nothing where the
@@ -160,12 +164,17 @@ impl Deployment {
     #[must_use]
     pub fn drift(&self, deadline: Instant) -> Vec<String> {
         match state_dir::read_record(&self.state.proven()) {
-            Ok(proven) => self.drift_from(proven.as_ref(), deadline),
+            Ok(proven) => self.drift_from(proven.as_ref(), |pair| Expected::read(pair).map(Arc::new), deadline),
             Err(error) => vec![error.to_string()],
         }
     }
 
-    fn drift_from(&self, proven: Option<&Record>, deadline: Instant) -> Vec<String> {
+    fn drift_from(
+        &self,
+        proven: Option<&Record>,
+        read: impl FnOnce(&Pair) -> Result<Arc<Expected>, UnreadablePair>,
+        deadline: Instant,
+    ) -> Vec<String> {
         let files = &self.files;
         let mut problems = Vec::new();
         let expected = if let Some(Record { pair, .. }) = proven {
@@ -177,14 +186,14 @@ impl Deployment {
                     Err(error) => problems.push(error.to_string()),
                 }
             }
-            Expected::read(pair)
+            read(pair)
         } else {
             match files.read() {
                 Ok(pair) if Expected::read(&pair) == Ok(Expected::default()) => {}
                 Ok(_) => problems.push("the include files hold what was never applied on this node".to_owned()),
                 Err(error) => problems.push(error.to_string()),
             }
-            Ok(Expected::default())
+            Ok(Arc::default())
         };
         let verified = expected
             .map_err(|error| error.to_string())
@@ -215,7 +224,9 @@ pub struct ProvenPair {
 #[derive(Debug)]
 pub struct LockedDeployment<'a> {
     pub(crate) deployment: &'a Deployment,
-    pub(crate) proven: Option<Record>,
+    proven: Option<Record>,
+    /// What `proven` makes live, once it was asked for.
+    expected: OnceLock<Option<Arc<Expected>>>,
     _lock: HostLock,
 }
 
@@ -230,7 +241,31 @@ impl LockedDeployment<'_> {
     /// As [`Deployment::drift`], with nothing in between.
     #[must_use]
     pub fn drift(&self, deadline: Instant) -> Vec<String> {
-        self.deployment.drift_from(self.proven.as_ref(), deadline)
+        self.deployment.drift_from(self.proven.as_ref(), |pair| self.expected(pair), deadline)
+    }
+
+    /// The record of the pair last proven.
+    pub(crate) fn proven(&self) -> Option<&Record> {
+        self.proven.as_ref()
+    }
+
+    pub(crate) fn set_proven(&mut self, record: Record) {
+        if self.proven.as_ref().is_none_or(|proven| proven.pair != record.pair) {
+            self.expected = OnceLock::new();
+        }
+        self.proven = Some(record);
+    }
+
+    /// What the pair last proven makes live; `None` without one, and where it cannot be read.
+    fn proven_expected(&self) -> Option<&Arc<Expected>> {
+        let read = || Some(Arc::new(Expected::read(&self.proven.as_ref()?.pair).ok()?));
+        self.expected.get_or_init(read).as_ref()
+    }
+
+    /// What `pair` makes live. Mostly it is the pair last proven, which is read once.
+    pub(crate) fn expected(&self, pair: &Pair) -> Result<Arc<Expected>, UnreadablePair> {
+        let proven = self.proven.as_ref().filter(|proven| proven.pair == *pair).and_then(|_| self.proven_expected());
+        proven.map_or_else(|| Expected::read(pair).map(Arc::new), |proven| Ok(Arc::clone(proven)))
     }
 
     /// What `pair` changes against the pair last proven; against none, or one that cannot be read, all of it is new.
@@ -239,8 +274,7 @@ impl LockedDeployment<'_> {
     ///
     /// [`UnreadablePair`] when `pair` cannot be read.
     pub fn difference(&self, pair: &Pair) -> Result<Difference, UnreadablePair> {
-        let former = self.proven.as_ref().and_then(|record| Expected::read(&record.pair).ok());
-        Ok(Expected::read(pair)?.difference(&former.unwrap_or_default()))
+        Ok(self.expected(pair)?.difference(self.proven_expected().map_or(&Expected::NOTHING, |former| former)))
     }
 
     /// The endpoints of the pair last proven whose owners `pair` takes the number from: they are no more in it, or ask
@@ -250,10 +284,10 @@ impl LockedDeployment<'_> {
     ///
     /// [`UnreadablePair`] when `pair` cannot be read.
     pub fn former_owners(&self, pair: &Pair) -> Result<Vec<String>, UnreadablePair> {
-        let former = self.proven.as_ref().and_then(|record| Expected::read(&record.pair).ok());
-        let now = Expected::read(pair)?;
-        Ok(former
-            .map(|former| now.former_owners(&former).map(|(name, _)| name.to_owned()).collect())
+        let now = self.expected(pair)?;
+        Ok(self
+            .proven_expected()
+            .map(|former| now.former_owners(former).map(|(name, _)| name.to_owned()).collect())
             .unwrap_or_default())
     }
 
@@ -265,7 +299,8 @@ impl LockedDeployment<'_> {
     pub fn retag(&mut self, tag: &str) -> Result<(), FileError> {
         if let Some(record) = &self.proven {
             let record = Record { tag: tag.to_owned(), ..record.clone() };
-            self.proven = Some(StagedRecord::new(self.deployment.state.proven(), record)?.commit()?);
+            let record = StagedRecord::new(self.deployment.state.proven(), record)?.commit()?;
+            self.set_proven(record);
         }
         Ok(())
     }
@@ -418,7 +453,7 @@ mod tests {
         let now = pair(user(1, "1-b", "x") + &user(2, "2-b", "y") + &user(4, "4-a", "x"));
         assert_eq!(locked.former_owners(&now).unwrap(), Vec::<String>::new(), "nothing was proven");
         let former = pair(user(1, "1-a", "x") + &user(2, "2-a", "x") + &user(3, "3-a", "x"));
-        locked.proven = Some(Record { tag: String::new(), unpurged: BTreeSet::new(), pair: former });
+        locked.set_proven(Record { tag: String::new(), unpurged: BTreeSet::new(), pair: former });
         assert_eq!(locked.former_owners(&now).unwrap(), ["2", "3"]);
     }
 

@@ -27,7 +27,8 @@ pub(crate) fn read(text: &str) -> Result<BTreeMap<String, Context>, Unreadable> 
             Line::Setting { key, value } => (key, value),
         };
         let in_context = context.ok_or(Unreadable { line, reason: Reason::NoSection })?;
-        let of_context = contexts.entry(in_context.to_owned()).or_default();
+        // It was added with its line.
+        let Some(of_context) = contexts.get_mut(in_context) else { continue };
         if BESIDES.contains(&key) {
             if of_context.insert(format!("{key} => {value}"), Vec::new()).is_some() {
                 return Err(Unreadable { line, reason: Reason::Twice(format!("`{key} => {value}`")) });
@@ -59,7 +60,10 @@ pub(crate) fn read(text: &str) -> Result<BTreeMap<String, Context>, Unreadable> 
                 Step::Priority { number, label, application: with_parentheses(application) }
             }
         };
-        let steps = of_context.entry(exten.clone()).or_default();
+        let steps = match of_context.get_mut(&exten) {
+            Some(steps) => steps,
+            None => of_context.entry(exten.clone()).or_default(),
+        };
         if steps.contains(&step) {
             return Err(Unreadable { line, reason: Reason::Twice(format!("a step of {exten:?}")) });
         }

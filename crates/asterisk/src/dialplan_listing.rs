@@ -8,14 +8,11 @@ use crate::{
 };
 
 /// One extension as it is live: its steps, and where each was read from (`extensions.conf:12`).
-pub(crate) type LiveExten<'a> = Vec<(Step, &'a str)>;
+pub(crate) type LiveExten = Vec<(Step, String)>;
 
 /// Reads `dialplan show CONTEXT`, as [`Context`](crate::expected::Context) has it; `None` where there is no such
 /// context.
-pub(crate) fn context<'a>(
-    answer: &'a str,
-    context: &str,
-) -> Result<Option<BTreeMap<String, LiveExten<'a>>>, &'static str> {
+pub(crate) fn context(answer: &str, context: &str) -> Result<Option<BTreeMap<String, LiveExten>>, &'static str> {
     if answer.starts_with(&format!("There is no existence of '{context}' context\n")) {
         return Ok(None);
     }
@@ -24,7 +21,7 @@ pub(crate) fn context<'a>(
     if !lines.next().is_some_and(|line| line.starts_with(&head)) {
         return Err(STRANGE);
     }
-    let mut extens: Vec<(String, LiveExten<'_>)> = Vec::new();
+    let mut extens: Vec<(String, LiveExten)> = Vec::new();
     let mut besides = Vec::new();
     while let Some(line) = lines.next() {
         if let Some(footer) = line.strip_prefix("-= ") {
@@ -54,7 +51,7 @@ pub(crate) fn context<'a>(
         };
         let step = read_step(text).zip(extens.last_mut());
         let (step, (_, steps)) = step.ok_or("holds a line that is no step")?;
-        steps.push((step, origin));
+        steps.push((step, origin.to_owned()));
     }
     Err(CUT)
 }

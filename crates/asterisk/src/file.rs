@@ -136,7 +136,9 @@ pub(crate) fn read(path: &Path) -> Result<Option<Vec<u8>>, FileError> {
 pub(crate) fn read_at_most(path: &Path, most: usize) -> Result<Option<Vec<u8>>, FileError> {
     let read = || {
         let file = regular(OpenOptions::new().read(true), path)?;
-        let mut content = Vec::new();
+        let length = usize::try_from(file.metadata()?.len()).unwrap_or(most).min(most);
+        // One byte more, so that the end is seen without growing.
+        let mut content = Vec::with_capacity(length + 1);
         file.take(most as u64 + 1).read_to_end(&mut content)?;
         if content.len() > most { Err(too_large(most)) } else { Ok(content) }
     };

@@ -290,7 +290,7 @@ Objects found: 2
     #[test]
     fn a_context_comes_with_where_each_step_was_read() {
         let read = context(CONTEXT, "synergycall-ring").unwrap().unwrap();
-        assert_eq!(read["1000"][0], (Step::Hint("PJSIP/1000".to_owned()), "generated_routing.conf:8"));
+        assert_eq!(read["1000"][0], (Step::Hint("PJSIP/1000".to_owned()), "generated_routing.conf:8".to_owned()));
         assert_eq!(read["_1XXX"].len(), 3);
         let Step::Priority { number, label, application } = &read["_1XXX"][2].0 else { panic!("no priority") };
         assert_eq!((*number, label.as_deref(), application.as_str()), (10, Some("congestion"), "Hangup(34)"));

@@ -40,7 +40,8 @@ impl Live {
                 Some(Question::Endpoints) => live.endpoints = read_endpoints(answer)?,
                 Some(Question::Standalone(kind)) => live.standalone.extend(read_names(*kind, answer)?),
                 Some(Question::Context(name)) => {
-                    live.contexts.extend(read_context(answer, name)?.map(|read| ((*name).to_owned(), read)));
+                    live.contexts
+                        .extend(dialplan_listing::context(answer, name)?.map(|read| ((*name).to_owned(), read)));
                 }
                 None => {}
             }
@@ -53,7 +54,7 @@ impl Live {
     #[cfg(any(test, fuzzing))]
     pub(crate) fn of(endpoints: &str, markers: &str, contexts: &[(String, String)]) -> Result<Self, &'static str> {
         let context = |(name, answer): &(String, String)| {
-            read_context(answer, name).map(|read| read.map(|read| (name.clone(), read))).transpose()
+            dialplan_listing::context(answer, name).map(|read| read.map(|read| (name.clone(), read))).transpose()
         };
         Ok(Self {
             endpoints: read_endpoints(endpoints)?,
@@ -164,14 +165,6 @@ enum Question<'a> {
 
 fn read_endpoints(answer: &str) -> Result<BTreeMap<String, Endpoint>, &'static str> {
     Ok(listing::endpoints(answer)?.into_iter().map(|(name, endpoint)| (name.to_owned(), endpoint)).collect())
-}
-
-type ReadContext = Option<BTreeMap<String, Vec<(Step, String)>>>;
-
-fn read_context(answer: &str, name: &str) -> Result<ReadContext, &'static str> {
-    let owned = |steps: Vec<(Step, &str)>| steps.into_iter().map(|(step, origin)| (step, origin.to_owned())).collect();
-    let read = dialplan_listing::context(answer, name)?;
-    Ok(read.map(|extens| extens.into_iter().map(|(name, steps)| (name, owned(steps))).collect()))
 }
 
 fn read_names(kind: Kind, answer: &str) -> Result<Standalone, &'static str> {

@@ -7,8 +7,32 @@ use crate::{
     expected::{Credential, Endpoint, Kind, Standalone},
 };
 
-/// The settings that the proof needs besides those.
-const KEYS: [&str; 5] = ["type", "auth", "outbound_auth", "aors", "endpoint"];
+/// The settings that the proof needs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Key {
+    Type,
+    Auth,
+    OutboundAuth,
+    Aors,
+    Endpoint,
+    /// One that a credential is made of.
+    Credential(&'static str),
+}
+
+impl Key {
+    /// Asterisk reads the names of settings in any case.
+    fn of(name: &str) -> Option<Self> {
+        let is = |key: &str| key.eq_ignore_ascii_case(name);
+        Some(match name.len() {
+            4 if is("type") => Self::Type,
+            4 if is("auth") => Self::Auth,
+            4 if is("aors") => Self::Aors,
+            8 if is("endpoint") => Self::Endpoint,
+            13 if is("outbound_auth") => Self::OutboundAuth,
+            _ => Self::Credential(CREDENTIAL_KEYS.into_iter().find(|key| is(key))?),
+        })
+    }
+}
 
 /// How many bytes of a name Asterisk's listings show, at least.
 const ENDPOINT: usize = 51;
@@ -26,11 +50,11 @@ struct Section<'a> {
     line: usize,
     name: &'a str,
     is_template: bool,
-    settings: Vec<(&'static str, &'a str)>,
+    settings: Vec<(Key, &'a str)>,
 }
 
 impl<'a> Section<'a> {
-    fn values(&self, key: &str) -> impl DoubleEndedIterator<Item = &'a str> {
+    fn values(&self, key: Key) -> impl DoubleEndedIterator<Item = &'a str> {
         self.settings.iter().filter(move |(of, _)| *of == key).map(|(_, value)| *value)
     }
 
@@ -39,31 +63,38 @@ impl<'a> Section<'a> {
     }
 
     /// A name that Asterisk's listings show whole, and apart from what is printed beside it.
-    fn listed(&self, name: &str, longest: usize) -> Result<String, Unreadable> {
+    fn listed<'n>(&self, name: &'n str, longest: usize) -> Result<&'n str, Unreadable> {
         if name.len() > longest || name.contains([' ', '\t', '/']) {
             return Err(self.unreadable(Reason::Unlistable { name: name.to_owned(), longest }));
         }
-        Ok(name.to_owned())
+        Ok(name)
     }
 
     /// What the last setting of this key names; the last replaces the others.
-    fn names(&self, key: &str, longest: usize) -> Result<BTreeSet<String>, Unreadable> {
+    fn names(&self, key: Key, longest: usize) -> Result<BTreeSet<String>, Unreadable> {
         let names = self.values(key).next_back().unwrap_or_default().split(',').map(str::trim);
-        names.filter(|name| !name.is_empty()).map(|name| self.listed(name, longest)).collect()
+        names.filter(|name| !name.is_empty()).map(|name| self.listed(name, longest).map(str::to_owned)).collect()
     }
 
     fn endpoint(&self) -> Result<Endpoint, Unreadable> {
         Ok(Endpoint {
-            auths: self.names("auth", OTHERS)?,
-            outbound_auths: self.names("outbound_auth", OTHERS)?,
-            aors: self.names("aors", AOR_OF_ENDPOINT)?,
+            auths: self.names(Key::Auth, OTHERS)?,
+            outbound_auths: self.names(Key::OutboundAuth, OTHERS)?,
+            aors: self.names(Key::Aors, AOR_OF_ENDPOINT)?,
             identifies: BTreeSet::new(),
         })
     }
 
     fn credential(&self) -> Credential {
-        let settings = self.settings.iter().filter(|(key, _)| CREDENTIAL_KEYS.contains(key));
-        Credential(settings.flat_map(|(key, value)| [key, "=", value, "\n"]).collect())
+        let mut credential = String::new();
+        for (key, value) in &self.settings {
+            if let Key::Credential(key) = key {
+                for part in [key, "=", value, "\n"] {
+                    credential.push_str(part);
+                }
+            }
+        }
+        Credential(credential)
     }
 }
 
@@ -83,7 +114,7 @@ pub(crate) fn read(text: &str) -> Result<Objects, Unreadable> {
         let (line, read) = read?;
         match read {
             Line::Section { name, is_template, templates: named } => {
-                let mut settings = Vec::new();
+                let mut settings = Vec::with_capacity(8);
                 for base in named.split(',').filter(|base| !base.is_empty() && *base != "!") {
                     let unknown = || Unreadable { line, reason: Reason::UnknownTemplate(base.to_owned()) };
                     settings.extend_from_slice(&sections[*templates.get(base).ok_or_else(unknown)?].settings);
@@ -95,10 +126,9 @@ pub(crate) fn read(text: &str) -> Result<Objects, Unreadable> {
             }
             Line::Setting { key, value } => {
                 let section = sections.last_mut().ok_or(Unreadable { line, reason: Reason::NoSection })?;
-                let known = KEYS.into_iter().chain(CREDENTIAL_KEYS);
-                if let Some(key) = known.into_iter().find(|known| known.eq_ignore_ascii_case(key)) {
+                if let Some(key) = Key::of(key) {
                     // Of two types, Asterisk takes the first.
-                    if key == "type" && section.values("type").next().is_some() {
+                    if key == Key::Type && section.values(Key::Type).next().is_some() {
                         return Err(Unreadable { line, reason: Reason::Twice("the type".to_owned()) });
                     }
                     section.settings.push((key, value));
@@ -110,19 +140,21 @@ pub(crate) fn read(text: &str) -> Result<Objects, Unreadable> {
 }
 
 fn sort_objects(sections: &[Section<'_>]) -> Result<Objects, Unreadable> {
-    let Objects { mut endpoints, mut standalone, mut credentials } = Objects::default();
+    let Objects { mut endpoints, mut credentials, .. } = Objects::default();
+    let mut others = BTreeSet::new();
     let mut identifies = BTreeMap::new();
     for section in sections.iter().filter(|section| !section.is_template) {
-        let kind = section.values("type").next().unwrap_or_default();
+        let kind = section.values(Key::Type).next().unwrap_or_default();
         let name = |longest| section.listed(section.name, longest);
+        let mut other = |kind, longest| name(longest).map(|_| others.insert((kind, section.name)));
         let is_new = match kind {
-            "endpoint" => endpoints.insert(name(ENDPOINT)?, section.endpoint()?).is_none(),
+            "endpoint" => endpoints.insert(name(ENDPOINT)?.to_owned(), section.endpoint()?).is_none(),
             "auth" => {
-                credentials.insert(name(OTHERS)?, section.credential());
-                standalone.insert((Kind::Auth, name(OTHERS)?))
+                credentials.insert(name(OTHERS)?.to_owned(), section.credential());
+                other(Kind::Auth, OTHERS)?
             }
-            "aor" => standalone.insert((Kind::Aor, name(LONE_AOR)?)),
-            "registration" => standalone.insert((Kind::Registration, name(OTHERS)?)),
+            "aor" => other(Kind::Aor, LONE_AOR)?,
+            "registration" => other(Kind::Registration, OTHERS)?,
             "identify" => identifies.insert(name(IDENTIFY)?, section).is_none(),
             _ => return Err(section.unreadable(Reason::UnprovableType(kind.to_owned()))),
         };
@@ -131,17 +163,18 @@ fn sort_objects(sections: &[Section<'_>]) -> Result<Objects, Unreadable> {
         }
     }
     for (name, section) in identifies {
-        let of = section.values("endpoint").next_back().unwrap_or_default();
+        let of = section.values(Key::Endpoint).next_back().unwrap_or_default();
         let stranger = || section.unreadable(Reason::StrangersIdentify(of.to_owned()));
-        endpoints.get_mut(of).ok_or_else(stranger)?.identifies.insert(name);
+        endpoints.get_mut(of).ok_or_else(stranger)?.identifies.insert(name.to_owned());
     }
     for Endpoint { auths, outbound_auths, aors, .. } in endpoints.values() {
         for (kind, names) in [(Kind::Auth, auths), (Kind::Auth, outbound_auths), (Kind::Aor, aors)] {
             for name in names {
-                standalone.remove(&(kind, name.clone()));
+                others.remove(&(kind, name.as_str()));
             }
         }
     }
+    let standalone = others.into_iter().map(|(kind, name)| (kind, name.to_owned())).collect();
     Ok(Objects { endpoints, standalone, credentials })
 }
 

@@ -67,7 +67,7 @@ impl Connection {
             expected: expected.map(str::to_owned),
             request: format!("cli quit after {question}\0").into_bytes(),
             banner: None,
-            received: Vec::new(),
+            received: Vec::with_capacity(16 << 10),
         })
     }
 

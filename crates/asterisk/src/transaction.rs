@@ -3,6 +3,7 @@
 use std::{
     cell::Cell,
     collections::BTreeSet,
+    sync::Arc,
     time::{Duration, Instant},
 };
 
@@ -120,10 +121,18 @@ fn timed<T>(time: &mut Duration, step: impl FnOnce() -> T) -> T {
 /// The pair to roll back to, and what must be live then, if its text can be read.
 struct Former {
     pair: Pair,
-    expected: Option<Expected>,
+    expected: Option<Arc<Expected>>,
 }
 
 impl LockedDeployment<'_> {
+    /// The pair last proven, or else the one on disk.
+    fn former(&self, on_disk: &Pair) -> Former {
+        let pair = self.proven().map_or(on_disk, |record| &record.pair);
+        let read = self.expected(pair);
+        let expected = read.inspect_err(|error| log::warn!("the files on disk are not of a deployment: {error}")).ok();
+        Former { pair: pair.clone(), expected }
+    }
+
     /// Makes Asterisk run `pair` and verifies it; or rolls back: restores the former pair and verifies that.
     ///
     /// `tag`, one line, is remembered with the pair once it is proven; a pair that was the proven one already keeps its
@@ -161,17 +170,17 @@ impl LockedDeployment<'_> {
         progress: &mut Progress,
     ) -> Result<Success, Failed> {
         let files = &self.deployment.files;
-        let wanted = Expected::read(pair)?;
+        let wanted = self.expected(pair)?;
         let on_disk = files.read()?;
-        let former = Former::of(self.proven.as_ref().map_or(&on_disk, |record| &record.pair), pair, &wanted);
-        let before = former.expected.as_ref().unwrap_or(&NOTHING);
-        progress.difference = wanted.difference(if self.proven.is_some() { before } else { &NOTHING });
+        let former = self.former(&on_disk);
+        let before = former.expected.as_deref().unwrap_or(&NOTHING);
+        progress.difference = wanted.difference(if self.proven().is_some() { before } else { &NOTHING });
         let times = &mut progress.times;
 
         let new_aors = wanted.new_aors(before);
         let is_on_disk = on_disk == *pair;
         let (contacts, ready) =
-            timed(&mut times.verify, || self.preflight(&new_aors, is_on_disk.then_some((&wanted, before)), deadline))?;
+            timed(&mut times.verify, || self.preflight(&new_aors, is_on_disk.then_some((&*wanted, before)), deadline))?;
         let mut former_owners = FormerOwners { aors: self.pending_purges(), contacts };
         former_owners.aors.extend(wanted.aors_of_former_owners(before));
         if let Some(foreign) = ready {
@@ -194,7 +203,7 @@ impl LockedDeployment<'_> {
         );
         match end {
             End::Verified(Verified { foreign, record, .. }) => {
-                self.proven = Some(record);
+                self.set_proven(record);
                 let unpurged = timed(&mut times.purge, || self.purge_stale_contacts(&former_owners, purged, deadline));
                 Ok(Success { is_changed: true, foreign, unpurged })
             }
@@ -238,10 +247,10 @@ impl LockedDeployment<'_> {
         let pending_purges = former.all_aors();
         let record = |tag: &str, unpurged| Record { tag: tag.to_owned(), unpurged, pair: pair.clone() };
         let path = self.deployment.state.proven();
-        let tag = match &self.proven {
+        let tag = match self.proven() {
             Some(record) if record.pair == *pair => record.tag.clone(),
             _ => {
-                self.proven = Some(StagedRecord::new(path.clone(), record(tag, pending_purges.clone()))?.commit()?);
+                self.set_proven(StagedRecord::new(path.clone(), record(tag, pending_purges.clone()))?.commit()?);
                 tag.to_owned()
             }
         };
@@ -257,7 +266,7 @@ impl LockedDeployment<'_> {
 
     /// The aors that former deployments left a contact at.
     fn pending_purges(&self) -> BTreeSet<String> {
-        self.proven.as_ref().map(|record| record.unpurged.clone()).unwrap_or_default()
+        self.proven().map(|record| record.unpurged.clone()).unwrap_or_default()
     }
 
     /// Purges the contacts of former owners, records that it is done, and returns the aors not purged.
@@ -280,7 +289,8 @@ impl LockedDeployment<'_> {
         };
         if left.is_empty() {
             match purged.map(StagedRecord::commit).transpose() {
-                Ok(record) => self.proven = record.or(self.proven.take()),
+                Ok(Some(record)) => self.set_proven(record),
+                Ok(None) => {}
                 Err(error) => log::warn!("{error}: the next deployment will purge once more"),
             }
         }
@@ -313,7 +323,7 @@ impl LockedDeployment<'_> {
 
     /// The modules whose file changes, where Asterisk surely runs what is on disk.
     fn modules_to_reload(&self, pair: &Pair, on_disk: &Pair) -> Result<Modules, FileError> {
-        let is_live = self.proven.as_ref().is_some_and(|record| record.pair == *on_disk);
+        let is_live = self.proven().is_some_and(|record| record.pair == *on_disk);
         let is_claimed = is_live && !self.deployment.state.is_unproven()?;
         Ok(if is_claimed { reload::modules_of_change(on_disk, pair) } else { reload::BOTH })
     }
@@ -406,17 +416,3 @@ impl Deployment {
 
 /// What is to be live of no files at all.
 static NOTHING: Expected = Expected::NOTHING;
-
-impl Former {
-    /// The former pair is mostly another one than the new one; where it is the same, it is not
-    /// read twice.
-    fn of(former: &Pair, new: &Pair, wanted: &Expected) -> Self {
-        let expected = if former == new {
-            Some(wanted.clone())
-        } else {
-            let read = Expected::read(former);
-            read.inspect_err(|error| log::warn!("the files on disk are not of a deployment: {error}")).ok()
-        };
-        Self { pair: former.clone(), expected }
-    }
-}
