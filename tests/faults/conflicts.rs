@@ -91,6 +91,18 @@ fn a_context_that_the_administrator_adds_to_is_named_with_its_place() {
 }
 
 #[test]
+fn a_users_number_that_the_administrator_answers_in_another_way_is_named() {
+    for lines in [
+        "[synergycall-internal]\nexten => 1001,1,Hangup(17)",
+        "[synergycall-ring]\nexten => 1001,1,Hangup(17)",
+        "[synergycall-users]\nexten => 1001/1000,1,Hangup(17)",
+    ] {
+        let answer = conflict(matrix::SAME_CONTEXT, "extensions.conf", lines);
+        assert!(answer.string("/detail").contains("extension 1001"), "{}", answer.text);
+    }
+}
+
+#[test]
 fn what_the_administrator_adds_to_ours_is_a_warning() {
     let world = World::new();
     world.asterisk.append("pjsip.conf", "[1000](+)\ncontext=from-outside");

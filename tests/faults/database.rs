@@ -124,3 +124,19 @@ fn a_record_that_waits_survives_a_kill_of_the_portal() {
     world.check(matrix::NO_LAST_WORD, &answer);
     assert_eq!(world.recovers().json["outcome"], "unchanged");
 }
+
+#[test]
+fn users_that_cannot_be_read_refuse_the_apply_and_its_record_says_so() {
+    let world = World::new();
+    world.database.sql(
+        "ALTER TABLE users DROP CONSTRAINT users_email_address_check; \
+         UPDATE users SET email = 'none' WHERE id = (SELECT id FROM users LIMIT 1)",
+    );
+    let answer = world.portal.http().post_empty("/apply").expect(500);
+    assert_eq!(
+        (answer.string("/type"), answer.string("/apply/outcome")),
+        ("urn:pbx-portal:internal".into(), "refused".into())
+    );
+    assert_eq!(world.audit(&answer, "outcome"), "refused");
+    world.check_old();
+}

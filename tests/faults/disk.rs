@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::io::Write as _;
-use std::os::unix::fs::symlink;
+use std::os::unix::fs::{PermissionsExt as _, symlink};
 use std::path::{Path, PathBuf};
 use std::thread;
 
@@ -103,6 +103,7 @@ fn a_full_state_directory_is_named() {
         let state = tempfile::Builder::new().prefix("pbx-state-").tempdir().unwrap();
         let path = state.path().to_string_lossy().into_owned();
         let mount = Mount::small(state.path(), 16);
+        fs::set_permissions(state.path(), fs::Permissions::from_mode(0o700)).unwrap();
         let world = World::with(Database::create(), Asterisk::start_new(), |settings| {
             settings.with("PBX_PORTAL__STATE_DIR", &path)
         });
@@ -118,6 +119,10 @@ fn a_full_state_directory_is_named() {
                 break;
             }
             world.check(matrix::STATE_FULL, &answer);
+            let list = world.portal.http().get("/users").expect(200);
+            assert_eq!(list.json["last_apply"]["id"], answer.json["apply"]["id"], "{}", list.text);
+            let check = world.portal.settings().run(&["check"]);
+            assert!(!check.status.success() && check.stdout.contains("free space"), "{}", check.stdout);
             let detail = answer.string("/detail");
             assert!(detail.contains(&path) && detail.contains("free space"), "{detail}");
             fs::remove_file(&filler).unwrap();

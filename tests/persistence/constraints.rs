@@ -42,10 +42,13 @@ fn refused() -> Vec<(&'static str, String)> {
     for c in [' ', '\u{a0}', '\u{1680}', '\u{2000}', '\u{200a}', '\u{202f}', '\u{205f}', '\u{3000}'] {
         case("users_name_trimmed_check", "name", &[&format!("'{c}a'"), &format!("'a{c}'"), &format!("'{c}'")]);
     }
-    case("users_email_length_check", "email", &["repeat('a', 243) || '@example.com'"]);
+    case("users_email_length_check", "email", &["'a@' || repeat('b.', 126) || 'c'"]);
     for email in NO_ADDRESSES {
+        assert!(email.parse::<Email>().is_err(), "{email}");
         case("users_email_address_check", "email", &[&format!("'{email}'")]);
     }
+    let (long, longer) = ("repeat('a', 65) || '@example.com'", "'a@' || repeat('b', 64) || '.com'");
+    case("users_email_address_check", "email", &[long, longer]);
     case("extensions_number_check", "number", &["999", "2000", "-1000"]);
     case(
         "extensions_realm_check",
@@ -112,7 +115,7 @@ fn refused() -> Vec<(&'static str, String)> {
     cases
 }
 
-const NO_ADDRESSES: [&str; 20] = [
+const NO_ADDRESSES: [&str; 21] = [
     "",
     " ",
     "alice",
@@ -133,6 +136,7 @@ const NO_ADDRESSES: [&str; 20] = [
     "josé@example.com",
     "\"a@example.com",
     "a@[1.2.3.4",
+    "x@[a@b]",
 ];
 
 const RECORD: &str = "INSERT INTO apply_audit_log (id, node, revision, request_id, users, started_at, outcome, finished_at, duration_ms) \

@@ -74,6 +74,30 @@ fn a_list_is_read_again_only_when_something_changed() {
 }
 
 #[test]
+fn a_change_with_the_triggers_disabled_is_listed_all_the_same() {
+    let fixture = Fixture::new();
+    let users = fixture.inside.users();
+    fixture.create(1);
+    let mut token = token(&fixture);
+    let mut expect_name = |sql: &str, name: &str| {
+        fixture.outside.sql(sql);
+        let list = users.list_unless(Some(token)).unwrap().expect(sql);
+        assert_eq!(list.users[0].name.as_str(), name, "{sql}");
+        token = list.token;
+    };
+    // In a session that replicates, the triggers of the migration run as in any other.
+    expect_name("SET session_replication_role = replica; UPDATE users SET name = 'A'", "A");
+    fixture.outside.sql("UPDATE tenants SET revision = 7");
+    assert_eq!(fixture.revision(), 7);
+    expect_name("UPDATE tenants SET revision = 1", "A");
+    // As `pg_restore --data-only --disable-triggers` does it.
+    expect_name(
+        "ALTER TABLE users DISABLE TRIGGER ALL; UPDATE users SET name = 'B'; ALTER TABLE users ENABLE TRIGGER ALL",
+        "B",
+    );
+}
+
+#[test]
 fn two_histories_with_the_same_revision_have_different_tokens() {
     let fixture = Fixture::new();
     fixture.create(1);

@@ -5,8 +5,9 @@ use std::time::{Duration, Instant};
 
 /// How long a test waits for anything: on a busy machine, too, only what hangs takes that long.
 pub const LIMIT: Duration = Duration::from_mins(2);
-/// How long between two looks at a condition: short for a test, and no load for two cores.
-const STEP: Duration = Duration::from_millis(10);
+/// How long between two looks at a condition, at first and at last: most come true at once, and each look at one that does
+/// not is a process that the others wait for.
+const STEPS: [Duration; 2] = [Duration::from_millis(5), Duration::from_millis(60)];
 
 /// Asks `probe` until it gives a value.
 ///
@@ -20,6 +21,7 @@ pub fn until<T>(what: &str, probe: impl FnMut() -> Option<T>) -> T {
 /// Asks `probe` until it gives a value; `None` after [`LIMIT`].
 pub fn within_limit<T>(mut probe: impl FnMut() -> Option<T>) -> Option<T> {
     let start = Instant::now();
+    let [mut step, longest] = STEPS;
     loop {
         if let Some(value) = probe() {
             return Some(value);
@@ -27,6 +29,7 @@ pub fn within_limit<T>(mut probe: impl FnMut() -> Option<T>) -> Option<T> {
         if start.elapsed() > LIMIT {
             return None;
         }
-        thread::sleep(STEP);
+        thread::sleep(step);
+        step = (step * 3 / 2).min(longest);
     }
 }

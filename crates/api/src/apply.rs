@@ -99,7 +99,7 @@ impl Applier {
 
     /// The note of the apply that ended last here, for [`read_last`].
     pub(crate) fn last(&self) -> Option<Vec<u8>> {
-        last::note(&self.0.deployment)
+        self.0.audit.last()
     }
 
     /// How these users stand against `claim`.
@@ -127,7 +127,8 @@ impl Applier {
     }
 }
 
-fn rendered(renderer: &Renderer, users: &[User]) -> Result<Pair, RenderError> {
+/// Both files as `renderer` makes them of these users.
+pub(crate) fn rendered(renderer: &Renderer, users: &[User]) -> Result<Pair, RenderError> {
     let rendering = renderer.render(users)?;
     Ok(Pair { endpoints: rendering.endpoints.into(), dialplan: rendering.routing.into() })
 }

@@ -10,9 +10,9 @@ use std::{
 };
 
 use actix_web::{
-    HttpMessage as _, HttpRequest,
+    HttpRequest,
     body::{BodySize, BoxBody, MessageBody},
-    http::header::CONTENT_ENCODING,
+    http::header::{CONTENT_ENCODING, CONTENT_TYPE},
     web::{Bytes, Payload},
 };
 use serde::{
@@ -81,7 +81,10 @@ pub(crate) async fn read(payload: Payload) -> Result<Bytes, Problem> {
 
 /// Whether the body is declared as what it must be.
 pub(crate) fn must_be_json(request: &HttpRequest) -> Result<(), Problem> {
-    let is_json = request.mime_type().ok().flatten().is_some_and(|kind| {
+    // Blanks around a semicolon mean nothing: RFC 9110, section 5.6.6. The reader of media types takes those behind it.
+    let kind = request.headers().get(CONTENT_TYPE).and_then(|kind| kind.to_str().ok()).unwrap_or_default();
+    let kind = kind.split(';').map(str::trim).collect::<Vec<_>>().join(";").parse::<actix_web::mime::Mime>();
+    let is_json = kind.is_ok_and(|kind| {
         kind.essence_str() == "application/json" && kind.get_param("charset").is_none_or(|charset| charset == "utf-8")
     });
     let is_plain = request.headers().get_all(CONTENT_ENCODING).all(|coding| coding.as_bytes() == b"identity");

@@ -32,7 +32,9 @@ pub fn run(survey: &Survey, quiet: bool) -> ExitCode {
     match apply::deployment(settings) {
         Ok(deployment) => {
             let deadline = Instant::now() + settings.asterisk.apply_timeout;
-            let rehearsal = deployment.rehearse(deadline);
+            // Without the users, what an apply needs at least.
+            let pair = users.as_deref().and_then(|users| apply::rendered(&apply::renderer(settings), users).ok());
+            let rehearsal = deployment.rehearse(&pair.unwrap_or_default(), deadline);
             report.point(
                 "state_dir",
                 rehearsal.state_dir.map(|()| format!("{} can be used", settings.state_dir.display())),

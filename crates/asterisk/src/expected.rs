@@ -155,6 +155,13 @@ impl Expected {
         extens.map(|(context, (name, steps))| (context.as_str(), name.as_str(), steps.len()))
     }
 
+    /// Whether a context has the number that `exten` is dialled by: another context with `1000`, or with `1000/2000` for
+    /// the callers with that number, answers calls in its place. A pattern is no number.
+    pub(crate) fn has_number(&self, exten: &str) -> bool {
+        let number = exten.split('/').next().unwrap_or_default();
+        !number.starts_with('_') && self.contexts.values().any(|extens| extens.contains_key(number))
+    }
+
     /// Whether an endpoint names this object, or it is there alone.
     pub(crate) fn has(&self, object: &(Kind, String)) -> bool {
         let (kind, name) = object;

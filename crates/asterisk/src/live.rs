@@ -119,6 +119,11 @@ impl Live {
             for (exten, steps) in extens.iter().filter(|(exten, _)| of(wanted, context, exten).is_none()) {
                 if of(former, context, exten).is_some_and(|former| same_steps(&former, steps)) {
                     mismatch.stale.push(format!("extension {exten}@{context}"));
+                } else if let Some((_, origin)) = steps.first().filter(|_| wanted.has_number(exten)) {
+                    let file = origin.split(':').next().unwrap_or_default();
+                    mismatch
+                        .conflicts
+                        .push(format!("extension {exten}@{context} in {file} takes calls to one of ours"));
                 } else {
                     foreign.extens.push((exten.clone(), context.clone()));
                 }

@@ -10,7 +10,7 @@ pub struct IncludeFiles {
 }
 
 /// The content of both include files. They are one thing: installed together or not at all.
-#[derive(Clone, PartialEq, Eq)]
+#[derive(Clone, Default, PartialEq, Eq)]
 pub struct Pair {
     /// The PJSIP objects.
     pub endpoints: Vec<u8>,

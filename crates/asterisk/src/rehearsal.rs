@@ -13,6 +13,8 @@ use crate::{
     fault::{Fault, quoted},
     file::{self, FileError, StagedFile},
     inspection::daemon,
+    pair::{IncludeFiles, Pair},
+    record::Record,
     rights::{READ, SEARCH, Who},
     state_dir,
 };
@@ -34,26 +36,31 @@ pub struct Rehearsal {
 }
 
 impl Deployment {
-    /// Does with the files what a deployment does before it changes any: opens the lock, reads the records and both
-    /// files, and stages a file beside each. Leaves nothing, and waits for nobody. Whether Asterisk could read the files
+    /// Does with the files what a deployment of `pair` does before it changes any: opens the lock, reads the records and
+    /// both files, and stages as many bytes beside each. Leaves nothing, and waits for nobody. Whether Asterisk could read the files
     /// is found out where Asterisk answers until `deadline`.
     #[must_use]
-    pub fn rehearse(&self, deadline: Instant) -> Rehearsal {
+    pub fn rehearse(&self, pair: &Pair, deadline: Instant) -> Rehearsal {
         let own = Who::of_process("self").unwrap_or(Who { uid: u32::MAX, gids: Vec::new() });
         let asterisk = daemon(&self.cli, deadline);
         let mut is_busy = false;
-        let state_dir = self.rehearse_state(&own, &mut is_busy);
+        let state_dir = self.rehearse_state(&own, pair, &mut is_busy);
+        // The file to come, and the one that is there, to roll back to.
+        let size = |path: &Path, new: &[u8]| {
+            new.len() + fs::metadata(path).ok().and_then(|file| usize::try_from(file.len()).ok()).unwrap_or_default()
+        };
+        let Self { files: IncludeFiles { endpoints, dialplan }, .. } = self;
         let journal = fs::symlink_metadata(self.state.journal());
         Rehearsal {
             is_interrupted: !is_busy && journal.is_ok(),
             is_busy,
             state_dir,
-            endpoints: rehearse_file(&self.files.endpoints, &own, asterisk.as_ref()),
-            dialplan: rehearse_file(&self.files.dialplan, &own, asterisk.as_ref()),
+            endpoints: rehearse_file(endpoints, size(endpoints, &pair.endpoints), &own, asterisk.as_ref()),
+            dialplan: rehearse_file(dialplan, size(dialplan, &pair.dialplan), &own, asterisk.as_ref()),
         }
     }
 
-    fn rehearse_state(&self, own: &Who, is_busy: &mut bool) -> Result<(), Fault> {
+    fn rehearse_state(&self, own: &Who, pair: &Pair, is_busy: &mut bool) -> Result<(), Fault> {
         let directory = self.state.path();
         let (path, user) = (quoted(directory), own.user());
         let owner = format!("{user}:{}", own.group());
@@ -84,14 +91,17 @@ impl Deployment {
             Err(error) if error.kind() == io::ErrorKind::NotFound => {}
             Err(error) => return Err(fault(&FileError::new(&lock, "opened")(error))),
         }
+        // The journal, and the record of the new pair twice: with its pending purges and without.
+        let mut size = 2 * (pair.endpoints.len() + pair.dialplan.len());
         for record in [self.state.proven(), self.state.journal()] {
-            state_dir::read_record(&record).map_err(|error| fault(&error))?;
+            let read = state_dir::read_record(&record).map_err(|error| fault(&error))?;
+            size += read.map_or(0, |Record { pair, .. }| pair.endpoints.len() + pair.dialplan.len());
         }
-        StagedFile::new(&directory.join("rehearsal"), &[0; 4096], 0o600).map(drop).map_err(|error| fault(&error))
+        StagedFile::new(&directory.join("rehearsal"), &content(size), 0o600).map(drop).map_err(|error| fault(&error))
     }
 }
 
-fn rehearse_file(path: &Path, own: &Who, asterisk: Option<&Who>) -> Result<(), Fault> {
+fn rehearse_file(path: &Path, size: usize, own: &Who, asterisk: Option<&Who>) -> Result<(), Fault> {
     let directory = path.parent().unwrap_or(Path::new("/"));
     let group = group_for(own, asterisk);
     let (in_shell, directory_in_shell) = (quoted(path), quoted(directory));
@@ -141,7 +151,7 @@ fn rehearse_file(path: &Path, own: &Who, asterisk: Option<&Who>) -> Result<(), F
         };
         Fault::new(plainly(error), fix)
     };
-    StagedFile::new(path, &[0; 4096], 0o600).map(drop).map_err(|error| fault(&error))?;
+    StagedFile::new(path, &content(size), 0o600).map(drop).map_err(|error| fault(&error))?;
     file::read(path).map_err(|error| fault(&error))?;
     if stays_closed {
         return Err(Fault::new(
@@ -156,6 +166,11 @@ fn rehearse_file(path: &Path, own: &Who, asterisk: Option<&Who>) -> Result<(), F
         Some(asterisk) => readable(path, directory, &parent, asterisk, &group),
         None => Ok(()),
     }
+}
+
+/// So many bytes, and a few blocks more for the marks and for what each file takes besides.
+fn content(size: usize) -> Vec<u8> {
+    vec![0; size + (16 << 10)]
 }
 
 /// Whether Asterisk itself may read the file that is there.
@@ -246,7 +261,7 @@ mod tests {
     }
 
     fn rehearse(deployment: &Deployment) -> Rehearsal {
-        deployment.rehearse(Instant::now() + Duration::from_secs(30))
+        deployment.rehearse(&Pair::default(), Instant::now() + Duration::from_secs(30))
     }
 
     #[test]
@@ -288,7 +303,7 @@ mod tests {
         let own = Who::of_process("self").unwrap();
         let asterisk = Who { uid: 3_999_999_998, gids: vec![3_999_999_999] };
         fs::set_permissions(&place, fs::Permissions::from_mode(0o755)).unwrap();
-        let closed = rehearse_file(path, &own, Some(&asterisk)).unwrap_err();
+        let closed = rehearse_file(path, 0, &own, Some(&asterisk)).unwrap_err();
         assert_eq!(closed.fix, format!("chgrp 3999999999 {0} && chmod 2770 {0}", place.display()));
         fs::set_permissions(path, fs::Permissions::from_mode(0o600)).unwrap();
         let parent = fs::metadata(&place).unwrap();

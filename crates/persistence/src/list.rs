@@ -4,7 +4,7 @@ use diesel::{
     pg::{Pg, PgConnection},
     prelude::*,
     query_builder::{AstPass, QueryFragment},
-    sql_types::{BigInt, Integer, Nullable, Text, Timestamptz, Uuid as SqlUuid},
+    sql_types::{BigInt, Bool, Integer, Nullable, Text, Timestamptz, Uuid as SqlUuid},
 };
 use pbx_domain::{DatabaseId, Revision, User};
 use uuid::Uuid;
@@ -26,21 +26,23 @@ pub struct UserList {
     pub users: Vec<User>,
 }
 
-/// Identifies the users of one moment: it is random, and every change replaces it, SQL written by hand included. Two lists
-/// with the same token hold the same users, whatever became of the database in between.
+/// Identifies the users of one moment: a random part, which every change replaces, SQL written by hand included, and the
+/// revision. Two lists with the same token hold the same users, whatever became of the database in between.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub struct ChangeToken(Uuid);
-
-impl ChangeToken {
-    pub(crate) const fn as_uuid(self) -> Uuid {
-        self.0
-    }
+pub struct ChangeToken {
+    random: Uuid,
+    revision: i64,
 }
 
 /// A row of the list: the tenant's columns, and a user's where there is one.
 pub(crate) type ListSql =
-    (BigInt, SqlUuid, SqlUuid, Nullable<(SqlUuid, Text, Text, Integer, Text, Text, Timestamptz, BigInt, BigInt)>);
-type ListRow = (i64, Uuid, Uuid, Option<Row>);
+    (BigInt, SqlUuid, SqlUuid, Bool, Nullable<(SqlUuid, Text, Text, Integer, Text, Text, Timestamptz, BigInt, BigInt)>);
+type ListRow = (i64, Uuid, Uuid, bool, Option<Row>);
+
+/// Whether no token can be relied on: somebody disabled a trigger that replaces it, or did so for a while
+/// (`pg_restore --disable-triggers` enables them in another way than the migration does).
+const UNGUARDED: &str = "EXISTS (SELECT FROM pg_trigger WHERE tgrelid IN ('users'::regclass, 'extensions'::regclass) \
+     AND tgname ~ '^(users|extensions)_(token|revision|truncated)$' AND tgenabled <> 'A')";
 
 /// The list of the tenant, without its users where the token is the one that follows. OFFSET keeps the planner from joining
 /// before it has compared the tokens: while nothing changed, no user is read.
@@ -48,33 +50,44 @@ type ListRow = (i64, Uuid, Uuid, Option<Row>);
 /// It is a FULL JOIN because PostgreSQL does that by a hash, whatever it believes of the tables. Of an inner join on tables
 /// that were never analyzed, as those of a new database, it expects four rows, and compares each user with each extension:
 /// 23 ms for 1000 users instead of one.
-const LIST: &str = "SELECT tenants.revision, tenants.token, tenants.identity, listed.* FROM tenants LEFT JOIN LATERAL ( \
+const LIST: [&str; 4] = [
+    "SELECT tenants.revision, tenants.token, tenants.identity, other.is_read, listed.* FROM tenants \
+     CROSS JOIN LATERAL (SELECT (tenants.token, tenants.revision) IS DISTINCT FROM (",
+    ", ",
+    ") OR ",
+    " AS is_read OFFSET 0) other LEFT JOIN LATERAL ( \
      SELECT * FROM (SELECT users.id, users.name, users.email, extensions.number, extensions.realm, extensions.ha1, \
      users.created_at, users.revision, extensions.revision AS extension_revision \
      FROM (SELECT * FROM users WHERE tenant = 'default') users \
      FULL JOIN (SELECT * FROM extensions WHERE tenant = 'default') extensions ON extensions.user_id = users.id OFFSET 0) joined \
-     WHERE id IS NOT NULL AND number IS NOT NULL AND tenants.token IS DISTINCT FROM ";
-const LIST_END: &str = " OFFSET 0) listed ON true WHERE tenants.name = 'default'";
+     WHERE id IS NOT NULL AND number IS NOT NULL AND other.is_read OFFSET 0) listed ON true \
+     WHERE tenants.name = 'default'",
+];
 
 /// The list, without its users where its token is the known one.
 pub(crate) struct ListQuery {
-    known: Option<Uuid>,
+    random: Option<Uuid>,
+    revision: Option<i64>,
 }
 
 prepared!(ListQuery, ListSql);
 
 impl QueryFragment<Pg> for ListQuery {
     fn walk_ast<'b>(&'b self, mut out: AstPass<'_, 'b, Pg>) -> QueryResult<()> {
-        out.push_sql(LIST);
-        out.push_bind_param::<Nullable<SqlUuid>, _>(&self.known)?;
-        out.push_sql(LIST_END);
+        out.push_sql(LIST[0]);
+        out.push_bind_param::<Nullable<SqlUuid>, _>(&self.random)?;
+        out.push_sql(LIST[1]);
+        out.push_bind_param::<Nullable<BigInt>, _>(&self.revision)?;
+        out.push_sql(LIST[2]);
+        out.push_sql(UNGUARDED);
+        out.push_sql(LIST[3]);
         Ok(())
     }
 }
 
 impl ListQuery {
     /// To follow a `WITH` that writes in the same snapshot.
-    pub(crate) const ALL: Self = Self { known: None };
+    pub(crate) const ALL: Self = Self { random: None, revision: None };
 }
 
 /// The list, or `None` where its token is `known`.
@@ -82,20 +95,21 @@ pub(crate) fn read(
     connection: &mut PgConnection,
     known: Option<ChangeToken>,
 ) -> Result<Option<UserList>, Abort<DatabaseError>> {
-    let query = ListQuery { known: known.map(ChangeToken::as_uuid) };
-    let list = from_rows(query.load(connection)?)?;
-    Ok(Some(list).filter(|list| known != Some(list.token)))
+    let query = ListQuery { random: known.map(|known| known.random), revision: known.map(|known| known.revision) };
+    let rows: Vec<ListRow> = query.load(connection)?;
+    let is_known = rows.first().is_some_and(|(_, _, _, is_read, _)| !is_read);
+    if is_known { Ok(None) } else { from_rows(rows).map(Some) }
 }
 
 /// The tenant is in every row, and in one of its own where it has no users.
 pub(crate) fn from_rows(rows: Vec<ListRow>) -> Result<UserList, Abort<DatabaseError>> {
-    let &(revision, token, database, _) = rows.first().ok_or(diesel::NotFound).map_err(no_tenant)?;
+    let &(revision, random, database, ..) = rows.first().ok_or(diesel::NotFound).map_err(no_tenant)?;
     let users = rows.into_iter().filter_map(|(.., row)| row).map(Row::into_user);
     let mut users: Vec<User> = users.collect::<Result<_, _>>().map_err(Abort::Reason)?;
     // A tenth of the time that PostgreSQL would take for it.
     users.sort_unstable_by_key(|user| user.extension);
     Ok(UserList {
-        token: ChangeToken(token),
+        token: ChangeToken { random, revision },
         database: DatabaseId::from(database),
         revision: Revision::new(revision),
         users,

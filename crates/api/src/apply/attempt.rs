@@ -3,12 +3,14 @@
 use std::time::{Duration, Instant, SystemTime};
 
 use pbx_asterisk::{Difference, LockError, LockedDeployment, Pair};
-use pbx_domain::{ApplyId, ApplyOutcome, ApplyRecord, Changes, DatabaseId, InstalledFile, Timings};
-use pbx_persistence::{StartedApply, UserList};
+use pbx_domain::{ApplyId, ApplyOutcome, ApplyRecord, Changes, DatabaseId, InstalledFile, Revision, Timings};
+use pbx_persistence::{DatabaseError, StartedApply, UserList};
 use sha2::{Digest as _, Sha256};
 
 use super::{
-    Applier, options,
+    Applier,
+    audit::AuditError,
+    options,
     plan::{self, Review},
     proven::Tag,
     verdict,
@@ -46,8 +48,11 @@ impl Attempt {
             request_id: self.request_id.clone(),
             started_at: self.started_at,
         };
-        let list = inner.audit.begin(&locked, &started)?;
-        let mut record = self.record(id, &list);
+        let list = match inner.audit.begin(&locked, &started) {
+            Ok(list) => list,
+            Err(error) => return Err(self.not_begun(id, error)),
+        };
+        let mut record = self.record(id, list.revision, list.users.len());
         record.timings.snapshot = began.elapsed();
 
         let outcome = self.deploy(&mut locked, &list, &mut record);
@@ -71,6 +76,22 @@ impl Attempt {
             None => Ok(answer),
             Some(code) => Err(Problem::new(code, record.detail.unwrap_or_default()).with_apply(answer)),
         }
+    }
+
+    /// The problem of an apply that could not read the users. Where they are there and cannot be read, as after SQL that
+    /// disabled a rule, its record may be open.
+    fn not_begun(&self, id: ApplyId, error: AuditError) -> Problem {
+        let is_refused = matches!(error, AuditError::Database(DatabaseError::Failed(_)));
+        let problem = Problem::from(error);
+        if !is_refused {
+            return problem;
+        }
+        let mut record = self.record(id, Revision::default(), 0);
+        record.detail =
+            Some("The users could not be read; the portal's log has the reason. Nothing was changed.".to_owned());
+        record.duration = self.began.elapsed();
+        self.applier.0.audit.refuse(&record);
+        problem.with_apply(ApplyResponse::from(&record))
     }
 
     /// Renders, deploys, and writes into the record how it went; the code where it failed.
@@ -145,7 +166,7 @@ impl Attempt {
         let locked = inner.deployment.lock(self.deadline).map_err(no_lock)?;
         let began = Instant::now();
         let list = inner.audit.list()?;
-        let mut record = self.record(ApplyId::generate(), &list);
+        let mut record = self.record(ApplyId::generate(), list.revision, list.users.len());
         record.timings.snapshot = began.elapsed();
         let pair = self.render(&list, &mut record).map_err(Problem::internal)?;
         let plan = plan::tag(locked.last_proven().map(|(_, pair)| pair), &pair);
@@ -178,7 +199,7 @@ impl Attempt {
         let audit = &self.applier.0.audit;
         let problem = no_lock(error);
         let list = audit.list()?;
-        let mut record = self.record(ApplyId::generate(), &list);
+        let mut record = self.record(ApplyId::generate(), list.revision, list.users.len());
         record.detail = Some(problem.detail().to_owned());
         record.duration = self.began.elapsed();
         audit.record(&record)?;
@@ -186,14 +207,14 @@ impl Attempt {
     }
 
     /// The record of an attempt that has changed nothing yet.
-    fn record(&self, id: ApplyId, list: &UserList) -> ApplyRecord {
+    fn record(&self, id: ApplyId, revision: Revision, users: usize) -> ApplyRecord {
         ApplyRecord {
             id,
             node: self.applier.0.node.clone(),
             actor: self.actor.clone(),
             request_id: self.request_id.clone(),
-            revision: list.revision,
-            users: list.users.len(),
+            revision,
+            users,
             outcome: ApplyOutcome::Refused,
             detail: None,
             warnings: Vec::new(),

@@ -2,7 +2,7 @@
 
 use std::{
     sync::{
-        Arc,
+        Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicBool, Ordering},
     },
     thread,
@@ -29,6 +29,8 @@ pub(super) struct Audit {
     node: String,
     /// Whether a background thread closes the waiting records already.
     is_closing: Arc<AtomicBool>,
+    /// The note of the apply that ended last, where the state directory had no room for it.
+    unsaved: Arc<Mutex<Option<Vec<u8>>>>,
 }
 
 /// Why a record was not closed.
@@ -62,18 +64,18 @@ impl From<AuditError> for Problem {
 
 impl Audit {
     pub(super) fn new(database: Database, deployment: Deployment, node: String) -> Self {
-        Self { database, deployment, node, is_closing: Arc::default() }
+        Self { database, deployment, node, is_closing: Arc::default(), unsaved: Arc::default() }
     }
 
     /// Notes for the list that an apply was interrupted: its process ended before it did. Asks the database for nothing.
     pub(super) fn note_interrupted(&self) {
         let running = self.deployment.note(RUNNING).ok().flatten();
         let id = running.and_then(|id| String::from_utf8(id).ok()).and_then(|id| id.parse::<ApplyId>().ok());
-        let last = last::note(&self.deployment).and_then(|note| last::read(&note));
+        let last = self.last().and_then(|note| last::read(&note));
         if let Some(id) = id
             && last.is_none_or(|last| last.id != id.as_uuid())
         {
-            last::remember(&self.deployment, id, ApplyOutcome::Interrupted, SystemTime::now());
+            self.remember_as(id, ApplyOutcome::Interrupted, SystemTime::now());
         }
     }
 
@@ -90,9 +92,9 @@ impl Audit {
         for id in &interrupted {
             log::warn!("the apply {id} was interrupted: its process ended before it did");
         }
-        let last = last::note(&self.deployment).and_then(|note| last::read(&note)).map(|last| last.id);
+        let last = self.last().and_then(|note| last::read(&note)).map(|last| last.id);
         if let Some(id) = interrupted.iter().max().filter(|id| last.is_none_or(|last| last <= id.as_uuid())) {
-            last::remember(&self.deployment, *id, ApplyOutcome::Interrupted, SystemTime::now());
+            self.remember_as(*id, ApplyOutcome::Interrupted, SystemTime::now());
         }
         Ok(self.deployment.remove_volatile_note(RUNNING)?)
     }
@@ -114,8 +116,9 @@ impl Audit {
             }
             Err(error) => {
                 // Whether the record was opened is not known where the database fell silent.
-                self.mark_running("");
-                self.close_later();
+                if matches!(error, DatabaseError::Unavailable(_)) {
+                    self.leave_open();
+                }
                 Err(error.into())
             }
         }
@@ -168,7 +171,39 @@ impl Audit {
 
     fn remember(&self, record: &ApplyRecord) {
         let finished_at = record.started_at.checked_add(record.duration).unwrap_or(record.started_at);
-        last::remember(&self.deployment, record.id, record.outcome, finished_at);
+        self.remember_as(record.id, record.outcome, finished_at);
+    }
+
+    /// The note of the apply that ended last here.
+    pub(super) fn last(&self) -> Option<Vec<u8>> {
+        self.unsaved().clone().or_else(|| last::note(&self.deployment))
+    }
+
+    fn unsaved(&self) -> MutexGuard<'_, Option<Vec<u8>>> {
+        self.unsaved.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn remember_as(&self, id: ApplyId, outcome: ApplyOutcome, finished_at: SystemTime) {
+        let note = last::written(id, outcome, finished_at);
+        *self.unsaved() = last::remember(&self.deployment, &note).is_err().then_some(note);
+    }
+
+    /// Closes the record of an apply that could not begin, as the database holds what no list can be made of. It may have
+    /// been opened.
+    pub(super) fn refuse(&self, record: &ApplyRecord) {
+        self.remember(record);
+        let result = self.database.apply_log().finish(record).map_err(AuditError::from);
+        let result = result.and_then(|_is_open| Ok(self.deployment.remove_volatile_note(RUNNING)?));
+        if let Err(error) = result {
+            log::warn!("the record of apply {} is closed later: {error}", record.id);
+            self.leave_open();
+        }
+    }
+
+    /// A record may be open, and nobody knows whether it is.
+    fn leave_open(&self) {
+        self.mark_running("");
+        self.close_later();
     }
 
     fn finish_in_database(&self, record: &ApplyRecord) -> Result<(), AuditError> {

@@ -28,13 +28,16 @@ pub struct LastApplyResponse {
     pub finished_at: String,
 }
 
-/// Remembers how an apply ended. Without the lock, as some applies never get it.
-pub(super) fn remember(deployment: &Deployment, id: ApplyId, outcome: ApplyOutcome, finished_at: SystemTime) {
+/// The note of how an apply ended.
+pub(super) fn written(id: ApplyId, outcome: ApplyOutcome, finished_at: SystemTime) -> Vec<u8> {
     let last = LastApplyResponse { id: id.as_uuid(), outcome: outcome.into(), finished_at: rfc3339(finished_at) };
-    let note = serde_json::to_vec(&last).unwrap_or_default();
-    if let Err(error) = deployment.write_volatile_note(NAME, &note) {
-        log::warn!("the list will not show the apply {id}: {error}");
-    }
+    serde_json::to_vec(&last).unwrap_or_default()
+}
+
+/// Keeps a note. Without the lock, as some applies never get it.
+pub(super) fn remember(deployment: &Deployment, note: &[u8]) -> Result<(), FileError> {
+    let kept = deployment.write_volatile_note(NAME, note);
+    kept.inspect_err(|error| log::warn!("after a restart the list will show an older apply as the last: {error}"))
 }
 
 /// The note as it lies there. What cannot be read is no note.

@@ -1,0 +1,22 @@
+-- What SQL written by hand could still do: store an address that the portal cannot read, so that no list could be made;
+-- and change users without a new token, in a session that replicates (session_replication_role).
+
+ALTER TABLE users DROP CONSTRAINT users_email_address_check;
+-- As before, and with the limits of RFC 5321: 64 bytes before the @, 63 in each label of a host name. A literal holds no @,
+-- so that the last one ends the local part.
+ALTER TABLE users ADD CONSTRAINT users_email_address_check CHECK (
+    lower(email COLLATE "C") ~ (
+        '^([a-z0-9!#$%&''*+/=?^_`{|}~-]+(\.[a-z0-9!#$%&''*+/=?^_`{|}~-]+)*|"([ !#-[\]-~]|\\[!-~])+")'
+        '@([a-z0-9]([a-z0-9!#$%&''*+/=?^_`{|}~-]{0,61}[a-z0-9])?(\.[a-z0-9]([a-z0-9!#$%&''*+/=?^_`{|}~-]{0,61}[a-z0-9])?)*|\[[!-?A-Z^-~]*\])$'
+    )
+    AND email COLLATE "C" ~ '^.{1,64}@[^@]*$'
+);
+
+ALTER TABLE users ENABLE ALWAYS TRIGGER users_lock;
+ALTER TABLE users ENABLE ALWAYS TRIGGER users_revision;
+ALTER TABLE users ENABLE ALWAYS TRIGGER users_truncated;
+ALTER TABLE users ENABLE ALWAYS TRIGGER users_token;
+ALTER TABLE extensions ENABLE ALWAYS TRIGGER extensions_lock;
+ALTER TABLE extensions ENABLE ALWAYS TRIGGER extensions_revision;
+ALTER TABLE extensions ENABLE ALWAYS TRIGGER extensions_truncated;
+ALTER TABLE extensions ENABLE ALWAYS TRIGGER extensions_token;
