@@ -1,6 +1,6 @@
 use crate::{
-    asking::Unread, cli_error::CliError, expected::UnreadablePair, file::FileError, mismatch::Mismatch,
-    reload::ReloadError,
+    asking::Unread, cli_error::CliError, expected::UnreadablePair, file::FileError, mismatch::{Mismatch, Names},
+    reload::ReloadError, unproven::Unproven,
 };
 
 /// Why the host's lock was not taken.
@@ -25,6 +25,9 @@ pub enum Cause {
     /// The pair is not one that could be proven.
     #[error(transparent)]
     Unprovable(#[from] UnreadablePair),
+    /// The deployment is strict, and no proof covers these options.
+    #[error("cannot be proven, as no listing shows them: {}", shown(.0))]
+    Unproven(Vec<Unproven>),
     /// A file could not be read or written.
     #[error(transparent)]
     File(#[from] FileError),
@@ -40,6 +43,10 @@ pub enum Cause {
     /// This program failed in the middle of a proof; its log has the reason.
     #[error("the proof failed for a fault of this program, which is in its log")]
     Panicked,
+}
+
+fn shown(unproven: &[Unproven]) -> String {
+    Names(&unproven.iter().map(ToString::to_string).collect::<Vec<_>>()).to_string()
 }
 
 /// By hand, so that it is no source as well: the message has it already.
