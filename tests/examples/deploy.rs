@@ -6,7 +6,7 @@ use pbx_tests::Asterisk;
 use crate::run;
 
 const ENDPOINTS: &str = include_str!("site_endpoints.conf");
-const DIALPLAN: &str = include_str!("site_dialplan.conf");
+pub(crate) const DIALPLAN: &str = include_str!("site_dialplan.conf");
 
 /// What the site's files need, besides what the portal's do.
 const MODULES: &str = "load=res_pjsip_endpoint_identifier_ip.so\nload=res_pjsip_outbound_authenticator_digest.so\n\

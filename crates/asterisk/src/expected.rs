@@ -187,6 +187,11 @@ impl Expected {
         self.standalone.contains(object) || self.endpoints.values().any(names)
     }
 
+    /// Whether the file defines this object, which stands alone.
+    pub(crate) fn defines(&self, object: &(Kind, String)) -> bool {
+        self.fingerprints.contains_key(object)
+    }
+
     /// The aors of endpoints that `former` had not.
     pub(crate) fn new_aors(&self, former: &Self) -> BTreeSet<String> {
         let new = self.endpoints.iter().filter(|(name, _)| !former.endpoints.contains_key(*name));

@@ -128,7 +128,8 @@ impl Live {
             }
         }
         // An object without an endpoint before may belong to one now.
-        for (kind, name) in former.standalone.intersection(&self.standalone).filter(|object| !wanted.has(object)) {
+        let stale = former.standalone.intersection(&self.standalone);
+        for (kind, name) in stale.filter(|object| former.defines(object) && !wanted.has(object)) {
             mismatch.stale.push(format!("{kind} {name}"));
         }
         let of = |expected: &Expected, context: &str, exten: &str| -> Option<Vec<Step>> {

@@ -89,9 +89,13 @@ fn sort_objects(sections: &[Section<'_>]) -> Result<Objects, Unreadable> {
         (endpoint.said, section.fingerprint()).hash(&mut all);
         endpoint.said = all.finish();
     }
-    for object in standalone.iter() {
-        let said = said.get(&(object.0, object.1.as_str())).copied().unwrap_or_default();
-        fingerprints.insert(object.clone(), said);
+    let defined = |object: &(Kind, String)| Some((object.clone(), *said.get(&(object.0, object.1.as_str()))?));
+    *fingerprints = standalone.iter().filter_map(defined).collect();
+    // Asterisk takes a registration whose auth there is not. It may be the administrator's, or nobody's.
+    for section in sections.iter().filter(|section| !section.is_template && section.kind() == "registration") {
+        for name in section.names("outbound_auth").filter(|name| !said.contains_key(&(Kind::Auth, *name))) {
+            standalone.insert((Kind::Auth, section.listed(name, OTHERS)?));
+        }
     }
     Ok(objects)
 }
@@ -153,6 +157,15 @@ mod tests {
         assert_eq!(endpoints, BTreeMap::from([("carrier".to_owned(), endpoint)]));
         let standalone: Vec<_> = standalone.iter().map(|(kind, name)| format!("{kind} {name}")).collect();
         assert_eq!(standalone, ["auth reg-auth", "registration reg"]);
+    }
+
+    #[test]
+    fn an_auth_that_only_a_registration_names_must_be_live_and_is_not_of_the_file() {
+        let text = "[a]\ntype=auth\n[r]\ntype=registration\noutbound_auth=a\n[s]\ntype=registration\noutbound_auth=his";
+        let Objects { standalone, fingerprints, .. } = objects(text).unwrap();
+        let names = |(kind, name): &(Kind, String)| format!("{kind} {name}");
+        assert_eq!(standalone.iter().map(names).collect::<Vec<_>>(), ["auth a", "auth his", "registration r", "registration s"]);
+        assert_eq!(fingerprints.keys().map(names).collect::<Vec<_>>(), ["auth a", "registration r", "registration s"]);
     }
 
     #[test]
