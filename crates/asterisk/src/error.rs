@@ -5,7 +5,6 @@ use crate::{
 
 /// Why the host's lock was not taken.
 #[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
 pub enum LockError {
     /// Another apply held the host's lock all the time.
     #[error("another apply is running; apply again when it is done")]
@@ -17,7 +16,6 @@ pub enum LockError {
 
 /// Why a pair is not what Asterisk runs now.
 #[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
 pub enum Cause {
     /// Asterisk did not answer before anything was touched.
     #[error(transparent)]
@@ -71,7 +69,6 @@ impl Cause {
 
 /// The state that a failed deployment left.
 #[derive(Debug, Clone, PartialEq, Eq)]
-#[non_exhaustive]
 pub enum Aftermath {
     /// Nothing was changed, on disk or live.
     Untouched,

@@ -2,7 +2,6 @@ use pbx_domain::{Extension, ExtensionRange};
 
 /// Why users cannot be rendered: either all of the text is made, or none.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[non_exhaustive]
 pub enum RenderError {
     /// Two users have one extension. Asterisk would load no endpoint at all of a file that
     /// defines one twice.

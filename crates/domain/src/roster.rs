@@ -38,7 +38,6 @@ struct Entry {
 
 /// Why a create is refused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[non_exhaustive]
 pub enum CreateRefusal {
     /// Another user has the mail address, in whatever case.
     #[error("another user has this mail address")]

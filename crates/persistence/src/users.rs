@@ -58,7 +58,7 @@ impl UserRepository {
                 Err(CreateUserError::EmailTaken { id, extension })
             }
             Response::Refused(CreateRefusal::NoSuchUser) | Response::NotFound => Err(CreateUserError::NoSuchUser),
-            Response::Refused(_) | Response::Deleted => Err(CreateUserError::ExtensionsExhausted),
+            Response::Refused(CreateRefusal::Exhausted) | Response::Deleted => Err(CreateUserError::ExtensionsExhausted),
         }
     }
 
