@@ -6,17 +6,17 @@ use pbx_tests::Asterisk;
 use crate::run;
 
 const ENDPOINTS: &str = include_str!("site_endpoints.conf");
-const DIALPLAN: &str = include_str!("site_dialplan.conf");
+pub(crate) const DIALPLAN: &str = include_str!("site_dialplan.conf");
 
 /// What the site's files need, besides what the portal's do.
 const MODULES: &str = "load=res_pjsip_endpoint_identifier_ip.so\nload=res_pjsip_outbound_authenticator_digest.so\n\
     load=res_pjsip_outbound_registration.so\nload=pbx_loopback.so";
 
 /// An Asterisk with include files of a site, beside the portal's.
-struct Site(Asterisk);
+pub(crate) struct Site(pub(crate) Asterisk);
 
 impl Site {
-    fn start() -> Self {
+    pub(crate) fn start() -> Self {
         let mut site = Self(Asterisk::configured());
         site.0.append("modules.conf", MODULES);
         for (main, file) in [("pjsip.conf", "site/endpoints.inc"), ("extensions.conf", "site/dialplan.inc")] {
@@ -32,7 +32,7 @@ impl Site {
         ["site/endpoints.inc", "site/dialplan.inc"].map(|file| fs::read_to_string(self.0.etc().join(file)).unwrap())
     }
 
-    fn deploy(&self, endpoints: &str, dialplan: &str) -> Result<String, String> {
+    pub(crate) fn deploy(&self, endpoints: &str, dialplan: &str) -> Result<String, String> {
         let path = |name: &str| -> PathBuf { self.0.home().join(name) };
         fs::write(path("new-endpoints"), endpoints).unwrap();
         fs::write(path("new-dialplan"), dialplan).unwrap();

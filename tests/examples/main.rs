@@ -4,6 +4,7 @@
 
 mod allocate;
 mod deploy;
+mod options;
 mod render;
 mod report;
 

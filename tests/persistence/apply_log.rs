@@ -1,9 +1,9 @@
 use std::time::{Duration, SystemTime};
 
 use pbx_domain::{ApplyId, ApplyOutcome, ApplyRecord, Changes, Extension, InstalledFile, Revision, Timings};
-use pbx_persistence::StartedApply;
+use pbx_persistence::{LoggedApply, StartedApply};
 
-use crate::Fixture;
+use crate::{Fixture, connect};
 
 fn started(node: &str) -> StartedApply {
     StartedApply {
@@ -152,4 +152,83 @@ fn applies_begin_while_users_come_and_go() {
             assert_eq!(fixture.outside.sql(&recorded), format!("{}|{}", list.revision, list.users.len()));
         }
     });
+}
+
+#[test]
+fn the_last_applies_are_read_as_they_were_recorded() {
+    let fixture = Fixture::new();
+    let users = [fixture.create(1), fixture.create(2)];
+    let log = fixture.inside.apply_log();
+    assert_eq!(log.recent(10).unwrap(), []);
+    let waiting = log.waiting("pbx-a").unwrap();
+    assert!(waiting.is_any() && waiting.since.is_none() && waiting.users == users);
+
+    let at = |node: &str, seconds: u64| {
+        let later = Duration::from_secs(seconds);
+        let started = started(node);
+        StartedApply { started_at: started.started_at + later, ..started }
+    };
+    let [first, other, last] = [at("pbx-a", 0), at("pbx-b", 1), at("pbx-a", 2)];
+    for apply in [&first, &other, &last] {
+        log.begin(apply).unwrap();
+    }
+    let record = |apply: &StartedApply, outcome| {
+        let mut record = finished(apply);
+        record.outcome = outcome;
+        // To the microsecond, as it is kept.
+        record.timings.reload = Duration::from_micros(1_235);
+        record
+    };
+    let (first, other) = (record(&first, ApplyOutcome::Applied), record(&other, ApplyOutcome::RolledBack));
+    assert!(log.finish(&first).unwrap() && log.finish(&other).unwrap());
+    let ended = |record: &ApplyRecord| LoggedApply::Ended(Box::new(record.clone()));
+    let running = LoggedApply::Running { apply: last.clone(), revision: Revision::new(2), users: 2 };
+    assert_eq!(log.recent(10).unwrap(), [running.clone(), ended(&other), ended(&first)]);
+    assert_eq!(log.recent(1).unwrap(), [running.clone()]);
+    assert_eq!(log.recent_of("pbx-a", 10).unwrap(), [running, ended(&first)]);
+    assert_eq!(log.recent_of("pbx", 10).unwrap(), []);
+
+    let waiting = log.waiting("pbx-a").unwrap();
+    assert!(!waiting.is_any() && waiting.users.is_empty());
+    assert_eq!(waiting.since, Some(first));
+    let third = fixture.create(3);
+    let waiting = log.waiting("pbx-a").unwrap();
+    assert!(waiting.is_any() && waiting.users == [third.clone()] && waiting.revision.get() == 3);
+    fixture.inside.users().delete(third.id).unwrap();
+    let waiting = log.waiting("pbx-a").unwrap();
+    assert!(waiting.is_any() && waiting.users.is_empty(), "a delete waits too");
+    assert!(log.waiting("pbx-b").unwrap().since.is_none(), "nothing was proven there");
+
+    // What a process left that is gone.
+    log.interrupt_running("pbx-a", &[]).unwrap();
+    let LoggedApply::Ended(interrupted) = &log.recent(1).unwrap()[0] else { panic!("it has ended") };
+    assert_eq!((interrupted.outcome, interrupted.id), (ApplyOutcome::Interrupted, last.id));
+}
+
+#[test]
+fn a_user_is_found_by_the_address_in_whatever_case() {
+    let fixture = Fixture::new();
+    let (one, users) = (fixture.create(1), fixture.inside.users());
+    fixture.create(2);
+    assert_eq!(users.find_by_email(&"U1@Example.COM".parse().unwrap()).unwrap(), Some(one));
+    assert_eq!(users.find_by_email(&"u3@example.com".parse().unwrap()).unwrap(), None);
+}
+
+#[test]
+fn a_role_that_may_only_read_reads_all_of_it() {
+    let fixture = Fixture::new();
+    let user = fixture.create(1);
+    let begun = started("pbx-a");
+    fixture.inside.apply_log().begin(&begun).unwrap();
+    let role = format!("report_{}", fixture.outside.sql("SELECT current_database()").trim());
+    fixture.outside.sql(&format!("CREATE ROLE {role} LOGIN; GRANT SELECT ON ALL TABLES IN SCHEMA public TO {role}"));
+    let separator = if fixture.outside.url().contains('?') { '&' } else { '?' };
+    let reader = connect(&format!("{}{separator}user={role}", fixture.outside.url()));
+    assert_eq!(reader.pending_migrations().unwrap(), [""; 0]);
+    assert_eq!(reader.users().list().unwrap().users, [user.clone()]);
+    assert_eq!(reader.users().find_by_email(&user.email).unwrap().as_ref(), Some(&user));
+    assert_eq!(reader.apply_log().recent(5).unwrap().len(), 1);
+    assert_eq!(reader.apply_log().waiting("pbx-a").unwrap().users, [user.clone()]);
+    assert!(reader.users().delete(user.id).is_err() && reader.apply_log().begin(&started("pbx-a")).is_err());
+    fixture.outside.sql(&format!("DROP OWNED BY {role}; DROP ROLE {role}"));
 }

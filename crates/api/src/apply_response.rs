@@ -76,8 +76,7 @@ impl From<ApplyOutcome> for OutcomeResponse {
             ApplyOutcome::Refused => Self::Refused,
             ApplyOutcome::RolledBack => Self::RolledBack,
             ApplyOutcome::Interrupted => Self::Interrupted,
-            // A future outcome: that the live state was proven is not known then.
-            _ => Self::RollbackFailed,
+            ApplyOutcome::RollbackFailed => Self::RollbackFailed,
         }
     }
 }

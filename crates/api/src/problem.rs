@@ -320,7 +320,9 @@ impl From<DatabaseError> for Problem {
     fn from(error: DatabaseError) -> Self {
         match error {
             DatabaseError::Unavailable(_) => Self::database_unavailable(error),
-            _ => Self::internal(error),
+            DatabaseError::InvalidUrl | DatabaseError::WrongEncoding { .. } | DatabaseError::Failed(_) => {
+                Self::internal(error)
+            }
         }
     }
 }

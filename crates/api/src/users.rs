@@ -102,7 +102,6 @@ impl From<CreateUserError> for Problem {
                 "Every extension from 1000 to 1999 has a user; delete one to free its extension.",
             ),
             CreateUserError::Database(error) => error.into(),
-            error => Self::internal(error),
         }
     }
 }
@@ -191,7 +190,6 @@ impl From<DeleteUserError> for Problem {
         match error {
             DeleteUserError::NotFound => Self::new(Code::NotFound, "There is no user with this id."),
             DeleteUserError::Database(error) => error.into(),
-            error => Self::internal(error),
         }
     }
 }

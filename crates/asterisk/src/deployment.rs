@@ -1,4 +1,5 @@
 use std::{
+    collections::BTreeSet,
     path::PathBuf,
     sync::{Arc, OnceLock},
     time::Instant,
@@ -14,6 +15,7 @@ use crate::{
     record::Record,
     reload,
     state_dir::{self, ClaimStamp, HostLock, StagedRecord, StateDir},
+    unproven::{self, Trust, Unproven},
 };
 
 /// One Asterisk's two include files, and the way they are replaced: as one transaction, one at a
@@ -23,6 +25,7 @@ pub struct Deployment {
     pub(crate) cli: Cli,
     pub(crate) files: IncludeFiles,
     pub(crate) state: StateDir,
+    pub(crate) trust: Trust,
 }
 
 impl Deployment {
@@ -30,7 +33,40 @@ impl Deployment {
     /// what must outlive a crash; it is made when it is missing and its parent is there.
     #[must_use]
     pub fn new(cli: Cli, files: IncludeFiles, state_dir: impl Into<PathBuf>) -> Self {
-        Self { cli, files, state: StateDir::new(state_dir.into()) }
+        Self { cli, files, state: StateDir::new(state_dir.into()), trust: Trust::default() }
+    }
+
+    /// Refuses a pair that cannot be proven whole ([`Cause::Unproven`]) before anything is touched, and asks Asterisk
+    /// for each aor: one more question for each.
+    #[must_use]
+    pub fn strict(mut self) -> Self {
+        self.trust.is_strict = true;
+        self
+    }
+
+    /// The author of the files vouches that a name of the form `…-<12 hexadecimal digits>` is a digest of all settings of
+    /// the object and of the endpoint that names it, as the auths of `pbx-confgen` are. Those of
+    /// [`name_by_digest`](crate::name_by_digest) need nobody to vouch for them.
+    ///
+    /// Such a name is no digest where a pair changes an endpoint and not the name: its options are unproven then.
+    #[must_use]
+    pub fn vouching_for_digests(mut self) -> Self {
+        self.trust.digests = true;
+        self
+    }
+
+    /// The options of this pair that no proof of a deployment covers. Asks Asterisk for nothing.
+    ///
+    /// # Errors
+    ///
+    /// [`UnreadablePair`] when `pair` cannot be read.
+    pub fn unproven(&self, pair: &Pair) -> Result<Vec<Unproven>, UnreadablePair> {
+        unproven::of_pair(pair, self.trust, &BTreeSet::new())
+    }
+
+    /// What must be live of a pair for this deployment.
+    pub(crate) fn expected(&self, pair: &Pair) -> Result<Expected, UnreadablePair> {
+        if self.trust.is_strict { Expected::read_strictly(pair) } else { Expected::read(pair) }
     }
 
     /// Waits for the host's lock until `deadline`. It then recovers from an interrupted deployment: the disk holds one
@@ -164,7 +200,7 @@ impl Deployment {
     #[must_use]
     pub fn drift(&self, deadline: Instant) -> Vec<String> {
         match state_dir::read_record(&self.state.proven()) {
-            Ok(proven) => self.drift_from(proven.as_ref(), |pair| Expected::read(pair).map(Arc::new), deadline),
+            Ok(proven) => self.drift_from(proven.as_ref(), |pair| self.expected(pair).map(Arc::new), deadline),
             Err(error) => vec![error.to_string()],
         }
     }
@@ -258,14 +294,14 @@ impl LockedDeployment<'_> {
 
     /// What the pair last proven makes live; `None` without one, and where it cannot be read.
     fn proven_expected(&self) -> Option<&Arc<Expected>> {
-        let read = || Some(Arc::new(Expected::read(&self.proven.as_ref()?.pair).ok()?));
+        let read = || Some(Arc::new(self.deployment.expected(&self.proven.as_ref()?.pair).ok()?));
         self.expected.get_or_init(read).as_ref()
     }
 
     /// What `pair` makes live. Mostly it is the pair last proven, which is read once.
     pub(crate) fn expected(&self, pair: &Pair) -> Result<Arc<Expected>, UnreadablePair> {
         let proven = self.proven.as_ref().filter(|proven| proven.pair == *pair).and_then(|_| self.proven_expected());
-        proven.map_or_else(|| Expected::read(pair).map(Arc::new), |proven| Ok(Arc::clone(proven)))
+        proven.map_or_else(|| self.deployment.expected(pair).map(Arc::new), |proven| Ok(Arc::clone(proven)))
     }
 
     /// What `pair` changes against the pair last proven; against none, or one that cannot be read, all of it is new.
@@ -327,7 +363,7 @@ impl LockedDeployment<'_> {
 #[cfg(test)]
 #[expect(clippy::disallowed_methods, reason = "the tests write what a killed process would have left")]
 mod tests {
-    use std::{collections::BTreeSet, fs, mem, path::Path, time::Duration};
+    use std::{fs, mem, path::Path, time::Duration};
 
     use super::*;
     use crate::pair::Pair;

@@ -84,7 +84,7 @@ fn included_twice(tree: &Tree, target: &Path) -> Option<String> {
 fn defined_twice(tree: &Tree, ours: &IncludeFiles, wanted: &Expected) -> Vec<String> {
     let mut all: BTreeSet<(&str, &str)> =
         wanted.standalone.iter().map(|(kind, name)| (kind.word(), name.as_str())).collect();
-    for (name, Endpoint { auths, outbound_auths, aors, identifies }) in &wanted.endpoints {
+    for (name, Endpoint { auths, outbound_auths, aors, identifies, said: _ }) in &wanted.endpoints {
         all.insert(("endpoint", name));
         let named = [("auth", auths), ("auth", outbound_auths), ("aor", aors), ("identify", identifies)];
         all.extend(named.into_iter().flat_map(|(kind, names)| names.iter().map(move |name| (kind, name.as_str()))));

@@ -1,11 +1,15 @@
 use crate::{
-    asking::Unread, cli_error::CliError, expected::UnreadablePair, file::FileError, mismatch::Mismatch,
+    asking::Unread,
+    cli_error::CliError,
+    expected::UnreadablePair,
+    file::FileError,
+    mismatch::{Mismatch, Names},
     reload::ReloadError,
+    unproven::Unproven,
 };
 
 /// Why the host's lock was not taken.
 #[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
 pub enum LockError {
     /// Another apply held the host's lock all the time.
     #[error("another apply is running; apply again when it is done")]
@@ -17,7 +21,6 @@ pub enum LockError {
 
 /// Why a pair is not what Asterisk runs now.
 #[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
 pub enum Cause {
     /// Asterisk did not answer before anything was touched.
     #[error(transparent)]
@@ -25,6 +28,9 @@ pub enum Cause {
     /// The pair is not one that could be proven.
     #[error(transparent)]
     Unprovable(#[from] UnreadablePair),
+    /// The deployment is strict, and no proof covers these options.
+    #[error("cannot be proven, as no listing shows them: {}", shown(.0))]
+    Unproven(Vec<Unproven>),
     /// A file could not be read or written.
     #[error(transparent)]
     File(#[from] FileError),
@@ -40,6 +46,10 @@ pub enum Cause {
     /// This program failed in the middle of a proof; its log has the reason.
     #[error("the proof failed for a fault of this program, which is in its log")]
     Panicked,
+}
+
+fn shown(unproven: &[Unproven]) -> String {
+    Names(&unproven.iter().map(ToString::to_string).collect::<Vec<_>>()).to_string()
 }
 
 /// By hand, so that it is no source as well: the message has it already.
@@ -64,7 +74,6 @@ impl Cause {
 
 /// The state that a failed deployment left.
 #[derive(Debug, Clone, PartialEq, Eq)]
-#[non_exhaustive]
 pub enum Aftermath {
     /// Nothing was changed, on disk or live.
     Untouched,

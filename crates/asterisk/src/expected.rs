@@ -8,6 +8,8 @@ use crate::{
     dialplan_file,
     pair::Pair,
     pjsip_file::{self, Objects},
+    sections::sections,
+    shown::Options,
 };
 
 /// What must be live once Asterisk has taken a [`Pair`] of include files.
@@ -20,6 +22,10 @@ pub struct Expected {
     pub(crate) contexts: BTreeMap<String, Context>,
     /// What each auth asks of a phone, by the auth's name.
     credentials: BTreeMap<String, Credential>,
+    /// What the file says of each object that stands alone, as a hash.
+    fingerprints: BTreeMap<(Kind, String), u64>,
+    /// What Asterisk must show of an object that it is asked for by name.
+    pub(crate) shown: BTreeMap<(Kind, String), Options>,
 }
 
 /// Objects that no endpoint names, such as the aor that marks the generation of a file: each is proven by a listing of
@@ -27,7 +33,7 @@ pub struct Expected {
 pub(crate) type Standalone = BTreeSet<(Kind, String)>;
 
 /// The kinds of objects that can exist without an endpoint.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) enum Kind {
     Aor,
     Auth,
@@ -74,12 +80,14 @@ pub struct Endpoint {
     pub(crate) aors: BTreeSet<String>,
     /// The identifies that take requests for its own.
     pub(crate) identifies: BTreeSet<String>,
+    /// What the file says of it and of all that it names, as a hash; nothing of a live one.
+    pub(crate) said: u64,
 }
 
 impl Endpoint {
     /// Whether it is live as it was written. The administrator may identify it by more.
     pub(crate) fn is_in(&self, live: &Self) -> bool {
-        let Self { auths, outbound_auths, aors, identifies } = self;
+        let Self { auths, outbound_auths, aors, identifies, said: _ } = self;
         (auths, outbound_auths, aors) == (&live.auths, &live.outbound_auths, &live.aors)
             && identifies.is_subset(&live.identifies)
     }
@@ -114,6 +122,8 @@ impl Expected {
         standalone: BTreeSet::new(),
         contexts: BTreeMap::new(),
         credentials: BTreeMap::new(),
+        fingerprints: BTreeMap::new(),
+        shown: BTreeMap::new(),
     };
 
     /// Reads what must be live from both files.
@@ -123,13 +133,24 @@ impl Expected {
     /// [`UnreadablePair`] where a file holds what cannot be proven, or what Asterisk might read
     /// otherwise than we do.
     pub fn read(pair: &Pair) -> Result<Self, UnreadablePair> {
-        let Objects { endpoints, standalone, credentials } = text(&pair.endpoints)
+        let Objects { endpoints, standalone, credentials, fingerprints, registrations } = text(&pair.endpoints)
             .and_then(pjsip_file::read)
             .map_err(|error| UnreadablePair { file: "endpoints", error })?;
         let contexts = text(&pair.dialplan)
             .and_then(dialplan_file::read)
             .map_err(|error| UnreadablePair { file: "dialplan", error })?;
-        Ok(Self { endpoints, standalone, contexts, credentials })
+        let shown = registrations.into_iter().map(|(name, options)| ((Kind::Registration, name), options)).collect();
+        Ok(Self { endpoints, standalone, contexts, credentials, fingerprints, shown })
+    }
+
+    /// Reads it for a strict deployment, which asks for each aor too.
+    pub(crate) fn read_strictly(pair: &Pair) -> Result<Self, UnreadablePair> {
+        let mut expected = Self::read(pair)?;
+        let sections = text(&pair.endpoints).and_then(sections);
+        let sections = sections.map_err(|error| UnreadablePair::new("endpoints", error))?;
+        let aors = sections.iter().filter(|section| !section.is_template && section.kind() == Kind::Aor.word());
+        expected.shown.extend(aors.map(|aor| ((Kind::Aor, aor.name.to_owned()), Options::of(aor))));
+        Ok(expected)
     }
 
     /// The names of the endpoints, in order.
@@ -173,6 +194,11 @@ impl Expected {
         self.standalone.contains(object) || self.endpoints.values().any(names)
     }
 
+    /// Whether the file defines this object, which stands alone.
+    pub(crate) fn defines(&self, object: &(Kind, String)) -> bool {
+        self.fingerprints.contains_key(object)
+    }
+
     /// The aors of endpoints that `former` had not.
     pub(crate) fn new_aors(&self, former: &Self) -> BTreeSet<String> {
         let new = self.endpoints.iter().filter(|(name, _)| !former.endpoints.contains_key(*name));
@@ -209,11 +235,34 @@ impl Expected {
         }
         difference.removed =
             former.endpoints.keys().filter(|name| !self.endpoints.contains_key(*name)).cloned().collect();
+        let objects = other_keys(&self.fingerprints, &former.fingerprints).map(|(kind, name)| format!("{kind} {name}"));
+        let contexts = other_keys(&self.contexts, &former.contexts).map(|name| format!("context {name}"));
+        difference.others = objects.chain(contexts).collect();
         difference
+    }
+
+    /// The endpoints that say something else than in `former` although all that they name has the same name.
+    pub(crate) fn kept_names(&self, former: &Self) -> BTreeSet<String> {
+        let said = |(name, now): &(&String, &Endpoint)| {
+            former
+                .endpoints
+                .get(*name)
+                .is_some_and(|before| before.said != now.said && Endpoint { said: now.said, ..before.clone() } == **now)
+        };
+        self.endpoints.iter().filter(said).map(|(name, _)| name.clone()).collect()
     }
 }
 
-/// The names of endpoints that one pair changes against another. Each list ascends.
+/// The keys that only one of the two has, or under which they hold something else; in order.
+fn other_keys<'a, K: Ord, V: PartialEq>(
+    now: &'a BTreeMap<K, V>,
+    former: &'a BTreeMap<K, V>,
+) -> impl Iterator<Item = &'a K> {
+    let other = now.iter().filter(|(key, value)| former.get(key) != Some(value)).map(|(key, _)| key);
+    other.chain(former.keys().filter(|key| !now.contains_key(key))).collect::<BTreeSet<_>>().into_iter()
+}
+
+/// What one pair says otherwise than another: nothing is in no list but a comment. Each list ascends.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Difference {
@@ -221,9 +270,11 @@ pub struct Difference {
     pub added: Vec<String>,
     /// Endpoints that are no more.
     pub removed: Vec<String>,
-    /// Endpoints with other auths, outbound auths, aors or identifies: where the name of an auth is a digest of all
-    /// settings, endpoints with any other setting.
+    /// Endpoints of which the file says anything else, or of an auth, aor or identify that belongs to them.
     pub changed: Vec<String>,
+    /// All else that is new, gone or other: objects that belong to no endpoint and contexts, each with its kind
+    /// (`registration carrier`, `context doors`).
+    pub others: Vec<String>,
 }
 
 /// A pair of include files of which it cannot be said what must be live.
@@ -235,6 +286,10 @@ pub struct UnreadablePair {
 }
 
 impl UnreadablePair {
+    pub(crate) const fn new(file: &'static str, error: Unreadable) -> Self {
+        Self { file, error }
+    }
+
     /// Which of the two: `endpoints` or `dialplan`.
     #[must_use]
     pub fn file(&self) -> &'static str {
@@ -248,7 +303,7 @@ impl UnreadablePair {
     }
 }
 
-fn text(bytes: &[u8]) -> Result<&str, Unreadable> {
+pub(crate) fn text(bytes: &[u8]) -> Result<&str, Unreadable> {
     std::str::from_utf8(bytes).map_err(|error| {
         let before = &bytes[..error.valid_up_to()];
         Unreadable { line: before.split(|byte| *byte == b'\n').count(), reason: Reason::NotUtf8 }
@@ -264,7 +319,7 @@ mod tests {
         let read = |text: &str| Expected::read(&Pair { endpoints: text.into(), dialplan: Vec::new() }).unwrap();
         let former = read("[1]\ntype=endpoint\nauth=a\n[2]\ntype=endpoint\n[3]\ntype=endpoint\n");
         let now = read("[1]\ntype=endpoint\nauth=b\n[3]\ntype=endpoint\n[4]\ntype=endpoint\n");
-        let Difference { added, removed, changed } = now.difference(&former);
+        let Difference { added, removed, changed, others: _ } = now.difference(&former);
         assert_eq!((added, removed, changed), (vec!["4".to_owned()], vec!["2".to_owned()], vec!["1".to_owned()]));
     }
 

@@ -65,6 +65,7 @@ mod deployment;
 mod diagnosis;
 mod dialplan_file;
 mod dialplan_listing;
+mod digest_names;
 #[cfg(test)]
 mod doctored;
 mod endpoint_options;
@@ -89,16 +90,20 @@ mod rehearsal;
 mod reload;
 mod rights;
 mod running;
+mod sections;
+mod shown;
 mod sip;
 mod socket;
 mod state_dir;
 mod transaction;
+mod unproven;
 
 pub use asking::Unread;
 pub use cli::Cli;
 pub use cli_error::{CliError, EmptyCommand};
 pub use deployment::{Deployment, LockedDeployment, ProvenPair};
 pub use diagnosis::Added;
+pub use digest_names::name_by_digest;
 pub use error::{Aftermath, Cause, LockError};
 pub use expected::{Difference, Expected, UnreadablePair};
 pub use fault::Fault;
@@ -115,6 +120,7 @@ pub use rehearsal::Rehearsal;
 pub use reload::ReloadError;
 pub use state_dir::ClaimStamp;
 pub use transaction::{Deployed, Failure, StepTimes};
+pub use unproven::Unproven;
 
 #[cfg(test)]
 mod tests {

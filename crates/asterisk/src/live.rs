@@ -10,6 +10,7 @@ use crate::{
     expected::{Endpoint, Expected, Kind, Standalone, Step},
     listing,
     mismatch::{Mismatch, same_steps},
+    shown::Options,
 };
 
 /// What Asterisk runs of that which concerns a proof.
@@ -18,6 +19,8 @@ pub(crate) struct Live {
     endpoints: BTreeMap<String, Endpoint>,
     standalone: Standalone,
     contexts: BTreeMap<String, BTreeMap<String, Vec<(Step, String)>>>,
+    /// Of each object that is asked for by name, its options.
+    shown: BTreeMap<(Kind, String), Options>,
 }
 
 impl Live {
@@ -34,6 +37,9 @@ impl Live {
                 questions.insert(format!("pjsip list {kind}s like ^{prefix}"), Question::Standalone(kind));
             }
         }
+        for (kind, name) in wanted.shown.keys() {
+            questions.insert(format!("pjsip show {kind} {name}"), Question::Object(*kind, name));
+        }
         let mut live = Self::default();
         ask_whole(cli, questions.keys().cloned().collect(), deadline, |question, answer| {
             match questions.get(question) {
@@ -42,6 +48,10 @@ impl Live {
                 Some(Question::Context(name)) => {
                     live.contexts
                         .extend(dialplan_listing::context(answer, name)?.map(|read| ((*name).to_owned(), read)));
+                }
+                Some(Question::Object(kind, name)) => {
+                    let options = Options::read(answer, name)?;
+                    live.shown.extend(options.map(|options| ((*kind, (*name).to_owned()), options)));
                 }
                 None => {}
             }
@@ -60,6 +70,7 @@ impl Live {
             endpoints: read_endpoints(endpoints)?,
             standalone: read_names(Kind::Aor, markers)?,
             contexts: contexts.iter().filter_map(context).collect::<Result<_, _>>()?,
+            shown: BTreeMap::new(),
         })
     }
 
@@ -83,6 +94,15 @@ impl Live {
         }
         for (kind, name) in wanted.standalone.difference(&self.standalone) {
             mismatch.missing.push(format!("{kind} {name}"));
+        }
+        for (object, options) in &wanted.shown {
+            let (kind, name) = object;
+            let differences = match self.shown.get(object) {
+                Some(live) => options.differences(former.shown.get(object), live),
+                None if wanted.standalone.contains(object) && !self.standalone.contains(object) => Vec::new(),
+                None => vec!["Asterisk shows none".to_owned()],
+            };
+            mismatch.different.extend(differences.into_iter().map(|other| format!("{kind} {name}: {other}")));
         }
         for (context, extens) in &wanted.contexts {
             match self.contexts.get(context) {
@@ -109,7 +129,8 @@ impl Live {
             }
         }
         // An object without an endpoint before may belong to one now.
-        for (kind, name) in former.standalone.intersection(&self.standalone).filter(|object| !wanted.has(object)) {
+        let stale = former.standalone.intersection(&self.standalone);
+        for (kind, name) in stale.filter(|object| former.defines(object) && !wanted.has(object)) {
             mismatch.stale.push(format!("{kind} {name}"));
         }
         let of = |expected: &Expected, context: &str, exten: &str| -> Option<Vec<Step>> {
@@ -166,6 +187,7 @@ enum Question<'a> {
     Endpoints,
     Standalone(Kind),
     Context(&'a str),
+    Object(Kind, &'a str),
 }
 
 fn read_endpoints(answer: &str) -> Result<BTreeMap<String, Endpoint>, &'static str> {
@@ -212,6 +234,7 @@ mod tests {
             endpoints: expected.endpoints.clone(),
             standalone: expected.standalone.clone(),
             contexts: expected.contexts.iter().map(|(name, extens)| (name.clone(), live_context(extens))).collect(),
+            shown: expected.shown.clone(),
         }
     }
 

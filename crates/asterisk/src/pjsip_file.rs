@@ -1,38 +1,19 @@
 //! What must be live once Asterisk has taken an endpoints file.
 
-use std::collections::{BTreeMap, BTreeSet};
-
-use crate::{
-    config_text::{Line, Reason, Unreadable, lines},
-    expected::{Credential, Endpoint, Kind, Standalone},
+use std::{
+    collections::{BTreeMap, BTreeSet, HashMap},
+    hash::{DefaultHasher, Hash as _, Hasher as _},
 };
 
-/// The settings that the proof needs.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Key {
-    Type,
-    Auth,
-    OutboundAuth,
-    Aors,
-    Endpoint,
-    /// One that a credential is made of.
-    Credential(&'static str),
-}
+use crate::{
+    config_text::{Reason, Unreadable},
+    expected::{Credential, Endpoint, Kind, Standalone},
+    sections::{Section, sections},
+    shown::Options,
+};
 
-impl Key {
-    /// Asterisk reads the names of settings in any case.
-    fn of(name: &str) -> Option<Self> {
-        let is = |key: &str| key.eq_ignore_ascii_case(name);
-        Some(match name.len() {
-            4 if is("type") => Self::Type,
-            4 if is("auth") => Self::Auth,
-            4 if is("aors") => Self::Aors,
-            8 if is("endpoint") => Self::Endpoint,
-            13 if is("outbound_auth") => Self::OutboundAuth,
-            _ => Self::Credential(CREDENTIAL_KEYS.into_iter().find(|key| is(key))?),
-        })
-    }
-}
+/// The settings that make up a credential.
+const CREDENTIAL_KEYS: [&str; 5] = ["username", "realm", "password", "password_digest", "md5_cred"];
 
 /// How many bytes of a name Asterisk's listings show, at least.
 const ENDPOINT: usize = 51;
@@ -41,141 +22,98 @@ const LONE_AOR: usize = 41;
 const IDENTIFY: usize = 80;
 const OTHERS: usize = 200;
 
-/// The settings that make up a credential.
-const CREDENTIAL_KEYS: [&str; 5] = ["username", "realm", "password", "password_digest", "md5_cred"];
-
-/// A PJSIP section with the settings that the proof needs, those of its templates before its own.
-#[derive(Debug)]
-struct Section<'a> {
-    line: usize,
-    name: &'a str,
-    is_template: bool,
-    settings: Vec<(Key, &'a str)>,
-}
-
-impl<'a> Section<'a> {
-    fn values(&self, key: Key) -> impl DoubleEndedIterator<Item = &'a str> {
-        self.settings.iter().filter(move |(of, _)| *of == key).map(|(_, value)| *value)
-    }
-
-    fn unreadable(&self, reason: Reason) -> Unreadable {
-        Unreadable { line: self.line, reason }
-    }
-
-    /// A name that Asterisk's listings show whole, and apart from what is printed beside it.
-    fn listed<'n>(&self, name: &'n str, longest: usize) -> Result<&'n str, Unreadable> {
-        if name.len() > longest || name.contains([' ', '\t', '/']) {
-            return Err(self.unreadable(Reason::Unlistable { name: name.to_owned(), longest }));
-        }
-        Ok(name)
-    }
-
-    /// What the last setting of this key names; the last replaces the others.
-    fn names(&self, key: Key, longest: usize) -> Result<BTreeSet<String>, Unreadable> {
-        let names = self.values(key).next_back().unwrap_or_default().split(',').map(str::trim);
-        names.filter(|name| !name.is_empty()).map(|name| self.listed(name, longest).map(str::to_owned)).collect()
-    }
-
-    fn endpoint(&self) -> Result<Endpoint, Unreadable> {
-        Ok(Endpoint {
-            auths: self.names(Key::Auth, OTHERS)?,
-            outbound_auths: self.names(Key::OutboundAuth, OTHERS)?,
-            aors: self.names(Key::Aors, AOR_OF_ENDPOINT)?,
-            identifies: BTreeSet::new(),
-        })
-    }
-
-    fn credential(&self) -> Credential {
-        let mut credential = String::new();
-        for (key, value) in &self.settings {
-            if let Key::Credential(key) = key {
-                for part in [key, "=", value, "\n"] {
-                    credential.push_str(part);
-                }
-            }
-        }
-        Credential(credential)
-    }
-}
-
 /// What a file defines: an object that an endpoint names is not alone.
 #[derive(Debug, Default)]
 pub(crate) struct Objects {
     pub(crate) endpoints: BTreeMap<String, Endpoint>,
     pub(crate) standalone: Standalone,
     pub(crate) credentials: BTreeMap<String, Credential>,
+    /// What the file says of each object that stands alone.
+    pub(crate) fingerprints: BTreeMap<(Kind, String), u64>,
+    /// The options of the registrations, which are read back one by one.
+    pub(crate) registrations: BTreeMap<String, Options>,
 }
 
 /// Reads the objects of an endpoints file.
 pub(crate) fn read(text: &str) -> Result<Objects, Unreadable> {
-    let mut sections: Vec<Section<'_>> = Vec::new();
-    let mut templates: BTreeMap<&str, usize> = BTreeMap::new();
-    for read in lines(text) {
-        let (line, read) = read?;
-        match read {
-            Line::Section { name, is_template, templates: named } => {
-                let mut settings = Vec::with_capacity(8);
-                for base in named.split(',').filter(|base| !base.is_empty() && *base != "!") {
-                    let unknown = || Unreadable { line, reason: Reason::UnknownTemplate(base.to_owned()) };
-                    settings.extend_from_slice(&sections[*templates.get(base).ok_or_else(unknown)?].settings);
-                }
-                if is_template && templates.insert(name, sections.len()).is_some() {
-                    return Err(Unreadable { line, reason: Reason::Twice(format!("the template {name:?}")) });
-                }
-                sections.push(Section { line, name, is_template, settings });
-            }
-            Line::Setting { key, value } => {
-                let section = sections.last_mut().ok_or(Unreadable { line, reason: Reason::NoSection })?;
-                if let Some(key) = Key::of(key) {
-                    // Of two types, Asterisk takes the first.
-                    if key == Key::Type && section.values(Key::Type).next().is_some() {
-                        return Err(Unreadable { line, reason: Reason::Twice("the type".to_owned()) });
-                    }
-                    section.settings.push((key, value));
-                }
-            }
-        }
-    }
-    sort_objects(&sections)
+    sort_objects(&sections(text)?)
 }
 
 fn sort_objects(sections: &[Section<'_>]) -> Result<Objects, Unreadable> {
-    let Objects { mut endpoints, mut credentials, .. } = Objects::default();
-    let mut others = BTreeSet::new();
+    let mut objects = Objects::default();
+    let Objects { endpoints, standalone, credentials, fingerprints, registrations } = &mut objects;
     let mut identifies = BTreeMap::new();
+    let mut said: HashMap<(Kind, &str), u64> = HashMap::new();
     for section in sections.iter().filter(|section| !section.is_template) {
-        let kind = section.values(Key::Type).next().unwrap_or_default();
         let name = |longest| section.listed(section.name, longest);
-        let mut other = |kind, longest| name(longest).map(|_| others.insert((kind, section.name)));
-        let is_new = match kind {
-            "endpoint" => endpoints.insert(name(ENDPOINT)?.to_owned(), section.endpoint()?).is_none(),
+        let mut stand_alone = |kind, name| {
+            said.insert((kind, section.name), section.fingerprint());
+            standalone.insert((kind, name))
+        };
+        let is_new = match section.kind() {
+            "endpoint" => endpoints.insert(name(ENDPOINT)?, endpoint(section)?).is_none(),
             "auth" => {
-                credentials.insert(name(OTHERS)?.to_owned(), section.credential());
-                other(Kind::Auth, OTHERS)?
+                credentials.insert(name(OTHERS)?, credential(section));
+                stand_alone(Kind::Auth, name(OTHERS)?)
             }
-            "aor" => other(Kind::Aor, LONE_AOR)?,
-            "registration" => other(Kind::Registration, OTHERS)?,
+            "aor" => stand_alone(Kind::Aor, name(LONE_AOR)?),
+            "registration" => {
+                registrations.insert(name(OTHERS)?, Options::of(section));
+                stand_alone(Kind::Registration, name(OTHERS)?)
+            }
             "identify" => identifies.insert(name(IDENTIFY)?, section).is_none(),
-            _ => return Err(section.unreadable(Reason::UnprovableType(kind.to_owned()))),
+            kind => return Err(section.unreadable(Reason::UnprovableType(kind.to_owned()))),
         };
         if !is_new {
-            return Err(section.unreadable(Reason::Twice(format!("the {kind} {:?}", section.name))));
+            let twice = Reason::Twice(format!("the {} {:?}", section.kind(), section.name));
+            return Err(section.unreadable(twice));
         }
     }
-    for (name, section) in identifies {
-        let of = section.values(Key::Endpoint).next_back().unwrap_or_default();
-        let stranger = || section.unreadable(Reason::StrangersIdentify(of.to_owned()));
-        endpoints.get_mut(of).ok_or_else(stranger)?.identifies.insert(name.to_owned());
-    }
-    for Endpoint { auths, outbound_auths, aors, .. } in endpoints.values() {
+    for Endpoint { auths, outbound_auths, aors, said: of_endpoint, .. } in endpoints.values_mut() {
+        let mut all = DefaultHasher::new();
+        of_endpoint.hash(&mut all);
         for (kind, names) in [(Kind::Auth, auths), (Kind::Auth, outbound_auths), (Kind::Aor, aors)] {
-            for name in names {
-                others.remove(&(kind, name.as_str()));
+            for name in names.iter() {
+                said.get(&(kind, name.as_str())).hash(&mut all);
+                standalone.remove(&(kind, name.clone()));
             }
         }
+        *of_endpoint = all.finish();
     }
-    let standalone = others.into_iter().map(|(kind, name)| (kind, name.to_owned())).collect();
-    Ok(Objects { endpoints, standalone, credentials })
+    for (name, section) in identifies {
+        let of = section.values("endpoint").next_back().unwrap_or_default();
+        let stranger = || section.unreadable(Reason::StrangersIdentify(of.to_owned()));
+        let endpoint = endpoints.get_mut(of).ok_or_else(stranger)?;
+        endpoint.identifies.insert(name);
+        let mut all = DefaultHasher::new();
+        (endpoint.said, section.fingerprint()).hash(&mut all);
+        endpoint.said = all.finish();
+    }
+    let defined = |object: &(Kind, String)| Some((object.clone(), *said.get(&(object.0, object.1.as_str()))?));
+    *fingerprints = standalone.iter().filter_map(defined).collect();
+    // Asterisk takes a registration whose auth there is not. It may be the administrator's, or nobody's.
+    for section in sections.iter().filter(|section| !section.is_template && section.kind() == "registration") {
+        for name in section.names("outbound_auth").filter(|name| !said.contains_key(&(Kind::Auth, *name))) {
+            standalone.insert((Kind::Auth, section.listed(name, OTHERS)?));
+        }
+    }
+    Ok(objects)
+}
+
+fn endpoint(section: &Section<'_>) -> Result<Endpoint, Unreadable> {
+    Ok(Endpoint {
+        auths: section.all_listed("auth", OTHERS)?,
+        outbound_auths: section.all_listed("outbound_auth", OTHERS)?,
+        aors: section.all_listed("aors", AOR_OF_ENDPOINT)?,
+        identifies: BTreeSet::new(),
+        said: section.fingerprint(),
+    })
+}
+
+fn credential(section: &Section<'_>) -> Credential {
+    let known = |key: &str| CREDENTIAL_KEYS.into_iter().find(|known| known.eq_ignore_ascii_case(key));
+    let settings = section.settings.iter().filter_map(|(key, value)| Some((known(key)?, value)));
+    Credential(settings.flat_map(|(key, value)| [key, "=", value, "\n"]).collect())
 }
 
 #[cfg(test)]
@@ -195,7 +133,8 @@ mod tests {
 
     #[test]
     fn endpoints_are_read_through_templates_and_lone_aors_stay() {
-        let Objects { endpoints, standalone, .. } = objects(ENDPOINTS).unwrap();
+        let Objects { mut endpoints, standalone, .. } = objects(ENDPOINTS).unwrap();
+        endpoints.values_mut().for_each(|endpoint| endpoint.said = 0);
         let endpoint = Endpoint { auths: names("1000-ab"), aors: names("1000"), ..Endpoint::default() };
         assert_eq!(endpoints, BTreeMap::from([("1000".to_owned(), endpoint)]));
         assert_eq!(standalone, BTreeSet::from([(Kind::Aor, "marker-1".to_owned())]));
@@ -206,16 +145,30 @@ mod tests {
         let text = "[carrier]\ntype=endpoint\naors = carrier ; the carrier's\nOutbound_Auth = carrier-auth\n\
             [carrier]\ntype = aor\n[carrier]\ntype=identify\nendpoint=carrier\nmatch=192.0.2.1\n[carrier-auth]\n\
             type=auth\n[reg-auth]\ntype=auth\n[reg]\ntype=registration\noutbound_auth=reg-auth\n";
-        let Objects { endpoints, standalone, .. } = objects(text).unwrap();
+        let Objects { mut endpoints, standalone, .. } = objects(text).unwrap();
+        endpoints.values_mut().for_each(|endpoint| endpoint.said = 0);
         let endpoint = Endpoint {
             auths: BTreeSet::new(),
             outbound_auths: names("carrier-auth"),
             aors: names("carrier"),
             identifies: names("carrier"),
+            said: 0,
         };
         assert_eq!(endpoints, BTreeMap::from([("carrier".to_owned(), endpoint)]));
         let standalone: Vec<_> = standalone.iter().map(|(kind, name)| format!("{kind} {name}")).collect();
         assert_eq!(standalone, ["auth reg-auth", "registration reg"]);
+    }
+
+    #[test]
+    fn an_auth_that_only_a_registration_names_must_be_live_and_is_not_of_the_file() {
+        let text = "[a]\ntype=auth\n[r]\ntype=registration\noutbound_auth=a\n[s]\ntype=registration\noutbound_auth=his";
+        let Objects { standalone, fingerprints, .. } = objects(text).unwrap();
+        let names = |(kind, name): &(Kind, String)| format!("{kind} {name}");
+        assert_eq!(
+            standalone.iter().map(names).collect::<Vec<_>>(),
+            ["auth a", "auth his", "registration r", "registration s"]
+        );
+        assert_eq!(fingerprints.keys().map(names).collect::<Vec<_>>(), ["auth a", "registration r", "registration s"]);
     }
 
     #[test]

@@ -21,6 +21,7 @@ use crate::{
     record::Record,
     reload::{self, Modules, ReloadError},
     state_dir::StagedRecord,
+    unproven::{self, Trust, Unproven},
 };
 
 /// How long the steps of a deployment took.
@@ -51,6 +52,28 @@ pub struct Deployed {
     pub difference: Difference,
     /// How long the steps took.
     pub times: StepTimes,
+    proven: ProvenText,
+}
+
+impl Deployed {
+    /// The options that the proof does not cover, by object: Asterisk may run former values of them, as it does when it
+    /// did not like a new one. None after a deployment that is [strict](Deployment::strict).
+    ///
+    /// Computed when it is asked for, from the text of the files alone.
+    #[must_use]
+    pub fn unproven(&self) -> Vec<Unproven> {
+        let ProvenText { endpoints, trust, kept } = &self.proven;
+        unproven::of_pair(endpoints, *trust, kept).unwrap_or_default()
+    }
+}
+
+/// What was deployed, how, and over which endpoints of the same names.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct ProvenText {
+    /// Without the dialplan, which is proven as a whole.
+    endpoints: Pair,
+    trust: Trust,
+    kept: BTreeSet<String>,
 }
 
 /// A deployment that failed.
@@ -74,6 +97,7 @@ pub struct Failure {
 #[derive(Default)]
 struct Progress {
     difference: Difference,
+    kept: BTreeSet<String>,
     times: StepTimes,
 }
 
@@ -147,13 +171,15 @@ impl LockedDeployment<'_> {
     pub fn deploy(&mut self, pair: &Pair, tag: &str, deadline: Instant) -> Result<Deployed, Box<Failure>> {
         let mut progress = Progress::default();
         let result = self.transact(pair, tag, deadline, &mut progress);
-        let Progress { difference, times } = progress;
+        let Progress { difference, kept, times } = progress;
         match result {
             Ok(Success { is_changed, mut foreign, unpurged }) => {
                 let Deployment { cli, files, .. } = self.deployment;
                 let deadline = Instant::now() + cli.timeout();
                 foreign.added = diagnosis::added_sections(cli, files, &pair.endpoints, deadline);
-                Ok(Deployed { is_changed, foreign, unpurged, difference, times })
+                let endpoints = Pair { endpoints: pair.endpoints.clone(), dialplan: Vec::new() };
+                let proven = ProvenText { endpoints, trust: self.deployment.trust, kept };
+                Ok(Deployed { is_changed, foreign, unpurged, difference, times, proven })
             }
             Err(Failed { cause, fixes, aftermath }) => {
                 Err(Box::new(Failure { cause, fixes, aftermath, difference, times }))
@@ -175,6 +201,13 @@ impl LockedDeployment<'_> {
         let former = self.former(&on_disk);
         let before = former.expected.as_deref().unwrap_or(&NOTHING);
         progress.difference = wanted.difference(if self.proven().is_some() { before } else { &NOTHING });
+        progress.kept = wanted.kept_names(before);
+        if self.deployment.trust.is_strict {
+            let unproven = unproven::of_pair(pair, self.deployment.trust, &progress.kept)?;
+            if !unproven.is_empty() {
+                return Err(Cause::Unproven(unproven).into());
+            }
+        }
         let times = &mut progress.times;
 
         let new_aors = wanted.new_aors(before);

@@ -18,6 +18,7 @@ struct Head<'a> {
 #[template(path = "generated_endpoints.conf", block = "endpoint")]
 struct EndpointTemplate<'a> {
     prefix: &'a str,
+    context: &'a str,
 }
 
 #[derive(Template)]
@@ -61,8 +62,8 @@ pub(crate) struct Endpoints {
 }
 
 impl Endpoints {
-    pub(crate) fn new(prefix: &str, options: &EndpointOptions) -> Self {
-        let endpoint = options.added_to(&crate::constant(&EndpointTemplate { prefix }));
+    pub(crate) fn new(prefix: &str, context: &str, options: &EndpointOptions) -> Self {
+        let endpoint = options.added_to(&crate::constant(&EndpointTemplate { prefix, context }));
         let templates = endpoint + &crate::constant(&OtherTemplates { prefix });
         Self { prefix: prefix.to_owned(), digest: Sha256::new_with_prefix(&templates), templates }
     }

@@ -32,6 +32,7 @@
 
 #![warn(missing_debug_implementations)]
 
+mod context;
 mod endpoint_options;
 mod endpoints;
 mod error;
@@ -45,6 +46,7 @@ mod routing;
 use std::fmt;
 
 use askama::Template;
+pub use context::{Context, ContextError};
 pub use endpoint_options::{EndpointOptionError, EndpointOptions};
 pub use error::RenderError;
 pub use prefix::{Prefix, PrefixError};

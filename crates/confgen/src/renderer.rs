@@ -1,8 +1,8 @@
 use std::fmt;
 
-use pbx_domain::User;
+use pbx_domain::{ExtensionRange, User};
 
-use crate::{EndpointOptions, Prefix, RenderError, Rendering, endpoints::Endpoints, routing};
+use crate::{Context, ContextError, EndpointOptions, Prefix, RenderError, Rendering, endpoints::Endpoints, routing};
 
 /// Makes both files of users: always the same text of the same users.
 ///
@@ -10,17 +10,24 @@ use crate::{EndpointOptions, Prefix, RenderError, Rendering, endpoints::Endpoint
 ///
 /// ```
 /// use pbx_confgen::{EndpointOptions, Renderer};
+/// use pbx_domain::ExtensionRange;
 ///
 /// let options = EndpointOptions::new(["media_encryption=sdes"])?;
-/// let renderer = Renderer::new(&"office".parse()?, &options);
+/// let renderer = Renderer::new(&"office".parse()?, &options)
+///     .in_context(&"from-office".parse()?)?
+///     .with_range(ExtensionRange::new(200, 299)?);
 /// let rendering = renderer.render(&[])?;
-/// assert!(rendering.endpoints.contains("\n[office-endpoint](!)\ntype=endpoint\ncontext=office-internal\n"));
+/// assert!(rendering.endpoints.contains("\n[office-endpoint](!)\ntype=endpoint\ncontext=from-office\n"));
 /// assert!(rendering.endpoints.contains("\nmedia_encryption=sdes\n"));
+/// assert!(rendering.routing.contains("\n[from-office]\ninclude => office-users\n"));
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 #[derive(Clone)]
 pub struct Renderer {
     prefix: Prefix,
+    context: String,
+    range: ExtensionRange,
+    options: EndpointOptions,
     endpoints: Endpoints,
 }
 
@@ -29,7 +36,34 @@ impl Renderer {
     /// endpoint.
     #[must_use]
     pub fn new(prefix: &Prefix, options: &EndpointOptions) -> Self {
-        Self { prefix: prefix.clone(), endpoints: Endpoints::new(prefix.as_str(), options) }
+        let context = format!("{prefix}-internal");
+        Self {
+            endpoints: Endpoints::new(prefix.as_str(), &context, options),
+            prefix: prefix.clone(),
+            context,
+            range: ExtensionRange::PORTAL,
+            options: options.clone(),
+        }
+    }
+
+    /// With phones that call in this context, which is defined in place of `<prefix>-internal`. What another file adds to
+    /// a context of the same name, phones may reach as well.
+    ///
+    /// # Errors
+    ///
+    /// [`ContextError`] for `<prefix>-ring` and `<prefix>-users`, which are defined already.
+    pub fn in_context(self, context: &Context) -> Result<Self, ContextError> {
+        let context = context.as_str().to_owned();
+        if ["ring", "users"].iter().any(|own| context == format!("{}-{own}", self.prefix)) {
+            return Err(ContextError);
+        }
+        Ok(Self { endpoints: Endpoints::new(self.prefix.as_str(), &context, &self.options), context, ..self })
+    }
+
+    /// With users whose extensions are of this range, in place of the portal's.
+    #[must_use]
+    pub fn with_range(self, range: ExtensionRange) -> Self {
+        Self { range, ..self }
     }
 
     /// Renders both files for exactly these users, in any order.
@@ -38,11 +72,15 @@ impl Renderer {
     ///
     /// # Errors
     ///
-    /// [`RenderError::DuplicateExtension`] when two users have one extension. No value that `pbx-domain`
+    /// [`RenderError::DuplicateExtension`] when two users have one extension, [`RenderError::OutsideRange`] when one has
+    /// an extension of another range. No value that `pbx-domain`
     /// let pass makes a [`RenderError::ControlCharacter`].
     pub fn render(&self, users: &[User]) -> Result<Rendering, RenderError> {
         let mut users: Vec<&User> = users.iter().collect();
         users.sort_unstable_by_key(|user| user.extension);
+        if let Some(user) = users.iter().find(|user| !self.range.contains(user.extension)) {
+            return Err(RenderError::OutsideRange { extension: user.extension, range: self.range });
+        }
         match users.windows(2).find(|pair| pair[0].extension == pair[1].extension) {
             Some(pair) => Err(RenderError::DuplicateExtension { extension: pair[0].extension }),
             None => self.render_sorted(&users),
@@ -60,7 +98,7 @@ impl Renderer {
     pub fn render_sorted(&self, users: &[&User]) -> Result<Rendering, RenderError> {
         Ok(Rendering {
             endpoints: self.endpoints.render(users)?,
-            routing: routing::render(self.prefix.as_str(), users)?,
+            routing: routing::render(self.prefix.as_str(), &self.context, self.range, users)?,
         })
     }
 
@@ -85,6 +123,9 @@ impl Default for Renderer {
 
 impl fmt::Debug for Renderer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Renderer").field("prefix", &self.prefix).field("endpoints", &self.endpoints).finish()
+        let Self { prefix, context, range, options: _, endpoints } = self;
+        let mut shown = f.debug_struct("Renderer");
+        shown.field("prefix", prefix).field("context", context).field("range", range).field("endpoints", endpoints);
+        shown.finish()
     }
 }

@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 
 use askama::Template;
-use pbx_domain::User;
+use pbx_domain::{ExtensionRange, User};
 
 use crate::{RenderError, generation, hex};
 
@@ -11,6 +11,10 @@ use crate::{RenderError, generation, hex};
 #[template(path = "generated_routing.conf", block = "head")]
 struct Head<'a> {
     prefix: &'a str,
+    /// Where phones call.
+    context: &'a str,
+    /// What all extensions match.
+    pattern: &'a str,
     generation: &'a str,
 }
 
@@ -25,9 +29,16 @@ struct Entries<'a> {
 const USER_BYTES: usize = 96;
 
 /// The whole file.
-pub(crate) fn render(prefix: &str, users: &[&User]) -> Result<String, RenderError> {
+pub(crate) fn render(
+    prefix: &str,
+    context: &str,
+    range: ExtensionRange,
+    users: &[&User],
+) -> Result<String, RenderError> {
+    let pattern = pattern(range);
+    let head = |generation: &str| crate::constant(&Head { prefix, context, pattern: &pattern, generation });
     let mut text = String::with_capacity(2048 + users.len() * USER_BYTES);
-    text.push_str(&head(prefix, generation::NONE));
+    text.push_str(&head(generation::NONE));
     let head_end = text.len();
     let mut number = String::new();
     for user in users {
@@ -36,10 +47,36 @@ pub(crate) fn render(prefix: &str, users: &[&User]) -> Result<String, RenderErro
         write!(number, "{}", user.extension).map_err(|_| refused)?;
         Entries { prefix, extension: &number }.render_into(&mut text).map_err(|_| refused)?;
     }
-    text.replace_range(..head_end, &head(prefix, hex::as_str(&generation::of(&text))));
+    text.replace_range(..head_end, &head(hex::as_str(&generation::of(&text))));
     Ok(text)
 }
 
-fn head(prefix: &str, generation: &str) -> String {
-    crate::constant(&Head { prefix, generation })
+/// A pattern that matches every extension of the range, and may match more: it is reached from the entries of users alone.
+fn pattern(range: ExtensionRange) -> String {
+    let (first, last) = (range.first().to_string(), range.last().to_string());
+    if first.len() != last.len() {
+        // A digit, and whatever follows.
+        return "_X!".to_owned();
+    }
+    let common = first.bytes().zip(last.bytes()).take_while(|(a, b)| a == b).count();
+    format!("_{}{}", &first[..common], "X".repeat(first.len() - common))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_pattern_matches_all_of_a_range() {
+        for (first, last, expected) in [
+            (1000, 1999, "_1XXX"),
+            (200, 299, "_2XX"),
+            (2010, 2019, "_201X"),
+            (7, 7, "_7"),
+            (90, 110, "_X!"),
+            (1, 9, "_X"),
+        ] {
+            assert_eq!(pattern(ExtensionRange::new(first, last).unwrap()), expected);
+        }
+    }
 }

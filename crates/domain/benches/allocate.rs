@@ -13,5 +13,5 @@ fn main() {
 #[divan::bench(args = [0_u16, 1, 10, 100, 999, 1000])]
 fn lowest_free(bencher: Bencher<'_, '_>, taken: u16) {
     let taken: Vec<Extension> = (1000..1000 + taken).map(|number| Extension::new(number).unwrap()).collect();
-    bencher.bench(|| ExtensionRange::ALL.lowest_free(divan::black_box(taken.iter().copied())));
+    bencher.bench(|| ExtensionRange::PORTAL.lowest_free(divan::black_box(taken.iter().copied())));
 }

@@ -24,7 +24,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     println!("{heading}");
     for (who, number) in rows {
         let extension = if number.is_empty() {
-            ExtensionRange::ALL.lowest_free(taken.iter().copied()).ok_or("no extension is free")?
+            ExtensionRange::PORTAL.lowest_free(taken.iter().copied()).ok_or("no extension is free")?
         } else {
             number.parse()?
         };

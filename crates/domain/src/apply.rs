@@ -12,7 +12,6 @@ identity! {
 
 /// How an apply ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-#[non_exhaustive]
 pub enum ApplyOutcome {
     /// The files were replaced, and Asterisk was proven to run exactly them.
     Applied,

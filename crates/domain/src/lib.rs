@@ -15,7 +15,7 @@ pub use apply::{ApplyId, ApplyOutcome, ApplyRecord, Changes, InstalledFile, Timi
 pub use credential::{Ha1, InvalidHa1, InvalidRealm, NoRandomness, Realm, SipPassword};
 pub use display_name::{DisplayName, InvalidDisplayName};
 pub use email::{Email, InvalidEmail};
-pub use extension::{Extension, ExtensionRange, InvalidExtension};
+pub use extension::{Extension, ExtensionRange, InvalidExtension, InvalidRange};
 pub use identity::InvalidId;
 pub use roster::{CreateRefusal, Roster};
 pub use tenant::{DatabaseId, Revision};
@@ -34,6 +34,7 @@ mod tests {
         check::<SipPassword>();
         check::<ExtensionRange>();
         check::<Roster>();
+        check::<InvalidExtension>();
         check::<CreateRefusal>();
         check::<InvalidDisplayName>();
         check::<InvalidEmail>();

@@ -28,7 +28,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     for (domain, users) in by_domain {
         println!("{users} at {domain}");
     }
-    match ExtensionRange::ALL.lowest_free(list.users.iter().map(|user| user.extension)) {
+    match ExtensionRange::PORTAL.lowest_free(list.users.iter().map(|user| user.extension)) {
         Some(next) => println!("{} users at revision {}; the next one gets {next}", list.users.len(), list.revision),
         None => println!("{} users at revision {}; no extension is free", list.users.len(), list.revision),
     }

@@ -22,12 +22,12 @@ use crate::{
 };
 
 /// What a record says while its apply runs.
-const RUNNING: &str = "running";
+pub(crate) const RUNNING: &str = "running";
 
 /// The records of applies, kept in the table `apply_audit_log`.
 #[derive(Debug, Clone)]
 pub struct ApplyLog {
-    sessions: Sessions,
+    pub(crate) sessions: Sessions,
 }
 
 /// An apply that begins.

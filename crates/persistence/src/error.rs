@@ -7,7 +7,6 @@ use pbx_domain::{Extension, UserId};
 /// The messages are fit for a client: they hold no SQL, no address and no library's words. The
 /// [`source`](Error::source) chain has those, for the log.
 #[derive(Debug, Clone, thiserror::Error)]
-#[non_exhaustive]
 pub enum DatabaseError {
     /// libpq cannot read the database URL. The URL is not repeated: it may hold a password.
     #[error(
@@ -59,7 +58,6 @@ impl Error for ErrorDetail {
 
 /// Why a user was not created.
 #[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
 pub enum CreateUserError {
     /// Another user of the tenant has this mail address, in whatever case.
     #[error("another user has this mail address")]
@@ -82,7 +80,6 @@ pub enum CreateUserError {
 
 /// Why a user was not deleted.
 #[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
 pub enum DeleteUserError {
     /// There is no user with this id.
     #[error("there is no such user")]

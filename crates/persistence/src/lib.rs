@@ -45,6 +45,7 @@
 #![doc = "```"]
 #![warn(missing_debug_implementations)]
 
+mod apply_history;
 mod apply_log;
 mod change;
 mod conninfo;
@@ -64,6 +65,7 @@ mod users;
 mod watchdog;
 mod writer;
 
+pub use apply_history::{LoggedApply, Waiting};
 pub use apply_log::{ApplyLog, StartedApply};
 pub use database::Database;
 pub use error::{CreateUserError, DatabaseError, DeleteUserError, ErrorDetail};
@@ -83,6 +85,8 @@ mod tests {
         check::<UserRepository>();
         check::<ApplyLog>();
         check::<UserList>();
+        check::<LoggedApply>();
+        check::<Waiting>();
         check::<CreateUserError>();
         check::<DeleteUserError>();
     }

@@ -101,6 +101,33 @@ pub(crate) fn read(
     if is_known { Ok(None) } else { from_rows(rows).map(Some) }
 }
 
+/// The columns of one user, by its address in lower case.
+const USER: &str = "SELECT users.id, users.name, users.email, extensions.number, extensions.realm, extensions.ha1, \
+     users.created_at, users.revision, extensions.revision FROM users \
+     JOIN extensions ON extensions.tenant = users.tenant AND extensions.user_id = users.id \
+     WHERE users.tenant = 'default' AND lower(users.email COLLATE \"C\") = ";
+
+/// The user with this address, in lower case.
+pub(crate) struct UserQuery {
+    pub(crate) email_key: String,
+}
+
+prepared!(UserQuery, (SqlUuid, Text, Text, Integer, Text, Text, Timestamptz, BigInt, BigInt));
+
+impl QueryFragment<Pg> for UserQuery {
+    fn walk_ast<'b>(&'b self, mut out: AstPass<'_, 'b, Pg>) -> QueryResult<()> {
+        out.push_sql(USER);
+        out.push_bind_param::<Text, _>(&self.email_key)
+    }
+}
+
+/// The user whom [`UserQuery`] finds.
+pub(crate) fn read_user(connection: &mut PgConnection, email_key: &str) -> Result<Option<User>, Abort<DatabaseError>> {
+    let query = UserQuery { email_key: email_key.to_owned() };
+    let row: Option<Row> = query.get_result(connection).optional()?;
+    row.map(Row::into_user).transpose().map_err(Abort::Reason)
+}
+
 /// The tenant is in every row, and in one of its own where it has no users.
 pub(crate) fn from_rows(rows: Vec<ListRow>) -> Result<UserList, Abort<DatabaseError>> {
     let &(revision, random, database, ..) = rows.first().ok_or(diesel::NotFound).map_err(no_tenant)?;

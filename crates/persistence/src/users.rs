@@ -1,7 +1,7 @@
 use std::{fmt, sync::Arc};
 
 use diesel::result::Error as SqlError;
-use pbx_domain::{CreateRefusal, NewUser, Realm, SipPassword, User, UserId};
+use pbx_domain::{CreateRefusal, Email, NewUser, Realm, SipPassword, User, UserId};
 
 use crate::{
     error::{CreateUserError, DatabaseError, DeleteUserError, ErrorDetail},
@@ -58,7 +58,9 @@ impl UserRepository {
                 Err(CreateUserError::EmailTaken { id, extension })
             }
             Response::Refused(CreateRefusal::NoSuchUser) | Response::NotFound => Err(CreateUserError::NoSuchUser),
-            Response::Refused(_) | Response::Deleted => Err(CreateUserError::ExtensionsExhausted),
+            Response::Refused(CreateRefusal::Exhausted) | Response::Deleted => {
+                Err(CreateUserError::ExtensionsExhausted)
+            }
         }
     }
 
@@ -83,6 +85,16 @@ impl UserRepository {
     /// As [`UserRepository::list`].
     pub fn list_unless(&self, known: Option<ChangeToken>) -> Result<Option<UserList>, DatabaseError> {
         self.sessions.repeatable(move |connection| list::read(connection, known))
+    }
+
+    /// The user with this mail address, in whatever case.
+    ///
+    /// # Errors
+    ///
+    /// As [`UserRepository::list`].
+    pub fn find_by_email(&self, email: &Email) -> Result<Option<User>, DatabaseError> {
+        let key = email.key();
+        self.sessions.repeatable(move |connection| list::read_user(connection, &key))
     }
 
     /// Deletes a user; the extension is free at once.

@@ -249,7 +249,9 @@ pub(super) fn no_lock(error: LockError) -> Problem {
             Code::ApplyBusy,
             "Other applies took all the time that this one had; apply again when they are done. Nothing was changed.",
         ),
-        error => Problem::new(Code::InstallFailed, format!("{error}. Nothing was changed.")).caused_by(error),
+        error @ LockError::State(_) => {
+            Problem::new(Code::InstallFailed, format!("{error}. Nothing was changed.")).caused_by(error)
+        }
     }
 }
 

@@ -14,8 +14,8 @@ pub(super) fn of_failure(failure: &Failure) -> (ApplyOutcome, Code, String) {
         Cause::File(_) => Code::InstallFailed,
         Cause::Reload(ReloadError::Busy) => Code::ApplyBusy,
         cause if cause.is_timeout() => Code::AsteriskTimeout,
-        Cause::Unprovable(_) => Code::Internal,
-        _ => Code::ApplyRejected,
+        Cause::Unprovable(_) | Cause::Unproven(_) => Code::Internal,
+        Cause::Unread(_) | Cause::Reload(_) | Cause::NotProven(_) | Cause::Panicked => Code::ApplyRejected,
     };
     let (outcome, state) = match &failure.aftermath {
         Aftermath::Untouched => (ApplyOutcome::Refused, "Nothing was changed, on disk or live.".to_owned()),
@@ -30,7 +30,6 @@ pub(super) fn of_failure(failure: &Failure) -> (ApplyOutcome, Code, String) {
             ApplyOutcome::RollbackFailed,
             format!("The old files could not be restored; the next apply or start tries again: {reason}."),
         ),
-        _ => (ApplyOutcome::RollbackFailed, "What Asterisk runs is not known.".to_owned()),
     };
     let mut detail = format!("{}. {state}", failure.cause);
     for fix in &failure.fixes {

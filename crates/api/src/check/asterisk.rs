@@ -65,7 +65,7 @@ fn check_own_objects(
 ) {
     const POINT: &str = "numbers";
     let taken: Option<Vec<Extension>> = users.map(|users| users.iter().map(|user| user.extension).collect());
-    let next = taken.as_ref().and_then(|taken| ExtensionRange::ALL.lowest_free(taken.iter().copied()));
+    let next = taken.as_ref().and_then(|taken| ExtensionRange::PORTAL.lowest_free(taken.iter().copied()));
     let is_users =
         |number: Extension| taken.as_ref().is_none_or(|taken| taken.contains(&number) || next == Some(number));
     let numbered = objects.iter().filter_map(|object| Some((object, object.name.parse::<Extension>().ok()?)));

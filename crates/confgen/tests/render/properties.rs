@@ -5,7 +5,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use pbx_confgen::{EndpointOptions, Prefix, RenderError, Renderer, Rendering};
-use pbx_domain::{DisplayName, User};
+use pbx_domain::{DisplayName, ExtensionRange, User};
 use proptest::prelude::*;
 use sha2::{Digest as _, Sha256};
 
@@ -252,4 +252,24 @@ fn a_generation_is_made_of_all_of_its_file_but_itself() {
         assert_eq!(text.matches(generation).count(), 2, "in the head and as the marker: {text}");
         assert_eq!(generation, sha256(&text.replace(generation, &"0".repeat(16))));
     }
+}
+
+#[test]
+fn a_renderer_for_other_numbers_takes_no_others() {
+    let office = Renderer::new(&"office".parse().unwrap(), &EndpointOptions::default());
+    let renderer = office.clone().with_range(ExtensionRange::new(200, 299).unwrap());
+    let user = user(1000, "Alice");
+    let refused = renderer.render(std::slice::from_ref(&user)).unwrap_err();
+    assert_eq!(refused.to_string(), "extension 1000 is none of 200 to 299");
+    let other = User { extension: ExtensionRange::new(200, 299).unwrap().extension(200).unwrap(), ..user };
+    let Rendering { endpoints, routing, .. } = renderer.render(std::slice::from_ref(&other)).unwrap();
+    assert!(
+        endpoints.contains("\n[200](office-endpoint)\n") && routing.contains("\nexten => _2XX,1,Set("),
+        "{routing}"
+    );
+    assert!(Renderer::default().render(&[other]).is_err());
+    for own in ["office-ring", "office-users"] {
+        assert!(office.clone().in_context(&own.parse().unwrap()).is_err(), "{own}");
+    }
+    assert_eq!(office.clone().in_context(&"office-internal".parse().unwrap()).unwrap().render(&[]), office.render(&[]));
 }

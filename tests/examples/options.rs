@@ -1,0 +1,134 @@
+//! A trunk of which every option is wrong in turn: no deployment claims to have proven one that Asterisk did not take.
+
+use std::time::{Duration, Instant};
+
+use pbx_asterisk::{Aftermath, Cause, Cli, Deployed, Deployment, Failure, IncludeFiles, Pair, name_by_digest};
+
+use crate::deploy::{DIALPLAN, Site};
+
+const TRUNK: &str = include_str!("site_trunk.conf");
+const WRONG: &str = "nonsense-1";
+
+impl Site {
+    fn deployment(&self) -> Deployment {
+        let at = |path: &str| self.0.home().join(path);
+        let files = IncludeFiles { endpoints: at("etc/site/endpoints.inc"), dialplan: at("etc/site/dialplan.inc") };
+        Deployment::new(Cli::new(&self.0.command(), Duration::from_secs(10)).unwrap(), files, at("state"))
+    }
+}
+
+fn deploy(deployment: &Deployment, endpoints: &str) -> Result<Deployed, Box<Failure>> {
+    let pair = Pair { endpoints: endpoints.into(), dialplan: DIALPLAN.into() };
+    let deadline = Instant::now() + Duration::from_secs(20);
+    deployment.lock(deadline).unwrap().deploy(&pair, "trunk", deadline)
+}
+
+/// The trunk with one wrong value: the object, the option, and the text.
+fn wrong_trunks() -> Vec<(String, String, String)> {
+    let lines: Vec<&str> = TRUNK.lines().collect();
+    let (mut name, mut kind, mut wrong) = ("", "", Vec::new());
+    for (at, line) in lines.iter().enumerate() {
+        if let Some(header) = line.strip_prefix('[') {
+            name = header.trim_end_matches(']');
+        } else if let Some((key, value)) = line.split_once(" = ") {
+            if key == "type" {
+                kind = value;
+                continue;
+            }
+            let mut others = lines.clone();
+            let other = format!("{key} = {WRONG}");
+            others[at] = &other;
+            wrong.push((format!("{kind} {name}"), key.to_owned(), others.join("\n") + "\n"));
+        }
+    }
+    wrong
+}
+
+/// Whether Asterisk shows the wrong value of this option, or what it reads from any word but yes.
+fn is_live(site: &Site, object: &str, option: &str) -> bool {
+    let shown = site.0.rx(&format!("pjsip show {object}"));
+    let is_wrong = |value: &str| value == WRONG || value == "false" || value == "no";
+    shown.lines().any(|line| line.split_once(" : ").is_some_and(|(key, value)| key.trim() == option && is_wrong(value)))
+}
+
+fn of_name(endpoints: &str, object: &str) -> String {
+    let (kind, name) = object.split_once(' ').unwrap();
+    let of = |line: &str| line.strip_prefix(&format!("[{name}-"))?.split(']').next().map(str::to_owned);
+    let digits = matches!(kind, "auth" | "aor" | "identify").then(|| endpoints.lines().find_map(of)).flatten();
+    digits.map_or(object.to_owned(), |digits| format!("{kind} {name}-{digits}"))
+}
+
+#[test]
+fn each_wrong_option_is_rolled_back_or_reported_as_unproven() {
+    let site = Site::start();
+    let deployment = site.deployment();
+    deploy(&deployment, TRUNK).unwrap();
+    let (mut rolled_back, mut unproven) = (Vec::new(), Vec::new());
+    for (object, option, wrong) in wrong_trunks() {
+        match deploy(&deployment, &wrong) {
+            Ok(deployed) => {
+                let reported = deployed.unproven();
+                let is_reported = reported.iter().any(|of| of.object == object && of.options.contains(&option));
+                assert!(is_reported || is_live(&site, &object, &option), "{option} of {object}: {reported:?}");
+                let difference = &deployed.difference;
+                let names = difference.changed.iter().chain(&difference.others);
+                assert!(names.clone().any(|name| name == "carrier" || *name == object), "{object}: {difference:?}");
+                unproven.push(format!("{object} {option}"));
+                deploy(&deployment, TRUNK).unwrap();
+            }
+            Err(failure) => {
+                let is_refused =
+                    failure.aftermath == Aftermath::Untouched && matches!(failure.cause, Cause::Unprovable(_));
+                assert!(is_refused || failure.aftermath == Aftermath::RolledBack, "{object} {option}: {failure:?}");
+                rolled_back.push(format!("{object} {option}"));
+            }
+        }
+    }
+    // What was once taken for proven.
+    for registration in ["client_uri", "server_uri", "outbound_auth", "expiration"] {
+        let name = format!("registration carrier {registration}");
+        assert!(rolled_back.contains(&name), "{name}: {unproven:?}");
+    }
+    assert!(unproven.contains(&"endpoint carrier rtp_timeout".to_owned()), "{unproven:?}");
+}
+
+#[test]
+fn where_names_are_digests_each_wrong_option_is_rolled_back_or_live() {
+    let site = Site::start();
+    let deployment = site.deployment().strict();
+    deploy(&deployment, &name_by_digest(TRUNK).unwrap()).unwrap();
+    for (object, option, wrong) in wrong_trunks() {
+        let Ok(named) = name_by_digest(&wrong) else { panic!("{wrong}") };
+        match deploy(&deployment, &named) {
+            Ok(deployed) => {
+                assert_eq!(deployed.unproven(), []);
+                let of = of_name(&named, &object);
+                assert!(is_live(&site, &of, &option) || of.starts_with("auth"), "{option} of {of} was not taken");
+            }
+            Err(failure) => {
+                let is_refused =
+                    failure.aftermath == Aftermath::Untouched && matches!(failure.cause, Cause::Unprovable(_));
+                assert!(is_refused || failure.aftermath == Aftermath::RolledBack, "{object} {option}: {failure:?}");
+            }
+        }
+    }
+}
+
+#[test]
+fn a_strict_deployment_refuses_what_it_cannot_prove_and_reads_each_aor() {
+    let site = Site::start();
+    let deployment = site.deployment().strict();
+    let failure = deploy(&deployment, TRUNK).unwrap_err();
+    assert_eq!(failure.aftermath, Aftermath::Untouched);
+    assert!(failure.to_string().contains("endpoint carrier ("), "{failure}");
+
+    let phone = "[door]\ntype=aor\nmax_contacts=2\n";
+    assert_eq!(deploy(&deployment, phone).unwrap().unproven(), []);
+    // Asterisk keeps the former aor, of which no listing shows this.
+    let other = format!("{phone}default_expiration=nonsense\n");
+    let failure = deploy(&deployment, &other).unwrap_err();
+    assert!(failure.to_string().contains("aor door: default_expiration is \"3600\""), "{failure}");
+    assert_eq!(failure.aftermath, Aftermath::RolledBack);
+    let reported = deploy(&site.deployment(), &other).unwrap().unproven();
+    assert_eq!(reported[0].to_string(), "aor door (max_contacts, default_expiration)");
+}
