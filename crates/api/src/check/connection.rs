@@ -18,10 +18,13 @@ pub(super) fn fault(error: &DatabaseError, url: &str) -> Fault {
     Fault::new(words, fix)
 }
 
-/// The command that gives the role its rights on the tables.
+/// The command that gives the role its rights on the schema and its tables.
 pub(super) fn grant(url: &str) -> String {
     let names = Names::of(url);
-    names.in_database(&format!("GRANT ALL ON ALL TABLES IN SCHEMA public TO \"{}\"", names.role))
+    let role = &names.role;
+    names.in_database(&format!(
+        "GRANT ALL ON SCHEMA public TO \"{role}\"; GRANT ALL ON ALL TABLES IN SCHEMA public TO \"{role}\""
+    ))
 }
 
 fn fix(error: &DatabaseError, words: &str, url: &str) -> String {
@@ -36,9 +39,6 @@ fn fix(error: &DatabaseError, words: &str, url: &str) -> String {
             names.create_database()
         )),
         (DatabaseError::InvalidUrl, _) => correct,
-        _ if has("permission denied for schema") => {
-            names.in_database(&format!("GRANT ALL ON SCHEMA public TO \"{role}\""))
-        }
         _ if has("permission denied for database") => {
             names.in_database(&format!("GRANT CONNECT ON DATABASE \"{database}\" TO \"{role}\""))
         }
@@ -91,6 +91,9 @@ fn trust(words: &str, url: &str) -> String {
     let unreadable = named.filter(|path| {
         is_hidden(path) || fs::File::open(path).is_err_and(|error| error.kind() == io::ErrorKind::PermissionDenied)
     });
+    if unreadable == Some(AUTHORITY) {
+        return format!("chown root:pbx-portal {AUTHORITY} && chmod 0640 {AUTHORITY} && {RESTART}");
+    }
     let (from, comment) = unreadable
         .map_or(("ca.crt", "   # ca.crt: the certificate of the authority that signed PostgreSQL's"), |path| {
             (path, "")
