@@ -1,4 +1,5 @@
 use std::fs::{self, Permissions};
+use std::io::Write as _;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -48,7 +49,10 @@ impl Host {
     }
 
     pub(crate) fn beside(asterisk: Asterisk) -> Self {
-        let database = Database::create();
+        Self::on(Database::create(), asterisk)
+    }
+
+    pub(crate) fn on(database: Database, asterisk: Asterisk) -> Self {
         let settings = Settings::new(&database.url(), &asterisk);
         fs::set_permissions(settings.state_dir(), Permissions::from_mode(0o750)).unwrap();
         let portal = settings.start();
@@ -85,7 +89,7 @@ impl Host {
         assert_eq!(found.status, 1, "{found:#?}");
         assert!(found.faults().iter().any(|(point, _)| *point == expected), "{expected} in {found:#?}");
         for (point, fix) in found.faults() {
-            self.run(point, fix);
+            self.run(point, fix, &Place::default());
         }
         let after = check(settings);
         assert!(after.status == 0 && after.faults().is_empty(), "before: {found:#?}\nafter: {after:#?}");
@@ -95,20 +99,22 @@ impl Host {
 
     /// Runs a fix as an administrator's shell would. What it would do to the host's services is done to ours.
     #[track_caller]
-    fn run(&mut self, point: &str, fix: &str) {
-        let tools = Tools::new();
+    pub(crate) fn run(&mut self, point: &str, fix: &str, place: &Place) {
+        let tools = Tools::new(place);
         let token = tools.directory.join("token");
         fs::write(&token, format!("Authorization: Bearer {}\n", self.settings.token())).unwrap();
         let adapted = fix
             .replace("@/root/pbx-token", &format!("@{}", token.display()))
             .replace("http://127.0.0.1:8000", self.portal.url())
             .replace("0.0.0.0:5060", &format!("127.0.0.1:{}", self.asterisk.port()));
-        let mut shell = tools.start(&adapted);
+        let adapted = place.replaced.iter().fold(adapted, |fix, (from, to)| fix.replace(from, to));
+        let mut shell = tools.start(&adapted, &place.answers);
         let status = loop {
             if let Some(request) = tools.request() {
                 match request.as_str() {
                     "systemctl restart asterisk" => self.asterisk.restart(),
                     "systemctl try-restart pbx-portal" => {}
+                    "systemctl reload postgresql" => self.database.reload_server(),
                     "pbx-portal migrate" => assert!(self.settings.run(&["migrate"]).status.success()),
                     other => panic!("nobody does {other}, to fix {point}: {fix}"),
                 }
@@ -129,6 +135,17 @@ pub(crate) fn check(settings: &Settings) -> Found {
     Found { status: finished.status.code().expect("it ends by itself"), lines }
 }
 
+/// Where a fix is run, and what is answered to its questions.
+#[derive(Default)]
+pub(crate) struct Place {
+    /// The server that PostgreSQL's superuser reaches, in the variables of libpq; else the one of this run.
+    pub(crate) server: Option<String>,
+    /// Paths of a host, and those of the test in their place.
+    pub(crate) replaced: Vec<(String, String)>,
+    /// What is typed.
+    pub(crate) answers: String,
+}
+
 /// Programs of the host in whose place the test does what they would do.
 struct Tools {
     directory: PathBuf,
@@ -136,7 +153,7 @@ struct Tools {
 }
 
 impl Tools {
-    fn new() -> Self {
+    fn new(place: &Place) -> Self {
         let kept = tempfile::tempdir().unwrap();
         let tools = Self { directory: kept.path().to_owned(), _kept: kept };
         for program in ["systemctl", "pbx-portal"] {
@@ -145,9 +162,11 @@ impl Tools {
             tools.program(program, ask);
         }
         // PostgreSQL's superuser reaches the private server.
-        let server = std::env::var("PBX_TEST_POSTGRES").expect("PBX_TEST_POSTGRES");
-        let host = server.split_once("host=").expect("a socket").1;
-        tools.program("runuser", &format!("#!/bin/sh\nshift 3\nPGHOST={host} PGUSER=postgres exec \"$@\"\n"));
+        let server = place.server.clone().unwrap_or_else(|| {
+            let server = std::env::var("PBX_TEST_POSTGRES").expect("PBX_TEST_POSTGRES");
+            format!("PGHOST={}", server.split_once("host=").expect("a socket").1)
+        });
+        tools.program("runuser", &format!("#!/bin/sh\nshift 3\n{server} PGUSER=postgres exec \"$@\"\n"));
         tools
     }
 
@@ -157,11 +176,14 @@ impl Tools {
         fs::set_permissions(&path, Permissions::from_mode(0o755)).unwrap();
     }
 
-    fn start(&self, command: &str) -> Child {
+    fn start(&self, command: &str, answers: &str) -> Child {
         let path = std::env::var("PATH").expect("PATH");
-        let mut shell = Command::new("bash");
-        shell.args(["-c", command]).env("PATH", format!("{}:{path}", self.directory.display()));
-        shell.stdin(Stdio::null()).spawn().expect("a shell")
+        // Without a terminal, who asks for a password reads it from here.
+        let mut shell = Command::new("setsid");
+        shell.args(["bash", "-c", command]).env("PATH", format!("{}:{path}", self.directory.display()));
+        let mut shell = shell.stdin(Stdio::piped()).spawn().expect("a shell");
+        shell.stdin.take().expect("its input").write_all(answers.as_bytes()).expect("the answers");
+        shell
     }
 
     fn request(&self) -> Option<String> {

@@ -4,6 +4,7 @@
 #![expect(clippy::expect_used, clippy::panic, clippy::unwrap_used, reason = "a test that fails says so at once")]
 
 mod asterisk;
+mod connection;
 mod database;
 mod files;
 mod host;

@@ -146,3 +146,34 @@ fn systemd_is_told_when_it_is_ready_and_fed_while_it_answers() {
     assert!(service.portal.wait().success());
     assert!(TcpStream::connect(service.portal.url().strip_prefix("http://").unwrap()).is_err());
 }
+
+#[test]
+fn systemd_is_fed_until_the_last_piece_of_work_has_ended() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("notify");
+    let socket = std::os::unix::net::UnixDatagram::bind(&path).unwrap();
+    socket.set_read_timeout(Some(LIMIT)).unwrap();
+    let service = Service::start_with(|settings| {
+        settings.with("NOTIFY_SOCKET", path.to_str().unwrap()).with("WATCHDOG_USEC", "2000000")
+    });
+    let (stream, lock) = create_under_way(&service);
+    // Without the caller's connection, the threads that answer requests have nothing left to do.
+    drop(stream);
+    thread::sleep(Duration::from_millis(200));
+    service.portal.terminate();
+    let said = || {
+        let mut buffer = [0; 200];
+        let length = socket.recv(&mut buffer).expect("a word to systemd");
+        String::from_utf8_lossy(&buffer[..length]).trim().to_owned()
+    };
+    while !said().starts_with("STOPPING=1") {}
+    let stopping = Instant::now();
+    while stopping.elapsed() < Duration::from_secs(4) {
+        let asked = Instant::now();
+        while said() != "WATCHDOG=1" {}
+        assert!(asked.elapsed() < Duration::from_secs(2), "after {:?}", asked.elapsed());
+    }
+    assert!(!service.portal.log().contains("ERROR"), "{}", service.portal.log());
+    drop(lock);
+    ended(service);
+}

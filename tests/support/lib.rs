@@ -33,6 +33,7 @@ pub mod postgres;
 mod program;
 pub mod proxy;
 mod sipp;
+mod tls;
 pub mod wait;
 
 pub use asterisk::Asterisk;
@@ -47,4 +48,5 @@ pub use phone::{AnsweringPhone, Lamp, Phone};
 pub use portal::{Portal, Settings};
 pub use postgres::{Database, Transaction};
 pub use proxy::Proxy;
+pub use tls::Certificates;
 pub use wait::until;

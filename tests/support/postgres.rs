@@ -51,6 +51,14 @@ impl Database {
         Self { server: server.to_owned(), name: self.name.clone() }
     }
 
+    /// Lets the server read its configuration again, and waits until new connections go by it.
+    pub fn reload_server(&self) {
+        let loaded = || self.sql("SELECT pg_conf_load_time()");
+        let before = loaded();
+        self.sql("SELECT pg_reload_conf()");
+        until("PostgreSQL to read its configuration", || (loaded() != before).then_some(()));
+    }
+
     /// Runs SQL in one transaction and gives what it printed: a row per line, columns separated by `|`.
     ///
     /// # Panics

@@ -4,6 +4,7 @@
 //! the other points.
 
 mod asterisk;
+mod connection;
 mod database;
 mod report;
 mod service;

@@ -171,8 +171,10 @@ async fn run(mut settings: Settings, database: Database, applier: Applier) -> an
     }
     let mut terminate = signal(SignalKind::terminate()).context("SIGTERM cannot be waited for")?;
     let limit = shutdown_timeout;
+    let stopping_pulse = pulse.clone();
     actix_web::rt::spawn(async move {
         if terminate.recv().await.is_some() {
+            stopping_pulse.workers_end();
             log::info!("stopping: requests under way end first");
             systemd::stopping(limit * 2);
         }

@@ -1,7 +1,10 @@
 //! Notifications to systemd: the service is ready, stops, and still answers.
 
 use std::{
-    sync::{Arc, Mutex, PoisonError, Weak},
+    sync::{
+        Arc, Mutex, PoisonError, Weak,
+        atomic::{AtomicBool, Ordering},
+    },
     thread,
     time::{Duration, Instant},
 };
@@ -36,13 +39,19 @@ const BEAT: Duration = Duration::from_millis(500);
 /// When each worker last ran its queue, in which requests wait as well. So the check does not go over
 /// the network, where it would wait behind other clients.
 #[derive(Clone, Default)]
-pub(crate) struct Pulse(Arc<Mutex<Vec<Weak<Mutex<Instant>>>>>);
+pub(crate) struct Pulse(Arc<Workers>);
+
+#[derive(Default)]
+struct Workers {
+    last_runs: Mutex<Vec<Weak<Mutex<Instant>>>>,
+    are_ending: AtomicBool,
+}
 
 impl Pulse {
     /// Takes the pulse of the worker that runs on this thread, as long as it runs.
     pub(crate) fn beat_on_this_thread(&self) {
         let last = Arc::new(Mutex::new(Instant::now()));
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).push(Arc::downgrade(&last));
+        self.0.last_runs.lock().unwrap_or_else(PoisonError::into_inner).push(Arc::downgrade(&last));
         actix_web::rt::spawn(async move {
             loop {
                 *last.lock().unwrap_or_else(PoisonError::into_inner) = Instant::now();
@@ -51,9 +60,14 @@ impl Pulse {
         });
     }
 
+    /// From now on workers end, each when it has nothing left to do; the work that they started may go on.
+    pub(crate) fn workers_end(&self) {
+        self.0.are_ending.store(true, Ordering::Relaxed);
+    }
+
     /// For how long the slowest worker has not run; nothing without a worker.
     fn silence(&self) -> Option<Duration> {
-        let mut workers = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut workers = self.0.last_runs.lock().unwrap_or_else(PoisonError::into_inner);
         workers.retain(|worker| worker.strong_count() > 0);
         let last =
             |worker: &Weak<Mutex<Instant>>| Some(*worker.upgrade()?.lock().unwrap_or_else(PoisonError::into_inner));
@@ -61,18 +75,21 @@ impl Pulse {
     }
 }
 
-/// Feeds systemd's watchdog, where the unit has one, from a thread of its own, as long as all workers run.
+/// Feeds systemd's watchdog, where the unit has one, from a thread of its own, as long as all workers run, and while the
+/// service stops, which has limits of its own.
 pub(crate) fn start_watchdog(pulse: Pulse) {
     let Some(limit) = sd_notify::watchdog_enabled() else { return };
     let watch = move || loop {
+        // At first, the workers are about to start.
+        thread::sleep(limit / 4);
         match pulse.silence() {
+            _ if pulse.0.are_ending.load(Ordering::Relaxed) => notify(&[NotifyState::Watchdog]),
             Some(silence) if silence <= limit / 4 + BEAT => notify(&[NotifyState::Watchdog]),
             Some(silence) => {
                 log::error!("a thread that answers requests has not run for {:.1} s", silence.as_secs_f64());
             }
             None => log::error!("no thread runs that answers requests"),
         }
-        thread::sleep(limit / 4);
     };
     if let Err(error) = thread::Builder::new().name("watchdog".to_owned()).spawn(watch) {
         log::error!("the watchdog cannot start: {error}");

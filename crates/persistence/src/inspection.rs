@@ -44,8 +44,11 @@ pub enum Protection {
     ClearText,
 }
 
-/// What the portal does with which table.
-const RIGHTS: &str = "SELECT needed.right || ' on ' || needed.table FROM (VALUES \
+/// What the portal does with which table. Without a right on the schema, no table can be seen, and the first migration
+/// makes some.
+const RIGHTS: &str = "SELECT 'USAGE on schema public' WHERE current_schema() IS NULL UNION ALL \
+     SELECT 'CREATE on schema ' || current_schema() WHERE to_regclass('__diesel_schema_migrations') IS NULL \
+     AND NOT has_schema_privilege(current_schema(), 'CREATE') UNION ALL SELECT needed.right || ' on ' || needed.table FROM (VALUES \
      ('tenants', 'SELECT'), ('tenants', 'UPDATE'), ('users', 'SELECT'), ('users', 'INSERT'), ('users', 'DELETE'), \
      ('extensions', 'SELECT'), ('extensions', 'INSERT'), ('extensions', 'DELETE'), ('apply_audit_log', 'SELECT'), \
      ('apply_audit_log', 'INSERT'), ('apply_audit_log', 'UPDATE'), ('__diesel_schema_migrations', 'SELECT') \

@@ -1,5 +1,5 @@
 -- The role and the database of pbx-portal on another host, for psql as a superuser there:
---   psql -f remote.sql
+--   cd / && runuser -u postgres -- psql < /root/remote.sql
 -- It asks for the password, which reaches the server as a digest.
 CREATE ROLE "pbx-portal" LOGIN;
 \password "pbx-portal"
