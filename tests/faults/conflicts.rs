@@ -134,7 +134,7 @@ fn an_object_that_asterisk_keeps_from_before_is_found_out() {
     world.portal.http().delete(&format!("/users/{id}")).expect(204);
     crate::world::create(&world.portal, "successor");
     let spoil = format!(
-        "sed -i 's/^\\[1000\\](synergycall-endpoint)$/&\\nno_such_option=1/' {}",
+        "sed -i 's/^\\[1000\\](synergycall-endpoint-.*)$/&\\nno_such_option=1/' {}",
         world.asterisk.pjsip_include().display()
     );
     world.stand_in.on_next(1, RELOAD, &Behaviour::Before(spoil));

@@ -297,7 +297,7 @@ fn a_symbolic_link_in_a_files_place_stays_and_is_named() {
 fn an_edit_by_hand_is_reported_by_a_dry_run_and_undone_by_an_apply() {
     let world = World::new();
     for (file, edit) in [
-        (world.asterisk.pjsip_include(), "s/^\\[1000\\](synergycall-endpoint)/[1700](synergycall-endpoint)/"),
+        (world.asterisk.pjsip_include(), "s/^\\[1000\\](synergycall-endpoint/[1700](synergycall-endpoint/"),
         (world.asterisk.dialplan_include(), "s/^exten => 1000,1.*/exten => 1000,1,Hangup()/"),
     ] {
         let status = std::process::Command::new("sed").args(["-i", edit]).arg(&file).status().unwrap();

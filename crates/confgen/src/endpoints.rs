@@ -18,6 +18,7 @@ struct Head<'a> {
 #[template(path = "generated_endpoints.conf", block = "endpoint")]
 struct EndpointTemplate<'a> {
     prefix: &'a str,
+    tag: &'a str,
     context: &'a str,
 }
 
@@ -25,12 +26,14 @@ struct EndpointTemplate<'a> {
 #[template(path = "generated_endpoints.conf", block = "templates")]
 struct OtherTemplates<'a> {
     prefix: &'a str,
+    tag: &'a str,
 }
 
 #[derive(Template)]
 #[template(path = "generated_endpoints.conf", block = "user")]
 struct Sections<'a> {
     prefix: &'a str,
+    tag: &'a str,
     extension: &'a str,
     name: &'a str,
     realm: &'a str,
@@ -51,11 +54,16 @@ const USER_BYTES: usize = 256;
 
 /// Digits of the hash in the name of an auth.
 const HASH_DIGITS: usize = 12;
+/// Those in the names of the templates.
+const TAG_DIGITS: usize = 8;
 
 /// What the file says of all users alike.
 #[derive(Clone)]
 pub(crate) struct Endpoints {
     prefix: String,
+    /// What the names of the templates end with: the hash of all that they say. A template of the administrator's with the
+    /// same name, which Asterisk would take in the place of ours, can only say the same.
+    tag: String,
     templates: String,
     /// Every user's hash covers the templates as well: a changed one changes every object.
     digest: Sha256,
@@ -63,9 +71,14 @@ pub(crate) struct Endpoints {
 
 impl Endpoints {
     pub(crate) fn new(prefix: &str, context: &str, options: &EndpointOptions) -> Self {
-        let endpoint = options.added_to(&crate::constant(&EndpointTemplate { prefix, context }));
-        let templates = endpoint + &crate::constant(&OtherTemplates { prefix });
-        Self { prefix: prefix.to_owned(), digest: Sha256::new_with_prefix(&templates), templates }
+        let templates = |tag| {
+            let endpoint = options.added_to(&crate::constant(&EndpointTemplate { prefix, tag, context }));
+            endpoint + &crate::constant(&OtherTemplates { prefix, tag })
+        };
+        let tag: [u8; TAG_DIGITS] = hex::digits(&Sha256::digest(templates("")).into());
+        let tag = format!("-{}", hex::as_str(&tag));
+        let templates = templates(&tag);
+        Self { prefix: prefix.to_owned(), tag, digest: Sha256::new_with_prefix(&templates), templates }
     }
 
     /// The whole file.
@@ -105,6 +118,7 @@ impl Endpoints {
         write!(number, "{}", user.extension).map_err(|_| refused(user))?;
         Ok(Sections {
             prefix: &self.prefix,
+            tag: &self.tag,
             extension: number,
             name: user.name.as_str(),
             realm: user.realm.as_str(),

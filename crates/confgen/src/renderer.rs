@@ -17,7 +17,7 @@ use crate::{Context, ContextError, EndpointOptions, Prefix, RenderError, Renderi
 ///     .in_context(&"from-office".parse()?)?
 ///     .with_range(ExtensionRange::new(200, 299)?);
 /// let rendering = renderer.render(&[])?;
-/// assert!(rendering.endpoints.contains("\n[office-endpoint](!)\ntype=endpoint\ncontext=from-office\n"));
+/// assert!(rendering.endpoints.contains("](!)\ntype=endpoint\ncontext=from-office\n"));
 /// assert!(rendering.endpoints.contains("\nmedia_encryption=sdes\n"));
 /// assert!(rendering.routing.contains("\n[from-office]\ninclude => office-users\n"));
 /// # Ok::<(), Box<dyn std::error::Error>>(())

@@ -189,7 +189,10 @@ fn an_option_is_every_endpoints_and_changes_every_auth_but_not_the_dialplan() {
         let names: BTreeSet<_> = [&none, &one, &other].map(|of| auths(of)[number].clone()).into();
         assert_eq!(names.len(), 3, "{names:?}");
     }
-    let template = |of: &Rendering| of.endpoints.split("\n\n").nth(1).unwrap_or_default().to_owned();
+    // Without its first line, the name.
+    let template = |of: &Rendering| {
+        of.endpoints.split("\n\n").nth(1).and_then(|text| text.split_once('\n')).unwrap_or_default().1.to_owned()
+    };
     assert_eq!(template(&one), template(&none) + "\nmedia_encryption=sdes");
     assert_eq!(
         template(&other),
@@ -236,10 +239,12 @@ fn sha256(text: &str) -> String {
 fn an_auth_is_named_after_all_that_the_file_says_of_its_user() {
     let rendering = render(&[user(1000, "Alice"), user(1001, "Bob")]).unwrap();
     let auth = &auths(&rendering)["1001"];
-    let templates = rendering.endpoints.find("\n[synergycall-endpoint](!)\n").unwrap();
-    let [first, own, marker] =
-        ["\n[1000](synergycall-endpoint)\n", "\n[1001](synergycall-endpoint)\n", "\n[synergycall-generation-"]
+    let [templates, first, own, marker] =
+        ["\n[synergycall-endpoint-", "\n[1000](", "\n[1001](", "\n[synergycall-generation-"]
             .map(|section| rendering.endpoints.find(section).unwrap());
+    let tag = rendering.endpoints[templates..].split(['-', ']']).nth(2).unwrap();
+    let untagged = rendering.endpoints[templates..first].replace(&format!("-{tag}]"), "]");
+    assert_eq!(tag, &sha256(&untagged)[..8], "a template is named after what all of them say");
     let said = rendering.endpoints[templates..first].to_owned() + &rendering.endpoints[own..marker];
     assert_eq!(*auth, format!("1001-{}", &sha256(&said.replace(auth.as_str(), "1001-"))[..12]));
 }
@@ -263,10 +268,7 @@ fn a_renderer_for_other_numbers_takes_no_others() {
     assert_eq!(refused.to_string(), "extension 1000 is none of 200 to 299");
     let other = User { extension: ExtensionRange::new(200, 299).unwrap().extension(200).unwrap(), ..user };
     let Rendering { endpoints, routing, .. } = renderer.render(std::slice::from_ref(&other)).unwrap();
-    assert!(
-        endpoints.contains("\n[200](office-endpoint)\n") && routing.contains("\nexten => _2XX,1,Set("),
-        "{routing}"
-    );
+    assert!(endpoints.contains("\n[200](office-endpoint-") && routing.contains("\nexten => _2XX,1,Set("), "{routing}");
     assert!(Renderer::default().render(&[other]).is_err());
     for own in ["office-ring", "office-users"] {
         assert!(office.clone().in_context(&own.parse().unwrap()).is_err(), "{own}");
