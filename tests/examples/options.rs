@@ -77,7 +77,8 @@ fn each_wrong_option_is_rolled_back_or_reported_as_unproven() {
                 deploy(&deployment, TRUNK).unwrap();
             }
             Err(failure) => {
-                let is_refused = failure.aftermath == Aftermath::Untouched && matches!(failure.cause, Cause::Unprovable(_));
+                let is_refused =
+                    failure.aftermath == Aftermath::Untouched && matches!(failure.cause, Cause::Unprovable(_));
                 assert!(is_refused || failure.aftermath == Aftermath::RolledBack, "{object} {option}: {failure:?}");
                 rolled_back.push(format!("{object} {option}"));
             }
@@ -105,7 +106,8 @@ fn where_names_are_digests_each_wrong_option_is_rolled_back_or_live() {
                 assert!(is_live(&site, &of, &option) || of.starts_with("auth"), "{option} of {of} was not taken");
             }
             Err(failure) => {
-                let is_refused = failure.aftermath == Aftermath::Untouched && matches!(failure.cause, Cause::Unprovable(_));
+                let is_refused =
+                    failure.aftermath == Aftermath::Untouched && matches!(failure.cause, Cause::Unprovable(_));
                 assert!(is_refused || failure.aftermath == Aftermath::RolledBack, "{object} {option}: {failure:?}");
             }
         }

@@ -1,6 +1,11 @@
 use crate::{
-    asking::Unread, cli_error::CliError, expected::UnreadablePair, file::FileError, mismatch::{Mismatch, Names},
-    reload::ReloadError, unproven::Unproven,
+    asking::Unread,
+    cli_error::CliError,
+    expected::UnreadablePair,
+    file::FileError,
+    mismatch::{Mismatch, Names},
+    reload::ReloadError,
+    unproven::Unproven,
 };
 
 /// Why the host's lock was not taken.

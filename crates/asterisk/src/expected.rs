@@ -237,9 +237,10 @@ impl Expected {
     /// The endpoints that say something else than in `former` although all that they name has the same name.
     pub(crate) fn kept_names(&self, former: &Self) -> BTreeSet<String> {
         let said = |(name, now): &(&String, &Endpoint)| {
-            former.endpoints.get(*name).is_some_and(|before| {
-                before.said != now.said && Endpoint { said: now.said, ..before.clone() } == **now
-            })
+            former
+                .endpoints
+                .get(*name)
+                .is_some_and(|before| before.said != now.said && Endpoint { said: now.said, ..before.clone() } == **now)
         };
         self.endpoints.iter().filter(said).map(|(name, _)| name.clone()).collect()
     }

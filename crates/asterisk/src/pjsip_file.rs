@@ -164,7 +164,10 @@ mod tests {
         let text = "[a]\ntype=auth\n[r]\ntype=registration\noutbound_auth=a\n[s]\ntype=registration\noutbound_auth=his";
         let Objects { standalone, fingerprints, .. } = objects(text).unwrap();
         let names = |(kind, name): &(Kind, String)| format!("{kind} {name}");
-        assert_eq!(standalone.iter().map(names).collect::<Vec<_>>(), ["auth a", "auth his", "registration r", "registration s"]);
+        assert_eq!(
+            standalone.iter().map(names).collect::<Vec<_>>(),
+            ["auth a", "auth his", "registration r", "registration s"]
+        );
         assert_eq!(fingerprints.keys().map(names).collect::<Vec<_>>(), ["auth a", "registration r", "registration s"]);
     }
 

@@ -154,8 +154,7 @@ mod tests {
         Options::of(&sections(text).unwrap()[0])
     }
 
-    const WANTED: &str =
-        "[carrier]\ntype=registration\nOutbound_Auth=out\nclient_uri=sip:1@127.0.0.1\\;x=y\nexpiration=0600\ncontact_user=\n";
+    const WANTED: &str = "[carrier]\ntype=registration\nOutbound_Auth=out\nclient_uri=sip:1@127.0.0.1\\;x=y\nexpiration=0600\ncontact_user=\n";
 
     #[test]
     fn an_object_is_what_asterisk_shows_of_it() {

@@ -4,8 +4,9 @@ use std::{collections::BTreeSet, fmt};
 
 use crate::{
     config_text::Unreadable,
+    deployment::Deployment,
     digest_names::{File, digits},
-    expected::{self, UnreadablePair},
+    expected::{self, Expected, UnreadablePair},
     pair::Pair,
     sections::{Section, sections},
 };
@@ -63,6 +64,41 @@ pub(crate) struct Trust {
     pub(crate) digests: bool,
     /// What can be asked for is, and what cannot be proven is refused.
     pub(crate) is_strict: bool,
+}
+
+impl Deployment {
+    /// Refuses a pair that cannot be proven whole ([`Cause::Unproven`]) before anything is touched, and asks Asterisk
+    /// for each aor: one more question for each.
+    #[must_use]
+    pub fn strict(mut self) -> Self {
+        self.trust.is_strict = true;
+        self
+    }
+
+    /// The author of the files vouches that a name of the form `…-<12 hexadecimal digits>` is a digest of all settings of
+    /// the object and of the endpoint that names it, as the auths of `pbx-confgen` are. Those of
+    /// [`name_by_digest`](crate::name_by_digest) need nobody to vouch for them.
+    ///
+    /// Such a name is no digest where a pair changes an endpoint and not the name: its options are unproven then.
+    #[must_use]
+    pub fn vouching_for_digests(mut self) -> Self {
+        self.trust.digests = true;
+        self
+    }
+
+    /// The options of this pair that no proof of a deployment covers. Asks Asterisk for nothing.
+    ///
+    /// # Errors
+    ///
+    /// [`UnreadablePair`] when `pair` cannot be read.
+    pub fn unproven(&self, pair: &Pair) -> Result<Vec<Unproven>, UnreadablePair> {
+        of_pair(pair, self.trust, &BTreeSet::new())
+    }
+
+    /// What must be live of a pair for this deployment.
+    pub(crate) fn expected(&self, pair: &Pair) -> Result<Expected, UnreadablePair> {
+        if self.trust.is_strict { Expected::read_strictly(pair) } else { Expected::read(pair) }
+    }
 }
 
 /// The options of a pair that no proof covers: see [`unproven`].
@@ -170,7 +206,8 @@ mod tests {
     #[test]
     #[expect(clippy::disallowed_methods, reason = "a test rewrites its fixture")]
     fn the_table_of_the_crates_page_says_how_each_option_is_proven() {
-        let mut table = "| object | options that a listing proves | all its other options |\n|---|---|---|\n".to_owned();
+        let mut table =
+            "| object | options that a listing proves | all its other options |\n|---|---|---|\n".to_owned();
         for Proof { kind, listed, others } in &PROOFS {
             let listed: Vec<_> = listed.iter().map(|option| format!("`{option}`")).collect();
             let others = match others {

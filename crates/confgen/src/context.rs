@@ -36,7 +36,10 @@ impl fmt::Display for Context {
 
 /// A text that is no [`Context`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("a context has 1 to {} of A-Z a-z 0-9 - _ and is neither general, nor globals, nor one that the files define besides", Context::MAX_BYTES)]
+#[error(
+    "a context has 1 to {} of A-Z a-z 0-9 - _ and is neither general, nor globals, nor one that the files define besides",
+    Context::MAX_BYTES
+)]
 pub struct ContextError;
 
 #[cfg(test)]

@@ -68,9 +68,14 @@ mod tests {
 
     #[test]
     fn a_pattern_matches_all_of_a_range() {
-        for (first, last, expected) in
-            [(1000, 1999, "_1XXX"), (200, 299, "_2XX"), (2010, 2019, "_201X"), (7, 7, "_7"), (90, 110, "_X!"), (1, 9, "_X")]
-        {
+        for (first, last, expected) in [
+            (1000, 1999, "_1XXX"),
+            (200, 299, "_2XX"),
+            (2010, 2019, "_201X"),
+            (7, 7, "_7"),
+            (90, 110, "_X!"),
+            (1, 9, "_X"),
+        ] {
             assert_eq!(pattern(ExtensionRange::new(first, last).unwrap()), expected);
         }
     }

@@ -58,7 +58,9 @@ impl UserRepository {
                 Err(CreateUserError::EmailTaken { id, extension })
             }
             Response::Refused(CreateRefusal::NoSuchUser) | Response::NotFound => Err(CreateUserError::NoSuchUser),
-            Response::Refused(CreateRefusal::Exhausted) | Response::Deleted => Err(CreateUserError::ExtensionsExhausted),
+            Response::Refused(CreateRefusal::Exhausted) | Response::Deleted => {
+                Err(CreateUserError::ExtensionsExhausted)
+            }
         }
     }
 
