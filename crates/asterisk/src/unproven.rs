@@ -9,6 +9,7 @@ use crate::{
     expected::{self, Expected, UnreadablePair},
     pair::Pair,
     sections::{Section, sections},
+    transaction::Deployed,
 };
 
 /// The options of one object that no proof covers: Asterisk may have kept former values of them.
@@ -66,8 +67,29 @@ pub(crate) struct Trust {
     pub(crate) is_strict: bool,
 }
 
+/// What was deployed, how, and over which endpoints of the same names.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct ProvenText {
+    /// Without the dialplan, which is proven as a whole.
+    pub(crate) endpoints: Pair,
+    pub(crate) trust: Trust,
+    pub(crate) kept: BTreeSet<String>,
+}
+
+impl Deployed {
+    /// The options that the proof does not cover, by object: Asterisk may run former values of them, as it does when it
+    /// did not like a new one. None after a deployment that is [strict](Deployment::strict).
+    ///
+    /// Computed when it is asked for, from the text of the files alone.
+    #[must_use]
+    pub fn unproven(&self) -> Vec<Unproven> {
+        let ProvenText { endpoints, trust, kept } = &self.proven;
+        of_pair(endpoints, *trust, kept).unwrap_or_default()
+    }
+}
+
 impl Deployment {
-    /// Refuses a pair that cannot be proven whole ([`Cause::Unproven`]) before anything is touched, and asks Asterisk
+    /// Refuses a pair that cannot be proven whole ([`Cause::Unproven`](crate::Cause::Unproven)) before anything is touched, and asks Asterisk
     /// for each aor: one more question for each.
     #[must_use]
     pub fn strict(mut self) -> Self {
@@ -161,6 +183,8 @@ fn names<'a>(endpoint: &Section<'a>) -> impl Iterator<Item = &'a str> {
 
 #[cfg(test)]
 mod tests {
+    use std::fmt::Write as _;
+
     use super::*;
     use crate::digest_names::name_by_digest;
 
@@ -218,7 +242,7 @@ mod tests {
                 }
                 Others::Asked => format!("each proven by `pjsip show {kind} NAME`"),
             };
-            table += &format!("| {kind} | {} | {others} |\n", listed.join(", "));
+            _ = writeln!(table, "| {kind} | {} | {others} |", listed.join(", "));
         }
         table += "| context | all of its lines | |\n";
         let path = concat!(env!("CARGO_MANIFEST_DIR"), "/src/proofs.md");
