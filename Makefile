@@ -6,7 +6,9 @@ step := deploy/sandbox/step
 with_servers := deploy/sandbox/with-servers
 # A test mostly waits: for Asterisk, for a phone, for PostgreSQL. Three of them for each core keep it busy.
 test_threads := RUST_TEST_THREADS=$(shell expr 3 '*' $$(nproc))
-# The toolchain that the manifest states: the oldest that has to do, and the one whose rustdoc JSON is read.
+# The oldest toolchain that has to do for the libraries.
+oldest_of_libraries := RUSTUP_TOOLCHAIN=$(shell sed -n 's/^rust-version = "\(.*\)"/\1/p' crates/domain/Cargo.toml).0
+# The toolchain that the manifest states, whose rustdoc JSON is read.
 oldest := RUSTUP_TOOLCHAIN=$(shell sed -n 's/^rust-version = "\(.*\)"/\1/p' Cargo.toml).0
 
 help: ## list the targets
@@ -75,7 +77,7 @@ package: ## each library crate as a package that builds from what is in it
 	@$(step) "Packages" env $(oldest) deploy/stand-alone package
 
 minimal-versions: ## the library crates with the oldest dependencies and compiler they allow (rustup's nightly)
-	@$(step) "Oldest dependencies" env $(oldest) deploy/stand-alone minimal-versions
+	@$(step) "Oldest dependencies" env $(oldest_of_libraries) deploy/stand-alone minimal-versions
 
 release-check: ## everything that a release needs, from a clean tree
 	@deploy/sandbox/packages release

@@ -5,6 +5,7 @@
 mod allocate;
 mod deploy;
 mod options;
+mod pages;
 mod render;
 mod report;
 

@@ -1,11 +1,12 @@
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
-use pbx_domain::{NewUser, Realm, SipPassword};
+use pbx_domain::{ApplyId, NewUser, Realm, SipPassword};
+use pbx_persistence::StartedApply;
 
 use crate::run;
 
 #[test]
-fn a_report_lists_who_has_which_extension() {
+fn a_report_lists_users_applies_and_what_waits() {
     let outside = pbx_tests::Database::create();
     let report = || run("report", &[], &[("DATABASE_URL", &outside.url())], "");
     let old = report().unwrap_err();
@@ -13,12 +14,25 @@ fn a_report_lists_who_has_which_extension() {
 
     let inside = pbx_persistence::Database::connect(&outside.url(), 1, Duration::from_secs(20)).unwrap();
     inside.migrate().unwrap();
-    assert_eq!(report().as_deref(), Ok("0 users at revision 0; the next one gets 1000\n"));
-    for (name, email) in [("Alice", "alice@example.com"), ("Bob", "bob@Example.com"), ("Eve", "eve@example.org")] {
+    assert_eq!(report().as_deref(), Ok("0 users at revision 0\n"));
+    for (name, email) in [("Alice", "alice@example.com"), ("Bob", "bob@Example.com")] {
         let new = NewUser { name: name.parse().unwrap(), email: email.parse().unwrap(), replaces: None };
         inside.users().create(&new, &Realm::default(), &SipPassword::generate().unwrap()).unwrap();
     }
-    let expected = "1000 Alice <alice@example.com>\n1001 Bob <bob@Example.com>\n1002 Eve <eve@example.org>\n\
-        2 at example.com\n1 at example.org\n3 users at revision 3; the next one gets 1003\n";
+    let begun = |node: &str, second: u64| StartedApply {
+        id: ApplyId::generate(),
+        node: node.to_owned(),
+        actor: None,
+        request_id: "nightly".to_owned(),
+        started_at: SystemTime::UNIX_EPOCH + Duration::from_secs(second),
+    };
+    for (node, second) in [("pbx-a", 1), ("pbx-b", 2)] {
+        inside.apply_log().begin(&begun(node, second)).unwrap();
+    }
+    outside.sql(
+        "UPDATE apply_audit_log SET outcome = 'applied', finished_at = started_at, duration_ms = 1 WHERE node = 'pbx-b'",
+    );
+    let expected = "1000 Alice <alice@example.com>\n1001 Bob <bob@Example.com>\n2 users at revision 2\n\
+        pbx-b: revision 2 was applied\npbx-a: revision 2 is running\npbx-a: 2 new or changed users wait\n";
     assert_eq!(report().as_deref(), Ok(expected));
 }

@@ -184,7 +184,7 @@ fn the_last_applies_are_read_as_they_were_recorded() {
     let ended = |record: &ApplyRecord| LoggedApply::Ended(Box::new(record.clone()));
     let running = LoggedApply::Running { apply: last.clone(), revision: Revision::new(2), users: 2 };
     assert_eq!(log.recent(10).unwrap(), [running.clone(), ended(&other), ended(&first)]);
-    assert_eq!(log.recent(1).unwrap(), [running.clone()]);
+    assert_eq!(log.recent(1).unwrap(), std::slice::from_ref(&running));
     assert_eq!(log.recent_of("pbx-a", 10).unwrap(), [running, ended(&first)]);
     assert_eq!(log.recent_of("pbx", 10).unwrap(), []);
 
@@ -225,10 +225,10 @@ fn a_role_that_may_only_read_reads_all_of_it() {
     let separator = if fixture.outside.url().contains('?') { '&' } else { '?' };
     let reader = connect(&format!("{}{separator}user={role}", fixture.outside.url()));
     assert_eq!(reader.pending_migrations().unwrap(), [""; 0]);
-    assert_eq!(reader.users().list().unwrap().users, [user.clone()]);
+    assert_eq!(reader.users().list().unwrap().users, std::slice::from_ref(&user));
     assert_eq!(reader.users().find_by_email(&user.email).unwrap().as_ref(), Some(&user));
     assert_eq!(reader.apply_log().recent(5).unwrap().len(), 1);
-    assert_eq!(reader.apply_log().waiting("pbx-a").unwrap().users, [user.clone()]);
+    assert_eq!(reader.apply_log().waiting("pbx-a").unwrap().users, std::slice::from_ref(&user));
     assert!(reader.users().delete(user.id).is_err() && reader.apply_log().begin(&started("pbx-a")).is_err());
     fixture.outside.sql(&format!("DROP OWNED BY {role}; DROP ROLE {role}"));
 }

@@ -1,5 +1,4 @@
 use std::{
-    collections::BTreeSet,
     path::PathBuf,
     sync::{Arc, OnceLock},
     time::Instant,
@@ -15,7 +14,7 @@ use crate::{
     record::Record,
     reload,
     state_dir::{self, ClaimStamp, HostLock, StagedRecord, StateDir},
-    unproven::{self, Trust, Unproven},
+    unproven::Trust,
 };
 
 /// One Asterisk's two include files, and the way they are replaced: as one transaction, one at a
@@ -34,39 +33,6 @@ impl Deployment {
     #[must_use]
     pub fn new(cli: Cli, files: IncludeFiles, state_dir: impl Into<PathBuf>) -> Self {
         Self { cli, files, state: StateDir::new(state_dir.into()), trust: Trust::default() }
-    }
-
-    /// Refuses a pair that cannot be proven whole ([`Cause::Unproven`]) before anything is touched, and asks Asterisk
-    /// for each aor: one more question for each.
-    #[must_use]
-    pub fn strict(mut self) -> Self {
-        self.trust.is_strict = true;
-        self
-    }
-
-    /// The author of the files vouches that a name of the form `…-<12 hexadecimal digits>` is a digest of all settings of
-    /// the object and of the endpoint that names it, as the auths of `pbx-confgen` are. Those of
-    /// [`name_by_digest`](crate::name_by_digest) need nobody to vouch for them.
-    ///
-    /// Such a name is no digest where a pair changes an endpoint and not the name: its options are unproven then.
-    #[must_use]
-    pub fn vouching_for_digests(mut self) -> Self {
-        self.trust.digests = true;
-        self
-    }
-
-    /// The options of this pair that no proof of a deployment covers. Asks Asterisk for nothing.
-    ///
-    /// # Errors
-    ///
-    /// [`UnreadablePair`] when `pair` cannot be read.
-    pub fn unproven(&self, pair: &Pair) -> Result<Vec<Unproven>, UnreadablePair> {
-        unproven::of_pair(pair, self.trust, &BTreeSet::new())
-    }
-
-    /// What must be live of a pair for this deployment.
-    pub(crate) fn expected(&self, pair: &Pair) -> Result<Expected, UnreadablePair> {
-        if self.trust.is_strict { Expected::read_strictly(pair) } else { Expected::read(pair) }
     }
 
     /// Waits for the host's lock until `deadline`. It then recovers from an interrupted deployment: the disk holds one
@@ -363,7 +329,7 @@ impl LockedDeployment<'_> {
 #[cfg(test)]
 #[expect(clippy::disallowed_methods, reason = "the tests write what a killed process would have left")]
 mod tests {
-    use std::{fs, mem, path::Path, time::Duration};
+    use std::{collections::BTreeSet, fs, mem, path::Path, time::Duration};
 
     use super::*;
     use crate::pair::Pair;

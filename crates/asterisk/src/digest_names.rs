@@ -51,7 +51,7 @@ fn named(text: &str) -> Result<String, Unreadable> {
     let file = File::new(&sections);
     let mut names: BTreeMap<(&str, &str), String> = BTreeMap::new();
     let mut headers: BTreeMap<usize, String> = BTreeMap::new();
-    for section in file.objects().filter(|section| file.may_be_renamed(section)) {
+    for section in file.objects().filter(|section| may_be_renamed(section)) {
         let name = format!("{}-{}", base(section.name), file.digest(section));
         headers.insert(section.line, name.clone());
         names.insert((section.kind(), section.name), name);
@@ -112,14 +112,6 @@ impl<'a> File<'a> {
         digits(section.name).is_some_and(|digits| digits == self.digest(section))
     }
 
-    fn may_be_renamed(&self, section: &Section<'_>) -> bool {
-        match section.kind() {
-            "auth" | "identify" => true,
-            "aor" => section.names("contact").next().is_some(),
-            _ => false,
-        }
-    }
-
     /// A digest of the settings of an object and of all endpoints that name it.
     fn digest(&self, section: &Section<'_>) -> String {
         let mut text = format!("{} {}\n", section.kind(), base(section.name));
@@ -133,6 +125,15 @@ impl<'a> File<'a> {
         let mut digest = base16ct::lower::encode_string(&Sha256::digest(text));
         digest.truncate(DIGITS);
         digest
+    }
+}
+
+/// Whether nobody but this file names it: a phone registers by the name of an aor.
+fn may_be_renamed(section: &Section<'_>) -> bool {
+    match section.kind() {
+        "auth" | "identify" => true,
+        "aor" => section.names("contact").next().is_some(),
+        _ => false,
     }
 }
 

@@ -2,22 +2,28 @@
 //!
 //! # What is proven
 //!
-//! - Every endpoint is live, with the auths, outbound auths, aors and identifies that the file gives it. Its
-//!   other settings are proven where the name of one of these depends on them: name the auth, or for a trunk
-//!   the outbound auth, `<name>-<digest of all settings>`. Without that, Asterisk may have kept an
-//!   endpoint's old settings because it did not like a new one.
-//! - Every aor and auth that no endpoint names, and every registration, is live under its name.
+//! - Every endpoint is live, with the auths, outbound auths, aors and identifies that the file gives it.
+//! - Every aor and auth that no endpoint names is live under its name, and so is every auth that a registration names.
+//! - Every registration is live with each of its options.
 //! - Every context holds the extensions of the file, each with exactly its hint, priorities, labels and
 //!   applications, and its `include`, `ignorepat` and `switch` lines.
 //! - Nothing is live that only the former pair had.
+//!
+//! No listing shows the other options of endpoints, auths, aors and identifies; and Asterisk keeps a former object under the
+//! same name when it does not like a new option. So they are proven by names: where the name of an object is a digest of its
+//! settings, and of those of the endpoints that name it, there is no former object under that name, and what is live is what
+//! was written. [`name_by_digest`] gives such names; [`Deployment::vouching_for_digests`] takes those of others.
+//!
+#![doc = include_str!("proofs.md")]
+//!
+//! What remains is in [`Deployed::unproven`], and [`Deployment::strict`] refuses it.
 //!
 //! A file that holds more than that, such as a transport, `[globals]` or an `#include` of its own, is refused
 //! before anything is touched: [`Cause::Unprovable`] names the line. The form of the files: [PJSIP
 //! configuration][pjsip], [Contexts, Extensions, and Priorities][dialplan] and [Comments][comments] in
 //! Asterisk's documentation.
 //!
-//! What no listing shows is not proven: other settings of an object whose name does not depend on them, and what a
-//! section of the administrator's adds to one of ours, which [`Foreign::added`] names.
+//! Not proven either is what a section of the administrator's adds to one of ours, which [`Foreign::added`] names.
 //!
 //! # What an answer of Asterisk's is worth
 //!
@@ -40,13 +46,26 @@
 //! What a real Asterisk 22 was seen to do, besides what the documentation of its [command line][cli] says, is
 //! written where the code depends on it.
 //!
-//! # Example
+//! # Threads
 //!
-//! `examples/deploy.rs`, which a test runs against a real Asterisk:
+//! Every call that asks Asterisk or touches a file blocks. All public types are `Send` and `Sync`, and a [`Deployment`] is
+//! cheap to clone. In an asynchronous program, with tokio:
 //!
-#![doc = "```no_run"]
-#![doc = include_str!("../examples/deploy.rs")]
-#![doc = "```"]
+//! ```no_run
+//! use std::time::{Duration, Instant};
+//!
+//! use pbx_asterisk::{Deployed, Deployment, Pair};
+//!
+//! async fn deploy(deployment: Deployment, pair: Pair) -> Result<Deployed, Box<dyn std::error::Error + Send + Sync>> {
+//!     let blocking = move || {
+//!         let deadline = Instant::now() + Duration::from_secs(30);
+//!         Ok(deployment.lock(deadline)?.deploy(&pair, "trunks", deadline)?)
+//!     };
+//!     tokio::task::spawn_blocking(blocking).await?
+//! }
+//! ```
+//!
+//! Dropping the future does not end the deployment, which runs to one of its ends.
 //!
 //! [pjsip]: https://docs.asterisk.org/Configuration/Channel-Drivers/SIP/Configuring-res_pjsip/PJSIP-Configuration-Sections-and-Relationships/
 //! [dialplan]: https://docs.asterisk.org/Configuration/Dialplan/Contexts-Extensions-and-Priorities/
@@ -110,7 +129,7 @@ pub use fault::Fault;
 pub use file::FileError;
 pub use inspection::{Inspection, OwnObject, Transport};
 pub use listing::Unlisted;
-// For the benchmark alone.
+// For the benchmark alone, and for nobody else: it may change in any version.
 #[doc(hidden)]
 pub use listing::endpoints as listed_endpoints;
 pub use live::Foreign;
@@ -132,6 +151,9 @@ mod tests {
         check::<Deployment>();
         check::<LockedDeployment<'_>>();
         check::<Deployed>();
+        check::<Unproven>();
+        check::<Cli>();
+        check::<Cause>();
         check::<Failure>();
         check::<LockError>();
         check::<FileError>();

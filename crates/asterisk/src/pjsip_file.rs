@@ -134,7 +134,9 @@ mod tests {
     #[test]
     fn endpoints_are_read_through_templates_and_lone_aors_stay() {
         let Objects { mut endpoints, standalone, .. } = objects(ENDPOINTS).unwrap();
-        endpoints.values_mut().for_each(|endpoint| endpoint.said = 0);
+        for endpoint in endpoints.values_mut() {
+            endpoint.said = 0;
+        }
         let endpoint = Endpoint { auths: names("1000-ab"), aors: names("1000"), ..Endpoint::default() };
         assert_eq!(endpoints, BTreeMap::from([("1000".to_owned(), endpoint)]));
         assert_eq!(standalone, BTreeSet::from([(Kind::Aor, "marker-1".to_owned())]));
@@ -146,7 +148,9 @@ mod tests {
             [carrier]\ntype = aor\n[carrier]\ntype=identify\nendpoint=carrier\nmatch=192.0.2.1\n[carrier-auth]\n\
             type=auth\n[reg-auth]\ntype=auth\n[reg]\ntype=registration\noutbound_auth=reg-auth\n";
         let Objects { mut endpoints, standalone, .. } = objects(text).unwrap();
-        endpoints.values_mut().for_each(|endpoint| endpoint.said = 0);
+        for endpoint in endpoints.values_mut() {
+            endpoint.said = 0;
+        }
         let endpoint = Endpoint {
             auths: BTreeSet::new(),
             outbound_auths: names("carrier-auth"),

@@ -182,7 +182,7 @@ mod tests {
         let without = |line: &str| options(&WANTED.replace(line, "")).differences(Some(&former), &live);
         assert_eq!(without("expiration=0600\n"), ["expiration is still \"600\""]);
         assert_eq!(without("contact_user=\n"), [""; 0]);
-        let of_default = live.0.clone().into_iter().map(|(key, _)| (key, vec!["3600".to_owned()]));
+        let of_default = live.0.clone().into_keys().map(|key| (key, vec!["3600".to_owned()]));
         let (former, live) = (options("[c]\nexpiration=3600"), Options(of_default.collect()));
         assert_eq!(options("[c]\n").differences(Some(&former), &live), [""; 0]);
     }

@@ -21,7 +21,7 @@ use crate::{
     record::Record,
     reload::{self, Modules, ReloadError},
     state_dir::StagedRecord,
-    unproven::{self, Trust, Unproven},
+    unproven::{self, ProvenText},
 };
 
 /// How long the steps of a deployment took.
@@ -52,28 +52,7 @@ pub struct Deployed {
     pub difference: Difference,
     /// How long the steps took.
     pub times: StepTimes,
-    proven: ProvenText,
-}
-
-impl Deployed {
-    /// The options that the proof does not cover, by object: Asterisk may run former values of them, as it does when it
-    /// did not like a new one. None after a deployment that is [strict](Deployment::strict).
-    ///
-    /// Computed when it is asked for, from the text of the files alone.
-    #[must_use]
-    pub fn unproven(&self) -> Vec<Unproven> {
-        let ProvenText { endpoints, trust, kept } = &self.proven;
-        unproven::of_pair(endpoints, *trust, kept).unwrap_or_default()
-    }
-}
-
-/// What was deployed, how, and over which endpoints of the same names.
-#[derive(Debug, Clone, PartialEq, Eq)]
-struct ProvenText {
-    /// Without the dialplan, which is proven as a whole.
-    endpoints: Pair,
-    trust: Trust,
-    kept: BTreeSet<String>,
+    pub(crate) proven: ProvenText,
 }
 
 /// A deployment that failed.

@@ -4,10 +4,12 @@ use std::{collections::BTreeSet, fmt};
 
 use crate::{
     config_text::Unreadable,
+    deployment::Deployment,
     digest_names::{File, digits},
-    expected::{self, UnreadablePair},
+    expected::{self, Expected, UnreadablePair},
     pair::Pair,
     sections::{Section, sections},
+    transaction::Deployed,
 };
 
 /// The options of one object that no proof covers: Asterisk may have kept former values of them.
@@ -63,6 +65,62 @@ pub(crate) struct Trust {
     pub(crate) digests: bool,
     /// What can be asked for is, and what cannot be proven is refused.
     pub(crate) is_strict: bool,
+}
+
+/// What was deployed, how, and over which endpoints of the same names.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct ProvenText {
+    /// Without the dialplan, which is proven as a whole.
+    pub(crate) endpoints: Pair,
+    pub(crate) trust: Trust,
+    pub(crate) kept: BTreeSet<String>,
+}
+
+impl Deployed {
+    /// The options that the proof does not cover, by object: Asterisk may run former values of them, as it does when it
+    /// did not like a new one. None after a deployment that is [strict](Deployment::strict).
+    ///
+    /// Computed when it is asked for, from the text of the files alone.
+    #[must_use]
+    pub fn unproven(&self) -> Vec<Unproven> {
+        let ProvenText { endpoints, trust, kept } = &self.proven;
+        of_pair(endpoints, *trust, kept).unwrap_or_default()
+    }
+}
+
+impl Deployment {
+    /// Refuses a pair that cannot be proven whole ([`Cause::Unproven`](crate::Cause::Unproven)) before anything is touched, and asks Asterisk
+    /// for each aor: one more question for each.
+    #[must_use]
+    pub fn strict(mut self) -> Self {
+        self.trust.is_strict = true;
+        self
+    }
+
+    /// The author of the files vouches that a name of the form `…-<12 hexadecimal digits>` is a digest of all settings of
+    /// the object and of the endpoint that names it, as the auths of `pbx-confgen` are. Those of
+    /// [`name_by_digest`](crate::name_by_digest) need nobody to vouch for them.
+    ///
+    /// Such a name is no digest where a pair changes an endpoint and not the name: its options are unproven then.
+    #[must_use]
+    pub fn vouching_for_digests(mut self) -> Self {
+        self.trust.digests = true;
+        self
+    }
+
+    /// The options of this pair that no proof of a deployment covers. Asks Asterisk for nothing.
+    ///
+    /// # Errors
+    ///
+    /// [`UnreadablePair`] when `pair` cannot be read.
+    pub fn unproven(&self, pair: &Pair) -> Result<Vec<Unproven>, UnreadablePair> {
+        of_pair(pair, self.trust, &BTreeSet::new())
+    }
+
+    /// What must be live of a pair for this deployment.
+    pub(crate) fn expected(&self, pair: &Pair) -> Result<Expected, UnreadablePair> {
+        if self.trust.is_strict { Expected::read_strictly(pair) } else { Expected::read(pair) }
+    }
 }
 
 /// The options of a pair that no proof covers: see [`unproven`].
@@ -125,6 +183,8 @@ fn names<'a>(endpoint: &Section<'a>) -> impl Iterator<Item = &'a str> {
 
 #[cfg(test)]
 mod tests {
+    use std::fmt::Write as _;
+
     use super::*;
     use crate::digest_names::name_by_digest;
 
@@ -182,7 +242,7 @@ mod tests {
                 }
                 Others::Asked => format!("each proven by `pjsip show {kind} NAME`"),
             };
-            table += &format!("| {kind} | {} | {others} |\n", listed.join(", "));
+            _ = writeln!(table, "| {kind} | {} | {others} |", listed.join(", "));
         }
         table += "| context | all of its lines | |\n";
         let path = concat!(env!("CARGO_MANIFEST_DIR"), "/src/proofs.md");

@@ -164,7 +164,7 @@ mod tests {
     #[test]
     fn no_value_brings_a_line_of_its_own() {
         let sections =
-            |name, realm| Sections { prefix: "x", extension: "1000", name, realm, ha1: "", hash: "" }.render();
+            |name, realm| Sections { prefix: "x", tag: "", extension: "1000", name, realm, ha1: "", hash: "" }.render();
         assert!(sections("Alice", "asterisk").is_ok());
         for (name, realm) in
             [("Alice\n#include /etc/passwd", "asterisk"), ("Alice", "asterisk\r[1001]"), ("Al\0ice", "")]

@@ -1,5 +1,7 @@
 #![doc = include_str!("../README.md")]
 //!
+//! Nothing blocks, and all public types are `Send` and `Sync`.
+//!
 //! # What is in the files
 //!
 //! Their form is the one that a strict line reader understands: `[name]`, `[name](template)`,
@@ -90,5 +92,7 @@ mod tests {
         check::<Rendering>();
         check::<Renderer>();
         check::<RenderError>();
+        check::<Context>();
+        check::<EndpointOptions>();
     }
 }

@@ -89,7 +89,7 @@ impl Renderer {
 
     /// What [`Self::render`] does once the users are known to be in order and to have one extension each.
     ///
-    /// Public for the benchmark alone, which needs more users than there are extensions.
+    /// Public for the benchmark alone, and for nobody else: it may change in any version. That needs more users than there are extensions.
     ///
     /// # Errors
     ///

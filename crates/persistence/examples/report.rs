@@ -1,36 +1,36 @@
-//! Prints who has which extension in the database that `DATABASE_URL` names. It writes nothing.
+//! Prints who has which extension, the last applies and what waits for the next one, from the database that
+//! `DATABASE_URL` names. It writes nothing: a role that may only read will do.
 #![expect(clippy::print_stdout, reason = "a program reports to its user")]
 #![expect(clippy::disallowed_methods, reason = "a URL may hold a password, which no argument may")]
 
-use std::{collections::BTreeMap, env, error::Error, time::Duration};
+use std::{collections::BTreeSet, env, error::Error, time::Duration};
 
-use pbx_domain::ExtensionRange;
-use pbx_persistence::Database;
+use pbx_persistence::{Database, LoggedApply};
 
 fn main() -> Result<(), Box<dyn Error>> {
-    let url = env::var("DATABASE_URL")?;
-    let database = Database::connect(&url, 1, Duration::from_secs(5))?;
+    let database = Database::connect(&env::var("DATABASE_URL")?, 1, Duration::from_secs(5))?;
     let pending = database.pending_migrations()?;
     if !pending.is_empty() {
-        return Err(
-            format!("the schema is old, run `pbx-portal migrate`: {} are not applied", pending.join(", ")).into()
-        );
+        return Err(format!("the schema is old, run `pbx-portal migrate`: {pending:?} are not applied").into());
     }
-
     let list = database.users().list()?;
-    let mut by_domain: BTreeMap<String, usize> = BTreeMap::new();
     for user in &list.users {
         println!("{} {} <{}>", user.extension, user.name, user.email);
-        let key = user.email.key();
-        let domain = key.rsplit_once('@').map_or("", |(_, domain)| domain);
-        *by_domain.entry(domain.to_owned()).or_default() += 1;
     }
-    for (domain, users) in by_domain {
-        println!("{users} at {domain}");
+    println!("{} users at revision {}", list.users.len(), list.revision);
+
+    let applies = database.apply_log().recent(100)?;
+    for apply in &applies {
+        match apply {
+            LoggedApply::Running { apply, revision, .. } => println!("{}: revision {revision} is running", apply.node),
+            LoggedApply::Ended(apply) => println!("{}: revision {} was {}", apply.node, apply.revision, apply.outcome),
+        }
     }
-    match ExtensionRange::PORTAL.lowest_free(list.users.iter().map(|user| user.extension)) {
-        Some(next) => println!("{} users at revision {}; the next one gets {next}", list.users.len(), list.revision),
-        None => println!("{} users at revision {}; no extension is free", list.users.len(), list.revision),
+    for node in applies.iter().map(LoggedApply::node).collect::<BTreeSet<_>>() {
+        let waiting = database.apply_log().waiting(node)?;
+        if waiting.is_any() {
+            println!("{node}: {} new or changed users wait", waiting.users.len());
+        }
     }
     Ok(())
 }

@@ -33,6 +33,17 @@ pub enum LoggedApply {
     Ended(Box<ApplyRecord>),
 }
 
+impl LoggedApply {
+    /// The node whose Asterisk it is for.
+    #[must_use]
+    pub fn node(&self) -> &str {
+        match self {
+            Self::Running { apply, .. } => &apply.node,
+            Self::Ended(record) => &record.node,
+        }
+    }
+}
+
 /// What the users of now have that the last apply of a node that was proven did not bring.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]

@@ -36,13 +36,23 @@
 //! [libpq]: https://www.postgresql.org/docs/current/libpq-connect.html#LIBPQ-PARAMKEYWORDS
 //! [client]: https://www.postgresql.org/docs/current/runtime-config-client.html#GUC-STATEMENT-TIMEOUT
 //!
-//! # Example
 //!
-//! `examples/report.rs`, which a test runs against a real PostgreSQL:
+//! # Threads
 //!
-#![doc = "```no_run"]
-#![doc = include_str!("../examples/report.rs")]
-#![doc = "```"]
+//! All public types are `Send` and `Sync`, and a [`Database`] is cheap to clone. Every call blocks; in an asynchronous
+//! program, with tokio:
+//!
+//! ```no_run
+//! use pbx_persistence::{Database, DatabaseError, UserList};
+//!
+//! async fn list(database: Database) -> Result<UserList, DatabaseError> {
+//!     let list = tokio::task::spawn_blocking(move || database.users().list());
+//!     list.await.unwrap_or_else(|panicked| std::panic::resume_unwind(panicked.into_panic()))
+//! }
+//! ```
+//!
+//! Dropping the future does not end the call, which ends at its timeout.
+
 #![warn(missing_debug_implementations)]
 
 mod apply_history;
