@@ -2,11 +2,10 @@
 //! cargo-fuzz alone sets `fuzzing`: no other build has this module.
 
 use crate::{
-    expected::Expected,
-    listing,
-    live::Live,
-    record::{Record, signature},
-    reload,
+    ask::reload,
+    files::record::{Record, signature},
+    proof::live::Live,
+    text::{expected::Expected, listing},
 };
 
 /// Whether these answers prove `wanted`, of which `former` may have been live before: what is said

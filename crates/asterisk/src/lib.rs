@@ -74,72 +74,38 @@
 
 #![warn(missing_debug_implementations)]
 
-mod asking;
-mod cli;
-mod cli_error;
-mod config_text;
-mod config_tree;
-mod contacts;
-mod deployment;
-mod diagnosis;
-mod dialplan_file;
-mod dialplan_listing;
-mod digest_names;
-#[cfg(test)]
-mod doctored;
-mod endpoint_options;
-mod error;
-mod expected;
-mod fault;
-mod file;
+mod ask;
+mod deploy;
+mod doctor;
+mod files;
 #[cfg(fuzzing)]
 pub mod fuzzing;
-mod include_files;
-mod inspection;
-mod installed;
-mod listing;
-mod live;
-mod mismatch;
-mod pair;
-mod pjsip_file;
-mod process;
-mod ready;
-mod record;
-mod rehearsal;
-mod reload;
-mod rights;
-mod running;
-mod sections;
-mod shown;
-mod sip;
-mod socket;
-mod state_dir;
-mod transaction;
-mod unproven;
+mod proof;
+mod text;
 
-pub use asking::Unread;
-pub use cli::Cli;
-pub use cli_error::{CliError, EmptyCommand};
-pub use deployment::{Deployment, LockedDeployment, ProvenPair};
-pub use diagnosis::Added;
-pub use digest_names::name_by_digest;
-pub use error::{Aftermath, Cause, LockError};
-pub use expected::{Difference, Expected, UnreadablePair};
-pub use fault::Fault;
-pub use file::FileError;
-pub use inspection::{Inspection, OwnObject, Transport};
-pub use listing::Unlisted;
+pub use ask::asking::Unread;
+pub use ask::cli::Cli;
+pub use ask::cli_error::{CliError, EmptyCommand};
+pub use deploy::deployment::{Deployment, LockedDeployment, ProvenPair};
+pub use deploy::error::{Aftermath, Cause, LockError};
+pub use doctor::fault::Fault;
+pub use doctor::inspection::{Inspection, OwnObject, Transport};
+pub use files::file::FileError;
+pub use proof::diagnosis::Added;
+pub use text::digest_names::name_by_digest;
+pub use text::expected::{Difference, Expected, UnreadablePair};
+pub use text::listing::Unlisted;
 // For the benchmark alone, and for nobody else: it may change in any version.
+pub use ask::reload::ReloadError;
+pub use deploy::transaction::{Deployed, Failure, StepTimes};
+pub use deploy::unproven::Unproven;
+pub use doctor::rehearsal::Rehearsal;
+pub use files::state_dir::ClaimStamp;
+pub use proof::live::Foreign;
+pub use proof::mismatch::Mismatch;
 #[doc(hidden)]
-pub use listing::endpoints as listed_endpoints;
-pub use live::Foreign;
-pub use mismatch::Mismatch;
-pub use pair::{IncludeFiles, Pair};
-pub use rehearsal::Rehearsal;
-pub use reload::ReloadError;
-pub use state_dir::ClaimStamp;
-pub use transaction::{Deployed, Failure, StepTimes};
-pub use unproven::Unproven;
+pub use text::listing::endpoints as listed_endpoints;
+pub use text::pair::{IncludeFiles, Pair};
 
 #[cfg(test)]
 mod tests {

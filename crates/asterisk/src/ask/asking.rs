@@ -1,0 +1,186 @@
+//! Questions whose answers show whether they are whole.
+//!
+//! If the reader of an answer stalls for 100 ms, as on a busy machine, Asterisk drops the output of that time and goes
+//! on with the next lines.
+//! So an answer that is not whole says nothing about what Asterisk runs: it is asked for again while there is time.
+
+use std::{
+    collections::BTreeMap,
+    thread,
+    time::{Duration, Instant},
+};
+
+use crate::{
+    ask::{cli::Cli, cli_error::CliError},
+    text::listing::Unlisted,
+};
+
+/// How many questions are asked side by side.
+const AT_ONCE: usize = 8;
+const FIRST_PAUSE: Duration = Duration::from_millis(5);
+const LONGEST_PAUSE: Duration = Duration::from_millis(500);
+
+/// Why the live state is not known.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Unread {
+    /// Asterisk gave no answer.
+    #[error(transparent)]
+    Cli(#[from] CliError),
+    /// The answer is none that can be relied on, however often it was asked for.
+    #[error(transparent)]
+    Listing(#[from] Unlisted),
+}
+
+/// A pause that grows.
+#[derive(Debug)]
+pub(crate) struct Pause(Duration);
+
+impl Pause {
+    pub(crate) fn new() -> Self {
+        Self(FIRST_PAUSE)
+    }
+
+    /// Sleeps, unless the pause would not be over before `deadline`.
+    pub(crate) fn before(&mut self, deadline: Instant) -> bool {
+        if Instant::now() + self.0 >= deadline {
+            return false;
+        }
+        thread::sleep(self.0);
+        self.0 = (self.0 * 2).min(LONGEST_PAUSE);
+        true
+    }
+}
+
+/// Asks every question, side by side, until `read` has taken a whole answer to each.
+///
+/// # Errors
+///
+/// Asterisk does not answer, or gave no whole answer until `deadline`.
+pub(crate) fn ask_whole(
+    cli: &Cli,
+    questions: Vec<String>,
+    deadline: Instant,
+    mut read: impl FnMut(&str, &str) -> Result<(), &'static str>,
+) -> Result<(), Unread> {
+    let mut again = Again::default();
+    let mut pause = Pause::new();
+    let mut open = questions;
+    loop {
+        let mut left: Vec<(String, Unread)> = Vec::new();
+        for some in open.chunks(AT_ONCE) {
+            for (question, answer) in some.iter().zip(cli.ask_all(some, deadline)) {
+                let error = match answer {
+                    Ok(answer) => match read(question, &answer) {
+                        Ok(()) => continue,
+                        Err(reason) => Unlisted { command: question.clone(), reason }.into(),
+                    },
+                    // The connection ended early: so does a listing of which the end was dropped.
+                    Err(error @ CliError::NoAnswer { .. }) => error.into(),
+                    // Time was up before the last try: what it was tried for again is the reason.
+                    Err(error @ CliError::TimedOut { .. }) if Instant::now() >= deadline => {
+                        return Err(again.last(question).unwrap_or(error.into()));
+                    }
+                    Err(error) => return Err(error.into()),
+                };
+                left.push((question.clone(), error));
+            }
+        }
+        if left.is_empty() {
+            return Ok(());
+        }
+        open = left.iter().map(|(question, _)| question.clone()).collect();
+        for (question, error) in left {
+            again.count(question, error);
+        }
+        if !pause.before(deadline) {
+            return open.first().and_then(|question| again.last(question)).map_or(Ok(()), Err);
+        }
+    }
+}
+
+/// Asks one question until its answer is whole.
+pub(crate) fn ask_one<T>(
+    cli: &Cli,
+    question: String,
+    deadline: Instant,
+    read: impl Fn(&str) -> Result<T, &'static str>,
+) -> Result<T, Unread> {
+    let unasked = Unlisted { command: question.clone(), reason: "never came" };
+    let mut result = None;
+    ask_whole(cli, vec![question], deadline, |_, answer| {
+        result = Some(read(answer)?);
+        Ok(())
+    })?;
+    result.ok_or(unasked.into())
+}
+
+/// How often each question had to be asked again, and why at last: one line of the log, however it ends.
+#[derive(Debug, Default)]
+struct Again(BTreeMap<String, (u32, Unread)>);
+
+impl Again {
+    fn count(&mut self, question: String, error: Unread) {
+        let times = self.0.remove(&question).map_or(0, |(times, _)| times);
+        self.0.insert(question, (times + 1, error));
+    }
+
+    /// Why this question was asked again at last.
+    fn last(&mut self, question: &str) -> Option<Unread> {
+        self.log();
+        std::mem::take(&mut self.0).remove(question).map(|(_, error)| error)
+    }
+
+    fn log(&self) {
+        if !self.0.is_empty() {
+            let each = self.0.iter();
+            let each: Vec<_> =
+                each.map(|(question, (times, reason))| format!("`{question}` {times} times ({reason})")).collect();
+            log::warn!("Asterisk's answer was not whole: {}", each.join(", "));
+        }
+    }
+}
+
+impl Drop for Again {
+    fn drop(&mut self) {
+        self.log();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A program that answers `half` this often before it answers `whole`.
+    #[expect(clippy::disallowed_methods, reason = "the tests make programs that misbehave")]
+    fn program(halves: u32) -> (tempfile::TempDir, Cli) {
+        let directory = tempfile::tempdir().unwrap();
+        let (program, asked) = (directory.path().join("program"), directory.path().join("asked"));
+        let lines = format!("echo >>{0}; [ $(wc -l <{0}) -gt {halves} ] && echo whole || echo half", asked.display());
+        std::fs::write(&program, lines).unwrap();
+        let cli = Cli::new(&format!("/bin/sh {} -", program.display()), Duration::from_secs(30)).unwrap();
+        (directory, cli)
+    }
+
+    fn whole(answer: &str) -> Result<(), &'static str> {
+        if answer.starts_with("whole") { Ok(()) } else { Err("is half") }
+    }
+
+    #[test]
+    fn an_answer_that_is_not_whole_is_asked_for_again() {
+        for halves in 0..4 {
+            let (_directory, cli) = program(halves);
+            let deadline = Instant::now() + Duration::from_secs(30);
+            ask_one(&cli, "a".to_owned(), deadline, whole).unwrap();
+        }
+    }
+
+    #[test]
+    fn an_answer_that_is_never_whole_is_an_error_at_the_deadline() {
+        let (_directory, cli) = program(u32::MAX);
+        let began = Instant::now();
+        let error = ask_one(&cli, "a".to_owned(), began + Duration::from_secs(1), whole).unwrap_err();
+        assert_eq!(error.to_string(), "the answer to `a` is half");
+        assert!(began.elapsed() < Duration::from_secs(10));
+    }
+}

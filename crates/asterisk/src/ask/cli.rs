@@ -1,0 +1,319 @@
+use std::{
+    env,
+    path::{Path, PathBuf},
+    process::Command,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::{Duration, Instant},
+};
+
+use crate::{
+    ask::{
+        cli_error::{CliError, EmptyCommand},
+        process, ready,
+        running::{Running, text},
+        socket::{Connection, ControlSocket},
+    },
+    text::listing,
+};
+
+/// The way to Asterisk's command line: a program that takes `-rx "command"`.
+///
+/// Each command is one process, started without a shell, with nothing in its environment but `PATH`, in a process
+/// group of its own that is killed at the deadline: `asterisk -rx` waits for ever on an Asterisk that hangs.
+///
+/// Questions go over Asterisk's control socket where there is one on this host, which spares the processes: the answers
+/// are the same. Where it is, Asterisk is asked by the command; where there is none that is surely that Asterisk's, the
+/// command is used for questions too. A reload is always a command.
+#[derive(Debug, Clone)]
+pub struct Cli {
+    words: Vec<String>,
+    timeout: Duration,
+    way: Arc<Mutex<Way>>,
+    /// Where Asterisk reads its configuration, once it was asked.
+    directory: Arc<Mutex<Option<PathBuf>>>,
+}
+
+/// What is known of the control socket.
+#[derive(Debug)]
+enum Way {
+    Unknown,
+    Socket(Arc<ControlSocket>),
+    /// There is none to be used; it is looked for again then.
+    Command {
+        until: Instant,
+    },
+}
+
+/// How long until a control socket is looked for again where there was none: for an Asterisk in a container, behind
+/// `docker exec`, there never is.
+const WITHOUT_SOCKET: Duration = Duration::from_mins(1);
+
+impl Cli {
+    /// Commands run as `command -rx "…"`, each for at most `timeout`.
+    ///
+    /// `command` is split at blanks into the program and its leading arguments
+    /// (`asterisk -C /srv/pbx/asterisk.conf`); there is no quoting.
+    ///
+    /// # Errors
+    ///
+    /// [`EmptyCommand`] when there is no word in `command`.
+    pub fn new(command: &str, timeout: Duration) -> Result<Self, EmptyCommand> {
+        let words: Vec<_> = command.split_whitespace().map(str::to_owned).collect();
+        if words.is_empty() {
+            Err(EmptyCommand)
+        } else {
+            Ok(Self { words, timeout, way: Arc::new(Mutex::new(Way::Unknown)), directory: Arc::default() })
+        }
+    }
+
+    /// The same question as a command of a shell.
+    pub(crate) fn shown(&self, command: &str) -> String {
+        format!("{} -rx '{command}'", self.words.join(" "))
+    }
+
+    pub(crate) fn program(&self) -> &str {
+        &self.words[0]
+    }
+
+    /// How long one command may take.
+    pub(crate) fn timeout(&self) -> Duration {
+        self.timeout
+    }
+
+    /// What Asterisk prints to `command`, by a process of its own, at the latest at `deadline` or after
+    /// [`Cli::timeout`].
+    ///
+    /// An answer does not prove that anything happened: Asterisk's exit status is 0 for nearly
+    /// everything. Output that cannot be an answer is an error.
+    ///
+    /// # Errors
+    ///
+    /// [`CliError`] when the program cannot be started, does not reach Asterisk, does not end in
+    /// time, prints nothing, or loses its connection.
+    pub(crate) fn run(&self, command: &str, deadline: Instant) -> Result<String, CliError> {
+        let began = Instant::now();
+        let running = Running::new(self, command, None, began);
+        only(Running::to_their_ends(vec![running], deadline.min(began + self.timeout)), command)
+    }
+
+    /// What Asterisk answers to one question.
+    ///
+    /// # Errors
+    ///
+    /// As [`Cli::run`].
+    pub(crate) fn ask(&self, question: &str, deadline: Instant) -> Result<String, CliError> {
+        only(self.ask_all(&[question.to_owned()], deadline), question)
+    }
+
+    /// What Asterisk answers to each of `questions`, which are asked side by side.
+    pub(crate) fn ask_all(&self, questions: &[String], deadline: Instant) -> Vec<Result<String, CliError>> {
+        let began = Instant::now();
+        let deadline = deadline.min(began + self.timeout);
+        let socket = self.socket(deadline);
+        let asked = questions.iter().map(|question| Running::new(self, question, socket.clone(), began)).collect();
+        Running::to_their_ends(asked, deadline)
+    }
+
+    /// Where Asterisk reads its configuration; asked once.
+    pub(crate) fn config_directory(&self, deadline: Instant) -> Option<PathBuf> {
+        let known = || self.directory.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        known().or_else(|| {
+            self.remember_directory(&self.ask(SETTINGS, deadline).ok()?);
+            known()
+        })
+    }
+
+    fn remember_directory(&self, settings: &str) {
+        let directory = listing::setting(settings, "Configuration directory").map(PathBuf::from);
+        *self.directory.lock().unwrap_or_else(PoisonError::into_inner) = directory;
+    }
+
+    fn way(&self) -> MutexGuard<'_, Way> {
+        self.way.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The control socket, learnt by the command unless it is known.
+    fn socket(&self, deadline: Instant) -> Option<Arc<ControlSocket>> {
+        match &*self.way() {
+            Way::Socket(socket) => return Some(Arc::clone(socket)),
+            Way::Command { until } if Instant::now() < *until => return None,
+            Way::Command { .. } | Way::Unknown => {}
+        }
+        // If it does not answer, the question itself will report that.
+        let settings = self.run(SETTINGS, deadline).ok()?;
+        self.remember_directory(&settings);
+        let socket = learn(&settings, deadline).map(Arc::new);
+        let found = socket.as_ref().map(|socket| socket.path.display().to_string());
+        log::debug!("questions go by {}", found.as_deref().unwrap_or("the command"));
+        *self.way() = match &socket {
+            Some(socket) => Way::Socket(Arc::clone(socket)),
+            None => Way::Command { until: Instant::now() + WITHOUT_SOCKET },
+        };
+        socket
+    }
+
+    /// Learns anew where the socket is, before the next question.
+    pub(crate) fn forget(&self, socket: &Arc<ControlSocket>, why: &str) {
+        log::debug!("{}: {why}; asking by the command", socket.path.display());
+        let mut way = self.way();
+        if matches!(&*way, Way::Socket(known) if known == socket) {
+            *way = Way::Unknown;
+        }
+    }
+
+    #[expect(clippy::disallowed_methods, reason = "this is the one place that starts processes")]
+    pub(crate) fn process(&self, command: &str) -> Command {
+        let mut process = Command::new(&self.words[0]);
+        process.args(&self.words[1..]).args(["-rx", command]).env_clear();
+        if let Some(path) = env::var_os("PATH") {
+            process.env("PATH", path);
+        }
+        process
+    }
+}
+
+/// Where the control socket is, and whose.
+const SETTINGS: &str = "core show settings";
+
+/// The control socket that `settings` name, if the Asterisk there is the one that named it.
+fn learn(settings: &str, deadline: Instant) -> Option<ControlSocket> {
+    /// Made by each Asterisk at each start.
+    const IDENTITY: &str = "PBX UUID";
+    let identity = listing::setting(settings, IDENTITY).filter(|identity| !identity.is_empty())?;
+    let path = Path::new(listing::setting(settings, "Run/Sockets directory")?).join("asterisk.ctl");
+    let mut connection = loop {
+        match Connection::open(&path, None, SETTINGS) {
+            Ok(connection) => break connection,
+            Err(error) if process::is_for_now(&error) && Instant::now() < deadline => {
+                ready::wait([], process::moment_before(deadline)).ok()?;
+            }
+            Err(_) => return None,
+        }
+    };
+    while Instant::now() < deadline {
+        if let Some(reply) = connection.proceed().ok()? {
+            let is_the_same = listing::setting(&text(reply.answer), IDENTITY) == Some(identity);
+            return is_the_same.then_some(ControlSocket { path, banner: reply.banner });
+        }
+        ready::wait([connection.source()], deadline).ok()?;
+    }
+    None
+}
+
+fn only(answers: Vec<Result<String, CliError>>, command: &str) -> Result<String, CliError> {
+    let none = || Err(CliError::NoAnswer { command: command.to_owned(), words: String::new() });
+    answers.into_iter().next().unwrap_or_else(none)
+}
+
+/// The beginning of what a program said, on one line: it goes into errors and logs.
+pub(crate) fn excerpt(words: &str) -> String {
+    const MOST: usize = 300;
+    let line = words.split_whitespace().collect::<Vec<_>>().join(" ").replace(|c: char| c.is_control(), "?");
+    match line.char_indices().nth(MOST) {
+        Some((end, _)) => format!("{}…", &line[..end]),
+        None => line,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ask::running::without_own_words;
+
+    fn cli(command: &str) -> Cli {
+        Cli::new(command, Duration::from_millis(300)).unwrap()
+    }
+
+    fn soon() -> Instant {
+        Instant::now() + Duration::from_secs(30)
+    }
+
+    #[test]
+    fn the_command_follows_the_words_as_one_argument() {
+        let answer = cli("/bin/echo one  two").run("pjsip show endpoints; !id", soon()).unwrap();
+        assert_eq!(answer, "one two -rx pjsip show endpoints; !id\n");
+    }
+
+    #[test]
+    fn a_program_that_is_not_there_is_named() {
+        let error = cli("/nonexistent/asterisk").run("x", soon()).unwrap_err();
+        assert!(matches!(error, CliError::CannotStart { .. }), "{error}");
+        assert!(error.to_string().contains("/nonexistent/asterisk"));
+    }
+
+    #[test]
+    fn silence_is_no_answer() {
+        assert!(matches!(cli("/bin/true").run("x", soon()), Err(CliError::NoAnswer { .. })));
+    }
+
+    #[test]
+    fn what_the_client_says_of_itself_is_no_answer() {
+        let own = "No ethernet interface found for seeding global EID. You will have to set it manually.\n";
+        assert_eq!(without_own_words(&format!("{own}Asterisk 22.7.0\nmore\n")), "Asterisk 22.7.0\nmore\n");
+        assert_eq!(without_own_words(own), "");
+        assert_eq!(without_own_words("Asterisk 22.7.0"), "Asterisk 22.7.0");
+        let printf = format!("/usr/bin/printf {}", own.replace(' ', "\\040").replace('\n', "\\n"));
+        assert!(matches!(cli(&printf).run("x", soon()), Err(CliError::NoAnswer { .. })));
+    }
+
+    /// A program that is these lines of shell, and how to call it.
+    #[expect(clippy::disallowed_methods, reason = "the tests make programs that misbehave")]
+    fn program(lines: &str) -> (tempfile::TempDir, String) {
+        let directory = tempfile::tempdir().unwrap();
+        let program = directory.path().join("program");
+        std::fs::write(&program, lines).unwrap();
+        (directory, format!("/bin/sh {}", program.display()))
+    }
+
+    #[test]
+    fn a_failing_program_is_quoted() {
+        for (lines, end) in
+            [("echo no; echo why >&2; exit 3", "exit status 3: no why"), ("kill -9 $$", "killed by signal 9: ")]
+        {
+            let (_directory, command) = program(lines);
+            let error = cli(&command).run("x", soon()).unwrap_err().to_string();
+            assert_eq!(error, format!("`x` failed with {end}"));
+        }
+    }
+
+    #[test]
+    fn endless_output_is_cut_off() {
+        for flood in ["exec yes", "echo; exec yes >&2"] {
+            let (_directory, command) = program(flood);
+            let flooded = Cli::new(&command, Duration::from_secs(30)).unwrap().run("x", soon());
+            assert!(matches!(flooded, Err(CliError::TooMuchOutput { .. })), "{flood}");
+        }
+    }
+
+    /// What this thread used of a processor so far, in hundredths of a second.
+    fn cpu_time() -> u32 {
+        let stat = std::fs::read_to_string("/proc/thread-self/stat").unwrap();
+        // After the name of the program, in parentheses, `utime` and `stime` are the 12th and 13th field.
+        let fields = stat.rsplit_once(')').unwrap().1.split_whitespace();
+        fields.skip(11).take(2).map(|ticks| ticks.parse::<u32>().unwrap()).sum()
+    }
+
+    #[test]
+    fn a_program_that_hangs_is_killed_with_all_that_it_started() {
+        let (directory, command) = program("sleep 100 & echo $! > ${0%/*}/pid; wait");
+        let before = cpu_time();
+        let error = Cli::new(&command, Duration::from_secs(1)).unwrap().run("x", soon()).unwrap_err();
+        assert!(matches!(error, CliError::TimedOut { .. }), "{error}");
+        assert!(cpu_time() - before < 10, "it was waited for with a busy loop");
+        let child = std::fs::read_to_string(directory.path().join("pid")).unwrap();
+        let gone = || {
+            let stat = std::fs::read_to_string(format!("/proc/{}/stat", child.trim()));
+            stat.map_or(true, |stat| stat.contains(") Z "))
+        };
+        assert!((0..100).any(|_| gone() || {
+            std::thread::sleep(Duration::from_millis(10));
+            false
+        }));
+    }
+
+    #[test]
+    fn an_excerpt_is_one_short_line() {
+        assert_eq!(excerpt(" a\nb\t\u{1b}[0m "), "a b ?[0m");
+        assert_eq!(excerpt(&"é".repeat(400)).chars().count(), 301);
+    }
+}

@@ -1,0 +1,145 @@
+//! A child process that cannot outlive the thread that waits for it, or flood us.
+
+use std::{
+    io,
+    os::{
+        fd::{AsFd, BorrowedFd, OwnedFd},
+        unix::process::{CommandExt as _, ExitStatusExt as _},
+    },
+    process::{Child, ChildStderr, ChildStdout, Command, ExitStatus, Stdio},
+    time::Instant,
+};
+
+use rustix::{
+    event::PollFlags,
+    fs::{OFlags, fcntl_getfl, fcntl_setfl},
+    process::{Pid, PidfdFlags, Signal, kill_process_group, pidfd_open},
+};
+
+use crate::ask::ready;
+
+/// More than a listing of 100 000 users: a program that prints more does not answer the question.
+pub(crate) const MOST_OUTPUT: usize = 64 << 20;
+
+/// What a process said until it ended.
+#[derive(Debug)]
+pub(crate) struct Output {
+    pub(crate) status: ExitStatus,
+    pub(crate) stdout: Vec<u8>,
+    pub(crate) stderr: Vec<u8>,
+}
+
+/// Why there is no [`Output`].
+#[derive(Debug)]
+pub(crate) enum Unfinished {
+    TooMuchOutput,
+    Lost(io::Error),
+}
+
+/// A program that runs, with all that it started: dropped, none of them lives on.
+#[derive(Debug)]
+pub(crate) struct Process {
+    group: Group,
+    pidfd: OwnedFd,
+    stdout: Option<ChildStdout>,
+    stderr: Option<ChildStderr>,
+    out: Vec<u8>,
+    err: Vec<u8>,
+}
+
+impl Process {
+    /// Starts `command` in a process group of its own.
+    pub(crate) fn start(mut command: Command) -> io::Result<Self> {
+        let child =
+            command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).process_group(0).spawn()?;
+        let mut group = Group { leader: child, ended: false };
+        let pidfd = pidfd_open(Pid::from_child(&group.leader), PidfdFlags::empty())?;
+        let (stdout, stderr) = (group.leader.stdout.take(), group.leader.stderr.take());
+        for pipe in [stdout.as_ref().map(AsFd::as_fd), stderr.as_ref().map(AsFd::as_fd)].into_iter().flatten() {
+            fcntl_setfl(pipe, fcntl_getfl(pipe)? | OFlags::NONBLOCK)?;
+        }
+        Ok(Self { group, pidfd, stdout, stderr, out: Vec::new(), err: Vec::new() })
+    }
+
+    /// What to wait for before [`Self::proceed`] finds something new.
+    pub(crate) fn sources(&self) -> impl Iterator<Item = (BorrowedFd<'_>, PollFlags)> {
+        let pipes = [self.stdout.as_ref().map(AsFd::as_fd), self.stderr.as_ref().map(AsFd::as_fd)];
+        let end = pipes.iter().all(Option::is_none).then_some(self.pidfd.as_fd());
+        pipes.into_iter().flatten().chain(end).map(|source| (source, PollFlags::IN))
+    }
+
+    /// Reads what is there, without waiting; what was said once the process has ended.
+    pub(crate) fn proceed(&mut self) -> Result<Option<Output>, Unfinished> {
+        read(&mut self.stdout, &mut self.out)?;
+        read(&mut self.stderr, &mut self.err)?;
+        if self.out.len() + self.err.len() > MOST_OUTPUT {
+            return Err(Unfinished::TooMuchOutput);
+        }
+        if self.stdout.is_some() || self.stderr.is_some() || !ready::is_now(self.pidfd.as_fd()) {
+            return Ok(None);
+        }
+        let status = self.group.end().map_err(Unfinished::Lost)?;
+        Ok(Some(Output { status, stdout: std::mem::take(&mut self.out), stderr: std::mem::take(&mut self.err) }))
+    }
+}
+
+#[derive(Debug)]
+struct Group {
+    leader: Child,
+    ended: bool,
+}
+
+impl Group {
+    /// Kills what is left of the group, and only then takes the leader's status: until then the
+    /// group's number cannot become a stranger's.
+    fn end(&mut self) -> io::Result<ExitStatus> {
+        self.ended = true;
+        match kill_process_group(Pid::from_child(&self.leader), Signal::KILL) {
+            Ok(()) | Err(rustix::io::Errno::SRCH) => {}
+            Err(error) => log::warn!("process group {} could not be killed: {error}", self.leader.id()),
+        }
+        self.leader.wait()
+    }
+}
+
+impl Drop for Group {
+    fn drop(&mut self) {
+        if !self.ended
+            && let Err(error) = self.end()
+        {
+            log::warn!("process {} could not be waited for: {error}", self.leader.id());
+        }
+    }
+}
+
+/// Reads what is there, a megabyte at most, so that no flood keeps others waiting; forgets the source at its end.
+fn read(source: &mut Option<impl io::Read>, into: &mut Vec<u8>) -> Result<(), Unfinished> {
+    if let Some(pipe) = source {
+        match ready::read(pipe, into) {
+            Ok(ready::Read::Ended) => *source = None,
+            Ok(ready::Read::More) => {}
+            Err(error) => return Err(Unfinished::Lost(error)),
+        }
+    }
+    Ok(())
+}
+
+/// How a process ended, for people.
+pub(crate) fn describe(status: ExitStatus) -> String {
+    match (status.code(), status.signal()) {
+        (Some(code), _) => format!("exit status {code}"),
+        (None, Some(signal)) => format!("killed by signal {signal}"),
+        (None, None) => "an unknown end".to_owned(),
+    }
+}
+
+/// Whether a process or a connection may be had a moment later.
+pub(crate) fn is_for_now(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::OutOfMemory)
+}
+
+/// A moment to try again at, before `deadline`. Asterisk lets in three connections at once; the fourth waits for less
+/// than this.
+pub(crate) fn moment_before(deadline: Instant) -> Instant {
+    deadline.min(Instant::now() + std::time::Duration::from_millis(1))
+}

@@ -1,0 +1,196 @@
+//! Asterisk's reload: the one command, its answers, and the retries that some of them need.
+//!
+//! That a module says "reloaded successfully" means that its reload function ran, and nothing
+//! about what it made of the files: [`crate::proof::live`] is the proof.
+
+use std::{
+    thread,
+    time::{Duration, Instant},
+};
+
+use crate::{
+    ask::{
+        cli::{Cli, excerpt},
+        cli_error::CliError,
+    },
+    text::modules::Modules,
+};
+
+/// Blocks until Asterisk is booted, so its answer in time says that it is neither down nor hung.
+const READY: &str = "core waitfullybooted";
+
+/// Why Asterisk did not reload.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ReloadError {
+    /// Other reloads were under way all the time; ours never began.
+    #[error("Asterisk was busy with other reloads; apply again when they are done")]
+    Busy,
+    /// A module did not say that it reloaded.
+    #[error("Asterisk did not reload: {0}")]
+    Rejected(String),
+    /// The command could not be started: nothing was reloaded.
+    #[error(transparent)]
+    NotBegun(CliError),
+    /// There was no answer; whether it reloaded is not known.
+    #[error(transparent)]
+    Cli(#[from] CliError),
+}
+
+#[derive(Debug, PartialEq, Eq)]
+enum Response {
+    Reloaded,
+    Busy,
+    Booting,
+    NotInitialized(&'static str),
+    Rejected,
+}
+
+/// Waits until Asterisk has fully booted.
+pub(crate) fn wait_ready(cli: &Cli, deadline: Instant) -> Result<(), ReloadError> {
+    let answer = cli.ask(READY, deadline)?;
+    if answer.trim() == "Asterisk has fully booted." { Ok(()) } else { Err(ReloadError::Rejected(excerpt(&answer))) }
+}
+
+/// Reloads `modules`; waits for other reloads and for Asterisk's boot to end, until `deadline`.
+pub(crate) fn reload(cli: &Cli, modules: Modules, deadline: Instant) -> Result<(), ReloadError> {
+    let command = format!("module reload {}", modules.join(" "));
+    let mut pause = Duration::from_millis(10);
+    let (mut loaded, mut began) = (false, false);
+    loop {
+        let answer = match cli.run(&command, deadline) {
+            Err(error @ CliError::CannotStart { .. }) if !began => return Err(ReloadError::NotBegun(error)),
+            answer => answer?,
+        };
+        let response = classify(&answer, modules);
+        began |= response != Response::Busy;
+        match response {
+            Response::Reloaded => return Ok(()),
+            Response::NotInitialized(module) if !loaded => {
+                log::warn!("{module} was not initialized, as after a start without its files: loading it");
+                cli.run(&format!("module load {module}"), deadline)?;
+                loaded = true;
+                continue;
+            }
+            Response::Booting => wait_ready(cli, deadline)?,
+            Response::Busy => log::debug!("Asterisk is busy with another reload"),
+            Response::NotInitialized(_) | Response::Rejected => return Err(ReloadError::Rejected(excerpt(&answer))),
+        }
+        if Instant::now() + pause >= deadline {
+            return Err(ReloadError::Busy);
+        }
+        thread::sleep(pause);
+        pause = (pause * 2).min(Duration::from_millis(500));
+    }
+}
+
+/// Reads the answer by whole lines: only the success line of each module is success.
+fn classify(answer: &str, modules: Modules) -> Response {
+    let lines: Vec<_> = answer.lines().map(str::trim).filter(|line| !line.is_empty()).collect();
+    let expected: Vec<_> = modules.iter().map(|module| format!("Module '{module}' reloaded successfully.")).collect();
+    if lines.len() == expected.len() && expected.iter().all(|line| lines.contains(&line.as_str())) {
+        return Response::Reloaded;
+    }
+    if lines.iter().any(|line| line.starts_with("A module reload request is already in progress")) {
+        return Response::Busy;
+    }
+    if lines.iter().any(|line| line.contains("cannot reload a module yet; request queued")) {
+        return Response::Booting;
+    }
+    let uninitialized = |module: &&str| {
+        let start = format!("The module '{module}' was not properly initialized.");
+        lines.iter().any(|line| line.starts_with(&start))
+    };
+    match modules.iter().copied().find(|module| uninitialized(module)) {
+        Some(module) => Response::NotInitialized(module),
+        None => Response::Rejected,
+    }
+}
+
+#[cfg(fuzzing)]
+pub(crate) fn is_success(answer: &str) -> bool {
+    classify(answer, crate::text::modules::BOTH) == Response::Reloaded
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::text::{
+        modules::{BOTH, modules_of_change},
+        pair::Pair,
+    };
+
+    #[test]
+    fn only_the_success_line_of_each_module_is_success() {
+        let ok = "Module 'res_pjsip.so' reloaded successfully.\nModule 'pbx_config.so' reloaded successfully.\n";
+        assert_eq!(classify(ok, BOTH), Response::Reloaded);
+        for answer in [
+            "",
+            "Module 'res_pjsip.so' reloaded successfully.\n",
+            "Module 'res_pjsip.so' reloaded successfully.\nModule 'res_pjsip.so' reloaded successfully.\n",
+            "Module 'res_pjsip.so' reloaded successfully.\nThe module 'pbx_config.so' reported a reload failure\n",
+            "Module 'res_pjsip.so' reloaded successfully.\nNo such module 'pbx_config.so'\n",
+            "No such command 'module reload' (type 'core show help module reload' for other possible commands)\n",
+            "Module 'res_pjsip.so' reloaded successfully.Module 'pbx_config.so' reloaded successfully.",
+        ] {
+            assert_eq!(classify(answer, BOTH), Response::Rejected, "{answer}");
+        }
+    }
+
+    #[test]
+    fn answers_that_ask_for_patience_are_distinguished() {
+        assert_eq!(
+            classify("A module reload request is already in progress; please be patient\n", BOTH),
+            Response::Busy
+        );
+        let mixed = "Module 'res_pjsip.so' reloaded successfully.\nA module reload request is already in progress; please be patient\n";
+        assert_eq!(classify(mixed, BOTH), Response::Busy);
+        assert_eq!(classify("Asterisk cannot reload a module yet; request queued\n", BOTH), Response::Booting);
+        let answer = "Module 'res_pjsip.so' reloaded successfully.\nThe module 'pbx_config.so' was not properly initialized. Before reloading the module, you must run \"module load pbx_config.so\" and fix whatever is preventing the module from being initialized.\n";
+        assert_eq!(classify(answer, BOTH), Response::NotInitialized("pbx_config.so"));
+    }
+
+    #[test]
+    fn only_the_modules_of_a_change_are_reloaded_and_each_has_its_success() {
+        let pair = |endpoints: &str, dialplan: &str| Pair { endpoints: endpoints.into(), dialplan: dialplan.into() };
+        let of = |new| modules_of_change(&pair("a", "b"), &new);
+        assert_eq!(of(pair("x", "b")), ["res_pjsip.so"]);
+        assert_eq!(of(pair("a", "x")), ["pbx_config.so"]);
+        // Nothing changed, and something is to be reloaded: nobody knows what.
+        assert_eq!((of(pair("x", "x")), of(pair("a", "b"))), (BOTH, BOTH));
+        let pjsip = "Module 'res_pjsip.so' reloaded successfully.\n";
+        assert_eq!(classify(pjsip, &BOTH[..1]), Response::Reloaded);
+        assert_eq!(classify(pjsip, &BOTH[1..]), Response::Rejected);
+    }
+
+    const RELOADED: [&str; 2] =
+        ["Module 'res_pjsip.so' reloaded successfully.", "Module 'pbx_config.so' reloaded successfully."];
+
+    proptest! {
+        /// Any lines that Asterisk may say, one of them cut: only both successes and nothing else are success.
+        #[test]
+        fn no_other_lines_are_success(
+            lines in prop::collection::vec(prop::sample::select(vec![
+                RELOADED[0],
+                RELOADED[1],
+                "A module reload request is already in progress; please be patient",
+                "Asterisk cannot reload a module yet; request queued",
+                "The module 'pbx_config.so' was not properly initialized.",
+                "The module 'pbx_config.so' reported a reload failure",
+                "No such module 'res_pjsip.so'",
+                "",
+            ]), 0..4),
+            cut in prop::option::of(any::<prop::sample::Index>()),
+        ) {
+            let mut answer = lines.join("\n");
+            if let Some(at) = cut.filter(|_| !answer.is_empty()) {
+                answer.truncate(at.index(answer.len()));
+            }
+            let said: Vec<_> = answer.lines().filter(|line| !line.is_empty()).collect();
+            let is_success = said == RELOADED || said == [RELOADED[1], RELOADED[0]];
+            prop_assert_eq!(classify(&answer, BOTH) == Response::Reloaded, is_success, "{}", answer);
+        }
+    }
+}

@@ -1,0 +1,180 @@
+//! Commands on their way to Asterisk and back, each over the control socket or by a process, all on one thread.
+
+use std::{io, mem, os::fd::BorrowedFd, sync::Arc, time::Instant};
+
+use rustix::event::PollFlags;
+
+use crate::ask::{
+    cli::{Cli, excerpt},
+    cli_error::CliError,
+    process::{self, Output, Process, Unfinished},
+    ready,
+    socket::{Connection, ControlSocket, Fault},
+};
+
+/// A command on its way.
+pub(crate) struct Running<'a> {
+    cli: &'a Cli,
+    command: &'a str,
+    began: Instant,
+    /// Where it is asked, unless by a process.
+    socket: Option<Arc<ControlSocket>>,
+    stage: Stage,
+}
+
+enum Stage {
+    /// It did not begin yet, or the system had no process or connection to give.
+    Waiting(Option<io::Error>),
+    Process(Process),
+    Connection(Connection),
+    Ended(Result<String, CliError>),
+}
+
+impl<'a> Running<'a> {
+    pub(crate) fn new(cli: &'a Cli, command: &'a str, socket: Option<Arc<ControlSocket>>, began: Instant) -> Self {
+        Self { cli, command, began, socket, stage: Stage::Waiting(None) }
+    }
+
+    /// Their answers, in their order, at the latest at `deadline`.
+    pub(crate) fn to_their_ends(mut all: Vec<Self>, deadline: Instant) -> Vec<Result<String, CliError>> {
+        loop {
+            for one in &mut all {
+                one.proceed();
+            }
+            let is_waiting = all.iter().any(|one| matches!(one.stage, Stage::Waiting(_)));
+            let sources: Vec<_> = all.iter().flat_map(Self::sources).collect();
+            let is_over = sources.is_empty() && !is_waiting;
+            if is_over || Instant::now() >= deadline {
+                break;
+            }
+            let until = if is_waiting { process::moment_before(deadline) } else { deadline };
+            if let Err(error) = ready::wait(sources, until) {
+                log::warn!("waiting for Asterisk's answers: {error}");
+                break;
+            }
+        }
+        all.into_iter().map(Self::end).collect()
+    }
+
+    fn sources(&self) -> Vec<(BorrowedFd<'_>, PollFlags)> {
+        match &self.stage {
+            Stage::Process(process) => process.sources().collect(),
+            Stage::Connection(connection) => vec![connection.source()],
+            Stage::Waiting(_) | Stage::Ended(_) => Vec::new(),
+        }
+    }
+
+    /// Does what can be done without waiting.
+    fn proceed(&mut self) {
+        if let Stage::Waiting(_) = self.stage {
+            self.stage = self.begin();
+        }
+        let ended = match &mut self.stage {
+            Stage::Waiting(_) | Stage::Ended(_) => return,
+            Stage::Process(process) => match process.proceed() {
+                Ok(None) => return,
+                Ok(Some(output)) => answer(self.command, output),
+                Err(Unfinished::TooMuchOutput) => Err(CliError::TooMuchOutput { command: self.command.to_owned() }),
+                Err(Unfinished::Lost(error)) => Err(CliError::Lost { command: self.command.to_owned(), error }),
+            },
+            Stage::Connection(connection) => match connection.proceed() {
+                Ok(None) => return,
+                Ok(Some(reply)) => no_silence(self.command, text(reply.answer)),
+                Err(Fault::NotAsked(why)) => {
+                    self.by_process(&why);
+                    return self.proceed();
+                }
+                Err(Fault::TooMuchOutput) => Err(CliError::TooMuchOutput { command: self.command.to_owned() }),
+                Err(Fault::Broken(error)) => {
+                    Err(CliError::NoAnswer { command: self.command.to_owned(), words: error.to_string() })
+                }
+            },
+        };
+        if let Ok(answer) = &ended {
+            log::debug!("{:?}: {} bytes in {:?}", self.command, answer.len(), self.began.elapsed());
+        }
+        self.stage = Stage::Ended(ended);
+    }
+
+    fn begin(&mut self) -> Stage {
+        if let Some(socket) = &self.socket {
+            match Connection::open(&socket.path, Some(&socket.banner), self.command) {
+                Ok(connection) => return Stage::Connection(connection),
+                Err(error) if process::is_for_now(&error) => return Stage::Waiting(None),
+                Err(error) => self.by_process(&error.to_string()),
+            }
+        }
+        match Process::start(self.cli.process(self.command)) {
+            Ok(process) => Stage::Process(process),
+            Err(error) if process::is_for_now(&error) => Stage::Waiting(Some(error)),
+            Err(error) => Stage::Ended(Err(self.cannot_start(error))),
+        }
+    }
+
+    fn by_process(&mut self, why: &str) {
+        if let Some(socket) = self.socket.take() {
+            self.cli.forget(&socket, why);
+        }
+        self.stage = Stage::Waiting(None);
+    }
+
+    fn end(mut self) -> Result<String, CliError> {
+        match mem::replace(&mut self.stage, Stage::Waiting(None)) {
+            Stage::Ended(result) => result,
+            Stage::Waiting(Some(error)) => Err(self.cannot_start(error)),
+            // Dropped, a process is killed and a connection closed.
+            Stage::Waiting(None) | Stage::Process(_) | Stage::Connection(_) => {
+                Err(CliError::TimedOut { command: self.command.to_owned(), after: self.began.elapsed() })
+            }
+        }
+    }
+
+    fn cannot_start(&self, error: io::Error) -> CliError {
+        CliError::CannotStart { program: self.cli.program().to_owned(), error }
+    }
+}
+
+/// What a program that has ended said, if that can be an answer.
+fn answer(command: &str, output: Output) -> Result<String, CliError> {
+    let mut answer = text(output.stdout);
+    answer.drain(..answer.len() - without_own_words(&answer).len());
+    if !output.status.success() {
+        let words = format!("{} {}", answer.trim(), text(output.stderr).trim());
+        let words = excerpt(&words);
+        return Err(if words.contains("Unable to connect to remote asterisk") {
+            CliError::NotRunning { words }
+        } else {
+            CliError::Failed { command: command.to_owned(), status: process::describe(output.status), words }
+        });
+    }
+    if answer.lines().any(|line| line.starts_with("read() failed:")) {
+        return Err(CliError::NoAnswer { command: command.to_owned(), words: excerpt(&answer) });
+    }
+    no_silence(command, answer)
+}
+
+fn no_silence(command: &str, answer: String) -> Result<String, CliError> {
+    if answer.trim().is_empty() {
+        return Err(CliError::NoAnswer { command: command.to_owned(), words: String::new() });
+    }
+    Ok(answer)
+}
+
+/// With one `?` for each byte that is no UTF-8: listings have columns, which are counted in bytes.
+pub(crate) fn text(bytes: Vec<u8>) -> String {
+    String::from_utf8(bytes).unwrap_or_else(|error| {
+        let chunks = error.as_bytes().utf8_chunks();
+        chunks.fold(String::new(), |text, chunk| text + chunk.valid() + &"?".repeat(chunk.invalid().len()))
+    })
+}
+
+/// Without what the client says of itself before it connects, on a host that has no IPv4 address on
+/// an ethernet interface.
+pub(crate) fn without_own_words(mut output: &str) -> &str {
+    while let Some((line, rest)) = output.split_once('\n')
+        && line.ends_with("for seeding global EID. You will have to set it manually.")
+    {
+        output = rest;
+    }
+    output
+}

@@ -1,0 +1,157 @@
+//! Asterisk's control socket, which `asterisk -rx` itself asks: the same answers without a process for each.
+//!
+//! Asterisk first sends a banner (`host/pid/version`). Then it gets `cli quit after COMMAND` and a zero byte, prints the
+//! answer and closes the connection. The answer is what the command prints, byte for byte.
+
+use std::{
+    fs::File,
+    io,
+    os::fd::{AsFd as _, BorrowedFd, OwnedFd},
+    path::{Path, PathBuf},
+};
+
+use rustix::{
+    event::PollFlags,
+    net::{AddressFamily, SendFlags, SocketAddrUnix, SocketFlags, SocketType, connect, send, socket_with},
+};
+
+use crate::ask::{process::MOST_OUTPUT, ready};
+
+/// A control socket, and the banner of the Asterisk that it was learnt from: another process has another banner.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct ControlSocket {
+    pub(crate) path: PathBuf,
+    pub(crate) banner: String,
+}
+
+/// Why a question failed.
+#[derive(Debug)]
+pub(crate) enum Fault {
+    /// It was not asked: nobody listens, it is no Asterisk, or not the one that is meant.
+    NotAsked(String),
+    /// It was asked, and the connection broke.
+    Broken(io::Error),
+    TooMuchOutput,
+}
+
+/// The answer to a question.
+#[derive(Debug)]
+pub(crate) struct Reply {
+    pub(crate) banner: String,
+    pub(crate) answer: Vec<u8>,
+}
+
+/// One question on its way.
+#[derive(Debug)]
+pub(crate) struct Connection {
+    stream: File,
+    /// The banner that the socket has to show; `None` accepts any Asterisk.
+    expected: Option<String>,
+    request: Vec<u8>,
+    banner: Option<String>,
+    received: Vec<u8>,
+}
+
+/// Longer than any banner: a host name, a number and a version.
+const LONGEST_BANNER: usize = 1024;
+
+impl Connection {
+    /// Connects, without waiting. That too many others wait to be let in is an error of the kind `WouldBlock`.
+    pub(crate) fn open(path: &Path, expected: Option<&str>, question: &str) -> io::Result<Self> {
+        let address = SocketAddrUnix::new(path)?;
+        let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
+        let socket: OwnedFd = socket_with(AddressFamily::UNIX, SocketType::STREAM, flags, None)?;
+        connect(&socket, &address)?;
+        Ok(Self {
+            stream: socket.into(),
+            expected: expected.map(str::to_owned),
+            request: format!("cli quit after {question}\0").into_bytes(),
+            banner: None,
+            received: Vec::with_capacity(16 << 10),
+        })
+    }
+
+    /// What to wait for before [`Self::proceed`] finds something new.
+    pub(crate) fn source(&self) -> (BorrowedFd<'_>, PollFlags) {
+        let is_to_be_sent = self.banner.is_some() && !self.request.is_empty();
+        (self.stream.as_fd(), if is_to_be_sent { PollFlags::IN | PollFlags::OUT } else { PollFlags::IN })
+    }
+
+    /// Does what can be done without waiting; the reply once Asterisk has closed the connection.
+    pub(crate) fn proceed(&mut self) -> Result<Option<Reply>, Fault> {
+        let read = ready::read(&mut self.stream, &mut self.received);
+        if self.banner.is_none() && !self.take_banner(&read)? {
+            return Ok(None);
+        }
+        self.send()?;
+        match read.map_err(Fault::Broken)? {
+            _ if self.received.len() > MOST_OUTPUT => Err(Fault::TooMuchOutput),
+            ready::Read::More => Ok(None),
+            ready::Read::Ended => Ok(Some(Reply {
+                banner: self.banner.take().unwrap_or_default(),
+                answer: without_verbose_lines(std::mem::take(&mut self.received)),
+            })),
+        }
+    }
+
+    /// Whether Asterisk has said who it is; an error where that is not who is meant.
+    fn take_banner(&mut self, read: &io::Result<ready::Read>) -> Result<bool, Fault> {
+        let not_asked = |why: String| Err(Fault::NotAsked(why));
+        match self.received.iter().position(|byte| *byte == b'\n') {
+            Some(end) => {
+                let banner = String::from_utf8_lossy(&self.received[..end]).into_owned();
+                self.received.drain(..=end);
+                let is_banner = banner.split('/').nth(1).is_some_and(|pid| pid.parse::<u32>().is_ok());
+                if !is_banner || self.expected.as_ref().is_some_and(|expected| *expected != banner) {
+                    return not_asked("another program answers there".to_owned());
+                }
+                self.banner = Some(banner);
+                Ok(true)
+            }
+            None if self.received.len() > LONGEST_BANNER => not_asked("what answers there is no Asterisk".to_owned()),
+            None => match read {
+                Ok(ready::Read::More) => Ok(false),
+                Ok(ready::Read::Ended) => not_asked("it says nothing".to_owned()),
+                Err(error) => not_asked(error.to_string()),
+            },
+        }
+    }
+
+    fn send(&mut self) -> Result<(), Fault> {
+        while !self.request.is_empty() {
+            match send(&self.stream, &self.request, SendFlags::NOSIGNAL) {
+                Ok(sent) => drop(self.request.drain(..sent)),
+                Err(rustix::io::Errno::INTR) => {}
+                Err(rustix::io::Errno::AGAIN) => break,
+                Err(error) => return Err(Fault::Broken(error.into())),
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Without the verbose messages that Asterisk prints on every console between the lines of the answer: lines that begin
+/// with byte 127.
+fn without_verbose_lines(answer: Vec<u8>) -> Vec<u8> {
+    const VERBOSE: u8 = 127;
+    if !answer.contains(&VERBOSE) {
+        return answer;
+    }
+    answer
+        .split_inclusive(|byte| *byte == b'\n')
+        .filter(|line| line.first() != Some(&VERBOSE))
+        .flatten()
+        .copied()
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn verbose_lines_are_no_part_of_an_answer() {
+        let answer = b"one\n\x7fverbose\ntwo \x7f\n\x7f".to_vec();
+        assert_eq!(without_verbose_lines(answer), b"one\ntwo \x7f\n");
+    }
+}

@@ -1,0 +1,7 @@
+//! The transaction that uses all of it: the new pair is verified, or the former one restored and verified.
+
+pub(crate) mod deployment;
+pub(crate) mod error;
+pub(crate) mod installed;
+pub(crate) mod transaction;
+pub(crate) mod unproven;

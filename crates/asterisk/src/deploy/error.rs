@@ -1,0 +1,91 @@
+use crate::{
+    ask::{asking::Unread, cli_error::CliError, reload::ReloadError},
+    deploy::unproven::Unproven,
+    files::file::FileError,
+    proof::mismatch::{Mismatch, Names},
+    text::expected::UnreadablePair,
+};
+
+/// Why the host's lock was not taken.
+#[derive(Debug, thiserror::Error)]
+pub enum LockError {
+    /// Another apply held the host's lock all the time.
+    #[error("another apply is running; apply again when it is done")]
+    Busy,
+    /// The state directory cannot be used.
+    #[error(transparent)]
+    State(#[from] FileError),
+}
+
+/// Why a pair is not what Asterisk runs now.
+#[derive(Debug, thiserror::Error)]
+pub enum Cause {
+    /// Asterisk did not answer before anything was touched.
+    #[error(transparent)]
+    Unavailable(ReloadError),
+    /// The pair is not one that could be proven.
+    #[error(transparent)]
+    Unprovable(#[from] UnreadablePair),
+    /// The deployment is strict, and no proof covers these options.
+    #[error("cannot be proven, as no listing shows them: {}", shown(.0))]
+    Unproven(Vec<Unproven>),
+    /// A file could not be read or written.
+    #[error(transparent)]
+    File(#[from] FileError),
+    /// Asterisk did not reload.
+    #[error(transparent)]
+    Reload(ReloadError),
+    /// Asterisk did not say what it runs.
+    #[error("what Asterisk runs could not be read: {0}")]
+    Unread(Unread),
+    /// Asterisk runs something else.
+    #[error("Asterisk does not run what was installed: {0}")]
+    NotProven(Mismatch),
+    /// This program failed in the middle of a proof; its log has the reason.
+    #[error("the proof failed for a fault of this program, which is in its log")]
+    Panicked,
+}
+
+fn shown(unproven: &[Unproven]) -> String {
+    Names(&unproven.iter().map(ToString::to_string).collect::<Vec<_>>()).to_string()
+}
+
+/// By hand, so that it is no source as well: the message has it already.
+impl From<Unread> for Cause {
+    fn from(error: Unread) -> Self {
+        Self::Unread(error)
+    }
+}
+
+impl Cause {
+    /// Whether Asterisk hangs: the reload or the read-back was not answered in time. One that hung
+    /// before is [`Cause::Unavailable`].
+    #[must_use]
+    pub fn is_timeout(&self) -> bool {
+        matches!(
+            self,
+            Self::Reload(ReloadError::Cli(CliError::TimedOut { .. }))
+                | Self::Unread(Unread::Cli(CliError::TimedOut { .. }))
+        )
+    }
+}
+
+/// The state that a failed deployment left.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Aftermath {
+    /// Nothing was changed, on disk or live.
+    Untouched,
+    /// The former pair is back on disk, and Asterisk was proven to run it.
+    RolledBack,
+    /// The former pair is back on disk; what Asterisk runs could not be proven.
+    NotProven {
+        /// Why not.
+        reason: String,
+    },
+    /// The former pair could not be restored; it is safe in the state directory, and the next
+    /// [`Deployment::lock`](crate::Deployment::lock) tries again.
+    NotRestored {
+        /// Why not.
+        reason: String,
+    },
+}

@@ -1,0 +1,181 @@
+//! The include files from the first rename to the end. There are two ends, and both are here.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+use crate::{
+    deploy::{
+        deployment::Deployment,
+        error::{Aftermath, Cause},
+    },
+    files::{
+        file::{FileError, StagedFile},
+        include_files::StagedPair,
+        record::Record,
+        state_dir::StagedRecord,
+    },
+    proof::live::Foreign,
+};
+
+/// The new pair, the former one and the records of either end, all on disk beside their places.
+#[derive(Debug)]
+pub(crate) struct StagedDeployment {
+    pub(crate) new: StagedPair,
+    pub(crate) old: StagedPair,
+    pub(crate) proven: StagedRecord,
+    /// Set by a rollback until it is proven.
+    pub(crate) unproven: StagedFile,
+}
+
+/// The new files are in place, or some of them: this value must end verified or rolled back, and
+/// [`Self::verify`] does either.
+#[derive(Debug)]
+#[must_use = "the files are neither verified nor rolled back"]
+pub(crate) struct Installed<'a> {
+    deployment: &'a Deployment,
+    renamed: Result<(), FileError>,
+    old: StagedPair,
+    proven: StagedRecord,
+    unproven: StagedFile,
+}
+
+/// How it ended. It is not a `Result`, so that no `?` returns early past it, and [`Installed::verify`] alone makes one.
+#[derive(Debug)]
+#[must_use]
+pub(crate) enum End {
+    Verified(Verified),
+    RolledBack(RolledBack),
+}
+
+/// Asterisk runs the new pair, and the state directory says so.
+#[derive(Debug)]
+pub(crate) struct Verified {
+    pub(crate) foreign: Foreign,
+    pub(crate) record: Record,
+    _of_this_module: (),
+}
+
+/// The former pair was restored, as far as that was possible.
+#[derive(Debug)]
+pub(crate) struct RolledBack {
+    pub(crate) cause: Cause,
+    pub(crate) fixes: Vec<String>,
+    pub(crate) aftermath: Aftermath,
+    _of_this_module: (),
+}
+
+impl StagedDeployment {
+    /// Renames the new files into place.
+    pub(crate) fn install(self, deployment: &Deployment) -> Installed<'_> {
+        let Self { new, old, proven, unproven } = self;
+        let renamed = new.rename().and_then(|()| deployment.files.sync());
+        Installed { deployment, renamed, old, proven, unproven }
+    }
+}
+
+impl Installed<'_> {
+    /// Ends it: `verify` says whether Asterisk runs the new pair. Where it does not, `fixes` says what to fix while the
+    /// new files are still there, and `verify_former` whether Asterisk runs the former pair, once it is restored.
+    /// A panic in any of them is a failure like others.
+    pub(crate) fn verify(
+        self,
+        verify: impl FnOnce() -> Result<Foreign, Cause>,
+        fixes: impl FnOnce(&Cause) -> Vec<String>,
+        verify_former: impl FnOnce(&Cause) -> Result<(), String>,
+    ) -> End {
+        let Self { deployment, renamed, old, proven, unproven } = self;
+        let verified = renamed.map_err(Cause::from).and_then(|()| caught(verify).unwrap_or(Err(Cause::Panicked)));
+        match verified.and_then(|foreign| Ok((foreign, proven.commit()?))) {
+            Ok((foreign, record)) => {
+                drop(old);
+                deployment.state.mark_proven();
+                deployment.state.close_journal();
+                End::Verified(Verified { foreign, record, _of_this_module: () })
+            }
+            Err(cause) => {
+                let fixes = caught(|| fixes(&cause)).unwrap_or_default();
+                let aftermath = roll_back(deployment, old, unproven, || verify_former(&cause));
+                End::RolledBack(RolledBack { cause, fixes, aftermath, _of_this_module: () })
+            }
+        }
+    }
+}
+
+/// Restores the former pair. Until it is verified, nothing counts as proven.
+fn roll_back(
+    deployment: &Deployment,
+    old: StagedPair,
+    unproven: StagedFile,
+    verify_former: impl FnOnce() -> Result<(), String>,
+) -> Aftermath {
+    let Deployment { files, state, .. } = deployment;
+    if let Err(error) = unproven.rename() {
+        log::error!("{error}: the former users count as applied although Asterisk may not run them");
+    }
+    if let Err(error) = old.rename() {
+        return Aftermath::NotRestored { reason: error.to_string() };
+    }
+    match files.sync() {
+        Ok(()) => state.close_journal(),
+        Err(error) => log::warn!("{error}: the next apply syncs the former files again"),
+    }
+    match caught(verify_former).unwrap_or_else(|| Err(Cause::Panicked.to_string())) {
+        Ok(()) => {
+            state.mark_proven();
+            Aftermath::RolledBack
+        }
+        Err(reason) => Aftermath::NotProven { reason },
+    }
+}
+
+/// `None` after a panic, which its hook has put into the log.
+fn caught<T>(step: impl FnOnce() -> T) -> Option<T> {
+    catch_unwind(AssertUnwindSafe(step)).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{collections::BTreeSet, fs, time::Duration};
+
+    use super::*;
+    use crate::{
+        ask::cli::Cli,
+        text::modules::BOTH,
+        text::{pair::IncludeFiles, pair::Pair},
+    };
+
+    fn pair(name: &str) -> Pair {
+        Pair { endpoints: name.into(), dialplan: name.into() }
+    }
+
+    #[test]
+    fn a_panic_between_the_renames_and_the_end_is_rolled_back() {
+        let directory = tempfile::tempdir().unwrap();
+        let at = |name: &str| directory.path().join(name);
+        let files = IncludeFiles { endpoints: at("p.conf"), dialplan: at("e.conf") };
+        let cli = Cli::new("/nonexistent/asterisk", Duration::from_secs(1)).unwrap();
+        fs::create_dir(at("state")).unwrap();
+        let deployment = Deployment::new(cli, files, at("state"));
+        let stage = |name: &str| deployment.files.stage(&pair(name), BOTH).unwrap();
+        stage("old").rename().unwrap();
+        for proof_panics in [true, false] {
+            let record = Record { tag: "t".to_owned(), unpurged: BTreeSet::new(), pair: pair("new") };
+            let staged = StagedDeployment {
+                new: stage("new"),
+                old: stage("old"),
+                proven: StagedRecord::new(deployment.state.proven(), record).unwrap(),
+                unproven: deployment.state.stage_unproven().unwrap(),
+            };
+            let installed = staged.install(&deployment);
+            assert_eq!(deployment.files.read().unwrap(), pair("new"));
+            let end = installed.verify(
+                || if proof_panics { panic!("in the proof") } else { Err(Cause::Panicked) },
+                |_| panic!("while looking for what to fix"),
+                |_| panic!("in the proof of the former pair"),
+            );
+            let End::RolledBack(RolledBack { cause, aftermath, .. }) = end else { panic!("verified") };
+            assert!(matches!(cause, Cause::Panicked) && matches!(aftermath, Aftermath::NotProven { .. }));
+            assert_eq!(deployment.files.read().unwrap(), pair("old"));
+            assert_eq!(deployment.proven().unwrap(), None);
+        }
+    }
+}

@@ -1,0 +1,7 @@
+//! What a deployment would meet, found out without one.
+
+pub(crate) mod fault;
+pub(crate) mod inspection;
+pub(crate) mod rehearsal;
+pub(crate) mod rights;
+pub(crate) mod sip;

@@ -1,0 +1,304 @@
+//! What Asterisk says of itself, as far as an apply and the calls after it depend on it. Nothing is changed.
+
+mod modules;
+mod transports;
+
+use std::{
+    collections::BTreeMap,
+    path::{Path, PathBuf},
+    time::Instant,
+};
+
+pub use self::transports::Transport;
+use crate::{
+    ask::{
+        cli::Cli,
+        cli_error::CliError,
+        reload::{self, ReloadError},
+    },
+    deploy::deployment::Deployment,
+    doctor::{
+        fault::{Fault, quoted},
+        rights::{self, WRITE, Who},
+    },
+    proof::{
+        config_tree::{Tree, canonical},
+        diagnosis::{EXTENSIONS, PJSIP},
+    },
+    text::listing,
+};
+
+/// What Asterisk says of itself, as far as an apply and the calls after it depend on it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Inspection {
+    /// The version, such as `22.7.0`.
+    pub version: String,
+    /// The `default_realm` of PJSIP, where PJSIP runs.
+    pub default_realm: Option<String>,
+    /// Whether the endpoints file is included, once, and was read.
+    pub endpoints_include: Result<(), Fault>,
+    /// Whether the dialplan file is included, once, and was read.
+    pub dialplan_include: Result<(), Fault>,
+    /// Whether the modules run without which phones cannot register and call.
+    pub modules: Result<(), Fault>,
+    /// The transports of PJSIP, at least one.
+    pub transports: Result<Vec<Transport>, Fault>,
+    /// Endpoints and aors that the administrator's own files define.
+    pub own_objects: Vec<OwnObject>,
+}
+
+/// An endpoint or aor that the administrator's own files define, or may define.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct OwnObject {
+    /// Its name.
+    pub name: String,
+    /// The file.
+    pub path: PathBuf,
+    /// Its first line, counted from 1.
+    pub line: usize,
+    last_line: usize,
+}
+
+impl Deployment {
+    /// Asks Asterisk what a deployment and the calls after it depend on. What Asterisk includes is taken from what it
+    /// has read, and, where they can be read, from its files as they are now: it keeps listing a file after its
+    /// `#include` line was removed.
+    ///
+    /// # Errors
+    ///
+    /// A [`Fault`] when Asterisk does not answer.
+    pub fn inspect(&self, deadline: Instant) -> Result<Inspection, Fault> {
+        self.ask(deadline).map_err(|error| match error {
+            ReloadError::Cli(error) => unreachable_fault(&self.cli, &error),
+            error => Fault::new(error.to_string(), self.cli.shown("core waitfullybooted")),
+        })
+    }
+
+    fn ask(&self, deadline: Instant) -> Result<Inspection, ReloadError> {
+        reload::wait_ready(&self.cli, deadline)?;
+        // By the command, which a reload needs: that it works is the first thing to know.
+        let version = self.cli.run("core show version", deadline)?;
+        let version = version.split_whitespace().nth(1).unwrap_or_default();
+        let settings = self.cli.ask("pjsip show settings", deadline)?;
+        let files = self.cli.ask("config list", deadline)?;
+        let modules = listing::running_modules(&self.cli.ask("module show", deadline)?);
+        let transports = self.cli.ask("pjsip show transports", deadline)?;
+        let core = self.cli.ask("core show settings", deadline)?;
+        let directory = listing::setting(&core, "Configuration directory").map(PathBuf::from).unwrap_or_default();
+
+        let include = |main, module: &str, tree: &Tree, target: &PathBuf| {
+            let load = if modules.contains(module) { "reload" } else { "load" };
+            let load = self.cli.shown(&format!("module {load} {module}"));
+            include(&directory.join(main), tree, target, &load, has_read(&files, target))
+        };
+        let pjsip = Tree::read(&directory, PJSIP, &self.files.endpoints);
+        let extensions = Tree::read(&directory, EXTENSIONS, &self.files.dialplan);
+        Ok(Inspection {
+            version: version.split(['+', '~', '-']).next().unwrap_or_default().to_owned(),
+            default_realm: listing::setting(&settings, "default_realm").map(str::to_owned),
+            endpoints_include: include(PJSIP, "res_pjsip.so", &pjsip, &self.files.endpoints),
+            dialplan_include: include(EXTENSIONS, "pbx_config.so", &extensions, &self.files.dialplan),
+            modules: modules::check(&self.cli, &modules, &directory),
+            transports: transports::check(&self.cli, &transports, &directory, &pjsip.sections(&self.files.endpoints)),
+            own_objects: own_objects(&pjsip, &self.files.endpoints),
+        })
+    }
+
+    /// Whether anybody answers SIP at one of these transports, on this host, until `deadline`; and which.
+    ///
+    /// # Errors
+    ///
+    /// A [`Fault`] when none answers.
+    pub fn ask_transports<'a>(
+        &self,
+        transports: &'a [Transport],
+        deadline: Instant,
+    ) -> Result<Option<&'a Transport>, Fault> {
+        transports::ask(transports, deadline)
+    }
+
+    /// What comments these sections out and makes Asterisk take notice.
+    #[must_use]
+    pub fn removal<'a>(&self, objects: impl IntoIterator<Item = &'a OwnObject>) -> String {
+        let mut files = BTreeMap::<_, Vec<_>>::new();
+        for OwnObject { path, line, last_line, .. } in objects {
+            files.entry(path).or_default().push(format!("{line},{last_line}s/^/; /"));
+        }
+        let edits: Vec<_> =
+            files.into_iter().map(|(path, lines)| format!("sed -i '{}' {}", lines.join(";"), quoted(path))).collect();
+        format!("{} && {}", edits.join(" && "), self.cli.shown("module reload res_pjsip.so"))
+    }
+}
+
+/// The user and group that Asterisk runs as: those of its process, or where that cannot be seen of its socket.
+pub(crate) fn daemon(cli: &Cli, deadline: Instant) -> Option<Who> {
+    let core = cli.run("core show settings", deadline).ok()?;
+    let process = listing::setting(&core, "PID file").and_then(|path| std::fs::read_to_string(path).ok());
+    let socket = || Who::owner(&Path::new(listing::setting(&core, "Run/Sockets directory")?).join("asterisk.ctl"));
+    process.and_then(|process| Who::of_process(process.trim())).or_else(socket)
+}
+
+/// Whether `config list` names this file, whatever links lead to it.
+fn has_read(listed: &str, file: &Path) -> bool {
+    let file = canonical(file);
+    listing::config_files(listed).any(|listed| canonical(Path::new(listed)) == file)
+}
+
+/// Whether `main` includes `target`, once, and Asterisk has read it.
+fn include(main: &Path, tree: &Tree, target: &Path, load: &str, is_read: bool) -> Result<(), Fault> {
+    let directory = main.parent().unwrap_or(main);
+    match tree.count() {
+        Some(0) => {
+            let end = if tree.ends_in_comment() { "--;\\n" } else { "" };
+            let line = target.strip_prefix(directory).unwrap_or(target).display();
+            Err(Fault::new(
+                format!("{} does not include {}", main.display(), target.display()),
+                format!("printf '\\n{end}#include {line}\\n' >> {} && {load}", quoted(main)),
+            ))
+        }
+        _ if !tree.surplus().is_empty() => {
+            let mut files = BTreeMap::<_, Vec<_>>::new();
+            for site in tree.surplus() {
+                files.entry(&site.file).or_default().push(format!("{}d", site.line));
+            }
+            let edits: Vec<_> =
+                files.iter().map(|(file, lines)| format!("sed -i '{}' {}", lines.join(";"), quoted(file))).collect();
+            Err(Fault::new(
+                format!(
+                    "{} is included more than once, and Asterisk takes no object that it reads twice",
+                    target.display()
+                ),
+                format!("{} && {load}", edits.join(" && ")),
+            ))
+        }
+        _ if !is_read => Err(Fault::new(
+            format!("Asterisk has not read {}, which {} includes", target.display(), main.display()),
+            load,
+        )),
+        _ => Ok(()),
+    }
+}
+
+/// Endpoints and aors that other files than ours define, and what adds to one of ours.
+fn own_objects(tree: &Tree, ours: &Path) -> Vec<OwnObject> {
+    let may_clash = |kind: Option<&str>| matches!(kind, None | Some("endpoint" | "aor"));
+    tree.sections(ours)
+        .into_iter()
+        .filter(|section| !section.is_template && (section.adds || may_clash(section.kind)))
+        .map(|section| OwnObject {
+            name: section.name.to_owned(),
+            path: section.path.to_owned(),
+            line: section.line,
+            last_line: section.last_line,
+        })
+        .collect()
+}
+
+/// Why Asterisk gives no answer, as far as its socket shows.
+fn unreachable_fault(cli: &Cli, error: &CliError) -> Fault {
+    let fix = match error {
+        CliError::CannotStart { .. } => {
+            "apt-get install asterisk, or set asterisk.command to the program's path in /etc/pbx-portal/config.toml"
+                .to_owned()
+        }
+        CliError::NotRunning { words } => socket_fix(words),
+        CliError::TimedOut { .. } => "systemctl restart asterisk".to_owned(),
+        _ => cli.shown("core show version"),
+    };
+    Fault::new(error.to_string(), fix)
+}
+
+/// `words` name the socket: `Unable to connect to remote asterisk (does /run/asterisk/asterisk.ctl exist?)`.
+fn socket_fix(words: &str) -> String {
+    const START: &str = "systemctl start asterisk";
+    let path =
+        words.split_once("(does ").and_then(|(_, rest)| rest.split_once(" exist?)")).map(|(path, _)| Path::new(path));
+    let found = path.and_then(|path| std::fs::metadata(path).ok());
+    match (found, Who::of_process("self")) {
+        (Some(socket), Some(own)) if !own.may(&socket, WRITE) => refused_fix(&own, &socket),
+        _ => START.to_owned(),
+    }
+}
+
+fn refused_fix(own: &Who, socket: &std::fs::Metadata) -> String {
+    use std::os::unix::fs::MetadataExt as _;
+
+    // Asterisk reads the first section of a name alone.
+    let open = "{ grep -q '^\\[files\\]' /etc/asterisk/asterisk.conf || printf '\\n[files]\\n' >> /etc/asterisk/asterisk.conf; } \
+                && sed -i -e '/^ *astctlpermissions/d' -e 's/^\\[files\\].*/&\\nastctlpermissions = 0660/' \
+                /etc/asterisk/asterisk.conf && systemctl restart asterisk";
+    match (own.gids.contains(&socket.gid()), socket.mode() & 0o020 != 0) {
+        (false, true) => own.join_fix(socket.gid()),
+        (true, _) => open.to_owned(),
+        (false, false) => format!(
+            "usermod -a -G {} {} && {open} && systemctl try-restart pbx-portal",
+            rights::group(socket.gid()),
+            own.user()
+        ),
+    }
+}
+
+#[cfg(test)]
+#[expect(clippy::disallowed_methods, reason = "the tests write the administrator's files")]
+mod tests {
+    use std::fs;
+
+    use super::*;
+
+    fn found(main: &str, is_read: bool) -> Result<(), Fault> {
+        let directory = tempfile::tempdir().unwrap();
+        let at = |name: &str| directory.path().join(name);
+        fs::write(at("main.conf"), main).unwrap();
+        fs::write(at("ours.conf"), "").unwrap();
+        let tree = Tree::read(directory.path(), "main.conf", &at("ours.conf"));
+        let fault = include(Path::new("/etc/main.conf"), &tree, Path::new("/etc/ours.conf"), "reload", is_read);
+        fault.map_err(|fault| Fault {
+            fix: fault.fix.replace(&*directory.path().canonicalize().unwrap().to_string_lossy(), "DIR"),
+            ..fault
+        })
+    }
+
+    #[test]
+    fn a_file_is_to_be_included_once_and_read() {
+        let fix = |main: &str| found(main, true).unwrap_err().fix;
+        assert_eq!(found("#include ours.conf", true), Ok(()));
+        assert_eq!(found("#include ours.conf", false).unwrap_err().fix, "reload");
+        assert_eq!(fix("; no\n"), "printf '\\n#include ours.conf\\n' >> /etc/main.conf && reload");
+        assert_eq!(fix(";-- no\n"), "printf '\\n--;\\n#include ours.conf\\n' >> /etc/main.conf && reload");
+        assert_eq!(fix("#include ours.conf\n#include o*.conf"), "sed -i '1d' DIR/main.conf && reload");
+    }
+
+    #[test]
+    fn a_socket_that_is_there_and_closed_is_opened() {
+        let directory = tempfile::tempdir().unwrap();
+        let socket = directory.path().join("asterisk.ctl");
+        let words = format!("Unable to connect to remote asterisk (does {} exist?)", socket.display());
+        assert_eq!(socket_fix(&words), "systemctl start asterisk");
+        fs::write(&socket, "").unwrap();
+        let metadata = |mode| {
+            fs::set_permissions(&socket, std::os::unix::fs::PermissionsExt::from_mode(mode)).unwrap();
+            fs::metadata(&socket).unwrap()
+        };
+        let gid = std::os::unix::fs::MetadataExt::gid(&metadata(0o755));
+        let own = |gid| Who { uid: 3_999_999_999, gids: vec![gid] };
+        assert!(
+            refused_fix(&own(gid), &metadata(0o755))
+                .starts_with("{ grep -q '^\\[files\\]' /etc/asterisk/asterisk.conf || ")
+        );
+        assert!(refused_fix(&own(3_999_999_999), &metadata(0o660)).starts_with("usermod -a -G "));
+        let both = refused_fix(&own(3_999_999_999), &metadata(0o755));
+        assert!(both.starts_with("usermod -a -G ") && both.contains("astctlpermissions"), "{both}");
+    }
+
+    #[test]
+    fn what_may_clash_with_a_user_is_an_own_object() {
+        let directory = tempfile::tempdir().unwrap();
+        let text = "[t](!)\ntype=endpoint\n[1000](t)\n[1001]\ntype=identify\n[1002]\ntype=aor\n[1003](+)\nallow=all\n";
+        fs::write(directory.path().join(PJSIP), text).unwrap();
+        let own = own_objects(&Tree::read(directory.path(), PJSIP, Path::new("/x")), Path::new("/x"));
+        let found: Vec<_> = own.iter().map(|own| (own.name.as_str(), own.line, own.last_line)).collect();
+        assert_eq!(found, [("1000", 3, 3), ("1002", 6, 7), ("1003", 8, 9)]);
+    }
+}

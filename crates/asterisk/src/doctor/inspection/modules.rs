@@ -1,0 +1,120 @@
+use std::{collections::BTreeSet, fs, path::Path};
+
+use crate::{
+    ask::cli::Cli,
+    doctor::fault::{Fault, quoted},
+};
+
+/// The modules without which phones cannot register and call, each behind those that it needs: with `autoload=no`,
+/// Asterisk loads no module for another's sake.
+const NEEDED: [&str; 19] = [
+    "res_sorcery_config.so",
+    "res_sorcery_memory.so",
+    "res_sorcery_astdb.so",
+    "res_pjproject.so",
+    "res_pjsip.so",
+    "res_pjsip_session.so",
+    "res_pjsip_pubsub.so",
+    "res_rtp_asterisk.so",
+    "res_pjsip_sdp_rtp.so",
+    "res_pjsip_authenticator_digest.so",
+    "res_pjsip_endpoint_identifier_user.so",
+    "res_pjsip_registrar.so",
+    "res_pjsip_nat.so",
+    "chan_pjsip.so",
+    "bridge_simple.so",
+    "pbx_config.so",
+    "app_dial.so",
+    "func_logic.so",
+    "func_strings.so",
+];
+
+/// Whether all that calls need runs; what is missing is loaded now and at every start.
+pub(super) fn check(cli: &Cli, running: &BTreeSet<String>, directory: &Path) -> Result<(), Fault> {
+    let is_there = |module: &str| {
+        // Either way of joining two phones does.
+        running.contains(module) || (module == "bridge_simple.so" && running.contains("bridge_native_rtp.so"))
+    };
+    let missing: Vec<_> = NEEDED.into_iter().filter(|module| !is_there(module)).collect();
+    if missing.is_empty() {
+        return Ok(());
+    }
+    let path = directory.join("modules.conf");
+    let unloaded: Vec<_> = match fs::read_to_string(&path) {
+        Ok(text) => missing.iter().copied().filter(|module| !loads(&text, module)).collect(),
+        Err(_) => missing.clone(),
+    };
+    let loads = missing.iter().map(|module| cli.shown(&format!("module load {module}")));
+    let steps: Vec<_> = edit(&path, &unloaded).into_iter().chain(loads).collect();
+    Err(Fault::new(format!("{} not running", missing.join(", ")), steps.join(" && ")))
+}
+
+/// Whether the next start loads the module, as far as these lines of `modules.conf` say.
+fn loads(text: &str, module: &str) -> bool {
+    let lines = || text.lines().filter_map(|line| line.split(';').next()?.split_once('='));
+    let has = |words: &[&str]| {
+        let value = |value: &str| {
+            value.trim_start_matches('>').trim().trim_end_matches(".so") == module.trim_end_matches(".so")
+        };
+        lines().any(|(key, found)| words.contains(&key.trim()) && value(found))
+    };
+    let autoloads = lines().any(|(key, value)| {
+        key.trim() == "autoload" && ["yes", "true", "1", "on"].contains(&value.trim_start_matches('>').trim())
+    });
+    !has(&["noload"]) && (autoloads || has(&["load", "require", "preload", "preload-require"]))
+}
+
+/// The command that makes the next start load these as well.
+fn edit(path: &Path, modules: &[&str]) -> Option<String> {
+    let names: Vec<_> = modules.iter().map(|module| module.trim_end_matches(".so")).collect();
+    let lines: Vec<_> = modules.iter().map(|module| format!("load={module}")).collect();
+    (!modules.is_empty()).then(|| {
+        format!(
+            "sed -i -E -e '/^ *noload *=>? *({})(\\.so)? *(;.*)?$/d' -e 's/^\\[modules\\].*/&\\n{}/' {}",
+            names.join("|"),
+            lines.join("\\n"),
+            quoted(path)
+        )
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    #[test]
+    fn what_is_missing_is_loaded_now_and_at_every_start() {
+        let cli = Cli::new("asterisk", Duration::from_secs(1)).unwrap();
+        let mut running: BTreeSet<_> = NEEDED.map(str::to_owned).into();
+        assert_eq!(check(&cli, &running, Path::new("/nonexistent")), Ok(()));
+        running.remove("bridge_simple.so");
+        running.insert("bridge_native_rtp.so".to_owned());
+        assert_eq!(check(&cli, &running, Path::new("/nonexistent")), Ok(()));
+        running.retain(|module| !module.starts_with("res_pjsip_s"));
+        let fault = check(&cli, &running, Path::new("/nonexistent")).unwrap_err();
+        assert_eq!(fault.what, "res_pjsip_session.so, res_pjsip_sdp_rtp.so not running");
+        assert_eq!(
+            fault.fix,
+            "sed -i -E -e '/^ *noload *=>? *(res_pjsip_session|res_pjsip_sdp_rtp)(\\.so)? *(;.*)?$/d' -e \
+             's/^\\[modules\\].*/&\\nload=res_pjsip_session.so\\nload=res_pjsip_sdp_rtp.so/' /nonexistent/modules.conf && \
+             asterisk -rx 'module load res_pjsip_session.so' && asterisk -rx 'module load res_pjsip_sdp_rtp.so'"
+        );
+    }
+
+    #[test]
+    fn modules_conf_says_what_the_next_start_loads() {
+        for (text, is_loaded) in [
+            ("autoload=yes", true),
+            ("autoload = yes ; all\nnoload => app_dial.so", false),
+            ("autoload=yes\nnoload = app_dial", false),
+            ("autoload=no", false),
+            ("autoload=no\nload => app_dial.so", true),
+            ("autoload=no\n;load=app_dial.so", false),
+            ("require = app_dial.so", true),
+        ] {
+            assert_eq!(loads(text, "app_dial.so"), is_loaded, "{text}");
+        }
+    }
+}

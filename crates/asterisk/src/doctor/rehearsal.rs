@@ -1,0 +1,326 @@
+use std::{
+    fs::{self, File},
+    io,
+    os::unix::fs::MetadataExt as _,
+    path::Path,
+    time::Instant,
+};
+
+use rustix::fs::{StatVfsMountFlags, statvfs};
+
+use crate::{
+    deploy::deployment::Deployment,
+    doctor::{
+        fault::{Fault, quoted},
+        inspection::daemon,
+        rights::{READ, SEARCH, Who},
+    },
+    files::{
+        file::{self, FileError, StagedFile},
+        record::Record,
+        state_dir,
+    },
+    text::pair::{IncludeFiles, Pair},
+};
+
+/// What a deployment would meet on disk, up to where it would change something.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Rehearsal {
+    /// The state directory: lock, records, and room for more.
+    pub state_dir: Result<(), Fault>,
+    /// The file of endpoints and its directory.
+    pub endpoints: Result<(), Fault>,
+    /// The file of the dialplan and its directory.
+    pub dialplan: Result<(), Fault>,
+    /// Whether somebody deploys right now.
+    pub is_busy: bool,
+    /// Whether a deployment was interrupted; the next one recovers.
+    pub is_interrupted: bool,
+}
+
+impl Deployment {
+    /// Does with the files what a deployment of `pair` does before it changes any: opens the lock, reads the records and
+    /// both files, and stages as many bytes beside each. Leaves nothing, and waits for nobody. Whether Asterisk could read the files
+    /// is found out where Asterisk answers until `deadline`.
+    #[must_use]
+    pub fn rehearse(&self, pair: &Pair, deadline: Instant) -> Rehearsal {
+        let own = Who::of_process("self").unwrap_or(Who { uid: u32::MAX, gids: Vec::new() });
+        let asterisk = daemon(&self.cli, deadline);
+        let mut is_busy = false;
+        let state_dir = self.rehearse_state(&own, pair, &mut is_busy);
+        // The file to come, and the one that is there, to roll back to.
+        let size = |path: &Path, new: &[u8]| {
+            new.len() + fs::metadata(path).ok().and_then(|file| usize::try_from(file.len()).ok()).unwrap_or_default()
+        };
+        let Self { files: IncludeFiles { endpoints, dialplan }, .. } = self;
+        let journal = fs::symlink_metadata(self.state.journal());
+        Rehearsal {
+            is_interrupted: !is_busy && journal.is_ok(),
+            is_busy,
+            state_dir,
+            endpoints: rehearse_file(endpoints, size(endpoints, &pair.endpoints), &own, asterisk.as_ref()),
+            dialplan: rehearse_file(dialplan, size(dialplan, &pair.dialplan), &own, asterisk.as_ref()),
+        }
+    }
+
+    fn rehearse_state(&self, own: &Who, pair: &Pair, is_busy: &mut bool) -> Result<(), Fault> {
+        let directory = self.state.path();
+        let (path, user) = (quoted(directory), own.user());
+        let owner = format!("{user}:{}", own.group());
+        let make = format!("install -d -o {user} -g {} -m 0750 {path}", own.group());
+        let found = fs::metadata(directory).map_err(|error| {
+            Fault::new(format!("{}: {error}", directory.display()), with_sandbox(make.clone(), directory))
+        })?;
+        if found.mode() & 0o007 != 0 {
+            return Err(Fault::new(
+                format!("{} is open to everybody, and holds credentials", directory.display()),
+                format!("chmod o= {path}"),
+            ));
+        }
+        let fault = |error: &FileError| {
+            let fix = match error.error.kind() {
+                io::ErrorKind::InvalidData => {
+                    let damaged = quoted(&error.path);
+                    format!("mv {damaged} {damaged}.damaged")
+                }
+                io::ErrorKind::PermissionDenied => format!("chown -R {owner} {path} && chmod -R u+rwX {path}"),
+                _ => other_fix(directory, &error.error),
+            };
+            Fault::new(plainly(error), fix)
+        };
+        let lock = directory.join("lock");
+        match File::options().append(true).open(&lock) {
+            Ok(lock) => *is_busy = matches!(lock.try_lock(), Err(fs::TryLockError::WouldBlock)),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            Err(error) => return Err(fault(&FileError::new(&lock, "opened")(error))),
+        }
+        // The journal, and the record of the new pair twice: with its pending purges and without.
+        let mut size = 2 * (pair.endpoints.len() + pair.dialplan.len());
+        for record in [self.state.proven(), self.state.journal()] {
+            let read = state_dir::read_record(&record).map_err(|error| fault(&error))?;
+            size += read.map_or(0, |Record { pair, .. }| pair.endpoints.len() + pair.dialplan.len());
+        }
+        StagedFile::new(&directory.join("rehearsal"), &content(size), 0o600).map(drop).map_err(|error| fault(&error))
+    }
+}
+
+fn rehearse_file(path: &Path, size: usize, own: &Who, asterisk: Option<&Who>) -> Result<(), Fault> {
+    let directory = path.parent().unwrap_or(Path::new("/"));
+    let group = group_for(own, asterisk);
+    let (in_shell, directory_in_shell) = (quoted(path), quoted(directory));
+    let install = format!("install -g {group} -m 0640 /dev/null {in_shell}");
+    let parent = match fs::metadata(directory) {
+        Ok(parent) => parent,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            let make = format!("install -d -g {group} -m 2770 {directory_in_shell} && {install}");
+            return Err(Fault::new(format!("{}: {error}", directory.display()), with_sandbox(make, directory)));
+        }
+        Err(error) => {
+            let closed = directory.ancestors().skip(1).find(|ancestor| fs::read_dir(ancestor).is_ok());
+            let closed = directory.ancestors().take_while(|at| Some(*at) != closed).last().unwrap_or(directory);
+            let fix = format!("chmod a+x {}", quoted(closed));
+            return Err(Fault::new(format!("{}: {error}", directory.display()), fix));
+        }
+    };
+    // Files take the directory's group through its setgid bit, else ours.
+    let new_gid =
+        if parent.mode() & 0o2000 == 0 { own.gids.first().copied().unwrap_or(parent.gid()) } else { parent.gid() };
+    let reads_new = |asterisk: &Who| asterisk.is_root() || asterisk.uid == own.uid || asterisk.gids.contains(&new_gid);
+    let stays_closed = asterisk.map_or(parent.mode() & 0o2000 == 0 && new_gid != parent.gid(), |who| !reads_new(who));
+    match fs::symlink_metadata(path) {
+        Ok(file) if !file.is_file() => {
+            // What a link leads to is what Asterisk runs.
+            let content = if path.is_file() { format!("{in_shell}.old") } else { "/dev/null".to_owned() };
+            return Err(Fault::new(
+                format!("{} is no regular file", path.display()),
+                format!("mv {in_shell} {in_shell}.old && install -g {group} -m 0640 {content} {in_shell}"),
+            ));
+        }
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            return Err(Fault::new(
+                format!("{} is missing, and Asterisk loads nothing while an included file is", path.display()),
+                install,
+            ));
+        }
+        _ => {}
+    }
+    let fault = |error: &FileError| {
+        let fix = match error.error.kind() {
+            io::ErrorKind::PermissionDenied if error.action == "read" => {
+                format!("chgrp {group} {in_shell} && chmod 0640 {in_shell}")
+            }
+            io::ErrorKind::PermissionDenied => own.write_fix(directory, &group),
+            _ => other_fix(directory, &error.error),
+        };
+        Fault::new(plainly(error), fix)
+    };
+    StagedFile::new(path, &content(size), 0o600).map(drop).map_err(|error| fault(&error))?;
+    file::read(path).map_err(|error| fault(&error))?;
+    if stays_closed {
+        return Err(Fault::new(
+            format!(
+                "{} does not give Asterisk's group to new files, so that Asterisk could not read them",
+                directory.display()
+            ),
+            format!("chgrp {group} {directory_in_shell} && chmod 2770 {directory_in_shell}"),
+        ));
+    }
+    match asterisk {
+        Some(asterisk) => readable(path, directory, &parent, asterisk, &group),
+        None => Ok(()),
+    }
+}
+
+/// So many bytes, and a few blocks more for the marks and for what each file takes besides.
+fn content(size: usize) -> Vec<u8> {
+    vec![0; size + (16 << 10)]
+}
+
+/// Whether Asterisk itself may read the file that is there.
+fn readable(path: &Path, directory: &Path, parent: &fs::Metadata, asterisk: &Who, group: &str) -> Result<(), Fault> {
+    let (in_shell, directory_in_shell) = (quoted(path), quoted(directory));
+    if !asterisk.may(parent, SEARCH) {
+        return Err(Fault::new(
+            format!("Asterisk, which runs as {}, may not enter {}", asterisk.user(), directory.display()),
+            format!("chgrp {group} {directory_in_shell} && chmod 2770 {directory_in_shell}"),
+        ));
+    }
+    match fs::metadata(path) {
+        Ok(file) if !asterisk.may(&file, READ) => Err(Fault::new(
+            format!("Asterisk, which runs as {}, may not read {}", asterisk.user(), path.display()),
+            format!("chgrp {group} {in_shell} && chmod 0640 {in_shell}"),
+        )),
+        _ => Ok(()),
+    }
+}
+
+/// Through which group Asterisk is to read: its own, unless it reads everything anyway.
+fn group_for(own: &Who, asterisk: Option<&Who>) -> String {
+    match asterisk {
+        Some(asterisk) if asterisk.is_root() => own.group(),
+        Some(asterisk) => asterisk.group(),
+        None => "asterisk".to_owned(),
+    }
+}
+
+/// The fix of a fault that is not about rights.
+fn other_fix(directory: &Path, error: &io::Error) -> String {
+    match error.kind() {
+        io::ErrorKind::ReadOnlyFilesystem => sandbox_fix(directory),
+        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
+            format!("free space on the file system of {}: df {0}", quoted(directory))
+        }
+        _ => format!("ls -ld {}", quoted(directory)),
+    }
+}
+
+/// What makes a directory, and what lets the service write in it where its sandbox does not.
+fn with_sandbox(make: String, directory: &Path) -> String {
+    let there = directory.ancestors().find(|ancestor| ancestor.exists());
+    let is_read_only = there
+        .and_then(|there| statvfs(there).ok())
+        .is_some_and(|found| found.f_flag.contains(StatVfsMountFlags::RDONLY));
+    if is_read_only { format!("{make} && {}", sandbox_fix(directory)) } else { make }
+}
+
+/// The service's unit lets it write in few places.
+fn sandbox_fix(directory: &Path) -> String {
+    let name: String =
+        directory.to_string_lossy().chars().map(|c| if c.is_ascii_alphanumeric() { c } else { '-' }).collect();
+    let place = "/etc/systemd/system/pbx-portal.service.d";
+    format!(
+        "mkdir -p {place} && printf '[Service]\\nReadWritePaths=-{}\\n' > {place}/write{name}.conf && systemctl \
+         daemon-reload && systemctl try-restart pbx-portal",
+        directory.display()
+    )
+}
+
+/// Without the fix that the error's own message has.
+fn plainly(error: &FileError) -> String {
+    format!("{} cannot be {}: {}", error.path.display(), error.action, error.error)
+}
+
+#[cfg(test)]
+#[expect(clippy::disallowed_methods, reason = "the tests write what others would")]
+mod tests {
+    use std::{os::unix::fs::PermissionsExt as _, time::Duration};
+
+    use super::*;
+    use crate::{ask::cli::Cli, text::pair::IncludeFiles};
+
+    fn host() -> (tempfile::TempDir, Deployment) {
+        let directory = tempfile::tempdir().unwrap();
+        let at = |name: &str| directory.path().join(name);
+        let files = IncludeFiles { endpoints: at("p/p.conf"), dialplan: at("e/e.conf") };
+        for path in [&files.endpoints, &files.dialplan] {
+            fs::create_dir(path.parent().unwrap()).unwrap();
+            fs::write(path, "").unwrap();
+        }
+        fs::create_dir(at("state")).unwrap();
+        fs::set_permissions(at("state"), fs::Permissions::from_mode(0o750)).unwrap();
+        let cli = Cli::new("/nonexistent/asterisk", Duration::from_secs(1)).unwrap();
+        let state = at("state");
+        (directory, Deployment::new(cli, files, state))
+    }
+
+    fn rehearse(deployment: &Deployment) -> Rehearsal {
+        deployment.rehearse(&Pair::default(), Instant::now() + Duration::from_secs(30))
+    }
+
+    #[test]
+    fn a_rehearsal_leaves_nothing() {
+        let (directory, deployment) = host();
+        let rehearsal = rehearse(&deployment);
+        assert_eq!((&rehearsal.state_dir, &rehearsal.endpoints, &rehearsal.dialplan), (&Ok(()), &Ok(()), &Ok(())));
+        assert!(!rehearsal.is_busy && !rehearsal.is_interrupted);
+        for (place, files) in [("state", 0), ("p", 1), ("e", 1)] {
+            assert_eq!(fs::read_dir(directory.path().join(place)).unwrap().count(), files, "{place}");
+        }
+        let _locked = deployment.lock(Instant::now()).unwrap();
+        assert!(rehearse(&deployment).is_busy);
+    }
+
+    #[test]
+    fn damaged_records_and_stray_files_are_moved_away() {
+        let (_directory, deployment) = host();
+        for record in [deployment.state.journal(), deployment.state.proven()] {
+            fs::write(&record, "half").unwrap();
+            let fault = rehearse(&deployment).state_dir.unwrap_err();
+            assert!(fault.what.contains("it is damaged"), "{fault:?}");
+            assert_eq!(fault.fix, format!("mv {0} {0}.damaged", record.display()));
+            fs::remove_file(&record).unwrap();
+        }
+        let path = deployment.files.endpoints.clone();
+        fs::remove_file(&path).unwrap();
+        let missing = rehearse(&deployment).endpoints.unwrap_err();
+        assert_eq!(missing.fix, format!("install -g asterisk -m 0640 /dev/null {}", path.display()));
+        fs::create_dir(&path).unwrap();
+        let no_file = rehearse(&deployment).endpoints.unwrap_err();
+        assert!(no_file.fix.starts_with(&format!("mv {0} {0}.old && install ", path.display())), "{no_file:?}");
+    }
+
+    #[test]
+    fn a_file_that_asterisk_may_not_read_is_given_to_its_group() {
+        let (directory, deployment) = host();
+        let (path, place) = (&deployment.files.endpoints, directory.path().join("p"));
+        let own = Who::of_process("self").unwrap();
+        let asterisk = Who { uid: 3_999_999_998, gids: vec![3_999_999_999] };
+        fs::set_permissions(&place, fs::Permissions::from_mode(0o755)).unwrap();
+        let closed = rehearse_file(path, 0, &own, Some(&asterisk)).unwrap_err();
+        assert_eq!(closed.fix, format!("chgrp 3999999999 {0} && chmod 2770 {0}", place.display()));
+        fs::set_permissions(path, fs::Permissions::from_mode(0o600)).unwrap();
+        let parent = fs::metadata(&place).unwrap();
+        let unread = readable(path, &place, &parent, &asterisk, "voip").unwrap_err();
+        assert_eq!(unread.fix, format!("chgrp voip {0} && chmod 0640 {0}", path.display()));
+    }
+
+    #[test]
+    fn a_place_that_the_unit_forbids_is_named_to_systemd() {
+        let fix = other_fix(Path::new("/srv/pbx"), &io::Error::from(io::ErrorKind::ReadOnlyFilesystem));
+        assert!(
+            fix.contains("ReadWritePaths=-/srv/pbx\\n' > /etc/systemd/system/pbx-portal.service.d/write-srv-pbx.conf"),
+            "{fix}"
+        );
+    }
+}

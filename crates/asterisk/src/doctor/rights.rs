@@ -1,0 +1,133 @@
+//! Who may read and write what, as far as owners, groups and modes show, and the commands that give a right.
+
+use std::{
+    fs::{self, Metadata},
+    os::unix::fs::MetadataExt as _,
+    path::Path,
+};
+
+use crate::doctor::fault::quoted;
+
+/// Read, write, and search or execute, as in the last digit of a mode.
+pub(crate) const READ: u32 = 4;
+pub(crate) const WRITE: u32 = 2;
+pub(crate) const SEARCH: u32 = 1;
+
+/// The user and the groups of a process.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Who {
+    pub(crate) uid: u32,
+    /// The group of new files first.
+    pub(crate) gids: Vec<u32>,
+}
+
+impl Who {
+    /// The effective ones of a process, where it can be seen: `self`, or its number.
+    pub(crate) fn of_process(process: &str) -> Option<Self> {
+        let status = fs::read_to_string(format!("/proc/{process}/status")).ok()?;
+        let numbers = |key: &str| -> Option<Vec<u32>> {
+            let line = status.lines().find_map(|line| line.strip_prefix(key))?;
+            Some(line.split_whitespace().filter_map(|number| number.parse().ok()).collect())
+        };
+        let mut gids = vec![*numbers("Gid:")?.get(1)?];
+        gids.extend(numbers("Groups:")?);
+        Some(Self { uid: *numbers("Uid:")?.get(1)?, gids })
+    }
+
+    /// The owner of the file.
+    pub(crate) fn owner(path: &Path) -> Option<Self> {
+        let metadata = fs::metadata(path).ok()?;
+        Some(Self { uid: metadata.uid(), gids: vec![metadata.gid()] })
+    }
+
+    pub(crate) fn is_root(&self) -> bool {
+        self.uid == 0
+    }
+
+    /// Whether mode and owners allow all of `bits`.
+    pub(crate) fn may(&self, file: &Metadata, bits: u32) -> bool {
+        self.may_with(file.uid(), file.gid(), file.mode(), bits)
+    }
+
+    fn may_with(&self, uid: u32, gid: u32, mode: u32, bits: u32) -> bool {
+        let shift = if uid == self.uid {
+            6
+        } else if self.gids.contains(&gid) {
+            3
+        } else {
+            0
+        };
+        self.is_root() || (mode >> shift) & bits == bits
+    }
+
+    /// The name of the user, as commands take it.
+    pub(crate) fn user(&self) -> String {
+        name("/etc/passwd", self.uid)
+    }
+
+    /// The name of the group of new files.
+    pub(crate) fn group(&self) -> String {
+        group(self.gids.first().copied().unwrap_or(self.uid))
+    }
+
+    /// What lets this user write in a directory that others of its group may write in, or that is of no use to it yet.
+    pub(crate) fn write_fix(&self, directory: &Path, asterisk: &str) -> String {
+        let path = quoted(directory);
+        match fs::metadata(directory) {
+            Ok(found) if found.mode() & 0o030 == 0o030 && !self.gids.contains(&found.gid()) && found.gid() != 0 => {
+                self.join_fix(found.gid())
+            }
+            Ok(found) if self.gids.contains(&found.gid()) => format!("chmod 2770 {path}"),
+            _ => format!("chgrp {asterisk} {path} && chmod 2770 {path}"),
+        }
+    }
+
+    /// The command that makes this user a member of a group; the service has it after its next start.
+    pub(crate) fn join_fix(&self, gid: u32) -> String {
+        format!("usermod -a -G {} {} && systemctl try-restart pbx-portal", group(gid), self.user())
+    }
+}
+
+/// The name of a group, as commands take it.
+pub(crate) fn group(gid: u32) -> String {
+    name("/etc/group", gid)
+}
+
+/// The name of a numeric id in `/etc/passwd` or `/etc/group`, else the number.
+fn name(file: &str, number: u32) -> String {
+    let all = fs::read_to_string(file).unwrap_or_default();
+    let found = all.lines().find_map(|line| {
+        let mut fields = line.split(':');
+        let name = fields.next()?;
+        (fields.nth(1)?.parse() == Ok(number)).then(|| name.to_owned())
+    });
+    found.unwrap_or_else(|| number.to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_process_is_known_by_its_user_and_groups() {
+        let own = Who::of_process("self").unwrap();
+        assert_eq!(own.uid, rustix::process::geteuid().as_raw());
+        assert_eq!(own.gids[0], rustix::process::getegid().as_raw());
+        assert_eq!(Who::of_process("none"), None);
+    }
+
+    #[test]
+    fn a_mode_counts_for_owner_group_or_others() {
+        let who = Who { uid: 5, gids: vec![6, 7] };
+        assert!(who.may_with(5, 0, 0o400, READ) && !who.may_with(5, 7, 0o077, READ));
+        assert!(who.may_with(0, 7, 0o040, READ) && !who.may_with(0, 7, 0o704, READ));
+        assert!(who.may_with(0, 0, 0o005, READ | SEARCH) && !who.may_with(0, 0, 0o775, WRITE));
+        assert!(Who { uid: 0, gids: vec![0] }.may_with(5, 5, 0, READ));
+    }
+
+    #[test]
+    fn names_are_those_of_the_system() {
+        assert_eq!((name("/etc/passwd", 0), group(0)), ("root".to_owned(), "root".to_owned()));
+        assert_eq!(group(3_999_999_999), "3999999999");
+    }
+}

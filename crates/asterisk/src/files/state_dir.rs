@@ -1,0 +1,260 @@
+use std::{
+    fs::{self, File, TryLockError},
+    io,
+    os::unix::fs::{DirBuilderExt as _, MetadataExt as _},
+    path::{Path, PathBuf},
+    thread,
+    time::{Duration, Instant},
+};
+
+use crate::files::{
+    file::{self, FileError, StagedFile},
+    record::Record,
+};
+
+/// How the names of notes begin.
+const NOTE: &str = "note-";
+
+/// Only for this program: these files hold credentials.
+const MODE: u32 = 0o600;
+
+/// The directory that holds what must outlive a crash.
+///
+/// | file | holds |
+/// |---|---|
+/// | `lock` | nothing; the process that deploys on this host holds its lock |
+/// | `proven` | the pair that Asterisk was last proven to run |
+/// | `journal` | the pair to restore, while the include files may be other ones |
+/// | `unproven` | nothing; while it exists, nobody knows whether Asterisk runs the proven pair |
+/// | `note-…` | what the caller keeps |
+#[derive(Debug, Clone)]
+pub(crate) struct StateDir(PathBuf);
+
+/// The host-wide lock, held until it is dropped or the process ends.
+#[derive(Debug)]
+pub(crate) struct HostLock(#[expect(dead_code, reason = "the lock lives as long as the open file")] File);
+
+impl StateDir {
+    pub(crate) fn new(path: PathBuf) -> Self {
+        Self(path)
+    }
+
+    /// Takes the lock, or gives `None` when it was not free until `deadline`.
+    pub(crate) fn lock(&self, deadline: Instant) -> Result<Option<HostLock>, FileError> {
+        let path = self.0.join("lock");
+        let open = || file::regular(File::options().create(true).append(true), &path);
+        let file = match open() {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                fs::DirBuilder::new().mode(0o750).create(&self.0).map_err(FileError::new(&self.0, "created"))?;
+                open()
+            }
+            opened => opened,
+        }
+        .map_err(FileError::new(&path, "opened"))?;
+        loop {
+            match file.try_lock() {
+                Ok(()) => return Ok(Some(HostLock(file))),
+                Err(TryLockError::WouldBlock) if Instant::now() >= deadline => return Ok(None),
+                Err(TryLockError::WouldBlock) => thread::sleep(Duration::from_millis(5)),
+                Err(TryLockError::Error(error)) => return Err(FileError::new(&path, "locked")(error)),
+            }
+        }
+    }
+
+    pub(crate) fn path(&self) -> &Path {
+        &self.0
+    }
+
+    /// Where the last proven pair is kept.
+    pub(crate) fn proven(&self) -> PathBuf {
+        self.0.join("proven")
+    }
+
+    /// Where the pair to roll back to is kept while the include files may be others.
+    pub(crate) fn journal(&self) -> PathBuf {
+        self.0.join("journal")
+    }
+
+    /// Removes the pair to restore, now that the include files are one pair again. A journal that
+    /// stays does no harm: the next lock restores that pair, unless another one was proven since.
+    pub(crate) fn close_journal(&self) {
+        if let Err(error) = file::remove(&self.journal()) {
+            log::warn!("{error}");
+        }
+    }
+
+    fn unproven(&self) -> PathBuf {
+        self.0.join("unproven")
+    }
+
+    /// From now on nobody may rely on the proven pair, until the next proof.
+    pub(crate) fn mark_unproven(&self) -> Result<(), FileError> {
+        self.stage_unproven()?.rename()
+    }
+
+    /// The mark of [`Self::mark_unproven`], one rename away: a full disk cannot prevent it then.
+    pub(crate) fn stage_unproven(&self) -> Result<StagedFile, FileError> {
+        StagedFile::new(&self.unproven(), b"", MODE)
+    }
+
+    /// Allows to rely on the proven pair again. A mark that stays does no harm: less is claimed than is true.
+    pub(crate) fn mark_proven(&self) {
+        if let Err(error) = file::remove(&self.unproven()) {
+            log::warn!("{error}: nothing counts as applied until the next apply");
+        }
+    }
+
+    /// What changes whenever [`Self::claim`] may give another result.
+    pub(crate) fn claim_stamp(&self) -> Result<ClaimStamp, FileError> {
+        let stamp = |path: &Path| match fs::symlink_metadata(path) {
+            Ok(file) => Ok(Some((file.ino(), file.mtime(), file.mtime_nsec(), file.size()))),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(FileError::new(path, "read")(error)),
+        };
+        Ok(ClaimStamp { proven: stamp(&self.proven())?, unproven: stamp(&self.unproven())? })
+    }
+
+    /// Whether nobody knows if Asterisk runs the proven pair.
+    pub(crate) fn is_unproven(&self) -> Result<bool, FileError> {
+        let path = self.unproven();
+        fs::exists(&path).map_err(FileError::new(&path, "read"))
+    }
+
+    /// The record of the proven pair, unless nobody knows whether Asterisk still runs it.
+    pub(crate) fn claim(&self) -> Result<Option<Record>, FileError> {
+        let proven = read_record(&self.proven())?;
+        Ok(proven.filter(|_| fs::symlink_metadata(self.unproven()).is_err_and(|e| e.kind() == io::ErrorKind::NotFound)))
+    }
+
+    /// Where a note of the caller is kept.
+    pub(crate) fn note(&self, name: &str) -> PathBuf {
+        self.0.join(format!("{NOTE}{name}"))
+    }
+
+    /// The names of all notes, in order.
+    pub(crate) fn notes(&self) -> Result<Vec<String>, FileError> {
+        let entries = match fs::read_dir(&self.0) {
+            Ok(entries) => entries,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+            Err(error) => return Err(FileError::new(&self.0, "read")(error)),
+        };
+        let mut notes = Vec::new();
+        for entry in entries {
+            let name = entry.map_err(FileError::new(&self.0, "read"))?.file_name();
+            notes.extend(name.to_str().and_then(|name| name.strip_prefix(NOTE)).map(str::to_owned));
+        }
+        notes.sort_unstable();
+        Ok(notes)
+    }
+
+    /// Removes what a killed process left half-written. Every file of this directory is written by the holder of the lock.
+    pub(crate) fn remove_stale_temp_files(&self) -> Result<(), FileError> {
+        file::remove_all_stale_temp_files(&self.0)
+    }
+}
+
+/// Identifies one state of what is known to be live: inode, times and size of the files that say so, each of which is
+/// replaced and never written in place.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ClaimStamp {
+    proven: FileStamp,
+    unproven: FileStamp,
+}
+
+impl ClaimStamp {
+    /// Whether nothing was ever proven here, and nothing is in doubt.
+    #[must_use]
+    pub const fn is_blank(&self) -> bool {
+        self.proven.is_none() && self.unproven.is_none()
+    }
+}
+
+/// Inode, modification time and size of a file, if there is one.
+type FileStamp = Option<(u64, i64, i64, u64)>;
+
+/// The record at `path`; a damaged one is an error, since acting without it could lose what it
+/// protects.
+pub(crate) fn read_record(path: &Path) -> Result<Option<Record>, FileError> {
+    match file::read(path)? {
+        None => Ok(None),
+        Some(text) => Record::read(&text).map(Some).ok_or_else(|| {
+            let damaged = io::Error::new(io::ErrorKind::InvalidData, "it is damaged; move it away and apply");
+            FileError::new(path, "read")(damaged)
+        }),
+    }
+}
+
+/// A record beside its place, whole and synced: committing it needs no space.
+#[derive(Debug)]
+pub(crate) struct StagedRecord {
+    staged: StagedFile,
+    path: PathBuf,
+    record: Record,
+}
+
+impl StagedRecord {
+    pub(crate) fn new(path: PathBuf, record: Record) -> Result<Self, FileError> {
+        Ok(Self { staged: StagedFile::new(&path, &record.write(), MODE)?, path, record })
+    }
+
+    /// Renames the record into place. The rename is the commit point: a directory that cannot be synced is logged and is
+    /// no error. After a power cut the former record may be there again, which claims less.
+    pub(crate) fn commit(self) -> Result<Record, FileError> {
+        self.staged.rename()?;
+        if let Err(error) = file::sync_directory(&self.path) {
+            log::warn!("{error}");
+        }
+        Ok(self.record)
+    }
+
+    /// Renames the record into place, where it survives a power cut.
+    pub(crate) fn commit_durably(self) -> Result<(), FileError> {
+        self.staged.rename()?;
+        file::sync_directory(&self.path)
+    }
+}
+
+pub(crate) fn write_note(path: &Path, note: &[u8]) -> Result<(), FileError> {
+    file::replace(path, note, MODE)
+}
+
+pub(crate) fn write_volatile_note(path: &Path, note: &[u8]) -> Result<(), FileError> {
+    file::replace_unsynced(path, note, MODE)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_lock_is_one_and_is_waited_for_until_the_deadline() {
+        let directory = tempfile::tempdir().unwrap();
+        let state = StateDir::new(directory.path().join("state"));
+        let soon = || Instant::now() + Duration::from_millis(30);
+        let first = state.lock(soon()).unwrap().unwrap();
+        assert!(state.lock(soon()).unwrap().is_none());
+        thread::scope(|scope| {
+            let waiting = scope.spawn(|| state.lock(Instant::now() + Duration::from_secs(30)).unwrap().is_some());
+            thread::sleep(Duration::from_millis(20));
+            drop(first);
+            assert!(waiting.join().unwrap());
+        });
+    }
+
+    #[test]
+    fn a_lock_that_cannot_be_opened_is_named() {
+        let directory = tempfile::tempdir().unwrap();
+        fs::DirBuilder::new().create(directory.path().join("lock")).unwrap();
+        let error = StateDir::new(directory.path().to_owned()).lock(Instant::now()).unwrap_err().to_string();
+        assert!(error.contains("/lock cannot be opened: "), "{error}");
+    }
+
+    #[test]
+    fn a_damaged_record_is_an_error_that_names_it() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("proven");
+        assert_eq!(read_record(&path).unwrap(), None);
+        write_note(&path, b"half a rec").unwrap();
+        assert!(read_record(&path).unwrap_err().to_string().contains("proven cannot be read: it is damaged"));
+    }
+}

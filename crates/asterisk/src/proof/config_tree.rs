@@ -1,0 +1,353 @@
+//! The administrator's configuration as Asterisk reads it: a main file with all that it includes. Nothing is changed.
+
+use std::{
+    collections::BTreeMap,
+    path::{Path, PathBuf},
+};
+
+use crate::files::file;
+
+/// More files than any configuration has.
+const MOST_FILES: usize = 1000;
+/// Asterisk follows no more.
+const DEEPEST: usize = 10;
+
+/// A main file with all that it includes, as far as it can be read.
+#[derive(Debug)]
+pub(crate) struct Tree {
+    /// Each file that was read, and what its lines say without comments.
+    files: BTreeMap<PathBuf, Vec<String>>,
+    /// Each chain of includes that leads to the file in question.
+    readings: Vec<Vec<Site>>,
+    /// Whether all of it could be read, so that what is not in it is not there.
+    is_readable: bool,
+    /// Whether the main file ends within a comment of many lines.
+    ends_in_comment: bool,
+    main: PathBuf,
+}
+
+/// The place of an `#include`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Site {
+    pub(crate) file: PathBuf,
+    pub(crate) line: usize,
+    is_pattern: bool,
+}
+
+/// A section of one of the files.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Section<'a> {
+    pub(crate) name: &'a str,
+    /// Its own `type`, or that of the template it names.
+    pub(crate) kind: Option<&'a str>,
+    pub(crate) is_template: bool,
+    /// Whether it adds to a section of that name: `(+)`.
+    pub(crate) adds: bool,
+    pub(crate) path: &'a Path,
+    pub(crate) line: usize,
+    pub(crate) last_line: usize,
+}
+
+impl Tree {
+    /// Reads the file `main` of `directory`, and finds out where it includes `target`, which need not be there.
+    pub(crate) fn read(directory: &Path, main: &str, target: &Path) -> Self {
+        let main = canonical(&directory.join(main));
+        let mut tree = Self {
+            files: BTreeMap::new(),
+            readings: Vec::new(),
+            is_readable: true,
+            ends_in_comment: false,
+            main: main.clone(),
+        };
+        tree.add(directory, &main, target, &mut Vec::new());
+        tree
+    }
+
+    /// How often the file in question is read; `None` where that cannot be seen.
+    pub(crate) fn count(&self) -> Option<usize> {
+        self.is_readable.then_some(self.readings.len())
+    }
+
+    /// Whether the main file could be read, and ends within a comment.
+    pub(crate) fn ends_in_comment(&self) -> bool {
+        self.ends_in_comment
+    }
+
+    /// The lines without which the file is included once: a pattern stays rather than a single name, which it covers.
+    pub(crate) fn surplus(&self) -> Vec<&Site> {
+        let is_pattern = |chain: &&Vec<Site>| chain.last().is_some_and(|site| site.is_pattern);
+        let Some(kept) = self.readings.iter().find(is_pattern).or(self.readings.first()) else { return Vec::new() };
+        let mut surplus = Vec::new();
+        for other in &self.readings {
+            // The line that names the file, or the one that reads a file with that line once more.
+            let last = other.last().filter(|site| Some(*site) != kept.last());
+            let parting = || other.iter().zip(kept).find(|(other, kept)| other != kept).map(|(other, _)| other);
+            surplus.extend(last.or_else(parting).filter(|site| !surplus.contains(site)));
+        }
+        surplus
+    }
+
+    /// The sections of all files but `ours`, in the order of the files' names.
+    pub(crate) fn sections(&self, ours: &Path) -> Vec<Section<'_>> {
+        let ours = canonical(ours);
+        let mut all = Vec::new();
+        let files = self.files.iter().filter(|(path, _)| **path != ours);
+        for (path, lines) in files {
+            for (line, number) in lines.iter().map(String::as_str).zip(1..) {
+                if let Some((name, options)) = line.strip_prefix('[').and_then(|line| line.split_once(']')) {
+                    let options = options.trim().trim_start_matches('(').trim_end_matches(')');
+                    let has = |option: &str| options.split(',').any(|found| found.trim() == option);
+                    let kind = options.split(',').find_map(|template| kind_of(&all, template.trim()));
+                    let section = Section {
+                        name,
+                        kind,
+                        is_template: has("!"),
+                        adds: has("+"),
+                        path,
+                        line: number,
+                        last_line: number,
+                    };
+                    all.push(section);
+                } else if let Some(section) = all.last_mut().filter(|section| section.path == path)
+                    && !line.is_empty()
+                    && !line.starts_with('#')
+                {
+                    section.last_line = number;
+                    if let Some((key, value)) = line.split_once('=')
+                        && key.trim() == "type"
+                    {
+                        section.kind = Some(value.trim_start_matches('>').trim());
+                    }
+                }
+            }
+        }
+        all
+    }
+
+    fn add(&mut self, directory: &Path, path: &Path, target: &Path, chain: &mut Vec<Site>) {
+        // The content of the file in question itself does not matter here.
+        if path == canonical(target) {
+            return;
+        }
+        let read = file::read_at_most(path, file::MOST_OF_OTHERS).ok().flatten();
+        let Some(bytes) = read.filter(|_| self.files.len() < MOST_FILES) else {
+            self.is_readable = false;
+            return;
+        };
+        let (lines, depth) = uncommented(&String::from_utf8_lossy(&bytes));
+        if path == self.main && chain.is_empty() {
+            self.ends_in_comment = depth != 0;
+        }
+        let includes: Vec<_> = lines
+            .iter()
+            .zip(1..)
+            .filter_map(|(line, number)| included(line).map(|pattern| (pattern.to_owned(), number)))
+            .collect();
+        self.files.entry(path.to_owned()).or_insert(lines);
+        for (pattern, line) in includes {
+            // An absolute pattern replaces the directory.
+            let pattern = directory.join(pattern);
+            let is_pattern = pattern.to_string_lossy().contains(['*', '?', '[']);
+            chain.push(Site { file: path.to_owned(), line, is_pattern });
+            if matches(&pattern, target) {
+                self.readings.push(chain.clone());
+            }
+            for path in pattern.to_str().and_then(|pattern| glob::glob(pattern).ok()).into_iter().flatten().flatten() {
+                let path = canonical(&path);
+                // A file that includes itself, directly or through others.
+                if chain.len() < DEEPEST && chain.iter().all(|site| site.file != path) {
+                    self.add(directory, &path, target, chain);
+                }
+            }
+            chain.pop();
+        }
+    }
+}
+
+/// The type that a template of this name gives.
+fn kind_of<'a>(sections: &[Section<'a>], template: &str) -> Option<&'a str> {
+    sections.iter().rev().find(|section| section.name == template).and_then(|section| section.kind)
+}
+
+/// Whether an `#include` of `pattern` reads `target`, once that is there.
+fn matches(pattern: &Path, target: &Path) -> bool {
+    let options =
+        glob::MatchOptions { require_literal_separator: true, require_literal_leading_dot: true, ..Default::default() };
+    let is_match = |pattern: &Path, target: &Path| {
+        let pattern = pattern.to_str().and_then(|pattern| glob::Pattern::new(pattern).ok());
+        pattern.is_some_and(|pattern| pattern.matches_path_with(target, options))
+    };
+    // Links may lead to the directory of either.
+    let real = |path: &Path| match (path.parent(), path.file_name()) {
+        (Some(parent), Some(name)) => canonical(parent).join(name),
+        _ => path.to_owned(),
+    };
+    is_match(pattern, target) || is_match(&real(pattern), &real(target)) || canonical(pattern) == canonical(target)
+}
+
+pub(crate) fn canonical(path: &Path) -> PathBuf {
+    path.canonicalize().unwrap_or_else(|_| path.to_owned())
+}
+
+/// The lines as Asterisk sees them: without comments, and trimmed; and how deep in comments the text ends.
+fn uncommented(text: &str) -> (Vec<String>, i32) {
+    let mut depth = 0;
+    let lines = text.lines().map(|line| uncomment(line, &mut depth)).collect();
+    (lines, depth)
+}
+
+/// As `config_text_file_load` does it: `;--` begins a comment of many lines and `--;` ends one, another `;` begins one
+/// to the end of the line, unless a backslash stands before it.
+fn uncomment(line: &str, depth: &mut i32) -> String {
+    let mut said = String::new();
+    let mut rest = line;
+    let mut before = String::new();
+    while let Some(at) = rest.find(';') {
+        let (head, tail) = (&rest[..at], &rest[at + 1..]);
+        before.push_str(head);
+        if head.ends_with('\\') {
+            if *depth == 0 {
+                said.push_str(&head[..at - 1]);
+                said.push(';');
+            }
+            before.push(';');
+            rest = tail;
+        } else if tail.starts_with("--") && !tail.starts_with("---") {
+            if *depth == 0 {
+                said.push_str(head);
+            }
+            *depth += 1;
+            before.clear();
+            rest = &tail[2..];
+        } else if before.ends_with("--") {
+            if *depth == 0 {
+                said.push_str(head);
+            }
+            *depth -= 1;
+            before.clear();
+            rest = tail;
+        } else if *depth == 0 {
+            said.push_str(head);
+            return said.trim().to_owned();
+        } else {
+            before.push(';');
+            rest = tail;
+        }
+    }
+    if *depth == 0 {
+        said.push_str(rest);
+    }
+    said.trim().to_owned()
+}
+
+/// The pattern of an `#include` or `#tryinclude` line.
+fn included(line: &str) -> Option<&str> {
+    let rest = line.strip_prefix("#include").or_else(|| line.strip_prefix("#tryinclude"))?;
+    rest.starts_with([' ', '\t', '"', '<']).then(|| rest.trim().trim_matches(['"', '<', '>']))
+}
+
+#[cfg(test)]
+#[expect(clippy::disallowed_methods, reason = "the tests write the administrator's files")]
+mod tests {
+    use std::fs;
+
+    use super::*;
+
+    struct Config(tempfile::TempDir);
+
+    impl Config {
+        fn new(main: &str) -> Self {
+            let config = Self(tempfile::tempdir().unwrap());
+            fs::create_dir(config.at("p")).unwrap();
+            config.write("p/ours.conf", "[1000]\ntype=endpoint\n").write("main.conf", main)
+        }
+
+        fn write(self, name: &str, text: &str) -> Self {
+            fs::write(self.at(name), text).unwrap();
+            self
+        }
+
+        fn at(&self, name: &str) -> PathBuf {
+            self.0.path().canonicalize().unwrap().join(name)
+        }
+
+        fn tree(&self) -> Tree {
+            Tree::read(self.0.path(), "main.conf", &self.at("p/ours.conf"))
+        }
+    }
+
+    #[test]
+    fn every_way_to_include_is_understood() {
+        for line in [
+            "#include p/*.conf",
+            "#include \"p/ours.conf\"",
+            " #tryinclude p/ours.conf ; ours",
+            "#include <p/o*s.conf>",
+            ";-- a\nb --; #include p/ours.conf",
+            "a=b\\;-- \n#include p/ours.conf",
+            ";--- no comment of many lines\n#include p/ours.conf",
+        ] {
+            let config = Config::new(line);
+            assert_eq!(config.tree().count(), Some(1), "{line}");
+            fs::remove_file(config.at("p/ours.conf")).unwrap();
+            assert_eq!(config.tree().count(), Some(1), "{line}, before the file is there");
+        }
+    }
+
+    #[test]
+    fn what_stands_in_a_comment_is_no_line() {
+        for (text, ends_in_comment) in [
+            (";#include p/ours.conf\n", false),
+            (";--\n#include p/ours.conf\n--;\n", false),
+            (";-- ;-- --;\n#include p/ours.conf\n--;\n", false),
+            (";--\n#include p/ours.conf\n", true),
+            ("--;\n#include p/ours.conf\n", true),
+            ("#includes p/ours.conf\n", false),
+        ] {
+            let tree = Config::new(text).tree();
+            assert_eq!((tree.count(), tree.ends_in_comment()), (Some(0), ends_in_comment), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_file_that_is_read_twice_is_found_with_the_line_to_go() {
+        let surplus = |config: &Config| -> Vec<(PathBuf, usize)> {
+            config.tree().surplus().into_iter().map(|site| (site.file.clone(), site.line)).collect()
+        };
+        let config = Config::new("#include p/ours.conf\n\n#include p/ours.conf\n");
+        assert_eq!((config.tree().count(), surplus(&config)), (Some(2), vec![(config.at("main.conf"), 3)]));
+        let config = Config::new("#include p/ours.conf\n#include p/*.conf\n");
+        assert_eq!(surplus(&config), vec![(config.at("main.conf"), 1)]);
+        let config =
+            Config::new("#include more.conf\n#include p/*.conf\n").write("more.conf", "\n#include p/ours.conf");
+        assert_eq!(surplus(&config), vec![(config.at("more.conf"), 2)]);
+        let config = Config::new("#include more.conf\n#include more.conf\n").write("more.conf", "#include p/ours.conf");
+        assert_eq!(surplus(&config), vec![(config.at("main.conf"), 2)]);
+        assert!(surplus(&Config::new("#include p/ours.conf\n#include main.conf\n")).is_empty());
+    }
+
+    #[test]
+    fn a_tree_that_cannot_be_read_proves_nothing() {
+        let directory = tempfile::tempdir().unwrap();
+        assert_eq!(Tree::read(directory.path(), "main.conf", Path::new("/x")).count(), None);
+    }
+
+    #[test]
+    fn sections_have_the_type_of_their_template_and_their_lines() {
+        let config = Config::new(
+            "#include p/*.conf\n[base](!)\ntype = endpoint\n\n[1000](base)\ncontext=x ; mine\n\n; end\n[1001]\n\
+             type=>aor\n[1000](+)\nallow=all\n",
+        );
+        let tree = config.tree();
+        let sections = tree.sections(&config.at("p/ours.conf"));
+        let found: Vec<_> =
+            sections.iter().map(|s| (s.name, s.kind, s.is_template, s.adds, s.line, s.last_line)).collect();
+        let expected = [
+            ("base", Some("endpoint"), true, false, 2, 3),
+            ("1000", Some("endpoint"), false, false, 5, 6),
+            ("1001", Some("aor"), false, false, 9, 10),
+            ("1000", None, false, true, 11, 12),
+        ];
+        assert_eq!(found, expected);
+    }
+}

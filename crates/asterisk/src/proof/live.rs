@@ -1,0 +1,373 @@
+//! What Asterisk runs, read back and compared with what it must run.
+
+use std::{collections::BTreeMap, time::Instant};
+
+use crate::{
+    ask::{
+        asking::{Unread, ask_whole},
+        cli::Cli,
+    },
+    proof::{
+        diagnosis::Added,
+        mismatch::{Mismatch, same_steps},
+    },
+    text::{
+        dialplan_listing,
+        expected::{Endpoint, Expected, Kind, Standalone, Step},
+        listing,
+        shown::Options,
+    },
+};
+
+/// What Asterisk runs of that which concerns a proof.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) struct Live {
+    endpoints: BTreeMap<String, Endpoint>,
+    standalone: Standalone,
+    contexts: BTreeMap<String, BTreeMap<String, Vec<(Step, String)>>>,
+    /// Of each object that is asked for by name, its options.
+    shown: BTreeMap<(Kind, String), Options>,
+}
+
+impl Live {
+    /// Reads back all that `wanted` names or `former` named, with a number of questions that
+    /// depends on their contexts and kinds alone.
+    pub(crate) fn read(cli: &Cli, wanted: &Expected, former: &Expected, deadline: Instant) -> Result<Self, Unread> {
+        let names = wanted.contexts.keys().chain(former.contexts.keys());
+        let mut questions: BTreeMap<String, Question<'_>> =
+            names.map(|name| (format!("dialplan show {name}"), Question::Context(name))).collect();
+        questions.insert("pjsip show endpoints".to_owned(), Question::Endpoints);
+        for kind in Kind::ALL {
+            let both = wanted.standalone.iter().chain(&former.standalone);
+            if let Some(prefix) = common_prefix(both.filter(|(of, _)| *of == kind).map(|(_, name)| name)) {
+                questions.insert(format!("pjsip list {kind}s like ^{prefix}"), Question::Standalone(kind));
+            }
+        }
+        for (kind, name) in wanted.shown.keys() {
+            questions.insert(format!("pjsip show {kind} {name}"), Question::Object(*kind, name));
+        }
+        let mut live = Self::default();
+        ask_whole(cli, questions.keys().cloned().collect(), deadline, |question, answer| {
+            match questions.get(question) {
+                Some(Question::Endpoints) => live.endpoints = read_endpoints(answer)?,
+                Some(Question::Standalone(kind)) => live.standalone.extend(read_names(*kind, answer)?),
+                Some(Question::Context(name)) => {
+                    live.contexts
+                        .extend(dialplan_listing::context(answer, name)?.map(|read| ((*name).to_owned(), read)));
+                }
+                Some(Question::Object(kind, name)) => {
+                    let options = Options::read(answer, name)?;
+                    live.shown.extend(options.map(|options| ((*kind, (*name).to_owned()), options)));
+                }
+                None => {}
+            }
+            Ok(())
+        })?;
+        Ok(live)
+    }
+
+    /// What these answers say: of all endpoints, of the markers, and of each context.
+    #[cfg(any(test, fuzzing))]
+    pub(crate) fn of(endpoints: &str, markers: &str, contexts: &[(String, String)]) -> Result<Self, &'static str> {
+        let context = |(name, answer): &(String, String)| {
+            dialplan_listing::context(answer, name).map(|read| read.map(|read| (name.clone(), read))).transpose()
+        };
+        Ok(Self {
+            endpoints: read_endpoints(endpoints)?,
+            standalone: read_names(Kind::Aor, markers)?,
+            contexts: contexts.iter().filter_map(context).collect::<Result<_, _>>()?,
+            shown: BTreeMap::new(),
+        })
+    }
+
+    /// Compares the live state with what is `wanted`: all of it must be there, and nothing that
+    /// only `former` had. `is_administrators` is asked of an endpoint that has a former one's
+    /// name and nothing to recognize it by.
+    pub(crate) fn compare(
+        &self,
+        wanted: &Expected,
+        former: &Expected,
+        is_administrators: impl Fn(&str) -> bool,
+    ) -> Comparison {
+        let mut comparison = Comparison::default();
+        let Comparison { mismatch, foreign } = &mut comparison;
+        for (name, endpoint) in &wanted.endpoints {
+            match self.endpoints.get(name) {
+                None => mismatch.missing.push(format!("endpoint {name}")),
+                Some(live) if endpoint.is_in(live) => {}
+                Some(live) => mismatch.endpoint(name, endpoint, live),
+            }
+        }
+        for (kind, name) in wanted.standalone.difference(&self.standalone) {
+            mismatch.missing.push(format!("{kind} {name}"));
+        }
+        for (object, options) in &wanted.shown {
+            let (kind, name) = object;
+            let differences = match self.shown.get(object) {
+                Some(live) => options.differences(former.shown.get(object), live),
+                None if wanted.standalone.contains(object) && !self.standalone.contains(object) => Vec::new(),
+                None => vec!["Asterisk shows none".to_owned()],
+            };
+            mismatch.different.extend(differences.into_iter().map(|other| format!("{kind} {name}: {other}")));
+        }
+        for (context, extens) in &wanted.contexts {
+            match self.contexts.get(context) {
+                None => mismatch.missing.push(format!("context {context}")),
+                Some(live) => mismatch.context(context, extens, live),
+            }
+        }
+        for (name, live) in self.endpoints.iter().filter(|(name, _)| !wanted.endpoints.contains_key(*name)) {
+            let is_former = former.endpoints.get(name).is_some_and(|former| {
+                // Without its auth it may be a former one that lost it, or the administrator's.
+                !live.auths.is_disjoint(&former.auths) || (live.auths.is_empty() && !is_administrators(name))
+            });
+            if is_former {
+                mismatch.stale.push(format!("endpoint {name}"));
+            } else {
+                foreign.endpoints.push(name.clone());
+            }
+        }
+        for (name, former) in &former.endpoints {
+            if let (Some(wanted), Some(live)) = (wanted.endpoints.get(name), self.endpoints.get(name)) {
+                let gone = former.identifies.difference(&wanted.identifies);
+                let stale = gone.filter(|identify| live.identifies.contains(*identify));
+                mismatch.stale.extend(stale.map(|identify| format!("identify {identify} of endpoint {name}")));
+            }
+        }
+        // An object without an endpoint before may belong to one now.
+        let stale = former.standalone.intersection(&self.standalone);
+        for (kind, name) in stale.filter(|object| former.defines(object) && !wanted.has(object)) {
+            mismatch.stale.push(format!("{kind} {name}"));
+        }
+        let of = |expected: &Expected, context: &str, exten: &str| -> Option<Vec<Step>> {
+            expected.contexts.get(context)?.get(exten).cloned()
+        };
+        for (context, extens) in &self.contexts {
+            for (exten, steps) in extens.iter().filter(|(exten, _)| of(wanted, context, exten).is_none()) {
+                if of(former, context, exten).is_some_and(|former| same_steps(&former, steps)) {
+                    mismatch.stale.push(format!("extension {exten}@{context}"));
+                } else if let Some((_, origin)) = steps.first().filter(|_| wanted.has_number(exten)) {
+                    let file = origin.split(':').next().unwrap_or_default();
+                    mismatch
+                        .conflicts
+                        .push(format!("extension {exten}@{context} in {file} takes calls to one of ours"));
+                } else {
+                    foreign.extens.push((exten.clone(), context.clone()));
+                }
+            }
+        }
+        comparison
+    }
+}
+
+/// The result of comparing the live state with what is wanted.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) struct Comparison {
+    pub(crate) mismatch: Mismatch,
+    pub(crate) foreign: Foreign,
+}
+
+impl Comparison {
+    /// What is live besides, if all that is wanted is.
+    pub(crate) fn proven(self) -> Result<Foreign, Mismatch> {
+        if self.mismatch.is_none() { Ok(self.foreign) } else { Err(self.mismatch) }
+    }
+}
+
+/// What is live and not ours to judge.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Foreign {
+    /// Endpoints, by name, that the administrator's own configuration defines.
+    pub endpoints: Vec<String>,
+    /// Extensions, each with its context, that the administrator's own dialplan adds to a
+    /// context of ours; and lines such as `include => other`.
+    pub extens: Vec<(String, String)>,
+    /// Sections that add to objects of ours, as far as the administrator's files can be read. What they change no
+    /// listing shows.
+    pub added: Vec<Added>,
+}
+
+/// What is asked of Asterisk.
+enum Question<'a> {
+    Endpoints,
+    Standalone(Kind),
+    Context(&'a str),
+    Object(Kind, &'a str),
+}
+
+fn read_endpoints(answer: &str) -> Result<BTreeMap<String, Endpoint>, &'static str> {
+    Ok(listing::endpoints(answer)?.into_iter().map(|(name, endpoint)| (name.to_owned(), endpoint)).collect())
+}
+
+fn read_names(kind: Kind, answer: &str) -> Result<Standalone, &'static str> {
+    Ok(listing::names(kind, answer)?.into_iter().map(|name| (kind, name.to_owned())).collect())
+}
+
+/// What the names have in common up to a `-`: one listing of that finds them all, and what is
+/// stale of their kind, at a fraction of the cost of listing every aor.
+fn common_prefix<'a>(names: impl Iterator<Item = &'a String>) -> Option<String> {
+    let mut names = names.map(String::as_str);
+    let first = names.next()?;
+    let common = names.fold(first.len(), |common, name| {
+        common.min(first.bytes().zip(name.bytes()).take_while(|(a, b)| a == b).count())
+    });
+    let common = first.get(..common).unwrap_or_default();
+    let end = common.rfind('-').map_or(0, |dash| dash + 1);
+    // `like` takes a regular expression: only names whose characters mean themselves there.
+    Some(common[..end].chars().take_while(|c| c.is_ascii_alphanumeric() || matches!(c, '-' | '_')).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+    use crate::text::{expected::Context, pair::Pair};
+
+    fn expected(endpoints: &str, dialplan: &str) -> Expected {
+        Expected::read(&Pair { endpoints: endpoints.into(), dialplan: dialplan.into() }).unwrap()
+    }
+
+    fn live_as(expected: &Expected, origin: &str) -> Live {
+        let live_context = |extens: &Context| {
+            extens
+                .iter()
+                .map(|(name, steps)| (name.clone(), steps.iter().map(|s| (s.clone(), origin.to_owned())).collect()))
+                .collect()
+        };
+        Live {
+            endpoints: expected.endpoints.clone(),
+            standalone: expected.standalone.clone(),
+            contexts: expected.contexts.iter().map(|(name, extens)| (name.clone(), live_context(extens))).collect(),
+            shown: expected.shown.clone(),
+        }
+    }
+
+    fn one() -> Expected {
+        expected(
+            "[1000]\ntype=endpoint\nauth=1000-a\naors=1000\n[1000-a]\ntype=auth\n[1000]\ntype=aor\n[m-1]\ntype=aor",
+            "[c]\nexten => 1000,1,Answer()",
+        )
+    }
+
+    #[test]
+    fn what_is_as_it_is_to_be_matches() {
+        assert!(live_as(&one(), "ours.conf:1").compare(&one(), &Expected::default(), |_| false).mismatch.is_none());
+    }
+
+    #[test]
+    fn each_lost_object_is_named() {
+        let nothing = Live::default().compare(&one(), &Expected::default(), |_| false).mismatch;
+        assert_eq!(nothing.missing, ["endpoint 1000", "aor m-1", "context c"]);
+
+        let mut live = live_as(&one(), "ours.conf:1");
+        live.endpoints.get_mut("1000").unwrap().auths.clear();
+        live.endpoints.get_mut("1000").unwrap().aors.clear();
+        let mismatch = live.compare(&one(), &Expected::default(), |_| false).mismatch;
+        assert_eq!(mismatch.missing, ["aor 1000 of endpoint 1000", "auth 1000-a of endpoint 1000"]);
+    }
+
+    #[test]
+    fn an_endpoint_that_kept_its_old_settings_is_different() {
+        let mut live = live_as(&one(), "ours.conf:1");
+        live.endpoints.get_mut("1000").unwrap().auths = BTreeSet::from(["1000-old".to_owned()]);
+        assert_eq!(live.compare(&one(), &Expected::default(), |_| false).mismatch.different, ["endpoint 1000"]);
+    }
+
+    #[test]
+    fn what_only_the_former_files_had_is_stale() {
+        let former = expected(
+            "[1001]\ntype=endpoint\naors=1001\n[1001]\ntype=aor\n[m-0]\ntype=aor",
+            "[c]\nexten => 1001,1,Answer()",
+        );
+        let mut live = live_as(&one(), "ours.conf:1");
+        let old = live_as(&former, "ours.conf:1");
+        live.endpoints.extend(old.endpoints);
+        live.standalone.extend(old.standalone);
+        live.contexts.get_mut("c").unwrap().extend(old.contexts["c"].clone());
+        let Comparison { mismatch, foreign } = live.compare(&one(), &former, |_| false);
+        assert_eq!(mismatch.stale, ["endpoint 1001", "aor m-0", "extension 1001@c"]);
+        assert_eq!(foreign, Foreign::default());
+        let foreign = live.compare(&one(), &Expected::default(), |_| false).proven().unwrap();
+        assert_eq!(foreign.endpoints, ["1001"]);
+        assert_eq!(foreign.extens, [("1001".to_owned(), "c".to_owned())]);
+    }
+
+    #[test]
+    fn what_stood_alone_and_is_an_endpoints_now_is_not_stale() {
+        let named = expected("[a]\ntype=endpoint\naors=b\noutbound_auth=c\n[b]\ntype=aor\n[c]\ntype=auth", "");
+        let standalone = expected("[a]\ntype=endpoint\n[b]\ntype=aor\n[c]\ntype=auth", "");
+        let mut live = live_as(&named, "");
+        live.standalone = standalone.standalone.clone();
+        assert!(live.compare(&named, &standalone, |_| false).mismatch.is_none());
+        let without = expected("[a]\ntype=endpoint", "");
+        live.endpoints = without.endpoints.clone();
+        assert_eq!(live.compare(&without, &standalone, |_| false).mismatch.stale, ["aor b", "auth c"]);
+    }
+
+    #[test]
+    fn an_identify_is_missed_and_the_administrators_own_is_not() {
+        let identify = |name: &str| expected(&format!("[a]\ntype=endpoint\n[{name}]\ntype=identify\nendpoint=a"), "");
+        let (one, two) = (identify("one"), identify("two"));
+        let mut live = live_as(&one, "");
+        assert_eq!(live.compare(&two, &one, |_| false).mismatch.missing, ["identify two of endpoint a"]);
+        let mut identified_by = |name: &str| {
+            live.endpoints.get_mut("a").unwrap().identifies.insert(name.to_owned());
+            live.compare(&two, &one, |_| false).mismatch.stale
+        };
+        assert_eq!(identified_by("two"), ["identify one of endpoint a"]);
+        live.endpoints = two.endpoints.clone();
+        live.endpoints.get_mut("a").unwrap().identifies.insert("his".to_owned());
+        assert!(live.compare(&two, &one, |_| false).mismatch.is_none());
+    }
+
+    #[test]
+    fn a_former_users_number_may_become_the_administrators_own() {
+        let former =
+            expected("[1001]\ntype=endpoint\nauth=1001-a\n[1001-a]\ntype=auth", "[c]\nexten => 1001,1,Answer()");
+        let with = |auths: &[&str]| {
+            let mut live = live_as(&one(), "ours.conf:1");
+            let auths = auths.iter().map(|auth| (*auth).to_owned()).collect();
+            live.endpoints.insert("1001".to_owned(), Endpoint { auths, ..Endpoint::default() });
+            live
+        };
+        let is_stale = |auths: &[&str], is_administrators| {
+            !with(auths).compare(&one(), &former, |_| is_administrators).mismatch.stale.is_empty()
+        };
+        assert!(is_stale(&["1001-a"], true), "it has our auth");
+        assert!(!is_stale(&["his"], false), "it has another auth");
+        assert!(is_stale(&[], false), "it has lost its auth");
+        assert!(!is_stale(&[], true), "his configuration defines it");
+        let mut live = live_as(&one(), "ours.conf:1");
+        live.contexts
+            .get_mut("c")
+            .unwrap()
+            .insert("1001".to_owned(), vec![(Step::Hint("SIP/his".to_owned()), "extensions.conf:2".to_owned())]);
+        assert_eq!(live.compare(&one(), &former, |_| false).foreign.extens.len(), 1);
+    }
+
+    #[test]
+    fn an_extension_that_others_define_too_is_a_conflict() {
+        let mut live = live_as(&one(), "ours.conf:1");
+        let steps = live.contexts.get_mut("c").unwrap().get_mut("1000").unwrap();
+        steps.push((
+            Step::Priority { number: 2, label: None, application: "Hangup()".to_owned() },
+            "extensions.conf:7".to_owned(),
+        ));
+        let mismatch = live.compare(&one(), &Expected::default(), |_| false).mismatch;
+        assert_eq!(mismatch.conflicts, ["extension 1000@c is also defined in extensions.conf:7"]);
+    }
+
+    #[test]
+    fn one_pattern_finds_markers_of_either_generation() {
+        let prefix = |names: &[&str]| common_prefix(names.iter().map(|n| (*n).to_owned()).collect::<Vec<_>>().iter());
+        assert_eq!(
+            prefix(&["synergycall-generation-8f3a", "synergycall-generation-8fff"]).as_deref(),
+            Some("synergycall-generation-")
+        );
+        assert_eq!(prefix(&["synergycall-generation-8f3a"]).as_deref(), Some("synergycall-generation-"));
+        assert_eq!(prefix(&["a.b", "c"]).as_deref(), Some(""));
+        assert_eq!(prefix(&[]), None);
+    }
+}

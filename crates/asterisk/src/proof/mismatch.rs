@@ -1,0 +1,138 @@
+//! The differences that verification found, as text.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fmt,
+};
+
+use crate::text::expected::{Context, Endpoint, Step};
+
+/// The differences between what must be live and what is.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Mismatch {
+    /// Objects that are not live.
+    pub missing: Vec<String>,
+    /// Objects that are live with other content.
+    pub different: Vec<String>,
+    /// Objects of the former files that are still live.
+    pub stale: Vec<String>,
+    /// Objects that the administrator's own configuration defines too.
+    pub conflicts: Vec<String>,
+}
+
+impl Mismatch {
+    /// Whether there is none: exactly what must be live is.
+    #[must_use]
+    pub fn is_none(&self) -> bool {
+        self.missing.is_empty() && self.different.is_empty() && self.stale.is_empty() && self.conflicts.is_empty()
+    }
+
+    pub(crate) fn endpoint(&mut self, name: &str, wanted: &Endpoint, live: &Endpoint) {
+        let before = self.missing.len();
+        let mut missing = |kind: &str, wanted: &BTreeSet<String>, live: &BTreeSet<String>| {
+            self.missing.extend(wanted.difference(live).map(|object| format!("{kind} {object} of endpoint {name}")));
+        };
+        missing("aor", &wanted.aors, &live.aors);
+        missing("identify", &wanted.identifies, &live.identifies);
+        missing("outbound auth", &wanted.outbound_auths, &live.outbound_auths);
+        if live.auths.is_empty() {
+            missing("auth", &wanted.auths, &live.auths);
+        }
+        if self.missing.len() == before {
+            self.different.push(format!("endpoint {name}"));
+        }
+    }
+
+    pub(crate) fn context(&mut self, context: &str, wanted: &Context, live: &BTreeMap<String, Vec<(Step, String)>>) {
+        for (exten, steps) in wanted {
+            let Some(found) = live.get(exten) else {
+                self.missing.push(format!("extension {exten}@{context}"));
+                continue;
+            };
+            if same_steps(steps, found) {
+                continue;
+            }
+            let origins: BTreeSet<_> =
+                found.iter().map(|(_, origin)| origin.split(':').next().unwrap_or_default()).collect();
+            match found.iter().find(|(step, _)| !steps.contains(step)) {
+                Some((_, origin)) if origins.len() > 1 => {
+                    self.conflicts.push(format!("extension {exten}@{context} is also defined in {origin}"));
+                }
+                Some((_, origin)) => self.different.push(format!("extension {exten}@{context} (read from {origin})")),
+                None => self.missing.push(format!("a step of extension {exten}@{context}")),
+            }
+        }
+    }
+}
+
+/// Whether an extension is live as it was written.
+pub(crate) fn same_steps(wanted: &[Step], live: &[(Step, String)]) -> bool {
+    wanted.iter().eq(live.iter().map(|(step, _)| step))
+}
+
+impl fmt::Display for Mismatch {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut first = true;
+        for (what, names) in [
+            ("defined twice", &self.conflicts),
+            ("not live", &self.missing),
+            ("live with other content", &self.different),
+            ("still live", &self.stale),
+        ] {
+            if names.is_empty() {
+                continue;
+            }
+            if !first {
+                f.write_str("; ")?;
+            }
+            first = false;
+            write!(f, "{what}: {}", Names(names))?;
+        }
+        if first { f.write_str("no difference") } else { Ok(()) }
+    }
+}
+
+/// At most twenty names, then how many more there are.
+pub(crate) struct Names<'a>(pub(crate) &'a [String]);
+
+impl fmt::Display for Names<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        const MOST: usize = 20;
+        f.write_str(&self.0[..self.0.len().min(MOST)].join(", "))?;
+        match self.0.len().saturating_sub(MOST) {
+            0 => Ok(()),
+            more => write!(f, " and {more} more"),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_report_names_each_difference_with_its_kind() {
+        let names = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect();
+        let mismatch = Mismatch { missing: names(&["a", "b"]), stale: names(&["c"]), ..Mismatch::default() };
+        assert_eq!(mismatch.to_string(), "not live: a, b; still live: c");
+        assert_eq!(Mismatch::default().to_string(), "no difference");
+    }
+
+    #[test]
+    fn an_extension_of_one_file_is_different_and_no_conflict() {
+        let step = |application: &str| Step::Priority { number: 1, label: None, application: application.to_owned() };
+        let wanted = BTreeMap::from([("1".to_owned(), vec![step("A()")])]);
+        let live = BTreeMap::from([("1".to_owned(), vec![(step("B()"), "x.conf:1".to_owned())])]);
+        let mut mismatch = Mismatch::default();
+        mismatch.context("c", &wanted, &live);
+        let different = vec!["extension 1@c (read from x.conf:1)".to_owned()];
+        assert_eq!(mismatch, Mismatch { different, ..Mismatch::default() });
+    }
+
+    #[test]
+    fn a_report_names_at_most_twenty() {
+        let mismatch = Mismatch { missing: (0..23).map(|n| n.to_string()).collect(), ..Mismatch::default() };
+        assert!(mismatch.to_string().ends_with("18, 19 and 3 more"), "{mismatch}");
+    }
+}

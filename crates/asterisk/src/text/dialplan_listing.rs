@@ -1,0 +1,98 @@
+//! The reader of what Asterisk lists of the dialplan.
+
+use std::collections::BTreeMap;
+
+use crate::text::{
+    expected::{BESIDES, Step},
+    listing::{CUT, STRANGE},
+};
+
+/// One extension as it is live: its steps, and where each was read from (`extensions.conf:12`).
+pub(crate) type LiveExten = Vec<(Step, String)>;
+
+/// Reads `dialplan show CONTEXT`, as [`Context`](crate::text::expected::Context) has it; `None` where there is no such
+/// context.
+pub(crate) fn context(answer: &str, context: &str) -> Result<Option<BTreeMap<String, LiveExten>>, &'static str> {
+    if answer.starts_with(&format!("There is no existence of '{context}' context\n")) {
+        return Ok(None);
+    }
+    let mut lines = answer.lines();
+    let head = format!("[ Context '{context}' created by '");
+    if !lines.next().is_some_and(|line| line.starts_with(&head)) {
+        return Err(STRANGE);
+    }
+    let mut extens: Vec<(String, LiveExten)> = Vec::new();
+    let mut besides = Vec::new();
+    while let Some(line) = lines.next() {
+        if let Some(footer) = line.strip_prefix("-= ") {
+            let steps = extens.iter().map(|(_, steps)| steps.len()).sum();
+            check_dialplan_count(footer, extens.len(), steps)?;
+            let count = extens.len();
+            let mut by_name: BTreeMap<_, _> = extens.into_iter().collect();
+            let is_sound = by_name.len() == count && lines.all(str::is_empty);
+            by_name.extend(besides.into_iter().map(|name| (name, Vec::new())));
+            return if is_sound { Ok(Some(by_name)) } else { Err(STRANGE) };
+        }
+        let step = match exten(line) {
+            Some((name, rest)) => {
+                extens.push((name, Vec::new()));
+                rest
+            }
+            None if line.starts_with("     ") => line,
+            None => {
+                besides.extend(beside(line));
+                continue;
+            }
+        };
+        let step = step.trim();
+        let (text, origin) = match step.strip_suffix(']').and_then(|step| step.rsplit_once('[')) {
+            Some((text, origin)) => (text.trim_end(), origin),
+            None => (step, ""),
+        };
+        let step = read_step(text).zip(extens.last_mut());
+        let (step, (_, steps)) = step.ok_or("holds a line that is no step")?;
+        steps.push((step, origin.to_owned()));
+    }
+    Err(CUT)
+}
+
+/// `  '1000' =>`, and where it is for callers of one number `  '1000' (CID match '2000') =>`, which
+/// is written `1000/2000`; with what follows.
+fn exten(line: &str) -> Option<(String, &str)> {
+    let (name, rest) = line.strip_prefix("  '")?.split_once(" =>")?;
+    let name = match name.strip_suffix("')").and_then(|name| name.split_once("' (CID match '")) {
+        Some((name, caller)) => format!("{name}/{caller}"),
+        None => name.strip_suffix('\'')?.to_owned(),
+    };
+    Some((name, rest))
+}
+
+/// `  Include =>  'other'  [pbx_config]` as it is written.
+fn beside(line: &str) -> Option<String> {
+    let (key, rest) = line.trim().split_once("=>")?;
+    let at = ["Include", "Ignore pattern", "Alt. Switch"].iter().position(|listed| *listed == key.trim_end())?;
+    let (value, _origin) = rest.trim_start().strip_prefix('\'')?.rsplit_once('\'')?;
+    Some(format!("{} => {value}", BESIDES[at]))
+}
+
+/// `hint: PJSIP/1000`, `1. Answer()` or `[label] 7. Hangup(20)`.
+fn read_step(text: &str) -> Option<Step> {
+    if let Some(hint) = text.strip_prefix("hint:") {
+        return Some(Step::Hint(hint.trim().to_owned()));
+    }
+    let (label, text) = match text.strip_prefix('[').and_then(|rest| rest.split_once(']')) {
+        Some((label, rest)) => (Some(label.to_owned()), rest.trim_start()),
+        None => (None, text),
+    };
+    let (number, application) = text.split_once(". ")?;
+    Some(Step::Priority { number: number.parse().ok()?, label, application: application.to_owned() })
+}
+
+/// `2 extensions (4 priorities) in 1 context. =-`
+fn check_dialplan_count(footer: &str, extensions: usize, priorities: usize) -> Result<(), &'static str> {
+    let of = |count, one, many| format!("{count} {}", if count == 1 { one } else { many });
+    let (extensions, priorities) =
+        (of(extensions, "extension", "extensions"), of(priorities, "priority", "priorities"));
+    let is_whole = footer == format!("{extensions} ({priorities}) in 1 context. =-");
+    if is_whole { Ok(()) } else { Err("does not hold as many extensions as it says") }
+}

@@ -1,0 +1,352 @@
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fmt,
+};
+
+use crate::text::{
+    config_text::{Reason, Unreadable},
+    dialplan_file,
+    pair::Pair,
+    pjsip_file::{self, Objects},
+    sections::sections,
+    shown::Options,
+};
+
+/// What must be live once Asterisk has taken a [`Pair`] of include files.
+///
+/// It is read from the text of the files, by other code than what wrote them.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Expected {
+    pub(crate) endpoints: BTreeMap<String, Endpoint>,
+    pub(crate) standalone: Standalone,
+    pub(crate) contexts: BTreeMap<String, Context>,
+    /// What each auth asks of a phone, by the auth's name.
+    credentials: BTreeMap<String, Credential>,
+    /// What the file says of each object that stands alone, as a hash.
+    fingerprints: BTreeMap<(Kind, String), u64>,
+    /// What Asterisk must show of an object that it is asked for by name.
+    pub(crate) shown: BTreeMap<(Kind, String), Options>,
+}
+
+/// Objects that no endpoint names, such as the aor that marks the generation of a file: each is proven by a listing of
+/// its kind, the others by their endpoint's.
+pub(crate) type Standalone = BTreeSet<(Kind, String)>;
+
+/// The kinds of objects that can exist without an endpoint.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(crate) enum Kind {
+    Aor,
+    Auth,
+    Registration,
+}
+
+impl Kind {
+    pub(crate) const ALL: [Self; 3] = [Self::Aor, Self::Auth, Self::Registration];
+
+    /// The word of `type=…`; with an `s`, that of `pjsip list …`.
+    pub(crate) const fn word(self) -> &'static str {
+        match self {
+            Self::Aor => "aor",
+            Self::Auth => "auth",
+            Self::Registration => "registration",
+        }
+    }
+}
+
+impl fmt::Display for Kind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.word())
+    }
+}
+
+/// The settings of an auth that a phone must know. They are secret: `Debug` shows nothing.
+#[derive(Clone, Default, PartialEq, Eq)]
+pub(crate) struct Credential(pub(crate) String);
+
+impl fmt::Debug for Credential {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Credential(…)")
+    }
+}
+
+/// An endpoint with what it names. Where the name of an auth holds a digest of all settings,
+/// a live endpoint with that auth is the endpoint as it was written.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Endpoint {
+    /// The auths for requests from it.
+    pub(crate) auths: BTreeSet<String>,
+    /// The auths for requests to it.
+    pub(crate) outbound_auths: BTreeSet<String>,
+    pub(crate) aors: BTreeSet<String>,
+    /// The identifies that take requests for its own.
+    pub(crate) identifies: BTreeSet<String>,
+    /// What the file says of it and of all that it names, as a hash; nothing of a live one.
+    pub(crate) said: u64,
+}
+
+impl Endpoint {
+    /// Whether it is live as it was written. The administrator may identify it by more.
+    pub(crate) fn is_in(&self, live: &Self) -> bool {
+        let Self { auths, outbound_auths, aors, identifies, said: _ } = self;
+        (auths, outbound_auths, aors) == (&live.auths, &live.outbound_auths, &live.aors)
+            && identifies.is_subset(&live.identifies)
+    }
+}
+
+/// A context: its extensions, each with its steps in order; and what else it has (`include => other`), without any.
+pub(crate) type Context = BTreeMap<String, Vec<Step>>;
+
+/// What a context may have besides extensions.
+pub(crate) const BESIDES: [&str; 3] = ["include", "ignorepat", "switch"];
+
+/// One line of an extension.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Step {
+    /// The devices that the extension's hint watches.
+    Hint(String),
+    /// An application at a priority.
+    Priority {
+        /// The priority, from 1.
+        number: u32,
+        /// The label, where it has one.
+        label: Option<String>,
+        /// The application with its arguments: `Dial(PJSIP/1000,30)`.
+        application: String,
+    },
+}
+
+impl Expected {
+    /// What must be live of no files at all.
+    pub(crate) const NOTHING: Self = Self {
+        endpoints: BTreeMap::new(),
+        standalone: BTreeSet::new(),
+        contexts: BTreeMap::new(),
+        credentials: BTreeMap::new(),
+        fingerprints: BTreeMap::new(),
+        shown: BTreeMap::new(),
+    };
+
+    /// Reads what must be live from both files.
+    ///
+    /// # Errors
+    ///
+    /// [`UnreadablePair`] where a file holds what cannot be proven, or what Asterisk might read
+    /// otherwise than we do.
+    pub fn read(pair: &Pair) -> Result<Self, UnreadablePair> {
+        let Objects { endpoints, standalone, credentials, fingerprints, registrations } = text(&pair.endpoints)
+            .and_then(pjsip_file::read)
+            .map_err(|error| UnreadablePair { file: "endpoints", error })?;
+        let contexts = text(&pair.dialplan)
+            .and_then(dialplan_file::read)
+            .map_err(|error| UnreadablePair { file: "dialplan", error })?;
+        let shown = registrations.into_iter().map(|(name, options)| ((Kind::Registration, name), options)).collect();
+        Ok(Self { endpoints, standalone, contexts, credentials, fingerprints, shown })
+    }
+
+    /// Reads it for a strict deployment, which asks for each aor too.
+    pub(crate) fn read_strictly(pair: &Pair) -> Result<Self, UnreadablePair> {
+        let mut expected = Self::read(pair)?;
+        let sections = text(&pair.endpoints).and_then(sections);
+        let sections = sections.map_err(|error| UnreadablePair::new("endpoints", error))?;
+        let aors = sections.iter().filter(|section| !section.is_template && section.kind() == Kind::Aor.word());
+        expected.shown.extend(aors.map(|aor| ((Kind::Aor, aor.name.to_owned()), Options::of(aor))));
+        Ok(expected)
+    }
+
+    /// The names of the endpoints, in order.
+    pub fn endpoints(&self) -> impl Iterator<Item = &str> {
+        self.endpoints.keys().map(String::as_str)
+    }
+
+    /// Whether the endpoint of this name asks for this auth, and for no other.
+    #[must_use]
+    pub fn has_endpoint(&self, name: &str, auth: &str) -> bool {
+        self.endpoints.get(name).is_some_and(|endpoint| endpoint.auths.iter().eq([auth]))
+    }
+
+    /// The names of the dialplan's contexts, in order.
+    pub fn contexts(&self) -> impl Iterator<Item = &str> {
+        self.contexts.keys().map(String::as_str)
+    }
+
+    /// The dialplan's extensions, each with its context and how many steps it has, its hint among them.
+    pub fn extensions(&self) -> impl Iterator<Item = (&str, &str, usize)> {
+        let extens = self.contexts.iter().flat_map(|(context, of)| of.iter().map(move |exten| (context, exten)));
+        let extens = extens.filter(|(_, (_, steps))| !steps.is_empty());
+        extens.map(|(context, (name, steps))| (context.as_str(), name.as_str(), steps.len()))
+    }
+
+    /// Whether a context has the number that `exten` is dialled by: another context with `1000`, or with `1000/2000` for
+    /// the callers with that number, answers calls in its place. A pattern is no number.
+    pub(crate) fn has_number(&self, exten: &str) -> bool {
+        let number = exten.split('/').next().unwrap_or_default();
+        !number.starts_with('_') && self.contexts.values().any(|extens| extens.contains_key(number))
+    }
+
+    /// Whether an endpoint names this object, or it is there alone.
+    pub(crate) fn has(&self, object: &(Kind, String)) -> bool {
+        let (kind, name) = object;
+        let names = |endpoint: &Endpoint| match kind {
+            Kind::Aor => endpoint.aors.contains(name),
+            Kind::Auth => endpoint.auths.contains(name) || endpoint.outbound_auths.contains(name),
+            Kind::Registration => false,
+        };
+        self.standalone.contains(object) || self.endpoints.values().any(names)
+    }
+
+    /// Whether the file defines this object, which stands alone.
+    pub(crate) fn defines(&self, object: &(Kind, String)) -> bool {
+        self.fingerprints.contains_key(object)
+    }
+
+    /// The aors of endpoints that `former` had not.
+    pub(crate) fn new_aors(&self, former: &Self) -> BTreeSet<String> {
+        let new = self.endpoints.iter().filter(|(name, _)| !former.endpoints.contains_key(*name));
+        new.flat_map(|(_, endpoint)| endpoint.aors.iter().cloned()).collect()
+    }
+
+    /// The aors of [`Self::former_owners`].
+    pub(crate) fn aors_of_former_owners(&self, former: &Self) -> BTreeSet<String> {
+        self.former_owners(former).flat_map(|(_, before)| before.aors.iter().cloned()).collect()
+    }
+
+    /// The endpoints that `former` had and that are no more, or that ask for another credential now: a phone that is
+    /// registered there is a former owner.
+    pub(crate) fn former_owners<'a>(&'a self, former: &'a Self) -> impl Iterator<Item = (&'a str, &'a Endpoint)> {
+        let credentials = |of: &'a Self, endpoint: &'a Endpoint| -> Vec<Option<&'a Credential>> {
+            endpoint.auths.iter().map(|auth| of.credentials.get(auth)).collect()
+        };
+        let owners = former.endpoints.iter().map(|(name, before)| (name.as_str(), before));
+        owners.filter(move |(name, before)| {
+            self.endpoints.get(*name).is_none_or(|now| credentials(self, now) != credentials(former, before))
+        })
+    }
+
+    /// What this changes against `former`.
+    #[must_use]
+    pub fn difference(&self, former: &Self) -> Difference {
+        let mut difference = Difference::default();
+        for (name, endpoint) in &self.endpoints {
+            match former.endpoints.get(name) {
+                None => difference.added.push(name.clone()),
+                Some(before) if before != endpoint => difference.changed.push(name.clone()),
+                Some(_) => {}
+            }
+        }
+        difference.removed =
+            former.endpoints.keys().filter(|name| !self.endpoints.contains_key(*name)).cloned().collect();
+        let objects = other_keys(&self.fingerprints, &former.fingerprints).map(|(kind, name)| format!("{kind} {name}"));
+        let contexts = other_keys(&self.contexts, &former.contexts).map(|name| format!("context {name}"));
+        difference.others = objects.chain(contexts).collect();
+        difference
+    }
+
+    /// The endpoints that say something else than in `former` although all that they name has the same name.
+    pub(crate) fn kept_names(&self, former: &Self) -> BTreeSet<String> {
+        let said = |(name, now): &(&String, &Endpoint)| {
+            former
+                .endpoints
+                .get(*name)
+                .is_some_and(|before| before.said != now.said && Endpoint { said: now.said, ..before.clone() } == **now)
+        };
+        self.endpoints.iter().filter(said).map(|(name, _)| name.clone()).collect()
+    }
+}
+
+/// The keys that only one of the two has, or under which they hold something else; in order.
+fn other_keys<'a, K: Ord, V: PartialEq>(
+    now: &'a BTreeMap<K, V>,
+    former: &'a BTreeMap<K, V>,
+) -> impl Iterator<Item = &'a K> {
+    let other = now.iter().filter(|(key, value)| former.get(key) != Some(value)).map(|(key, _)| key);
+    other.chain(former.keys().filter(|key| !now.contains_key(key))).collect::<BTreeSet<_>>().into_iter()
+}
+
+/// What one pair says otherwise than another: nothing is in no list but a comment. Each list ascends.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Difference {
+    /// Endpoints that were not.
+    pub added: Vec<String>,
+    /// Endpoints that are no more.
+    pub removed: Vec<String>,
+    /// Endpoints of which the file says anything else, or of an auth, aor or identify that belongs to them.
+    pub changed: Vec<String>,
+    /// All else that is new, gone or other: objects that belong to no endpoint and contexts, each with its kind
+    /// (`registration carrier`, `context doors`).
+    pub others: Vec<String>,
+}
+
+/// A pair of include files of which it cannot be said what must be live.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("the {file} file cannot be proven: {error}")]
+pub struct UnreadablePair {
+    file: &'static str,
+    error: Unreadable,
+}
+
+impl UnreadablePair {
+    pub(crate) const fn new(file: &'static str, error: Unreadable) -> Self {
+        Self { file, error }
+    }
+
+    /// Which of the two: `endpoints` or `dialplan`.
+    #[must_use]
+    pub fn file(&self) -> &'static str {
+        self.file
+    }
+
+    /// The number of the line in it, from 1.
+    #[must_use]
+    pub fn line(&self) -> usize {
+        self.error.line
+    }
+}
+
+pub(crate) fn text(bytes: &[u8]) -> Result<&str, Unreadable> {
+    std::str::from_utf8(bytes).map_err(|error| {
+        let before = &bytes[..error.valid_up_to()];
+        Unreadable { line: before.split(|byte| *byte == b'\n').count(), reason: Reason::NotUtf8 }
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_difference_names_new_old_and_other_endpoints() {
+        let read = |text: &str| Expected::read(&Pair { endpoints: text.into(), dialplan: Vec::new() }).unwrap();
+        let former = read("[1]\ntype=endpoint\nauth=a\n[2]\ntype=endpoint\n[3]\ntype=endpoint\n");
+        let now = read("[1]\ntype=endpoint\nauth=b\n[3]\ntype=endpoint\n[4]\ntype=endpoint\n");
+        let Difference { added, removed, changed, others: _ } = now.difference(&former);
+        assert_eq!((added, removed, changed), (vec!["4".to_owned()], vec!["2".to_owned()], vec!["1".to_owned()]));
+    }
+
+    #[test]
+    fn only_another_credential_makes_a_former_owner() {
+        let read = |text: &str| Expected::read(&Pair { endpoints: text.into(), dialplan: Vec::new() }).unwrap();
+        let user = |number: u16, auth: &str, digest: &str| {
+            format!(
+                "[{number}]\ntype=endpoint\nauth={auth}\naors=aor-{number}\n[{auth}]\ntype=auth\npassword_digest=MD5:{digest}\n"
+            )
+        };
+        let former = read(&(user(1, "1-a", "x") + &user(2, "2-a", "x") + &user(3, "3-a", "x")));
+        let now = read(&(user(1, "1-b", "x") + &user(2, "2-b", "y") + &user(4, "4-a", "x")));
+        let aors: Vec<_> = now.aors_of_former_owners(&former).into_iter().collect();
+        assert_eq!(aors, ["aor-2", "aor-3"]);
+        let shown = format!("{former:?}");
+        assert!(!shown.contains("MD5") && shown.contains("Credential(…)"), "{shown}");
+        assert_eq!(now.new_aors(&former).into_iter().collect::<Vec<_>>(), ["aor-4"]);
+    }
+
+    #[test]
+    fn the_error_names_the_file() {
+        let pair = Pair { endpoints: b"x".to_vec(), dialplan: Vec::new() };
+        assert!(
+            Expected::read(&pair).unwrap_err().to_string().starts_with("the endpoints file cannot be proven: line 1")
+        );
+        let pair = Pair { endpoints: Vec::new(), dialplan: vec![0xff] };
+        assert!(Expected::read(&pair).unwrap_err().to_string().starts_with("the dialplan file cannot be proven"));
+    }
+}

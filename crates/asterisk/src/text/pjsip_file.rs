@@ -1,0 +1,212 @@
+//! What must be live once Asterisk has taken an endpoints file.
+
+use std::{
+    collections::{BTreeMap, BTreeSet, HashMap},
+    hash::{DefaultHasher, Hash as _, Hasher as _},
+};
+
+use crate::text::{
+    config_text::{Reason, Unreadable},
+    expected::{Credential, Endpoint, Kind, Standalone},
+    sections::{Section, sections},
+    shown::Options,
+};
+
+/// The settings that make up a credential.
+const CREDENTIAL_KEYS: [&str; 5] = ["username", "realm", "password", "password_digest", "md5_cred"];
+
+/// How many bytes of a name Asterisk's listings show, at least.
+const ENDPOINT: usize = 51;
+const AOR_OF_ENDPOINT: usize = 39;
+const LONE_AOR: usize = 41;
+const IDENTIFY: usize = 80;
+const OTHERS: usize = 200;
+
+/// What a file defines: an object that an endpoint names is not alone.
+#[derive(Debug, Default)]
+pub(crate) struct Objects {
+    pub(crate) endpoints: BTreeMap<String, Endpoint>,
+    pub(crate) standalone: Standalone,
+    pub(crate) credentials: BTreeMap<String, Credential>,
+    /// What the file says of each object that stands alone.
+    pub(crate) fingerprints: BTreeMap<(Kind, String), u64>,
+    /// The options of the registrations, which are read back one by one.
+    pub(crate) registrations: BTreeMap<String, Options>,
+}
+
+/// Reads the objects of an endpoints file.
+pub(crate) fn read(text: &str) -> Result<Objects, Unreadable> {
+    sort_objects(&sections(text)?)
+}
+
+fn sort_objects(sections: &[Section<'_>]) -> Result<Objects, Unreadable> {
+    let mut objects = Objects::default();
+    let Objects { endpoints, standalone, credentials, fingerprints, registrations } = &mut objects;
+    let mut identifies = BTreeMap::new();
+    let mut said: HashMap<(Kind, &str), u64> = HashMap::new();
+    for section in sections.iter().filter(|section| !section.is_template) {
+        let name = |longest| section.listed(section.name, longest);
+        let mut stand_alone = |kind, name| {
+            said.insert((kind, section.name), section.fingerprint());
+            standalone.insert((kind, name))
+        };
+        let is_new = match section.kind() {
+            "endpoint" => endpoints.insert(name(ENDPOINT)?, endpoint(section)?).is_none(),
+            "auth" => {
+                credentials.insert(name(OTHERS)?, credential(section));
+                stand_alone(Kind::Auth, name(OTHERS)?)
+            }
+            "aor" => stand_alone(Kind::Aor, name(LONE_AOR)?),
+            "registration" => {
+                registrations.insert(name(OTHERS)?, Options::of(section));
+                stand_alone(Kind::Registration, name(OTHERS)?)
+            }
+            "identify" => identifies.insert(name(IDENTIFY)?, section).is_none(),
+            kind => return Err(section.unreadable(Reason::UnprovableType(kind.to_owned()))),
+        };
+        if !is_new {
+            let twice = Reason::Twice(format!("the {} {:?}", section.kind(), section.name));
+            return Err(section.unreadable(twice));
+        }
+    }
+    for Endpoint { auths, outbound_auths, aors, said: of_endpoint, .. } in endpoints.values_mut() {
+        let mut all = DefaultHasher::new();
+        of_endpoint.hash(&mut all);
+        for (kind, names) in [(Kind::Auth, auths), (Kind::Auth, outbound_auths), (Kind::Aor, aors)] {
+            for name in names.iter() {
+                said.get(&(kind, name.as_str())).hash(&mut all);
+                standalone.remove(&(kind, name.clone()));
+            }
+        }
+        *of_endpoint = all.finish();
+    }
+    for (name, section) in identifies {
+        let of = section.values("endpoint").next_back().unwrap_or_default();
+        let stranger = || section.unreadable(Reason::StrangersIdentify(of.to_owned()));
+        let endpoint = endpoints.get_mut(of).ok_or_else(stranger)?;
+        endpoint.identifies.insert(name);
+        let mut all = DefaultHasher::new();
+        (endpoint.said, section.fingerprint()).hash(&mut all);
+        endpoint.said = all.finish();
+    }
+    let defined = |object: &(Kind, String)| Some((object.clone(), *said.get(&(object.0, object.1.as_str()))?));
+    *fingerprints = standalone.iter().filter_map(defined).collect();
+    // Asterisk takes a registration whose auth there is not. It may be the administrator's, or nobody's.
+    for section in sections.iter().filter(|section| !section.is_template && section.kind() == "registration") {
+        for name in section.names("outbound_auth").filter(|name| !said.contains_key(&(Kind::Auth, *name))) {
+            standalone.insert((Kind::Auth, section.listed(name, OTHERS)?));
+        }
+    }
+    Ok(objects)
+}
+
+fn endpoint(section: &Section<'_>) -> Result<Endpoint, Unreadable> {
+    Ok(Endpoint {
+        auths: section.all_listed("auth", OTHERS)?,
+        outbound_auths: section.all_listed("outbound_auth", OTHERS)?,
+        aors: section.all_listed("aors", AOR_OF_ENDPOINT)?,
+        identifies: BTreeSet::new(),
+        said: section.fingerprint(),
+    })
+}
+
+fn credential(section: &Section<'_>) -> Credential {
+    let known = |key: &str| CREDENTIAL_KEYS.into_iter().find(|known| known.eq_ignore_ascii_case(key));
+    let settings = section.settings.iter().filter_map(|(key, value)| Some((known(key)?, value)));
+    Credential(settings.flat_map(|(key, value)| [key, "=", value, "\n"]).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const ENDPOINTS: &str = "; head\n[t](!)\ntype=endpoint\ncontext=c\n[u](!)\ntype=auth\n[v](!)\ntype=aor\n\
+        [1000](t)\nauth=1000-ab\naors=1000\n[1000-ab](u)\nusername=1000\n[1000](v)\n[marker-1]\ntype=aor\nmax_contacts=0\n";
+
+    fn names(name: &str) -> BTreeSet<String> {
+        BTreeSet::from([name.to_owned()])
+    }
+
+    fn objects(text: &str) -> Result<Objects, String> {
+        read(text).map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn endpoints_are_read_through_templates_and_lone_aors_stay() {
+        let Objects { mut endpoints, standalone, .. } = objects(ENDPOINTS).unwrap();
+        for endpoint in endpoints.values_mut() {
+            endpoint.said = 0;
+        }
+        let endpoint = Endpoint { auths: names("1000-ab"), aors: names("1000"), ..Endpoint::default() };
+        assert_eq!(endpoints, BTreeMap::from([("1000".to_owned(), endpoint)]));
+        assert_eq!(standalone, BTreeSet::from([(Kind::Aor, "marker-1".to_owned())]));
+    }
+
+    #[test]
+    fn a_trunk_is_its_endpoint_with_all_that_belongs_to_it() {
+        let text = "[carrier]\ntype=endpoint\naors = carrier ; the carrier's\nOutbound_Auth = carrier-auth\n\
+            [carrier]\ntype = aor\n[carrier]\ntype=identify\nendpoint=carrier\nmatch=192.0.2.1\n[carrier-auth]\n\
+            type=auth\n[reg-auth]\ntype=auth\n[reg]\ntype=registration\noutbound_auth=reg-auth\n";
+        let Objects { mut endpoints, standalone, .. } = objects(text).unwrap();
+        for endpoint in endpoints.values_mut() {
+            endpoint.said = 0;
+        }
+        let endpoint = Endpoint {
+            auths: BTreeSet::new(),
+            outbound_auths: names("carrier-auth"),
+            aors: names("carrier"),
+            identifies: names("carrier"),
+            said: 0,
+        };
+        assert_eq!(endpoints, BTreeMap::from([("carrier".to_owned(), endpoint)]));
+        let standalone: Vec<_> = standalone.iter().map(|(kind, name)| format!("{kind} {name}")).collect();
+        assert_eq!(standalone, ["auth reg-auth", "registration reg"]);
+    }
+
+    #[test]
+    fn an_auth_that_only_a_registration_names_must_be_live_and_is_not_of_the_file() {
+        let text = "[a]\ntype=auth\n[r]\ntype=registration\noutbound_auth=a\n[s]\ntype=registration\noutbound_auth=his";
+        let Objects { standalone, fingerprints, .. } = objects(text).unwrap();
+        let names = |(kind, name): &(Kind, String)| format!("{kind} {name}");
+        assert_eq!(
+            standalone.iter().map(names).collect::<Vec<_>>(),
+            ["auth a", "auth his", "registration r", "registration s"]
+        );
+        assert_eq!(fingerprints.keys().map(names).collect::<Vec<_>>(), ["auth a", "registration r", "registration s"]);
+    }
+
+    #[test]
+    fn a_file_that_cannot_be_proven_is_refused_with_its_line() {
+        for (text, error) in [
+            ("a=b", "line 1 stands before the first section"),
+            ("[1](none)\n", "line 1 names the template \"none\""),
+            ("[a](!)\ntype=aor\n[a](a)\n[a](a)", "line 4 defines the aor \"a\" a second time"),
+            ("\n[x]\ntype=transport", "line 2 begins an object of type \"transport\""),
+            ("[x]\nusername=1", "line 1 begins an object of type \"\""),
+            ("[x]\ntype=aor\nnonsense", "line 3 is neither"),
+            ("[x]\ntype=endpoint\nType=auth", "line 3 defines the type a second time"),
+            ("[t](!)\ntype=endpoint\n[x](t)\ntype=aor", "line 4 defines the type a second time"),
+            ("[t](!)\n[t](!)", "line 2 defines the template \"t\" a second time"),
+            ("[t](!)\n[x]( t)", "line 2 names the template \" t\""),
+            ("[x]\ntype=identify\nendpoint=his", "line 1 identifies the endpoint \"his\", which the file does not"),
+            ("[front desk]\ntype=aor", "line 1 has the name \"front desk\""),
+            ("[x]\ntype=endpoint\naors=a/b", "line 1 has the name \"a/b\""),
+            (&format!("[{}]\ntype=aor", "a".repeat(42)), "line 1 has the name \"aaaa"),
+        ] {
+            let said = objects(text).unwrap_err();
+            assert!(said.starts_with(error), "{said}");
+        }
+    }
+
+    #[test]
+    fn the_last_of_all_templates_and_own_settings_counts() {
+        let text = "[t](!)\ntype=endpoint\naors=a,b\nauth=p\n[u](!)\nAuth=q,,\n[x](t,u)\nAORS=c\n[y](t)\nauth=\n";
+        let Objects { endpoints, .. } = objects(text).unwrap();
+        let of = |name: &str| {
+            [&endpoints[name].auths, &endpoints[name].aors]
+                .map(|names| names.iter().map(String::as_str).collect::<Vec<_>>().join(" "))
+        };
+        assert_eq!(of("x"), ["q", "c"]);
+        assert_eq!(of("y"), ["", "a b"]);
+    }
+}

@@ -1,0 +1,199 @@
+//! What `pjsip show registration NAME` or `pjsip show aor NAME` prints of one object: each of its options.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use crate::text::{
+    listing::{CUT, STRANGE},
+    sections::Section,
+};
+
+/// The options of one object, each with its values: as a file gives them, or as Asterisk shows them.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) struct Options(BTreeMap<String, Vec<String>>);
+
+/// An option that may be given several times; of any other the last counts.
+const LISTS: [&str; 1] = ["contact"];
+
+/// What Asterisk 22 shows of an option that a registration does not give. It is needed only where a former file gave the
+/// option: an option that is as before is then no sign that the former object was kept.
+const DEFAULTS: [(&str, &str); 16] = [
+    ("auth_rejection_permanent", "yes"),
+    ("expiration", "3600"),
+    ("fatal_retry_interval", "0"),
+    ("forbidden_retry_interval", "0"),
+    ("line", "no"),
+    ("max_random_initial_delay", "10"),
+    ("max_retries", "10"),
+    ("retry_interval", "60"),
+    ("security_negotiation", "no"),
+    ("support_outbound", "no"),
+    ("support_path", "no"),
+    ("default_expiration", "3600"),
+    ("maximum_expiration", "7200"),
+    ("minimum_expiration", "60"),
+    ("max_contacts", "0"),
+    ("qualify_timeout", "3"),
+];
+
+impl Options {
+    /// Those that a section of a file gives.
+    pub(crate) fn of(section: &Section<'_>) -> Self {
+        let mut options = BTreeMap::<String, Vec<String>>::new();
+        for (key, value) in section.settings.iter().filter(|(key, _)| !key.eq_ignore_ascii_case("type")) {
+            let key = key.to_ascii_lowercase();
+            let is_list = LISTS.contains(&key.as_str());
+            // The reader of the file takes a backslash before a semicolon away.
+            let value = value.replace("\\;", ";");
+            let values = options.entry(key).or_default();
+            if is_list {
+                values.extend(value.split(',').map(|value| value.trim().to_owned()));
+            } else {
+                *values = vec![value];
+            }
+        }
+        Self(options)
+    }
+
+    /// Reads the answer: `None` where there is no such object.
+    ///
+    /// ```text
+    ///  ParameterName            : ParameterValue
+    ///  =======================================================
+    ///  client_uri               : sip:493012345@192.0.2.1
+    /// ```
+    pub(crate) fn read(answer: &str, name: &str) -> Result<Option<Self>, &'static str> {
+        if answer.trim() == format!("Unable to find object {name}.") {
+            return Ok(None);
+        }
+        let is_head = |line: &str| line.split_once(':').is_some_and(|(key, _)| key.trim() == "ParameterName");
+        let mut lines = answer.lines().skip_while(|line| !is_head(line)).skip(1);
+        if !lines.next().is_some_and(|line| line.starts_with(" ====")) {
+            return Err(if answer.contains("=====") { CUT } else { STRANGE });
+        }
+        let mut options = BTreeMap::<String, Vec<String>>::new();
+        let mut is_ended = false;
+        for line in lines {
+            match line.split_once(" : ").or_else(|| Some((line.strip_suffix(" :")?, ""))) {
+                _ if line.is_empty() => is_ended = true,
+                Some((key, value)) if !is_ended => {
+                    options.entry(key.trim().to_owned()).or_default().push(value.trim().to_owned());
+                }
+                _ => return Err(STRANGE),
+            }
+        }
+        if is_ended { Ok(Some(Self(options))) } else { Err(CUT) }
+    }
+
+    /// How `live` is something else than this, of which `former` may have been kept; by option.
+    pub(crate) fn differences(&self, former: Option<&Self>, live: &Self) -> Vec<String> {
+        let none = Vec::new();
+        let mut other = Vec::new();
+        for (key, wanted) in &self.0 {
+            let shown = live.0.get(key).unwrap_or(&none);
+            if !same_values(wanted, shown) {
+                other.push(format!("{key} is {:?}", shown.join(",")));
+            }
+        }
+        let gone = former.into_iter().flat_map(|former| &former.0).filter(|(key, _)| !self.0.contains_key(*key));
+        for (key, before) in gone {
+            let default = DEFAULTS.iter().find(|(of, _)| of == key).map_or("", |(_, value)| value);
+            let shown = live.0.get(key).unwrap_or(&none);
+            if same_values(before, shown) && !same_values(before, &[default.to_owned()]) {
+                other.push(format!("{key} is still {:?}", shown.join(",")));
+            }
+        }
+        other
+    }
+}
+
+/// Whether they are the same but for order, and for the ways to write a number or yes and no.
+fn same_values(wanted: &[String], shown: &[String]) -> bool {
+    let all = |values: &[String]| -> BTreeSet<String> {
+        values.iter().map(|value| plain(value)).filter(|value| !value.is_empty()).collect()
+    };
+    all(wanted) == all(shown)
+}
+
+/// One spelling of a value.
+fn plain(value: &str) -> String {
+    const YES: [&str; 6] = ["yes", "true", "y", "t", "1", "on"];
+    const NO: [&str; 6] = ["no", "false", "n", "f", "0", "off"];
+    let is = |words: [&str; 6]| words.iter().any(|word| word.eq_ignore_ascii_case(value));
+    match value.parse::<f64>() {
+        _ if is(YES) => "1".to_owned(),
+        _ if is(NO) => "0".to_owned(),
+        Ok(number) if number.is_finite() && value.bytes().all(|byte| byte.is_ascii_digit() || byte == b'.') => {
+            number.to_string()
+        }
+        _ => value.split(',').map(str::trim).collect::<Vec<_>>().join(","),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::text::sections::sections;
+
+    const ANSWER: &str = "
+ <Registration/ServerURI..............................>  <Auth....................>  <Status.......>
+==========================================================================================
+
+ carrier/sip:127.0.0.1:5999                              out           Unregistered      (exp. 8s)
+
+ ParameterName            : ParameterValue
+ =======================================================
+ auth_rejection_permanent : true
+ client_uri               : sip:1@127.0.0.1;x=y
+ contact_user             : \n expiration               : 600
+ outbound_auth            : out
+
+
+";
+
+    fn options(text: &str) -> Options {
+        Options::of(&sections(text).unwrap()[0])
+    }
+
+    const WANTED: &str = "[carrier]\ntype=registration\nOutbound_Auth=out\nclient_uri=sip:1@127.0.0.1\\;x=y\nexpiration=0600\ncontact_user=\n";
+
+    #[test]
+    fn an_object_is_what_asterisk_shows_of_it() {
+        let live = Options::read(ANSWER, "carrier").unwrap().unwrap();
+        assert_eq!(options(WANTED).differences(None, &live), [""; 0]);
+        for (from, to, other) in [
+            ("=out", "=other", "outbound_auth is \"out\""),
+            ("sip:1@", "sip:2@", "client_uri is \"sip:1@127.0.0.1;x=y\""),
+            ("0600", "abc", "expiration is \"600\""),
+            ("0600", "601", "expiration is \"600\""),
+            ("contact_user=", "contact_user=1", "contact_user is \"\""),
+            ("contact_user=", "nonsense=", ""),
+            ("contact_user=", "nonsense=1", "nonsense is \"\""),
+            ("contact_user=", "auth_rejection_permanent=no", "auth_rejection_permanent is \"true\""),
+            ("contact_user=", "auth_rejection_permanent=Yes", ""),
+        ] {
+            assert_eq!(options(&WANTED.replace(from, to)).differences(None, &live).join(""), other, "{to}");
+        }
+    }
+
+    #[test]
+    fn an_option_that_is_no_more_and_still_shown_is_a_sign_of_the_former_object() {
+        let live = Options::read(ANSWER, "carrier").unwrap().unwrap();
+        let former = options(WANTED);
+        let without = |line: &str| options(&WANTED.replace(line, "")).differences(Some(&former), &live);
+        assert_eq!(without("expiration=0600\n"), ["expiration is still \"600\""]);
+        assert_eq!(without("contact_user=\n"), [""; 0]);
+        let of_default = live.0.clone().into_keys().map(|key| (key, vec!["3600".to_owned()]));
+        let (former, live) = (options("[c]\nexpiration=3600"), Options(of_default.collect()));
+        assert_eq!(options("[c]\n").differences(Some(&former), &live), [""; 0]);
+    }
+
+    #[test]
+    fn an_answer_that_is_not_whole_is_none() {
+        assert_eq!(Options::read("Unable to find object x.\n\n", "x"), Ok(None));
+        assert_eq!(Options::read("Unable to find object x.\n\n", "y"), Err(STRANGE));
+        let end = ANSWER.trim_end().len();
+        for length in 0..end {
+            assert!(Options::read(&ANSWER[..length], "carrier").is_err(), "{length}");
+        }
+    }
+}
