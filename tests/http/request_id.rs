@@ -43,7 +43,8 @@ fn no_input_begins_a_log_line_of_its_own() {
     let log = service.portal.log();
     for line in log.lines().skip(before) {
         let source = line.split_whitespace().nth(2).unwrap_or_default();
-        let ours = ["pbx_api::access", "pbx_api::connection", "actix_http::h1::dispatcher"].contains(&source);
+        let ours =
+            ["pbx_api::http::access", "pbx_api::http::connection", "actix_http::h1::dispatcher"].contains(&source);
         assert!(line.starts_with("20") && ours, "{line:?}");
         assert!(!line.chars().any(|c| c.is_control() || ('\u{2028}'..='\u{202e}').contains(&c)), "{line:?}");
     }

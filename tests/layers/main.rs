@@ -3,6 +3,8 @@
 #![expect(clippy::disallowed_methods, reason = "it asks cargo")]
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use serde_json::Value;
@@ -36,6 +38,46 @@ const ROOMS: [(&str, &[&str]); 15] = [
     ("tempfile", &["pbx-asterisk"]),
     ("utoipa", &["pbx-api"]),
 ];
+
+/// The rooms of the large crates, each of which uses those before it. What stands beside them (`lib.rs`, say) is for all.
+const WITHIN: [(&str, &[&str]); 2] = [
+    ("asterisk", &["text", "files", "ask", "proof", "deploy", "doctor"]),
+    ("api", &["http", "settings", "operations", "program"]),
+];
+
+#[test]
+fn within_a_crate_each_room_uses_those_before_it() {
+    for (name, rooms) in WITHIN {
+        let source = format!("{}/../crates/{name}/src", env!("CARGO_MANIFEST_DIR"));
+        for (position, room) in rooms.iter().enumerate() {
+            let files = files_of(&PathBuf::from(format!("{source}/{room}")));
+            assert!(!files.is_empty(), "{name} has no room {room}");
+            for file in files {
+                let text = fs::read_to_string(&file).unwrap();
+                let code: String = text.lines().filter(|line| !line.trim_start().starts_with("//")).collect();
+                for above in &rooms[position + 1..] {
+                    let uses = [format!("crate::{above}::"), format!("crate::{{{above}::")];
+                    assert!(!uses.iter().any(|way| code.contains(way)), "{} uses {above}", file.display());
+                    // `use crate::{…, above::…}`
+                    let grouped = code.split("use crate::{").skip(1).filter_map(|rest| rest.split(';').next());
+                    let is_used = |group: &str| {
+                        group.match_indices(&format!("{above}::")).any(|(at, _)| {
+                            !group[..at].ends_with(|c: char| c.is_alphanumeric() || matches!(c, ':' | '_'))
+                        })
+                    };
+                    assert!(!grouped.into_iter().any(is_used), "{} uses {above}", file.display());
+                }
+            }
+        }
+    }
+}
+
+fn files_of(directory: &Path) -> Vec<PathBuf> {
+    let entries = fs::read_dir(directory).unwrap().map(|entry| entry.unwrap().path());
+    let (directories, files): (Vec<_>, Vec<_>) = entries.partition(|path| path.is_dir());
+    let rust = files.into_iter().filter(|path| path.extension().is_some_and(|end| end == "rs"));
+    rust.chain(directories.iter().flat_map(|directory| files_of(directory))).collect()
+}
 
 #[test]
 fn every_arrow_between_our_crates_is_a_decision() {

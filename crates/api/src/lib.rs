@@ -1,57 +1,49 @@
 //! The program `pbx-portal`: settings, the REST API, and the wiring of the other crates. The only
 //! crate that knows HTTP and the environment.
 //!
-//! Every request passes [`access`], which gives it an id, a line in the log and an answer even if
-//! its handler panics; then the URL table, [`configure`]; then the handler of its resource
-//! ([`users`], [`apply`]), which calls the crates below on a thread that may block ([`work`]).
-//! Whatever is not a success is a [`problem`].
+//! Every request passes `http::access`, which gives it an id, a line in the log and an answer even if
+//! its handler panics; then the URL table, `configure`; then the handler of its resource
+//! (`operations::users`, `operations::apply`), which calls the crates below on a thread that may block (`http::work`).
+//! Whatever is not a success is a problem (`http::problem`).
 
-pub mod access;
-pub mod apply;
-pub mod apply_response;
-pub mod auth;
-mod body;
-pub mod check;
-mod clients;
-mod connection;
-mod docs;
-pub mod listing;
-pub mod logging;
-pub mod new_user;
-pub mod openapi;
-pub mod problem;
-mod query;
-pub mod request_id;
-pub mod server;
+mod http;
+mod operations;
+mod program;
 pub mod settings;
-mod status;
-mod systemd;
-pub mod users;
-pub mod work;
 
 use std::sync::Arc;
 
 use actix_web::{Resource, web};
 use pbx_persistence::Database;
 
-pub use crate::settings::Settings;
+pub use crate::{
+    http::logging,
+    program::{check, openapi, server},
+    settings::Settings,
+};
 use crate::{
-    apply::Applier,
-    listing::ListingCache,
-    problem::{Code, Problem},
-    work::Work,
+    http::{
+        problem::{Code, Problem},
+        work::Work,
+    },
+    operations::{
+        apply::{self, Applier},
+        listing::ListingCache,
+        users,
+    },
+    program::docs,
 };
 
 /// What the handlers share.
-pub struct AppState {
+pub(crate) struct AppState {
     /// What the administrator decided.
-    pub settings: Arc<Settings>,
+    pub(crate) settings: Arc<Settings>,
     /// The database.
-    pub database: Database,
+    pub(crate) database: Database,
     /// The applies of this node.
-    pub applier: Applier,
+    pub(crate) applier: Applier,
     /// Applies under way, each of which ends in a proven state.
-    pub work: Work,
+    pub(crate) work: Work,
     /// Calls of the database under way.
     pub(crate) calls: Work,
     pub(crate) listing: ListingCache,
@@ -60,7 +52,7 @@ pub struct AppState {
 impl AppState {
     /// The state of a service that has answered nothing yet.
     #[must_use]
-    pub fn new(settings: Settings, database: Database, applier: Applier) -> Self {
+    pub(crate) fn new(settings: Settings, database: Database, applier: Applier) -> Self {
         Self {
             settings: Arc::new(settings),
             database,
@@ -82,7 +74,7 @@ impl AppState {
 }
 
 /// The URL table: every path and method there is.
-pub fn configure(config: &mut web::ServiceConfig) {
+pub(crate) fn configure(config: &mut web::ServiceConfig) {
     config
         .service(
             resource("/users", "GET, HEAD, POST")

@@ -21,7 +21,7 @@ use pbx_domain::Realm;
 
 use self::written::Written;
 pub use self::{environment::Environment, error::SettingsError, written::KEYS};
-use crate::auth::Tokens;
+use crate::http::auth::Tokens;
 
 /// Where the settings file is looked for when `--config` names none.
 pub const DEFAULT_FILE: &str = "/etc/pbx-portal/config.toml";

@@ -13,7 +13,7 @@ use pbx_confgen::EndpointOptions;
 use pbx_domain::Realm;
 
 use super::{SettingsError, written::Written};
-use crate::auth::Tokens;
+use crate::http::auth::Tokens;
 
 impl Written {
     fn text(&self, key: &'static str) -> Result<&str, SettingsError> {

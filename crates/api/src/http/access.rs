@@ -1,0 +1,210 @@
+//! The middleware around every request: its id, its line in the log, and a response even after a panic.
+
+use std::{
+    future::poll_fn,
+    net::IpAddr,
+    panic::{AssertUnwindSafe, catch_unwind},
+    rc::Rc,
+    task::Poll,
+    time::Instant,
+};
+
+use actix_web::{
+    Error, HttpMessage as _, HttpResponse,
+    body::{BoxBody, MessageBody},
+    dev::{ServiceRequest, ServiceResponse},
+    http::{
+        StatusCode,
+        header::{CONTENT_LENGTH, CONTENT_TYPE, HeaderMap, HeaderValue, X_CONTENT_TYPE_OPTIONS},
+    },
+    middleware::Next,
+};
+
+use crate::http::{
+    auth::Actor,
+    body::{self, MAX_BYTES},
+    clients::Client,
+    logging::OneLine,
+    problem::{Code, PROBLEM_JSON, Problem},
+    request_id::{RequestId, X_REQUEST_ID},
+};
+
+/// The outermost layer of the application.
+pub(crate) async fn observe(
+    request: ServiceRequest,
+    next: Next<impl MessageBody + 'static>,
+) -> Result<ServiceResponse<BoxBody>, Error> {
+    let id = RequestId::of(request.headers());
+    let _work = request.conn_data::<Rc<Client>>().map(Client::work_for);
+    id.clone().scope(answer(id, request, next)).await
+}
+
+async fn answer(
+    id: RequestId,
+    request: ServiceRequest,
+    next: Next<impl MessageBody + 'static>,
+) -> Result<ServiceResponse<BoxBody>, Error> {
+    let started = Instant::now();
+    let mut line = AccessLine {
+        method: request.method().to_string(),
+        path: shown_path(&request),
+        started,
+        actor: None,
+        peer: peer(&request),
+    };
+
+    if announces_too_much(request.headers()) {
+        let response = request.error_response(Problem::new(Code::BodyTooLarge, body::TOO_LARGE));
+        line.write(response.status());
+        return Ok(response);
+    }
+    let outcome = match catching_panics(next.call(request)).await {
+        Some(outcome) => outcome,
+        // The panic itself is in the log already, with its place.
+        None => Err(Problem::internal(anyhow::anyhow!("a panic")).into()),
+    };
+    let mut response = match outcome {
+        Ok(response) => as_problem_if_failed(response.map_into_boxed_body()),
+        Err(error) => {
+            log_cause(&error);
+            line.write(error.as_response_error().status_code());
+            return Err(error);
+        }
+    };
+    if let Some(error) = response.response().error() {
+        log_cause(error);
+    }
+    line.actor = response.request().extensions().get::<Actor>().and_then(|actor| actor.0.clone());
+    line.write(response.status());
+
+    let headers = response.headers_mut();
+    if let Ok(value) = HeaderValue::from_str(id.as_str()) {
+        headers.insert(X_REQUEST_ID, value);
+    }
+    headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+    Ok(response.map_body(|_, body| body::in_pieces(body)))
+}
+
+/// A failure that the framework answered by itself, in its own words or in none, becomes a problem.
+fn as_problem_if_failed(response: ServiceResponse) -> ServiceResponse {
+    let status = response.status();
+    let is_failure = status.is_client_error() || status.is_server_error();
+    let is_problem =
+        response.headers().get(CONTENT_TYPE).is_some_and(|kind| kind.as_bytes() == PROBLEM_JSON.as_bytes());
+    if !is_failure || is_problem {
+        return response;
+    }
+    let problem = match Code::ALL.iter().find(|code| code.status() == status) {
+        Some(code) if status.is_client_error() => Problem::new(*code, format!("{}.", code.title())),
+        _ => Problem::internal(anyhow::anyhow!("the framework answered {status}")),
+    };
+    let (request, _) = response.into_parts();
+    ServiceResponse::new(request, HttpResponse::from_error(problem))
+}
+
+/// Whether the announced body is too large, so that it can be refused before it is sent.
+fn announces_too_much(headers: &HeaderMap) -> bool {
+    let length =
+        headers.get(CONTENT_LENGTH).and_then(|length| length.to_str().ok()).and_then(|n| n.parse::<u64>().ok());
+    length.is_some_and(|length| length > MAX_BYTES as u64)
+}
+
+fn log_cause(error: &Error) {
+    if let Some(problem) = error.as_error::<Problem>()
+        && let Some(cause) = problem.cause()
+    {
+        let chain: Vec<_> = cause.chain().map(ToString::to_string).collect();
+        log::error!("{}: {}", problem.code().as_str(), chain.join(": "));
+    }
+}
+
+/// The result of a future, or nothing if it panicked.
+async fn catching_panics<F: Future>(future: F) -> Option<F::Output> {
+    let mut future = Box::pin(future);
+    poll_fn(move |cx| match catch_unwind(AssertUnwindSafe(|| future.as_mut().poll(cx))) {
+        Ok(Poll::Pending) => Poll::Pending,
+        Ok(Poll::Ready(output)) => Poll::Ready(Some(output)),
+        Err(_) => Poll::Ready(None),
+    })
+    .await
+}
+
+struct AccessLine {
+    method: String,
+    path: String,
+    started: Instant,
+    actor: Option<String>,
+    peer: Option<IpAddr>,
+}
+
+impl AccessLine {
+    fn write(&self, status: StatusCode) {
+        // For fail2ban, which reads this line.
+        let refused = matches!(status, StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN);
+        let peer = self.peer.filter(|_| refused).map(|peer| format!(" peer={peer}")).unwrap_or_default();
+        log::info!(
+            "{} {} {} {:.1} ms actor={}{peer}",
+            OneLine(&self.method),
+            OneLine(&self.path),
+            status.as_u16(),
+            self.started.elapsed().as_secs_f64() * 1000.0,
+            self.actor.as_deref().unwrap_or("-"),
+        );
+    }
+}
+
+/// Where the request came from: the client's address, or that of a proxy in front.
+fn peer(request: &ServiceRequest) -> Option<IpAddr> {
+    request.peer_addr().map(|peer| peer.ip().to_canonical())
+}
+
+/// The path without the query, which could hold a token by mistake, and not at any length.
+fn shown_path(request: &ServiceRequest) -> String {
+    const MAX_CHARACTERS: usize = 200;
+    let path = request.path();
+    match path.char_indices().nth(MAX_CHARACTERS) {
+        Some((end, _)) => format!("{}…", &path[..end]),
+        None => path.to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use actix_web::{App, middleware::from_fn, test, web};
+
+    use super::*;
+
+    async fn answer_of(handler: fn() -> HttpResponse) -> ServiceResponse {
+        let app = App::new().wrap(from_fn(observe)).route("/", web::get().to(move || async move { handler() }));
+        let app = test::init_service(app).await;
+        test::try_call_service(&app, test::TestRequest::get().uri("/").to_request())
+            .await
+            .unwrap_or_else(|error| ServiceResponse::new(test::TestRequest::get().to_http_request(), error.into()))
+    }
+
+    #[actix_web::test]
+    async fn a_panic_in_a_handler_is_an_internal_problem_with_a_request_id() {
+        let response = answer_of(|| panic!("on purpose")).await;
+        assert_eq!(response.status(), 500);
+        assert_eq!(response.headers().get(CONTENT_TYPE).unwrap(), PROBLEM_JSON);
+        let header = response.headers().get(X_REQUEST_ID).unwrap().to_str().unwrap().to_owned();
+        let body: serde_json::Value = test::read_body_json(response).await;
+        assert_eq!(body["type"], "urn:pbx-portal:internal");
+        assert_eq!(body["request_id"], header);
+        assert!(!body.to_string().contains("on purpose"));
+    }
+
+    #[actix_web::test]
+    async fn what_the_framework_answers_becomes_a_problem() {
+        for (handler, status, code) in [
+            ((|| HttpResponse::NotFound().body("in its own words")) as fn() -> HttpResponse, 404, "not-found"),
+            (|| HttpResponse::ImATeapot().finish(), 500, "internal"),
+            (|| HttpResponse::BadGateway().finish(), 500, "internal"),
+        ] {
+            let response = answer_of(handler).await;
+            assert_eq!(response.status(), status);
+            let body: serde_json::Value = test::read_body_json(response).await;
+            assert_eq!(body["type"], format!("urn:pbx-portal:{code}"));
+        }
+    }
+}

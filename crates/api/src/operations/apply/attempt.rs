@@ -1,0 +1,300 @@
+//! One attempt, from taking the lock to the response.
+
+use std::time::{Duration, Instant, SystemTime};
+
+use pbx_asterisk::{Difference, LockError, LockedDeployment, Pair};
+use pbx_domain::{ApplyId, ApplyOutcome, ApplyRecord, Changes, DatabaseId, InstalledFile, Revision, Timings};
+use pbx_persistence::{DatabaseError, StartedApply, UserList};
+use sha2::{Digest as _, Sha256};
+
+use super::{
+    Applier,
+    audit::AuditError,
+    options,
+    plan::{self, Review},
+    proven::Tag,
+    verdict,
+};
+use crate::http::{
+    apply_response::{ApplyResponse, LiveResponse, OutcomeResponse},
+    problem::{Code, Problem},
+};
+
+pub(super) struct Attempt {
+    pub(super) applier: Applier,
+    pub(super) actor: Option<String>,
+    pub(super) request_id: String,
+    pub(super) review: Review,
+    pub(super) started_at: SystemTime,
+    /// The same moment on a clock that never steps.
+    pub(super) began: Instant,
+    pub(super) deadline: Instant,
+}
+
+impl Attempt {
+    /// The whole apply: everything from the snapshot to the closed record.
+    pub(super) fn apply(self) -> Result<ApplyResponse, Problem> {
+        let inner = &*self.applier.0;
+        let mut locked = match inner.deployment.lock(self.deadline) {
+            Ok(locked) => locked,
+            Err(error) => return self.without_lock(error),
+        };
+        let began = Instant::now();
+        let id = ApplyId::generate();
+        let started = StartedApply {
+            id,
+            node: inner.node.clone(),
+            actor: self.actor.clone(),
+            request_id: self.request_id.clone(),
+            started_at: self.started_at,
+        };
+        let list = match inner.audit.begin(&locked, &started) {
+            Ok(list) => list,
+            Err(error) => return Err(self.not_begun(id, error)),
+        };
+        let mut record = self.record(id, list.revision, list.users.len());
+        record.timings.snapshot = began.elapsed();
+
+        let outcome = self.deploy(&mut locked, &list, &mut record);
+        record.duration = self.began.elapsed();
+        let code = outcome.err();
+        let level = if code.is_none() { log::Level::Info } else { log::Level::Error };
+        log::log!(
+            level,
+            "apply {id}: {} at revision {} with {} users in {} ms{}",
+            record.outcome,
+            record.revision,
+            record.users,
+            record.duration.as_millis(),
+            record.detail.as_deref().map(|detail| format!(": {detail}")).unwrap_or_default()
+        );
+        let answer = ApplyResponse::from(&record);
+        if let Err(error) = inner.audit.finish(&record, list.database, &locked) {
+            return Err(Problem::from(error).with_apply(answer));
+        }
+        match code {
+            None => Ok(answer),
+            Some(code) => Err(Problem::new(code, record.detail.unwrap_or_default()).with_apply(answer)),
+        }
+    }
+
+    /// The problem of an apply that could not read the users. Where they are there and cannot be read, as after SQL that
+    /// disabled a rule, its record may be open.
+    fn not_begun(&self, id: ApplyId, error: AuditError) -> Problem {
+        let is_refused = matches!(error, AuditError::Database(DatabaseError::Failed(_)));
+        let problem = Problem::from(error);
+        if !is_refused {
+            return problem;
+        }
+        let mut record = self.record(id, Revision::default(), 0);
+        record.detail =
+            Some("The users could not be read; the portal's log has the reason. Nothing was changed.".to_owned());
+        record.duration = self.began.elapsed();
+        self.applier.0.audit.refuse(&record);
+        problem.with_apply(ApplyResponse::from(&record))
+    }
+
+    /// Renders, deploys, and writes into the record how it went; the code where it failed.
+    fn deploy(&self, locked: &mut LockedDeployment<'_>, list: &UserList, record: &mut ApplyRecord) -> Result<(), Code> {
+        let pair = self.render(list, record).map_err(|error| fail(record, Code::Internal, &error))?;
+        if let Some((code, detail)) = self.objection(locked, &pair, list.database) {
+            record.changes = locked.difference(&pair).map(|difference| changes(&difference)).unwrap_or_default();
+            record.detail = Some(detail);
+            return Err(code);
+        }
+        let tag = Tag { id: record.id, revision: record.revision, database: Some(list.database) };
+        let result = locked.deploy(&pair, &tag.to_string(), self.deadline);
+        let (difference, times) = match &result {
+            Ok(deployed) => (&deployed.difference, deployed.times),
+            Err(failure) => (&failure.difference, failure.times),
+        };
+        record.changes = changes(difference);
+        record.timings.install = times.install;
+        record.timings.reload = times.reload;
+        record.timings.verify = times.verify;
+        record.timings.purge = times.purge;
+        match result {
+            Ok(deployed) => {
+                record.outcome = if deployed.is_changed { ApplyOutcome::Applied } else { ApplyOutcome::Unchanged };
+                record.warnings = verdict::warnings(&deployed);
+                // The same pair may be of a later revision by now, or of another database.
+                let is_current =
+                    last_tag(locked).is_some_and(|last| (last.revision, last.database) == (tag.revision, tag.database));
+                if !is_current && let Err(error) = locked.retag(&tag.to_string()) {
+                    // The pair is live and proven all the same.
+                    log::warn!("apply {}: {error}", record.id);
+                    record.warnings.push(format!("applied_revision could not be moved to {}: {error}", tag.revision));
+                }
+                Ok(())
+            }
+            Err(failure) => {
+                let (outcome, code, mut detail) = verdict::of_failure(&failure);
+                if let Some(fix) = options::fix(&self.applier.0.deployment, &self.applier.0.endpoint_options, &failure)
+                {
+                    detail = format!("{detail} To fix: {fix}.");
+                }
+                record.outcome = outcome;
+                record.detail = Some(detail);
+                Err(code)
+            }
+        }
+    }
+
+    /// Why the plan is refused: it is not the reviewed one, or it has to be reviewed first.
+    fn objection(&self, locked: &LockedDeployment<'_>, pair: &Pair, database: DatabaseId) -> Option<(Code, String)> {
+        // Nobody asks for the digests of both pairs where nothing was reviewed.
+        if let Review::Of(_) = self.review {
+            let plan = plan::tag(locked.last_proven().map(|(_, pair)| pair), pair);
+            return (!self.review.allows(&plan)).then(|| (Code::PlanChanged, PLAN_CHANGED.to_owned()));
+        }
+        let former = former_owners_elsewhere(locked, pair, database)?;
+        let (count, numbers) = count_and_names(&former);
+        Some((
+            Code::OtherDatabase,
+            format!(
+                "This is not the database that the users in Asterisk were applied from, and with its users {count} of \
+                 those would lose their numbers: {numbers}. If it is the wrong one, correct DATABASE_URL and restart the \
+                 portal. If this is meant, look at POST /apply?dry_run=true, and apply with its ETag in If-Match. Nothing \
+                 was changed."
+            ),
+        ))
+    }
+
+    /// What an apply would do, and whether all is still as last applied, with the entity tag of the plan. Leaves no trace.
+    pub(super) fn plan(self) -> Result<(ApplyResponse, String), Problem> {
+        let inner = &*self.applier.0;
+        let locked = inner.deployment.lock(self.deadline).map_err(no_lock)?;
+        let began = Instant::now();
+        let list = inner.audit.list()?;
+        let mut record = self.record(ApplyId::generate(), list.revision, list.users.len());
+        record.timings.snapshot = began.elapsed();
+        let pair = self.render(&list, &mut record).map_err(Problem::internal)?;
+        let plan = plan::tag(locked.last_proven().map(|(_, pair)| pair), &pair);
+        if !self.review.allows(&plan) {
+            return Err(Problem::new(Code::PlanChanged, PLAN_CHANGED));
+        }
+        record.changes = changes(&locked.difference(&pair).map_err(Problem::internal)?);
+        if let Some(former) = former_owners_elsewhere(&locked, &pair, list.database) {
+            let (count, numbers) = count_and_names(&former);
+            record.warnings.push(format!(
+                "this is not the database that the users in Asterisk were applied from, and {count} of those would lose \
+                 their numbers: {numbers}; an apply needs If-Match with this answer's ETag"
+            ));
+        }
+        let began = Instant::now();
+        let problems = locked.drift(self.deadline);
+        record.timings.verify = began.elapsed();
+        record.duration = self.began.elapsed();
+        let answer = ApplyResponse {
+            id: None,
+            outcome: OutcomeResponse::Planned,
+            live: Some(LiveResponse { matches: problems.is_empty(), problems }),
+            ..ApplyResponse::from(&record)
+        };
+        Ok((answer, plan))
+    }
+
+    /// Records an attempt that did not get the lock.
+    pub(super) fn without_lock(self, error: LockError) -> Result<ApplyResponse, Problem> {
+        let audit = &self.applier.0.audit;
+        let problem = no_lock(error);
+        let list = audit.list()?;
+        let mut record = self.record(ApplyId::generate(), list.revision, list.users.len());
+        record.detail = Some(problem.detail().to_owned());
+        record.duration = self.began.elapsed();
+        audit.record(&record)?;
+        Err(problem.with_apply(ApplyResponse::from(&record)))
+    }
+
+    /// The record of an attempt that has changed nothing yet.
+    fn record(&self, id: ApplyId, revision: Revision, users: usize) -> ApplyRecord {
+        ApplyRecord {
+            id,
+            node: self.applier.0.node.clone(),
+            actor: self.actor.clone(),
+            request_id: self.request_id.clone(),
+            revision,
+            users,
+            outcome: ApplyOutcome::Refused,
+            detail: None,
+            warnings: Vec::new(),
+            changes: Changes::default(),
+            files: Vec::new(),
+            started_at: self.started_at,
+            duration: Duration::ZERO,
+            timings: Timings::default(),
+        }
+    }
+
+    fn render(&self, list: &UserList, record: &mut ApplyRecord) -> anyhow::Result<Pair> {
+        let began = Instant::now();
+        let pair = self.applier.render(&list.users)?;
+        record.timings.render = began.elapsed();
+        let files = &self.applier.0.files;
+        record.files = [(&files.endpoints, &pair.endpoints), (&files.dialplan, &pair.dialplan)]
+            .map(|(path, content)| InstalledFile {
+                path: path.display().to_string(),
+                sha256: base16ct::lower::encode_string(&Sha256::digest(content)),
+                bytes: content.len() as u64,
+            })
+            .into();
+        Ok(pair)
+    }
+}
+
+/// The problem of a caller that does not get the lock.
+pub(super) fn no_lock(error: LockError) -> Problem {
+    match error {
+        LockError::Busy => Problem::new(
+            Code::ApplyBusy,
+            "Other applies took all the time that this one had; apply again when they are done. Nothing was changed.",
+        ),
+        error @ LockError::State(_) => {
+            Problem::new(Code::InstallFailed, format!("{error}. Nothing was changed.")).caused_by(error)
+        }
+    }
+}
+
+/// The detail where the plan is not the one that was reviewed.
+const PLAN_CHANGED: &str = "This is not the plan that was reviewed: users or what Asterisk runs have changed since. Look at \
+                            POST /apply?dry_run=true again, and apply with its new ETag. Nothing was changed.";
+/// How many numbers are named at most.
+const MOST_NAMED: usize = 20;
+
+/// What is remembered of the pair last proven; nothing of one that another program deployed.
+fn last_tag(locked: &LockedDeployment<'_>) -> Option<Tag> {
+    locked.last_proven().and_then(|(tag, _)| tag.parse().ok())
+}
+
+/// Whose numbers `pair` takes away, where its users are from another database than theirs. Where it is not known from which
+/// theirs are, it counts as the same.
+fn former_owners_elsewhere(locked: &LockedDeployment<'_>, pair: &Pair, database: DatabaseId) -> Option<Vec<String>> {
+    last_tag(locked)?.database.filter(|former| *former != database)?;
+    locked.former_owners(pair).ok().filter(|former| !former.is_empty())
+}
+
+/// How many they are, and the first of them.
+fn count_and_names(names: &[String]) -> (usize, String) {
+    let rest = if names.len() > MOST_NAMED { ", …" } else { "" };
+    (names.len(), names[..names.len().min(MOST_NAMED)].join(", ") + rest)
+}
+
+/// Notes a failure that changed nothing.
+fn fail(record: &mut ApplyRecord, code: Code, error: &anyhow::Error) -> Code {
+    log::error!("apply {}: {error:#}", record.id);
+    record.outcome = ApplyOutcome::Refused;
+    record.detail = Some(match code {
+        Code::Internal => "The portal failed; its log has the reason. Nothing was changed.".to_owned(),
+        _ => format!("{error}. Nothing was changed."),
+    });
+    code
+}
+
+fn changes(difference: &Difference) -> Changes {
+    let extensions = |names: &[String]| names.iter().filter_map(|name| name.parse().ok()).collect();
+    Changes {
+        added: extensions(&difference.added),
+        removed: extensions(&difference.removed),
+        changed: extensions(&difference.changed),
+    }
+}

@@ -1,0 +1,280 @@
+//! The audit record of each attempt, closed in the database that it was opened in, if need be later.
+
+use std::{
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
+    thread,
+    time::{Duration, Instant, SystemTime},
+};
+
+use pbx_asterisk::{Deployment, FileError, LockError, LockedDeployment};
+use pbx_domain::{ApplyId, ApplyOutcome, ApplyRecord, DatabaseId};
+use pbx_persistence::{Database, DatabaseError, StartedApply, UserList};
+
+use super::{last, waiting};
+use crate::http::problem::{Code, Problem};
+
+/// How often a record that waits for the database is tried again.
+const AGAIN: Duration = Duration::from_secs(1);
+/// The note that an apply leaves behind whose process ended before it did: its id. It is empty where nobody knows whether
+/// a record was opened.
+const RUNNING: &str = "running";
+
+#[derive(Clone)]
+pub(super) struct Audit {
+    database: Database,
+    deployment: Deployment,
+    node: String,
+    /// Whether a background thread closes the waiting records already.
+    is_closing: Arc<AtomicBool>,
+    /// The note of the apply that ended last, where the state directory had no room for it.
+    unsaved: Arc<Mutex<Option<Vec<u8>>>>,
+}
+
+/// Why a record was not closed.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum AuditError {
+    #[error(transparent)]
+    Database(#[from] DatabaseError),
+    #[error(
+        "the database does not have the record of the apply {0} that was opened in it: the record waits in the state \
+         directory for {days} days", days = waiting::DAYS
+    )]
+    Lost(ApplyId),
+    #[error(transparent)]
+    Note(#[from] FileError),
+}
+
+impl From<AuditError> for Problem {
+    fn from(error: AuditError) -> Self {
+        match error {
+            AuditError::Database(error) => error.into(),
+            AuditError::Lost(_) => Self::new(
+                Code::DatabaseUnavailable,
+                "The database does not have the record of this apply any more: it was restored, or another server took \
+                 over that lacks it, while the apply ran. `apply` says how it ended; look at GET /users, and apply again.",
+            )
+            .caused_by(error),
+            AuditError::Note(_) => Self::internal(error),
+        }
+    }
+}
+
+impl Audit {
+    pub(super) fn new(database: Database, deployment: Deployment, node: String) -> Self {
+        Self { database, deployment, node, is_closing: Arc::default(), unsaved: Arc::default() }
+    }
+
+    /// Notes for the list that an apply was interrupted: its process ended before it did. Asks the database for nothing.
+    pub(super) fn note_interrupted(&self) {
+        let running = self.deployment.note(RUNNING).ok().flatten();
+        let id = running.and_then(|id| String::from_utf8(id).ok()).and_then(|id| id.parse::<ApplyId>().ok());
+        let last = self.last().and_then(|note| last::read(&note));
+        if let Some(id) = id
+            && last.is_none_or(|last| last.id != id.as_uuid())
+        {
+            self.remember_as(id, ApplyOutcome::Interrupted, SystemTime::now());
+        }
+    }
+
+    /// Closes what processes that are gone left open. Under the lock, so that no record that is `running` belongs to an
+    /// apply that still runs.
+    pub(super) fn close_open_records(&self, locked: &LockedDeployment<'_>) -> Result<(), AuditError> {
+        let mut waiting = waiting::all(locked, &self.deployment)?;
+        if !waiting.is_empty() {
+            let database = self.database.users().list()?.database;
+            waiting = self.close_waiting(locked, waiting, database)?;
+        }
+        let waiting: Vec<ApplyId> = waiting.iter().map(|waiting| waiting.record.id).collect();
+        let interrupted = self.database.apply_log().interrupt_running(&self.node, &waiting)?;
+        for id in &interrupted {
+            log::warn!("the apply {id} was interrupted: its process ended before it did");
+        }
+        let last = self.last().and_then(|note| last::read(&note)).map(|last| last.id);
+        if let Some(id) = interrupted.iter().max().filter(|id| last.is_none_or(|last| last <= id.as_uuid())) {
+            self.remember_as(*id, ApplyOutcome::Interrupted, SystemTime::now());
+        }
+        Ok(self.deployment.remove_volatile_note(RUNNING)?)
+    }
+
+    /// Opens the record. One round trip, unless an earlier apply left something open.
+    pub(super) fn begin(&self, locked: &LockedDeployment<'_>, started: &StartedApply) -> Result<UserList, AuditError> {
+        if self.deployment.note(RUNNING)?.is_some() {
+            self.close_open_records(locked)?;
+        }
+        self.mark_running(&started.id.to_string());
+        match self.database.apply_log().begin(started) {
+            Ok(list) => {
+                // The record of this apply is open from here on: what others left does not end it.
+                let waiting = waiting::all(locked, &self.deployment).map_err(AuditError::from);
+                if let Err(error) = waiting.and_then(|waiting| self.close_waiting(locked, waiting, list.database)) {
+                    log::warn!("an audit record still waits: {error}");
+                }
+                Ok(list)
+            }
+            Err(error) => {
+                // Whether the record was opened is not known where the database fell silent.
+                if matches!(error, DatabaseError::Unavailable(_)) {
+                    self.leave_open();
+                }
+                Err(error.into())
+            }
+        }
+    }
+
+    fn mark_running(&self, id: &str) {
+        if let Err(error) = self.deployment.write_volatile_note(RUNNING, id.as_bytes()) {
+            log::warn!("were the process to end now, only its next start would close the record: {error}");
+        }
+    }
+
+    pub(super) fn list(&self) -> Result<UserList, AuditError> {
+        Ok(self.database.users().list()?)
+    }
+
+    /// Closes the record that [`Self::begin`] opened in `database`. Where that cannot be, the record waits in the state
+    /// directory.
+    pub(super) fn finish(
+        &self,
+        record: &ApplyRecord,
+        database: DatabaseId,
+        locked: &LockedDeployment<'_>,
+    ) -> Result<(), AuditError> {
+        self.remember(record);
+        let result = self.finish_in_database(record);
+        if let Err(error) = &result {
+            let is_lost = matches!(error, AuditError::Lost(_));
+            if let Err(error) = waiting::keep(locked, record, database, is_lost) {
+                // The next apply or start then closes it as interrupted.
+                log::error!("the record of apply {} is lost but for this log: {error}", record.id);
+                return result;
+            }
+            // A lost record is reported with the response.
+            if !is_lost {
+                self.close_later();
+            }
+        }
+        if let Err(error) = self.deployment.remove_volatile_note(RUNNING) {
+            log::warn!("the next apply looks for an open record once more: {error}");
+        }
+        result
+    }
+
+    /// Records an attempt that got no lock.
+    pub(super) fn record(&self, record: &ApplyRecord) -> Result<(), AuditError> {
+        self.database.apply_log().record(record)?;
+        self.remember(record);
+        Ok(())
+    }
+
+    fn remember(&self, record: &ApplyRecord) {
+        let finished_at = record.started_at.checked_add(record.duration).unwrap_or(record.started_at);
+        self.remember_as(record.id, record.outcome, finished_at);
+    }
+
+    /// The note of the apply that ended last here.
+    pub(super) fn last(&self) -> Option<Vec<u8>> {
+        self.unsaved().clone().or_else(|| last::note(&self.deployment))
+    }
+
+    fn unsaved(&self) -> MutexGuard<'_, Option<Vec<u8>>> {
+        self.unsaved.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn remember_as(&self, id: ApplyId, outcome: ApplyOutcome, finished_at: SystemTime) {
+        let note = last::written(id, outcome, finished_at);
+        *self.unsaved() = last::remember(&self.deployment, &note).is_err().then_some(note);
+    }
+
+    /// Closes the record of an apply that could not begin, as the database holds what no list can be made of. It may have
+    /// been opened.
+    pub(super) fn refuse(&self, record: &ApplyRecord) {
+        self.remember(record);
+        let result = self.database.apply_log().finish(record).map_err(AuditError::from);
+        let result = result.and_then(|_is_open| Ok(self.deployment.remove_volatile_note(RUNNING)?));
+        if let Err(error) = result {
+            log::warn!("the record of apply {} is closed later: {error}", record.id);
+            self.leave_open();
+        }
+    }
+
+    /// A record may be open, and nobody knows whether it is.
+    fn leave_open(&self) {
+        self.mark_running("");
+        self.close_later();
+    }
+
+    fn finish_in_database(&self, record: &ApplyRecord) -> Result<(), AuditError> {
+        if self.database.apply_log().finish(record)? { Ok(()) } else { Err(AuditError::Lost(record.id)) }
+    }
+
+    /// Closes the records that wait for this database, and returns those that still wait.
+    fn close_waiting(
+        &self,
+        locked: &LockedDeployment<'_>,
+        waiting: Vec<waiting::Waiting>,
+        database: DatabaseId,
+    ) -> Result<Vec<waiting::Waiting>, AuditError> {
+        let mut left = Vec::new();
+        for waiting in waiting {
+            if waiting.database != database {
+                left.push(waiting);
+                continue;
+            }
+            match self.finish_in_database(&waiting.record) {
+                Ok(()) => {
+                    log::info!("the record of apply {} is closed: {}", waiting.record.id, waiting.record.outcome);
+                    waiting::remove(locked, waiting.record.id)?;
+                }
+                Err(error @ AuditError::Lost(_)) => {
+                    if !waiting.is_lost {
+                        log::error!("{error}");
+                        waiting::keep(locked, &waiting.record, database, true)?;
+                    }
+                    left.push(waiting);
+                }
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(left)
+    }
+
+    /// Closes what is open as soon as the database answers again.
+    fn close_later(&self) {
+        if self.is_closing.swap(true, Ordering::SeqCst) {
+            return;
+        }
+        let audit = self.clone();
+        let spawned = thread::Builder::new().name("audit".to_owned()).spawn(move || {
+            while audit.is_to_be_tried_again() {}
+            audit.is_closing.store(false, Ordering::SeqCst);
+        });
+        if let Err(error) = spawned {
+            log::error!("open audit records are closed at the next apply or start: no thread can be made: {error}");
+            self.is_closing.store(false, Ordering::SeqCst);
+        }
+    }
+
+    fn is_to_be_tried_again(&self) -> bool {
+        thread::sleep(AGAIN);
+        // An apply that has the lock closes what is open before it begins.
+        match self.deployment.lock(Instant::now()).map(|locked| self.close_open_records(&locked)) {
+            Ok(Ok(())) => false,
+            Ok(Err(error @ AuditError::Database(DatabaseError::Unavailable(_)))) => {
+                log::debug!("an audit record still waits: {error}");
+                true
+            }
+            Err(LockError::Busy) => true,
+            Ok(Err(error)) => {
+                log::error!("open audit records are closed at the next apply or start: {error}");
+                false
+            }
+            Err(error) => {
+                log::error!("open audit records are closed at the next apply or start: {error}");
+                false
+            }
+        }
+    }
+}

@@ -1,0 +1,76 @@
+//! The apply that ended last on this node, kept in the state directory: whatever becomes of PostgreSQL, it is known.
+
+use std::time::SystemTime;
+
+use jiff::Timestamp;
+use pbx_asterisk::{Deployment, FileError};
+use pbx_domain::{ApplyId, ApplyOutcome};
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+use uuid::Uuid;
+
+use crate::{http::apply_response::OutcomeResponse, http::body::rfc3339};
+
+/// The note that holds it.
+const NAME: &str = "last";
+
+/// The apply that ended last on this node.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[schema(as = LastApply)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct LastApplyResponse {
+    /// The id of its audit record.
+    pub id: Uuid,
+    /// How it ended.
+    pub outcome: OutcomeResponse,
+    /// When it ended, or was found to have ended before its time.
+    #[schema(format = DateTime, example = "2026-11-20T12:45:00.254656Z")]
+    pub finished_at: String,
+}
+
+/// The note of how an apply ended.
+pub(super) fn written(id: ApplyId, outcome: ApplyOutcome, finished_at: SystemTime) -> Vec<u8> {
+    let last = LastApplyResponse { id: id.as_uuid(), outcome: outcome.into(), finished_at: rfc3339(finished_at) };
+    serde_json::to_vec(&last).unwrap_or_default()
+}
+
+/// Keeps a note. Without the lock, as some applies never get it.
+pub(super) fn remember(deployment: &Deployment, note: &[u8]) -> Result<(), FileError> {
+    let kept = deployment.write_volatile_note(NAME, note);
+    kept.inspect_err(|error| log::warn!("after a restart the list will show an older apply as the last: {error}"))
+}
+
+/// The note as it lies there. What cannot be read is no note.
+pub(super) fn note(deployment: &Deployment) -> Option<Vec<u8>> {
+    deployment.note(NAME).unwrap_or_else(|error: FileError| {
+        log::warn!("the last apply is not known: {error}");
+        None
+    })
+}
+
+/// What a note says, unless it was not written by this program.
+pub(crate) fn read(note: &[u8]) -> Option<LastApplyResponse> {
+    serde_json::from_slice(note).ok().filter(|last: &LastApplyResponse| last.finished_at.parse::<Timestamp>().is_ok())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_note_that_is_cut_or_changed_is_none() {
+        let last = LastApplyResponse {
+            id: Uuid::nil(),
+            outcome: OutcomeResponse::RolledBack,
+            finished_at: "2026-11-20T12:45:00.254656Z".to_owned(),
+        };
+        let text = serde_json::to_string(&last).unwrap();
+        assert_eq!(read(text.as_bytes()), Some(last));
+        for end in 0..text.len() {
+            assert_eq!(read(&text.as_bytes()[..end]), None, "{end}");
+        }
+        for (part, other) in [("rolled_back", "live"), ("2026-", "x"), ("\"id\"", "\"it\""), ("0000-", "000-")] {
+            assert_eq!(read(text.replace(part, other).as_bytes()), None, "{other}");
+        }
+    }
+}

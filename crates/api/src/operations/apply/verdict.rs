@@ -1,0 +1,71 @@
+//! What the end of a deployment means for the caller and for the record.
+
+use pbx_asterisk::{Aftermath, Cause, Deployed, Failure, ReloadError};
+use pbx_domain::{ApplyOutcome, Extension};
+
+use crate::http::problem::Code;
+
+/// The outcome for the record, the code for the caller, and the words for both.
+pub(super) fn of_failure(failure: &Failure) -> (ApplyOutcome, Code, String) {
+    let code = match &failure.cause {
+        Cause::Unavailable(_) => Code::AsteriskUnavailable,
+        // A question of the preflight.
+        Cause::Unread(_) if failure.aftermath == Aftermath::Untouched => Code::AsteriskUnavailable,
+        Cause::File(_) => Code::InstallFailed,
+        Cause::Reload(ReloadError::Busy) => Code::ApplyBusy,
+        cause if cause.is_timeout() => Code::AsteriskTimeout,
+        Cause::Unprovable(_) | Cause::Unproven(_) => Code::Internal,
+        Cause::Unread(_) | Cause::Reload(_) | Cause::NotProven(_) | Cause::Panicked => Code::ApplyRejected,
+    };
+    let (outcome, state) = match &failure.aftermath {
+        Aftermath::Untouched => (ApplyOutcome::Refused, "Nothing was changed, on disk or live.".to_owned()),
+        Aftermath::RolledBack => {
+            (ApplyOutcome::RolledBack, "The old files are back, and Asterisk was proven to run them.".to_owned())
+        }
+        Aftermath::NotProven { reason } => (
+            ApplyOutcome::RollbackFailed,
+            format!("The old files are back on disk; that Asterisk runs them could not be proven: {reason}."),
+        ),
+        Aftermath::NotRestored { reason } => (
+            ApplyOutcome::RollbackFailed,
+            format!("The old files could not be restored; the next apply or start tries again: {reason}."),
+        ),
+    };
+    let mut detail = format!("{}. {state}", failure.cause);
+    for fix in &failure.fixes {
+        detail.push_str(" To fix: ");
+        detail.push_str(fix);
+        detail.push('.');
+    }
+    (outcome, code, detail)
+}
+
+/// What ought to be known of a deployment that succeeded.
+pub(super) fn warnings(deployed: &Deployed) -> Vec<String> {
+    let is_ours = |name: &str| name.parse::<Extension>().is_ok();
+    let endpoints = deployed.foreign.endpoints.iter().filter(|name| is_ours(name)).map(|name| {
+        format!("Asterisk has an endpoint {name}, which is no user's: the administrator's own configuration defines it")
+    });
+    let extens = deployed.foreign.extens.iter().filter(|(exten, _)| is_ours(exten)).map(|(exten, context)| {
+        format!("Asterisk has an extension {exten} in {context}, which is no user's: the administrator's own dialplan defines it")
+    });
+    // The administrator may add to the context that his users call in, and to no other of ours.
+    let is_closed = |context: &str| context.starts_with("synergycall-") && context != "synergycall-internal";
+    let additions = deployed.foreign.extens.iter().filter(|(exten, context)| !is_ours(exten) && is_closed(context));
+    let additions = additions.map(|(exten, context)| {
+        format!("the administrator's own dialplan adds {exten} to {context}, where callers from outside may reach it: move it to synergycall-internal or a context of its own")
+    });
+    let sections = deployed.foreign.added.iter().map(|added| {
+        format!(
+            "the administrator's own configuration adds to [{}] ({}, line {}): what it changes there is not verified",
+            added.name,
+            added.path.display(),
+            added.line
+        )
+    });
+    let unpurged = (!deployed.unpurged.is_empty()).then(|| {
+        let aors = deployed.unpurged.iter().map(String::as_str).collect::<Vec<_>>().join(", ");
+        format!("a former owner's phone may still be registered at {aors}, until its registration expires: apply again to remove it")
+    });
+    endpoints.chain(extens).chain(additions).chain(sections).chain(unpurged).collect()
+}

@@ -1,0 +1,150 @@
+//! `GET /users`, made once per state and then served from memory.
+
+use std::sync::{Arc, PoisonError, RwLock};
+
+use actix_web::web;
+use bytes::Bytes;
+use pbx_domain::{Revision, User};
+use pbx_persistence::{ChangeToken, Database, DatabaseError};
+use serde::Serialize;
+use sha2::{Digest as _, Sha256};
+use utoipa::ToSchema;
+use uuid::Uuid;
+
+use crate::{
+    AppState,
+    http::{
+        body::{self, rfc3339},
+        problem::Problem,
+    },
+    operations::apply::{Applier, Claim, LastApplyResponse, Standing, read_last},
+};
+
+#[cfg(test)]
+mod histories;
+
+/// A user.
+#[derive(Debug, Clone, Serialize, ToSchema)]
+#[schema(as = User)]
+pub(crate) struct UserResponse {
+    /// The user's identity.
+    pub id: Uuid,
+    /// What the called phone shows.
+    #[schema(example = "Alice Example")]
+    pub name: String,
+    /// The mail address.
+    #[schema(example = "alice@example.com")]
+    pub email: String,
+    /// The number that is dialled, and the SIP user name of the phone.
+    #[schema(example = 1000, minimum = 1000, maximum = 1999)]
+    pub extension: u16,
+    /// Whether Asterisk was proven to run with the user as it is.
+    pub applied: bool,
+    /// When the user was created.
+    #[schema(format = DateTime, example = "2026-11-20T12:45:00.123456Z")]
+    pub created_at: String,
+}
+
+impl UserResponse {
+    /// The user, who is applied or not.
+    pub(crate) fn of(user: &User, applied: bool) -> Self {
+        Self {
+            id: user.id.as_uuid(),
+            name: user.name.to_string(),
+            email: user.email.to_string(),
+            extension: user.extension.get(),
+            applied,
+            created_at: rfc3339(user.created_at),
+        }
+    }
+}
+
+/// All users.
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = UserList)]
+pub(crate) struct UserListResponse {
+    /// The users by extension.
+    pub users: Vec<UserResponse>,
+    /// The number of the last change.
+    #[schema(minimum = 0, example = 42)]
+    pub revision: i64,
+    /// The revision that the pair was made of which Asterisk on this host was proven to run, for people; 0 where nothing is
+    /// claimed. After a restore of the database it may be above `revision`.
+    #[schema(minimum = 0, example = 41)]
+    pub applied_revision: i64,
+    /// Whether `POST /apply` would bring Asterisk something else than it was proven to run.
+    pub apply_required: bool,
+    /// The apply that ended last on this host; null before the first.
+    #[schema(required = true)]
+    pub last_apply: Option<LastApplyResponse>,
+}
+
+impl UserListResponse {
+    fn of(users: &[User], revision: Revision, claim: &Claim, standing: &Standing) -> Self {
+        let is_applied = |user: &User| standing.applied.contains(&user.extension);
+        Self {
+            users: users.iter().map(|user| UserResponse::of(user, is_applied(user))).collect(),
+            revision: revision.get(),
+            applied_revision: claim.revision.get(),
+            apply_required: standing.is_required,
+            last_apply: None,
+        }
+    }
+}
+
+/// What an answer depends on: the users, what this node claims, and how its last apply ended.
+struct State {
+    users: ChangeToken,
+    claim: Arc<Claim>,
+    last_apply: Option<Vec<u8>>,
+}
+
+/// An answer, ready to be sent.
+pub(crate) struct Listing {
+    state: State,
+    /// The JSON.
+    pub(crate) body: Bytes,
+    /// The entity tag of the JSON, in quotes.
+    pub(crate) etag: String,
+}
+
+/// The last answer made.
+#[derive(Default)]
+pub(crate) struct ListingCache {
+    last: RwLock<Option<Arc<Listing>>>,
+}
+
+/// The answer for now.
+pub(crate) async fn answer(state: &web::Data<AppState>) -> Result<Arc<Listing>, Problem> {
+    let shared = state.clone();
+    Ok(state.with_database(move |database| shared.listing.current(database, &shared.applier)).await??)
+}
+
+impl ListingCache {
+    /// The answer for now. The database is asked in this very call whether its users are still those of the last answer, so
+    /// no answer is older than the call, whatever became of the database.
+    fn current(&self, database: &Database, applier: &Applier) -> Result<Arc<Listing>, DatabaseError> {
+        let (claim, last_apply) = (applier.claim(), applier.last());
+        let last = self.last.read().unwrap_or_else(PoisonError::into_inner).clone();
+        let last = last.filter(|last| Arc::ptr_eq(&last.state.claim, &claim) && last.state.last_apply == last_apply);
+        let known = last.as_ref().map(|last| last.state.users);
+        let list = match (database.users().list_unless(known)?, last) {
+            (Some(list), _) => list,
+            (None, Some(last)) => return Ok(last),
+            (None, None) => database.users().list()?,
+        };
+        let standing = applier.standing(&list.users, &claim);
+        let mut answer = UserListResponse::of(&list.users, list.revision, &claim, &standing);
+        answer.last_apply = last_apply.as_deref().and_then(read_last);
+        let body = body::json(&answer);
+        let etag = etag_of(&body);
+        let listing = Arc::new(Listing { state: State { users: list.token, claim, last_apply }, body, etag });
+        *self.last.write().unwrap_or_else(PoisonError::into_inner) = Some(Arc::clone(&listing));
+        Ok(listing)
+    }
+}
+
+/// 128 bits of the content's hash.
+pub(crate) fn etag_of(content: &[u8]) -> String {
+    format!("\"{}\"", base16ct::lower::encode_string(&Sha256::digest(content)[..16]))
+}

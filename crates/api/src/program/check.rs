@@ -1,0 +1,61 @@
+//! `pbx-portal check`, the doctor: one line per point, each failure with what fixes it.
+//!
+//! It runs the same code as an apply, up to where an apply would change something. After a failure it continues with
+//! the other points.
+
+mod asterisk;
+mod connection;
+mod database;
+mod report;
+mod service;
+
+use std::{io, process::ExitCode, time::Instant};
+
+use pbx_asterisk::Fault;
+
+use self::report::Report;
+use crate::{operations::apply, settings::Survey};
+
+/// Says point by point whether an apply would work and phones could then call; exit status 0 only when both are true.
+/// `quiet` prints the failures alone.
+#[must_use]
+pub fn run(survey: &Survey, quiet: bool) -> ExitCode {
+    let mut report = Report::new(io::stdout().lock(), quiet);
+    let settings = &survey.settings;
+    if survey.wrong.is_empty() {
+        report.good("settings", "valid");
+    }
+    for error in &survey.wrong {
+        report.fault("settings", &Fault::new(error.problem(), service::settings_fix(error)));
+    }
+    service::check(settings, &mut report);
+    let users = database::check(survey, &mut report);
+    match apply::deployment(settings) {
+        Ok(deployment) => {
+            let deadline = Instant::now() + settings.asterisk.apply_timeout;
+            // Without the users, what an apply needs at least.
+            let pair = users.as_deref().and_then(|users| apply::rendered(&apply::renderer(settings), users).ok());
+            let rehearsal = deployment.rehearse(&pair.unwrap_or_default(), deadline);
+            report.point(
+                "state_dir",
+                rehearsal.state_dir.map(|()| format!("{} can be used", settings.state_dir.display())),
+            );
+            if rehearsal.is_busy {
+                report.note("state_dir", "an apply is running");
+            }
+            if rehearsal.is_interrupted {
+                report.note("state_dir", "an apply was interrupted; the next start or apply recovers from it");
+            }
+            let [pjsip, dialplan] = [&settings.asterisk.pjsip_include, &settings.asterisk.dialplan_include]
+                .map(|path| format!("{} can be replaced", path.display()));
+            report.point("asterisk.pjsip_include", rehearsal.endpoints.map(|()| pjsip));
+            report.point("asterisk.dialplan_include", rehearsal.dialplan.map(|()| dialplan));
+            asterisk::check(settings, &deployment, users.as_deref(), deadline, &mut report);
+        }
+        Err(error) => {
+            let fault = Fault::new(format!("{error:#}"), "name the program that reaches Asterisk");
+            report.fault("asterisk.command", &fault);
+        }
+    }
+    if report.is_good() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}

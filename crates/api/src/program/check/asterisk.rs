@@ -1,0 +1,186 @@
+//! Asterisk: whether it answers, takes an apply, and phones then get calls through.
+
+use std::{
+    io,
+    time::{Duration, Instant},
+};
+
+use pbx_asterisk::{Deployment, Expected, Fault, Inspection, OwnObject, Pair};
+use pbx_domain::{Extension, ExtensionRange, User};
+
+use super::{report::Report, service};
+use crate::Settings;
+
+/// Asterisk's first version with `password_digest`.
+const OLDEST: [u32; 3] = [22, 2, 0];
+/// The newest version of its series that fixes security holes, when this program was made.
+const SECURE: [u32; 3] = [22, 10, 1];
+/// How long a transport may take to answer.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+pub(super) fn check(
+    settings: &Settings,
+    deployment: &Deployment,
+    users: Option<&[User]>,
+    deadline: Instant,
+    report: &mut Report<impl io::Write>,
+) {
+    let found = match deployment.inspect(deadline) {
+        Ok(found) => found,
+        Err(fault) => return report.fault("asterisk.command", &fault),
+    };
+    report.good("asterisk.command", "Asterisk answers");
+    check_version(&found.version, report);
+    let read = |()| "read once";
+    report.point("#include of asterisk.pjsip_include", found.endpoints_include.clone().map(read));
+    report.point("#include of asterisk.dialplan_include", found.dialplan_include.clone().map(read));
+    check_own_objects(deployment, &found.own_objects, users, report);
+    report.point("modules", found.modules.clone().map(|()| "all that calls need are running"));
+    check_transports(deployment, &found, deadline, report);
+    report.point("asterisk.realm", check_realm(settings, &found));
+    check_live(settings, deployment, users, deadline, report);
+}
+
+fn check_version(version: &str, report: &mut Report<impl io::Write>) {
+    const POINT: &str = "version";
+    let numbers: Vec<u32> = version.split('.').map_while(|number| number.parse().ok()).collect();
+    let dotted = |version: [u32; 3]| version.map(|number| number.to_string()).join(".");
+    if numbers.len() < 2 || numbers[..] < OLDEST[..] {
+        let what = format!("Asterisk {version} does not know password_digest");
+        return report.fault(POINT, &Fault::new(what, format!("upgrade to Asterisk {} or newer", dotted(OLDEST))));
+    }
+    if numbers[0] == SECURE[0] && numbers[..] < SECURE[..] {
+        let fixed = dotted(SECURE);
+        return report.note(POINT, format_args!("Asterisk {version} has holes that {fixed} closes: upgrade"));
+    }
+    report.good(POINT, format_args!("Asterisk {version}"));
+}
+
+/// An object with the number of a user, or of the next one, keeps Asterisk from loading any of its type.
+fn check_own_objects(
+    deployment: &Deployment,
+    objects: &[OwnObject],
+    users: Option<&[User]>,
+    report: &mut Report<impl io::Write>,
+) {
+    const POINT: &str = "numbers";
+    let taken: Option<Vec<Extension>> = users.map(|users| users.iter().map(|user| user.extension).collect());
+    let next = taken.as_ref().and_then(|taken| ExtensionRange::PORTAL.lowest_free(taken.iter().copied()));
+    let is_users =
+        |number: Extension| taken.as_ref().is_none_or(|taken| taken.contains(&number) || next == Some(number));
+    let numbered = objects.iter().filter_map(|object| Some((object, object.name.parse::<Extension>().ok()?)));
+    let (clashing, others): (Vec<_>, Vec<_>) = numbered.partition(|(_, number)| is_users(*number));
+    let shown = |objects: &[(&OwnObject, Extension)]| {
+        let all = objects
+            .iter()
+            .map(|(object, _)| format!("[{}] ({}, line {})", object.name, object.path.display(), object.line));
+        all.collect::<Vec<_>>().join(", ")
+    };
+    if !others.is_empty() {
+        report.note(POINT, format_args!("{} will clash with the user who gets the number", shown(&others)));
+    }
+    if clashing.is_empty() {
+        return report.good(POINT, "no object of the administrator's has one of a user");
+    }
+    let what = format!("{}: Asterisk takes no object that is defined twice", shown(&clashing));
+    report.fault(POINT, &Fault::new(what, deployment.removal(clashing.iter().map(|(object, _)| *object))));
+}
+
+fn check_transports(
+    deployment: &Deployment,
+    found: &Inspection,
+    deadline: Instant,
+    report: &mut Report<impl io::Write>,
+) {
+    const POINT: &str = "transport";
+    let answering = found
+        .transports
+        .as_ref()
+        .map_err(Clone::clone)
+        .and_then(|transports| deployment.ask_transports(transports, deadline.min(Instant::now() + PATIENCE)));
+    match answering {
+        Ok(Some(transport)) => report.good(POINT, format_args!("{transport} answers")),
+        Ok(None) => report.note(POINT, "none has an address that could be asked from here"),
+        Err(fault) => report.fault(POINT, &fault),
+    }
+}
+
+fn check_realm(settings: &Settings, found: &Inspection) -> Result<String, Fault> {
+    let realm = settings.asterisk.realm.as_str();
+    match &found.default_realm {
+        Some(default) if default == realm => Ok(format!("it is Asterisk's default_realm, {realm}")),
+        Some(default) => Err(Fault::new(
+            format!("it is {realm}, and Asterisk's default_realm is {default}"),
+            format!(
+                "sed -i 's/^#*realm *=.*/realm = \"{default}\"/' /etc/pbx-portal/config.toml && systemctl try-restart pbx-portal"
+            ),
+        )),
+        None => Err(Fault::new("PJSIP does not run", "systemctl restart asterisk")),
+    }
+}
+
+/// Whether files and Asterisk are as last applied, and whether users wait for an apply.
+fn check_live(
+    settings: &Settings,
+    deployment: &Deployment,
+    users: Option<&[User]>,
+    deadline: Instant,
+    report: &mut Report<impl io::Write>,
+) {
+    let problems = deployment.drift(deadline);
+    if !problems.is_empty() {
+        return report.fault("live", &Fault::new(problems.join("; "), service::apply_command(settings)));
+    }
+    report.good("live", "files and Asterisk are as last applied");
+    if let Some(users) = users {
+        match waiting(settings, deployment, users) {
+            Ok(None) => report.good("users", format_args!("{} applied", users.len())),
+            Ok(Some(words)) => report.note("users", format_args!("{words}; {}", service::apply_command(settings))),
+            Err(error) => report.fault("users", &Fault::new(format!("{error:#}"), service::apply_command(settings))),
+        }
+    }
+}
+
+/// What the next apply would change, where it would change something.
+fn waiting(settings: &Settings, deployment: &Deployment, users: &[User]) -> anyhow::Result<Option<String>> {
+    let rendering = crate::operations::apply::renderer(settings).render(users)?;
+    let pair = Pair { endpoints: rendering.endpoints.into(), dialplan: rendering.routing.into() };
+    let proven = deployment.proven()?.map(|proven| proven.pair);
+    if proven.as_ref() == Some(&pair) || (proven.is_none() && users.is_empty()) {
+        return Ok(None);
+    }
+    let former = proven.map(|proven| Expected::read(&proven)).transpose()?.unwrap_or_default();
+    let change = Expected::read(&pair)?.difference(&former);
+    Ok(Some(format!(
+        "an apply would add {}, remove {} and change {}",
+        change.added.len(),
+        change.removed.len(),
+        change.changed.len()
+    )))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn version(version: &str) -> (bool, bool) {
+        let mut out = Vec::new();
+        let mut report = Report::new(&mut out, false);
+        check_version(version, &mut report);
+        let is_good = report.is_good();
+        (is_good, out.starts_with(b"note"))
+    }
+
+    #[test]
+    fn versions_from_22_2_on_will_do_and_old_ones_are_noted() {
+        for good in ["22.10.1", "22.11.0", "23.0.0"] {
+            assert_eq!(version(good), (true, false), "{good}");
+        }
+        for old in ["22.2.0", "22.7.0", "22.10.0"] {
+            assert_eq!(version(old), (true, true), "{old}");
+        }
+        for bad in ["", "20.12.0", "22.1.9", "GIT-master", "22"] {
+            assert!(!version(bad).0, "{bad}");
+        }
+    }
+}

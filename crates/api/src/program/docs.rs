@@ -1,0 +1,99 @@
+//! `/docs`: Swagger UI out of the binary, in a page of our own.
+
+use std::{collections::BTreeMap, io::Read as _, io::Write as _, sync::Arc, sync::LazyLock};
+
+use actix_web::{
+    HttpResponse,
+    http::header::{
+        AcceptEncoding, CACHE_CONTROL, CONTENT_ENCODING, CONTENT_SECURITY_POLICY, Encoding, LOCATION, REFERRER_POLICY,
+        VARY,
+    },
+    web::{self, Header},
+};
+use bytes::Bytes;
+use flate2::{Compression, read::GzDecoder, write::GzEncoder};
+use utoipa_swagger_ui::Config;
+
+use crate::http::problem::{Code, Problem};
+
+/// Scripts and data from here alone. Swagger UI sets `style` attributes and has images as `data:`.
+const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self' data:; \
+    font-src 'self'; connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
+
+/// Sends the browser to the directory, by a relative path so that a proxy may put it anywhere.
+pub(crate) async fn redirect() -> HttpResponse {
+    HttpResponse::PermanentRedirect().insert_header((LOCATION, "docs/")).finish()
+}
+
+/// A file in both forms, each once in memory: every response refers to the same bytes.
+struct File {
+    content_type: &'static str,
+    plain: Bytes,
+    gzip: Bytes,
+}
+
+static FILES: LazyLock<BTreeMap<&str, File>> = LazyLock::new(|| {
+    let own = [
+        ("", "text/html; charset=utf-8", include_str!("docs/index.html")),
+        ("docs.css", "text/css; charset=utf-8", include_str!("docs/docs.css")),
+        ("docs.js", "text/javascript; charset=utf-8", include_str!("docs/docs.js")),
+    ];
+    let of_swagger_ui = [
+        ("swagger-ui.css", "text/css; charset=utf-8"),
+        ("swagger-ui-bundle.js", "text/javascript; charset=utf-8"),
+        ("favicon-32x32.png", "image/png"),
+    ];
+    let taken = of_swagger_ui.into_iter().filter_map(|(name, content_type)| {
+        let packed = utoipa_swagger_ui::serve(name, Arc::new(Config::default())).ok()??.bytes;
+        let mut plain = Vec::new();
+        GzDecoder::new(&*packed).read_to_end(&mut plain).ok()?;
+        Some((name, File { content_type, plain: plain.into(), gzip: packed.into_owned().into() }))
+    });
+    let own = own.map(|(name, content_type, text)| {
+        let mut encoder = GzEncoder::new(Vec::new(), Compression::best());
+        // Writing to memory cannot fail.
+        let gzip = encoder.write_all(text.as_bytes()).and_then(|()| encoder.finish()).unwrap_or_default();
+        (name, File { content_type, plain: Bytes::from_static(text.as_bytes()), gzip: gzip.into() })
+    });
+    taken.chain(own).collect()
+});
+
+/// One file of the documentation.
+pub(crate) async fn file(
+    name: web::Path<String>,
+    accepted: Option<Header<AcceptEncoding>>,
+) -> Result<HttpResponse, Problem> {
+    let file =
+        FILES.get(name.as_str()).ok_or_else(|| Problem::new(Code::NotFound, "The documentation has no such file."))?;
+    let both = [Encoding::gzip(), Encoding::identity()];
+    let is_gzip = accepted.is_some_and(|accepted| accepted.negotiate(both.iter()) == Some(Encoding::gzip()));
+    let mut response = HttpResponse::Ok();
+    response
+        .content_type(file.content_type)
+        .insert_header((CONTENT_SECURITY_POLICY, POLICY))
+        .insert_header((REFERRER_POLICY, "no-referrer"))
+        .insert_header((VARY, "accept-encoding"))
+        .insert_header((CACHE_CONTROL, "public, max-age=3600"));
+    if is_gzip {
+        return Ok(response.insert_header((CONTENT_ENCODING, "gzip")).body(file.gzip.clone()));
+    }
+    Ok(response.body(file.plain.clone()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_file_that_the_page_names_is_there() {
+        let page = str::from_utf8(&FILES[""].plain).unwrap();
+        let named = ["src=\"", "href=\""].iter().flat_map(|attribute| page.split(attribute).skip(1));
+        let named = named.filter_map(|rest| rest.split('"').next()).filter(|name| !name.starts_with("../"));
+        assert_eq!(named.inspect(|name| assert!(FILES.contains_key(name), "{name}")).count(), FILES.len() - 1);
+        for (name, file) in &*FILES {
+            let mut plain = Vec::new();
+            GzDecoder::new(&*file.gzip).read_to_end(&mut plain).unwrap();
+            assert!(!plain.is_empty() && plain == *file.plain, "{name}");
+        }
+    }
+}

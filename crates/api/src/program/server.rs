@@ -1,0 +1,203 @@
+//! `pbx-portal serve` and `pbx-portal migrate`.
+
+use std::{
+    io,
+    net::{SocketAddr, TcpListener},
+    rc::Rc,
+    time::{Duration, SystemTime},
+};
+
+use actix_http::{HttpService, Protocol, error::DispatchError};
+use actix_server::Server;
+use actix_service::{ServiceFactoryExt as _, fn_service, map_config};
+use actix_web::{
+    App,
+    dev::AppConfig,
+    middleware::from_fn,
+    rt::{
+        System,
+        net::{TcpSocket, TcpStream},
+        signal::unix::{SignalKind, signal},
+    },
+    web,
+};
+use anyhow::{Context as _, bail};
+use pbx_persistence::{Database, Protection};
+
+use crate::{
+    AppState, Settings, configure,
+    http::{
+        access,
+        clients::{Client, Strangers},
+        connection::Connection,
+    },
+    operations::apply::Applier,
+    program::{
+        status,
+        systemd::{self, Pulse},
+    },
+};
+
+/// How long a client may take to send the head of a request.
+const HEAD_TIMEOUT: Duration = Duration::from_secs(10);
+/// How long a connection may wait for its next request.
+const KEEP_ALIVE: Duration = Duration::from_secs(15);
+/// How long a connection may take to close.
+const CLOSE_TIMEOUT: Duration = Duration::from_secs(5);
+/// The most connections at once; more wait in the listener's queue. A process has 1024 descriptors where nobody says
+/// more.
+const MAX_CONNECTIONS: usize = 768;
+/// The most connections at once of clients that showed no token; the one that waited longest makes room for another.
+const MAX_STRANGERS: usize = 512;
+/// How many connections may wait to be accepted. Accepting is fast, but many may arrive at once.
+const BACKLOG: u32 = 1024;
+/// How many bytes of a response may wait in the service, and twice as many in the system, for the client to read.
+const SEND_BUFFER: u32 = 64 * 1024;
+/// How much of an answer is copied at a time.
+const WRITE_BUFFER: usize = 8 * 1024;
+
+/// Recovers from an interrupted apply, migrates the database, then serves until SIGTERM or SIGINT, and ends
+/// what was begun.
+///
+/// # Errors
+///
+/// An interrupted apply cannot be recovered from, the database cannot be reached within `database.timeout_seconds` or cannot be
+/// migrated, the address cannot be bound, or the server fails.
+pub fn serve(settings: Settings) -> anyhow::Result<()> {
+    // Otherwise the server could not write the header `Date`.
+    if SystemTime::now() < SystemTime::UNIX_EPOCH {
+        bail!("the clock of this host says that it is before 1970: set it (`timedatectl set-time`)");
+    }
+    let database = connect(&settings)?;
+    // The files before anything that may fail for other reasons: Asterisk may start with them at any moment.
+    let applier = Applier::new(&settings, &database)?;
+    migrate(&settings)?;
+    applier.close_open_records()?;
+    log_protection(&database);
+    System::new().block_on(run(settings, database, applier))
+}
+
+/// Brings the database up to date; returns the names of the migrations that it ran.
+///
+/// # Errors
+///
+/// The database cannot be reached within `database.timeout_seconds`, or a migration fails.
+pub fn migrate(settings: &Settings) -> anyhow::Result<Vec<String>> {
+    let database = connect(settings)?;
+    let applied = database.migrate().context("the database cannot be migrated")?;
+    for migration in &applied {
+        log::info!("migrated the database: {migration}");
+    }
+    Ok(applied)
+}
+
+/// Says how the connection to PostgreSQL is protected, as libpq may choose clear text without a word.
+fn log_protection(database: &Database) {
+    match database.inspect().map(|found| found.protection) {
+        Ok(Protection::Local) => log::info!("the connection to PostgreSQL does not leave this host"),
+        Ok(Protection::Tls { version, is_verified: true }) => {
+            log::info!("the connection to PostgreSQL uses {version}, and the server's certificate is verified");
+        }
+        Ok(Protection::Tls { version, .. }) => {
+            log::warn!("the connection to PostgreSQL uses {version}, and the server's certificate is not verified");
+        }
+        Ok(_) => log::warn!("the phones' digests cross the network to PostgreSQL in clear text"),
+        Err(error) => log::warn!("how the connection to PostgreSQL is protected is not known: {error}"),
+    }
+}
+
+fn connect(settings: &Settings) -> anyhow::Result<Database> {
+    let database = &settings.database;
+    Database::connect(database.url.reveal(), database.pool_size, database.timeout)
+        .context("database.url cannot be used")
+}
+
+/// Accepted connections inherit the size of the send buffer.
+fn listen(address: SocketAddr) -> io::Result<TcpListener> {
+    let socket = if address.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
+    socket.set_reuseaddr(true)?;
+    socket.set_send_buffer_size(SEND_BUFFER)?;
+    socket.bind(address)?;
+    socket.listen(BACKLOG)?.into_std()
+}
+
+async fn run(mut settings: Settings, database: Database, applier: Applier) -> anyhow::Result<()> {
+    let listener = listen(settings.bind).with_context(|| {
+        format!("server.bind: cannot listen on {}; free it or choose another address", settings.bind)
+    })?;
+    let address = listener.local_addr().context("server.bind: the address is not known")?;
+    settings.bind = address;
+    let state = AppState::new(settings, database, applier);
+    let settings = state.settings.clone();
+    let (work, calls) = (state.work.clone(), state.calls.clone());
+    let state = web::Data::new(state);
+    let status = status::keep(state.clone());
+    let shutdown_timeout = settings.shutdown_timeout();
+    let pulse = Pulse::default();
+    let workers_pulse = pulse.clone();
+    let max_strangers = MAX_STRANGERS.div_ceil(settings.workers);
+    let server = Server::build().workers(settings.workers).shutdown_timeout(shutdown_timeout.as_secs());
+    let draining = server.graceful_shutdown_signal();
+    // As `HttpServer` does it, but for the `Connection`.
+    let server = server
+        .max_concurrent_connections(MAX_CONNECTIONS.div_ceil(settings.workers))
+        .listen("http", listener, move || {
+            let (state, draining) = (state.clone(), draining.clone());
+            workers_pulse.beat_on_this_thread();
+            let strangers = Strangers::new(max_strangers);
+            let stop = move || {
+                let draining = draining.clone();
+                async move { draining.notified().await }
+            };
+            let app = App::new().app_data(state).configure(configure).wrap(from_fn(access::observe));
+            let http = HttpService::build()
+                .client_request_timeout(HEAD_TIMEOUT)
+                .client_disconnect_timeout(CLOSE_TIMEOUT)
+                .keep_alive(KEEP_ALIVE)
+                .h1_write_buffer_size(WRITE_BUFFER)
+                .local_addr(address)
+                .graceful_shutdown_signal(stop.clone())
+                .on_connect_ext(|connection: &Connection, shown| {
+                    shown.insert::<Rc<Client>>(Rc::clone(connection.client()));
+                })
+                .finish(map_config(app, |()| AppConfig::default()));
+            fn_service(move |stream: TcpStream| {
+                let peer = stream.peer_addr().ok();
+                let connection = Connection::new(stream, strangers.admit(), stop());
+                async move { Ok::<_, DispatchError>((connection, Protocol::Http1, peer)) }
+            })
+            .and_then(http)
+        })
+        .context("the server cannot be set up")?;
+
+    if settings.tokens.is_empty() {
+        log::warn!("auth.tokens is empty: everybody who reaches {address} on this host may do everything");
+    }
+    let mut terminate = signal(SignalKind::terminate()).context("SIGTERM cannot be waited for")?;
+    let limit = shutdown_timeout;
+    let stopping_pulse = pulse.clone();
+    actix_web::rt::spawn(async move {
+        if terminate.recv().await.is_some() {
+            stopping_pulse.workers_end();
+            log::info!("stopping: requests under way end first");
+            systemd::stopping(limit * 2);
+        }
+    });
+    let server = server.run();
+    log::info!("pbx-portal {} listens on http://{address}", env!("CARGO_PKG_VERSION"));
+    systemd::ready();
+    if std::env::var_os("NOTIFY_SOCKET").is_some() {
+        actix_web::rt::spawn(status);
+    }
+    systemd::start_watchdog(pulse);
+    server.await.context("the server failed")?;
+
+    // A PostgreSQL that does not answer may hold its callers for ever, and they gave up long ago.
+    let left = work.drain(shutdown_timeout) + calls.drain(settings.database.timeout);
+    if left > 0 {
+        log::error!("stopped with {left} pieces of work not ended");
+    } else {
+        log::info!("stopped");
+    }
+    Ok(())
+}
