@@ -19,6 +19,9 @@ use crate::{
 /// Blocks until Asterisk is booted, so its answer in time says that it is neither down nor hung.
 const READY: &str = "core waitfullybooted";
 
+/// The time that another try must have.
+const LEAST: Duration = Duration::from_secs(1);
+
 /// Why Asterisk did not reload.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -76,7 +79,8 @@ pub(crate) fn reload(cli: &Cli, modules: Modules, deadline: Instant) -> Result<(
             Response::Busy => log::debug!("Asterisk is busy with another reload"),
             Response::NotInitialized(_) | Response::Rejected => return Err(ReloadError::Rejected(excerpt(&answer))),
         }
-        if Instant::now() + pause >= deadline {
+        // A reload that is cut off at once would leave open whether it began.
+        if Instant::now() + pause + LEAST.min(cli.timeout()) >= deadline {
             return Err(ReloadError::Busy);
         }
         thread::sleep(pause);

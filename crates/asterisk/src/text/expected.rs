@@ -324,6 +324,54 @@ mod tests {
     }
 
     #[test]
+    fn a_difference_shows_whatever_the_text_says_otherwise() {
+        const ENDPOINTS: &str = "[t](!)\ntype=endpoint\nallow=alaw\n[1](t)\nauth=1-a\naors=1\n[1-a]\ntype=auth\npassword=x\n\
+            [1]\ntype=aor\nmax_contacts=1\n[i]\ntype=identify\nendpoint=1\nmatch=192.0.2.1\n[m]\ntype=aor\nmailboxes=1\n\
+            [r]\ntype=registration\nclient_uri=sip:1@192.0.2.1\n[2]\ntype=endpoint\n";
+        const DIALPLAN: &str = "[c]\nexten => 1,1,Answer()\n";
+        let read = |endpoints: &str, dialplan: &str| {
+            Expected::read(&Pair { endpoints: endpoints.into(), dialplan: dialplan.into() }).unwrap()
+        };
+        let former = read(ENDPOINTS, DIALPLAN);
+        for (from, to, changed, others) in [
+            ("alaw", "ulaw", ["1"].as_slice(), [].as_slice()),
+            ("password=x", "password=y", &["1"], &[]),
+            ("max_contacts=1", "max_contacts=2", &["1"], &[]),
+            ("match=192", "match=193", &["1"], &[]),
+            ("mailboxes=1", "mailboxes=2", &[], &["aor m"]),
+            ("sip:1@", "sip:2@", &[], &["registration r"]),
+            ("[m]", "[n]", &[], &["aor m", "aor n"]),
+        ] {
+            let difference = read(&ENDPOINTS.replace(from, to), DIALPLAN).difference(&former);
+            assert_eq!(
+                (difference.changed.as_slice(), difference.others.as_slice()),
+                (&*owned(changed), &*owned(others))
+            );
+        }
+        let difference = read(ENDPOINTS, &DIALPLAN.replace("Answer", "Hangup")).difference(&former);
+        assert_eq!(difference, Difference { others: owned(&["context c"]), ..Difference::default() });
+        let difference = read(&ENDPOINTS.replace("[t]", "; only a comment\n[t]"), DIALPLAN).difference(&former);
+        assert_eq!(difference, Difference::default());
+    }
+
+    fn owned(names: &[&str]) -> Vec<String> {
+        names.iter().map(|name| (*name).to_owned()).collect()
+    }
+
+    #[test]
+    fn no_object_is_asked_for_by_name_but_registrations_and_if_strict_aors() {
+        let text = "[1]\ntype=endpoint\nauth=1-a\naors=1\n[1-a]\ntype=auth\n[1]\ntype=aor\n[m]\ntype=aor\n";
+        let asked = |text: &str, is_strict: bool| {
+            let pair = Pair { endpoints: text.into(), dialplan: Vec::new() };
+            let expected = if is_strict { Expected::read_strictly(&pair) } else { Expected::read(&pair) }.unwrap();
+            expected.shown.into_keys().map(|(kind, name)| format!("{kind} {name}")).collect::<Vec<_>>()
+        };
+        assert_eq!(asked(text, false), [""; 0]);
+        assert_eq!(asked(text, true), ["aor 1", "aor m"]);
+        assert_eq!(asked("[r]\ntype=registration", false), ["registration r"]);
+    }
+
+    #[test]
     fn only_another_credential_makes_a_former_owner() {
         let read = |text: &str| Expected::read(&Pair { endpoints: text.into(), dialplan: Vec::new() }).unwrap();
         let user = |number: u16, auth: &str, digest: &str| {
