@@ -141,7 +141,7 @@ fn a_role_that_is_not_let_in_gets_in_as_printed() {
     remote.recovers(&well, "not permitted to log in");
     sql(&remote, "REVOKE INSERT ON users FROM \"pbx-portal\"");
     remote.recovers(&well, "the role lacks INSERT on users");
-    sql(&remote, "REVOKE ALL ON SCHEMA public FROM PUBLIC");
+    sql(&remote, "REVOKE ALL ON SCHEMA public FROM PUBLIC, \"pbx-portal\"");
     remote.recovers(&well, "the role lacks USAGE on schema public");
     let (_, database) = remote.host.database.url().rsplit_once('/').map(|(a, b)| (a.to_owned(), b.to_owned())).unwrap();
     sql(&remote, &format!("REVOKE CONNECT ON DATABASE {database} FROM PUBLIC"));
