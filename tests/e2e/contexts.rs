@@ -26,7 +26,10 @@ fn a_lamp_shows_who_talks_through_applies() {
     assert_eq!(lamp.states().last().unwrap(), "confirmed");
     drop(call);
     asterisk.rx("channel request hangup all");
-    until("the call to end", || asterisk.rx("core show channels count").contains("0 active calls").then_some(()));
+    // A lamp that was lit while Asterisk reloaded its dialplan was seen to stay lit on a busy machine. A phone asks anew.
+    drop(lamp);
+    let lamp = alice.watching("1001").expect("alice may watch bob");
+    until("the lamp to go out", || (lamp.states().last()? == "terminated").then_some(()));
     let before = lamp.states().len();
     let _call = carol.start_call("1001", Duration::from_mins(1));
     until("the lamp to show the next call", || {

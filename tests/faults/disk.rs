@@ -6,7 +6,7 @@ use std::os::unix::fs::{PermissionsExt as _, symlink};
 use std::path::{Path, PathBuf};
 use std::thread;
 
-use pbx_tests::{Asterisk, Behaviour, Database, Response};
+use pbx_tests::{Asterisk, Behaviour, Database, Response, until};
 
 use crate::matrix::{self, Row};
 use crate::mounts::{Mount, able_to_mount};
@@ -110,10 +110,13 @@ fn a_full_state_directory_is_named() {
         let filler = state.path().join("filler");
         // Page by page less, so that each of the writes is the one that fails.
         for pages_left in [0, 1, 2] {
-            let mut file = fs::File::create(&filler).unwrap();
-            while file.write_all(&[0; 4096]).is_ok() {}
-            let length = fs::metadata(&filler).unwrap().len();
-            file.set_len(length - pages_left * 4096).unwrap();
+            // What somebody else has just closed may still take room.
+            until("room to leave", || {
+                let mut file = fs::File::create(&filler).unwrap();
+                while file.write_all(&[0; 4096]).is_ok() {}
+                let length = fs::metadata(&filler).unwrap().len().checked_sub(pages_left * 4096)?;
+                file.set_len(length).ok()
+            });
             let answer = world.portal.http().post_empty("/apply");
             if pages_left == 2 && answer.status == 200 {
                 break;
