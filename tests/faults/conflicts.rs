@@ -127,6 +127,20 @@ fn what_the_administrator_adds_to_ours_is_a_warning() {
 }
 
 #[test]
+fn a_template_of_the_administrators_takes_the_place_of_none_of_ours() {
+    let world = World::new();
+    let path = world.asterisk.etc().join("pjsip.conf");
+    let whole = fs::read_to_string(&path).unwrap();
+    // Asterisk takes the first of two templates with one name.
+    fs::write(&path, format!("[synergycall-endpoint](!)\ntype=endpoint\ncontext=theirs\n{whole}")).unwrap();
+    world.portal.http().post_empty("/apply").expect(200);
+    let shown = world.asterisk.rx("pjsip show endpoint 1000");
+    let mut settings = shown.lines().filter_map(|line| line.split_once(':'));
+    let context = settings.find(|(key, _)| key.trim() == "context").map(|(_, value)| value.trim().to_owned());
+    assert_eq!(context.as_deref(), Some("synergycall-internal"), "{shown}");
+}
+
+#[test]
 fn an_object_that_asterisk_keeps_from_before_is_found_out() {
     let world = World::new();
     // The bystander's number goes to somebody else, and Asterisk does not take the new endpoint.
