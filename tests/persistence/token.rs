@@ -98,6 +98,19 @@ fn a_change_with_the_triggers_disabled_is_listed_all_the_same() {
 }
 
 #[test]
+fn where_triggers_were_dropped_every_list_is_read_anew() {
+    let fixture = Fixture::new();
+    let users = fixture.inside.users();
+    fixture.create(1);
+    let token = token(&fixture);
+    assert_eq!(users.list_unless(Some(token)).unwrap(), None);
+    fixture
+        .outside
+        .sql("DROP TRIGGER users_token ON users; DROP TRIGGER users_revision ON users; UPDATE users SET name = 'A'");
+    assert_eq!(users.list_unless(Some(token)).unwrap().unwrap().users[0].name.as_str(), "A");
+}
+
+#[test]
 fn two_histories_with_the_same_revision_have_different_tokens() {
     let fixture = Fixture::new();
     fixture.create(1);

@@ -88,7 +88,7 @@ codes! {
 }
 
 impl Code {
-    /// In how many seconds trying again makes sense, where it does.
+    /// In how many seconds to try again, where that helps.
     #[must_use]
     pub(crate) const fn retry_after(self) -> Option<u32> {
         match self {
