@@ -1,8 +1,8 @@
 //! What is kept in memory goes by the token, so every change has to replace it.
 
-use pbx_persistence::ChangeToken;
+use pbx_persistence::{ChangeToken, CreateUserError};
 
-use crate::{Fixture, connect};
+use crate::{Fixture, connect, create};
 
 fn token(fixture: &Fixture) -> ChangeToken {
     fixture.inside.users().list().unwrap().token
@@ -108,6 +108,24 @@ fn where_triggers_were_dropped_every_list_is_read_anew() {
         .outside
         .sql("DROP TRIGGER users_token ON users; DROP TRIGGER users_revision ON users; UPDATE users SET name = 'A'");
     assert_eq!(users.list_unless(Some(token)).unwrap().unwrap().users[0].name.as_str(), "A");
+}
+
+#[test]
+fn where_triggers_are_disabled_no_change_goes_by_remembered_users() {
+    let fixture = Fixture::new();
+    for number in 0..3 {
+        fixture.create(number);
+    }
+    for table in ["users", "extensions"] {
+        fixture.outside.sql(&format!("ALTER TABLE {table} DISABLE TRIGGER USER"));
+    }
+    fixture.outside.sql("DELETE FROM extensions WHERE number = 1001; DELETE FROM users WHERE email = 'u1@example.com'");
+    assert_eq!(fixture.create(3).extension.get(), 1001, "the lowest that is free");
+    fixture.outside.sql("DELETE FROM extensions WHERE number = 1000; DELETE FROM users WHERE email = 'u0@example.com'");
+    assert_eq!(fixture.create(0).extension.get(), 1000, "its address is free");
+    fixture.outside.sql("DELETE FROM extensions WHERE number = 1002; DELETE FROM users WHERE email = 'u2@example.com'");
+    assert!(matches!(create(&fixture.inside, 0), Err(CreateUserError::EmailTaken { .. })));
+    assert_eq!(fixture.extensions(), [1000, 1001]);
 }
 
 #[test]

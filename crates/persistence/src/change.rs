@@ -4,12 +4,12 @@ use diesel::{
     pg::{Pg, PgConnection, data_types::PgTimestamp},
     prelude::*,
     query_builder::{AstPass, QueryFragment},
-    sql_types::{Array, BigInt, Integer, Nullable, Text, Timestamptz, Uuid as SqlUuid},
+    sql_types::{Array, BigInt, Bool, Integer, Nullable, Text, Timestamptz, Uuid as SqlUuid},
 };
 use pbx_domain::{Extension, Ha1, NewUser, Realm, Roster, UserId};
 use uuid::Uuid;
 
-use crate::{error::DatabaseError, query::prepared, session::Abort, users::no_tenant};
+use crate::{error::DatabaseError, list::UNGUARDED, query::prepared, session::Abort, users::no_tenant};
 
 /// The users as of one moment, as far as a change has to know them.
 pub(crate) struct Known {
@@ -23,36 +23,42 @@ struct KnownQuery {
     but: Option<Uuid>,
 }
 
-type KnownRow = (Uuid, Option<(Uuid, i32, String, PgTimestamp, i64)>);
+type KnownRow = (Uuid, bool, Option<(Uuid, i32, String, PgTimestamp, i64)>);
 
-prepared!(KnownQuery, (SqlUuid, Nullable<(SqlUuid, Integer, Text, Timestamptz, BigInt)>));
+prepared!(KnownQuery, (SqlUuid, Bool, Nullable<(SqlUuid, Integer, Text, Timestamptz, BigInt)>));
 
 impl QueryFragment<Pg> for KnownQuery {
     fn walk_ast<'b>(&'b self, mut out: AstPass<'_, 'b, Pg>) -> QueryResult<()> {
         // A FULL JOIN for the reason that `list::LIST` gives.
         out.push_sql(
-            "SELECT tenants.token, known.* FROM tenants LEFT JOIN LATERAL ( \
+            "SELECT tenants.token, other.is_read, known.* FROM tenants \
+             CROSS JOIN LATERAL (SELECT tenants.token IS DISTINCT FROM ",
+        );
+        out.push_bind_param::<Nullable<SqlUuid>, _>(&self.but)?;
+        out.push_sql(" OR ");
+        out.push_sql(UNGUARDED);
+        out.push_sql(
+            " AS is_read OFFSET 0) other LEFT JOIN LATERAL ( \
              SELECT * FROM (SELECT users.id, extensions.number, lower(users.email COLLATE \"C\") AS email, \
              users.created_at, users.revision FROM (SELECT * FROM users WHERE tenant = 'default') users \
              FULL JOIN (SELECT * FROM extensions WHERE tenant = 'default') extensions ON extensions.user_id = users.id \
              OFFSET 0) joined \
-             WHERE id IS NOT NULL AND number IS NOT NULL AND tenants.token IS DISTINCT FROM ",
+             WHERE id IS NOT NULL AND number IS NOT NULL AND other.is_read OFFSET 0) known ON true \
+             WHERE tenants.name = 'default'",
         );
-        out.push_bind_param::<Nullable<SqlUuid>, _>(&self.but)?;
-        out.push_sql(" OFFSET 0) known ON true WHERE tenants.name = 'default'");
         Ok(())
     }
 }
 
-/// The users, or `None` where the token is still `but`.
+/// The users, or `None` where they are surely those of the token `but`.
 pub(crate) fn read(connection: &mut PgConnection, but: Option<Uuid>) -> Result<Option<Known>, Abort<DatabaseError>> {
     let rows: Vec<KnownRow> = KnownQuery { but }.load(connection)?;
-    let &(token, _) = rows.first().ok_or(diesel::NotFound).map_err(no_tenant)?;
-    if but == Some(token) {
+    let &(token, is_read, _) = rows.first().ok_or(diesel::NotFound).map_err(no_tenant)?;
+    if !is_read {
         return Ok(None);
     }
     let mut known = Known { token, roster: Roster::default(), users: Vec::with_capacity(rows.len()) };
-    for (id, number, email, created_at, revision) in rows.into_iter().filter_map(|(_, user)| user) {
+    for (id, number, email, created_at, revision) in rows.into_iter().filter_map(|(.., user)| user) {
         let id = UserId::from(id);
         known.users.push((id, created_at, revision));
         // A number outside 1000-1999, which only a dropped constraint lets in, is never given to anybody.
@@ -65,10 +71,13 @@ pub(crate) fn read(connection: &mut PgConnection, but: Option<Uuid>) -> Result<O
 
 /// One change of the users as they are known: users who go, and users who come.
 ///
-/// It happens at most once, however often it is sent: only where the token is the known one, which it replaces.
+/// It happens at most once, however often it is sent: only where the users are the known ones, as the token tells, which it
+/// replaces.
 #[derive(Clone)]
 pub(crate) struct Change {
-    pub(crate) known: Uuid,
+    known: Uuid,
+    /// Whether the users were read for this change. Those that are remembered count only where the triggers stand.
+    is_fresh: bool,
     pub(crate) token: Uuid,
     pub(crate) deleted: Vec<Uuid>,
     pub(crate) ids: Vec<Uuid>,
@@ -81,9 +90,10 @@ pub(crate) struct Change {
 
 impl Change {
     /// An empty change.
-    pub(crate) fn of(known: Uuid) -> Self {
+    pub(crate) fn of(known: Uuid, is_fresh: bool) -> Self {
         Self {
             known,
+            is_fresh,
             token: Uuid::new_v4(),
             deleted: Vec::new(),
             ids: Vec::new(),
@@ -153,7 +163,11 @@ impl QueryFragment<Pg> for Change {
         out.push_bind_param::<SqlUuid, _>(&self.token)?;
         out.push_sql("::text, true)::uuid WHERE name = 'default' AND token = ");
         out.push_bind_param::<SqlUuid, _>(&self.known)?;
-        out.push_sql(" RETURNING revision)");
+        out.push_sql(" AND (");
+        out.push_bind_param::<Bool, _>(&self.is_fresh)?;
+        out.push_sql(" OR NOT ");
+        out.push_sql(UNGUARDED);
+        out.push_sql(") RETURNING revision)");
         let mut last = "moved";
         if !self.deleted.is_empty() {
             last = "gone";

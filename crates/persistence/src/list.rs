@@ -41,8 +41,8 @@ type ListRow = (i64, Uuid, Uuid, bool, Option<Row>);
 
 /// Whether no token can be relied on: of the three triggers of each table that replace it, somebody dropped or disabled one,
 /// or did so for a while (`pg_restore --disable-triggers` enables them in another way than the migration does).
-const UNGUARDED: &str = "(SELECT count(*) FROM pg_trigger WHERE tgrelid IN ('users'::regclass, 'extensions'::regclass) \
-     AND tgname ~ '^(users|extensions)_(token|revision|truncated)$' AND tgenabled = 'A') <> 6";
+pub(crate) const UNGUARDED: &str = "((SELECT count(*) FROM pg_trigger WHERE tgrelid IN ('users'::regclass, 'extensions'::regclass) \
+     AND tgname ~ '^(users|extensions)_(token|revision|truncated)$' AND tgenabled = 'A') <> 6)";
 
 /// The list of the tenant, without its users where the token is the one that follows. OFFSET keeps the planner from joining
 /// before it has compared the tokens: while nothing changed, no user is read.

@@ -167,17 +167,21 @@ impl Writer {
     fn commit(&self, begun: Instant, batch: &[Request]) -> Result<Vec<Response>, DatabaseError> {
         let mut memory = self.known.lock().unwrap_or_else(PoisonError::into_inner);
         let mut remembered = memory.take();
+        let mut is_fresh = false;
         loop {
-            let is_new = remembered.is_none();
             let known = match remembered.take() {
                 Some(known) => known,
-                None => self.read(begun, None)?.ok_or_else(no_state)?,
+                None => {
+                    is_fresh = true;
+                    self.read(begun, None)?.ok_or_else(no_state)?
+                }
             };
-            let mut plan = Plan::of(known.roster, known.token, batch);
+            let mut plan = Plan::of(known.roster, Change::of(known.token, is_fresh), batch);
             if plan.change.is_empty() {
                 // Nothing to write, so nothing checks the token: a refusal such as "email taken" may go by users that
                 // another process has deleted since.
-                remembered = if is_new { None } else { self.read(begun, Some(known.token))? };
+                remembered = if is_fresh { None } else { self.read(begun, Some(known.token))? };
+                is_fresh = true;
                 if remembered.is_none() {
                     *memory = Some(Known { token: known.token, roster: plan.roster, users: known.users });
                     return Ok(plan.responses);
@@ -190,9 +194,10 @@ impl Writer {
                     *memory = Some(Known { token: plan.change.token, roster: plan.roster, users: Vec::new() });
                     return Ok(plan.responses);
                 }
-                Ok(Made::Outdated(state)) => remembered = Some(state),
-                // The remembered users are wrong if somebody wrote with the triggers disabled: read them and try again.
-                Err(DatabaseError::Failed(_)) if !is_new => {}
+                Ok(Made::Outdated(state)) => (remembered, is_fresh) = (Some(state), true),
+                // The remembered users are wrong if somebody wrote with the triggers disabled for a while: read them and
+                // try again.
+                Err(DatabaseError::Failed(_)) if !is_fresh => {}
                 Err(error) => return Err(error),
             }
             if begun.elapsed() >= self.sessions.timeout() {
@@ -260,8 +265,7 @@ struct Plan {
 }
 
 impl Plan {
-    fn of(mut roster: Roster, known: uuid::Uuid, batch: &[Request]) -> Self {
-        let mut change = Change::of(known);
+    fn of(mut roster: Roster, mut change: Change, batch: &[Request]) -> Self {
         let responses = batch.iter().map(|request| plan(&mut roster, &mut change, request)).collect();
         Self { change, responses, roster }
     }
