@@ -259,7 +259,7 @@ fn check_answer(plan: &Plan, attempt: &Attempt, wrong: &mut Wrong) {
     let is_right = match (answer.status, attempt.outcome()) {
         (200, "applied" | "unchanged") => true,
         (412, "refused") => attempt.is_reviewed && code == "plan-changed",
-        (500, "") => plan.fault.takes_tables(),
+        (500, "" | "refused") => plan.fault.takes_tables(),
         _ if plan.fault.is_harmless() => false,
         (503, "refused") => matches!(code, "asterisk-unavailable" | "apply-busy"),
         (503, _) if code == "database-unavailable" => true,
