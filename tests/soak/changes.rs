@@ -151,7 +151,7 @@ impl Changes {
         let rename = format!("UPDATE users SET name = '{name} {number}' WHERE id = '{}'", row.id);
         let renamed = Row { name: format!("{name} {number}"), ..row.clone() };
         let taken = |number: &u16| view.values().any(|row| row.extension == *number);
-        let free = (1100..1199).rev().find(|number| !taken(number)).unwrap();
+        let Some(free) = (1100..2000).rev().find(|number| !taken(number)) else { return };
         let moved = |to: u16| format!("UPDATE extensions SET number = {to} WHERE user_id = '{}'", row.id);
         let (text, effects) = match sql {
             Sql::Rename => (rename, vec![Effect::There(renamed)]),

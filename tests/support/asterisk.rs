@@ -1,10 +1,12 @@
 //! A private real Asterisk: rootless, in a directory of its own, on a free port of 127.0.0.1.
 
 use std::fs::{self, File};
+use std::io::{Read as _, Write as _};
 use std::os::unix::fs::{PermissionsExt, symlink};
+use std::os::unix::net::UnixStream;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output, Stdio};
+use std::process::{Command, Stdio};
 
 use tempfile::TempDir;
 
@@ -110,8 +112,7 @@ impl Asterisk {
                 let console = fs::read_to_string(self.home().join("log/console")).unwrap_or_default();
                 panic!("Asterisk ended at its start ({status}):\n{console}{}", self.log());
             }
-            let socket = self.home().join("run/asterisk.ctl").exists();
-            (socket && self.rx("core waitfullybooted").contains("fully booted")).then_some(())
+            self.rx("core waitfullybooted").contains("fully booted").then_some(())
         });
     }
 
@@ -153,10 +154,19 @@ impl Asterisk {
         self.words.join(" ")
     }
 
-    /// Runs one command of Asterisk's CLI and gives what it printed.
+    /// Runs one command of Asterisk's CLI and gives what it printed: what `asterisk -rx` does, without the 8 ms of CPU that
+    /// it takes to load.
     pub fn rx(&self, command: &str) -> String {
-        let Output { stdout, stderr, .. } = self.client(&["-rx", command]).output().expect("the asterisk client");
-        format!("{}{}", String::from_utf8_lossy(&stdout), String::from_utf8_lossy(&stderr))
+        let Ok(mut socket) = UnixStream::connect(self.home().join("run/asterisk.ctl")) else {
+            return "Unable to connect to Asterisk".to_owned();
+        };
+        let mut answer = Vec::new();
+        // In one piece, as Asterisk takes what the first read gives.
+        let question = format!("cli quit after {command}\0");
+        let _ended_meanwhile = socket.write_all(question.as_bytes()).and_then(|()| socket.read_to_end(&mut answer));
+        // The first line is Asterisk's banner, and byte 127 begins what it tells every console.
+        let answer = String::from_utf8_lossy(&answer);
+        answer.split_inclusive('\n').skip(1).filter(|line| !line.starts_with('\x7f')).collect()
     }
 
     /// Its SIP port on 127.0.0.1.
