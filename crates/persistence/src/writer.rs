@@ -169,12 +169,10 @@ impl Writer {
         let mut remembered = memory.take();
         let mut is_fresh = false;
         loop {
+            is_fresh |= remembered.is_none();
             let known = match remembered.take() {
                 Some(known) => known,
-                None => {
-                    is_fresh = true;
-                    self.read(begun, None)?.ok_or_else(no_state)?
-                }
+                None => self.read(begun, None)?.ok_or_else(no_state)?,
             };
             let mut plan = Plan::of(known.roster, Change::of(known.token, is_fresh), batch);
             if plan.change.is_empty() {
