@@ -2,7 +2,7 @@
 
 use std::fs;
 
-use crate::host::{Host, edit};
+use crate::doctor::host::{Host, edit};
 
 const LINE: &str = "#include pjsip.d/synergycall/*.conf";
 const EXACT: &str = "#include pjsip.d/synergycall/generated_endpoints.conf";
@@ -119,7 +119,7 @@ fn modules_that_are_missing_are_loaded_now_and_at_every_start() {
 fn another_realm_than_asterisks_is_found() {
     let host = Host::new();
     let other = host.settings.clone().with("PBX_PORTAL__ASTERISK__REALM", "other");
-    let found = crate::host::check(&other);
+    let found = crate::doctor::host::check(&other);
     assert_eq!(found.faults().len(), 1, "{found:#?}");
     assert!(
         found.faults()[0].0 == "asterisk.realm" && found.faults()[0].1.contains("realm = \"asterisk\""),

@@ -2,7 +2,7 @@
 
 use pbx_tests::Database;
 
-use crate::host::{Host, check};
+use crate::doctor::host::{Host, check};
 
 #[test]
 fn a_missing_or_wrong_setting_stops_no_other_point() {

@@ -5,7 +5,7 @@ use std::os::unix::fs::{PermissionsExt as _, chown, symlink};
 
 use pbx_tests::Asterisk;
 
-use crate::host::Host;
+use crate::doctor::host::Host;
 
 #[test]
 fn an_include_directory_or_file_that_is_gone_is_made_again() {

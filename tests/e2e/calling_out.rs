@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use pbx_tests::{Asterisk, Database, Phone, Portal, until};
 
-use crate::portal;
+use crate::e2e::portal;
 
 const PAGE: &str = include_str!("../../docs/operations.md");
 

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use pbx_tests::{Asterisk, Database, Phone, until};
 
-use crate::portal;
+use crate::e2e::portal;
 
 #[test]
 fn a_lamp_shows_who_talks_through_applies() {

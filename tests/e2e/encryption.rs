@@ -7,7 +7,7 @@ use std::process::Command;
 
 use pbx_tests::{Asterisk, Database, Phone, Settings, until};
 
-use crate::baresip::Baresip;
+use crate::e2e::baresip::Baresip;
 
 #[test]
 fn two_phones_of_another_make_talk_encrypted_and_one_that_cannot_is_refused() {

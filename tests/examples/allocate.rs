@@ -1,4 +1,4 @@
-use crate::run;
+use crate::examples::run;
 
 #[test]
 fn a_spreadsheet_is_completed_with_the_lowest_free_numbers() {

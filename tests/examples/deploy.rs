@@ -3,7 +3,7 @@ use std::path::PathBuf;
 
 use pbx_tests::Asterisk;
 
-use crate::run;
+use crate::examples::run;
 
 const ENDPOINTS: &str = include_str!("site_endpoints.conf");
 pub(crate) const DIALPLAN: &str = include_str!("site_dialplan.conf");

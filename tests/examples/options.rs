@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use pbx_asterisk::{Aftermath, Cause, Cli, Deployed, Deployment, Failure, IncludeFiles, Pair, name_by_digest};
 
-use crate::deploy::{DIALPLAN, Site};
+use crate::examples::deploy::{DIALPLAN, Site};
 
 const TRUNK: &str = include_str!("site_trunk.conf");
 const WRONG: &str = "nonsense-1";

@@ -1,4 +1,4 @@
-use crate::{repository, run};
+use crate::examples::{repository, run};
 
 const USERS: &str = r#"[{"extension": 1000, "name": "Alice Example", "email": "alice@example.com",
     "ha1": "00000000000000000000000000001000"}]"#;

@@ -3,7 +3,7 @@ use std::time::{Duration, SystemTime};
 use pbx_domain::{ApplyId, NewUser, Realm, SipPassword};
 use pbx_persistence::StartedApply;
 
-use crate::run;
+use crate::examples::run;
 
 #[test]
 fn a_report_lists_users_applies_and_what_waits() {

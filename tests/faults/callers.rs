@@ -2,8 +2,8 @@
 
 use pbx_tests::{Asterisk, Behaviour, Database, HostileCall, until};
 
-use crate::matrix;
-use crate::world::{World, create};
+use crate::faults::matrix;
+use crate::faults::world::{World, create};
 
 const TRUNK: &str = "[outside]\ntype=endpoint\ncontext=from-outside\ndisallow=all\nallow=ulaw\n\
     [outside]\ntype=identify\nendpoint=outside\nmatch=127.0.0.2";
@@ -49,7 +49,7 @@ fn what_a_caller_sends_neither_spoils_nor_makes_a_proof() {
 
 #[test]
 fn lines_that_asterisk_drops_for_a_stalled_reader_are_asked_for_again() {
-    for world in crate::world::BOTH_WAYS {
+    for world in crate::faults::world::BOTH_WAYS {
         let world = world();
         // Pipe and socket hold some thousand lines before any is dropped.
         world.database.sql(

@@ -7,8 +7,8 @@ use std::time::Duration;
 use pbx_tests::{Asterisk, Database, Phone};
 use serde_json::{Value, json};
 
-use crate::matrix;
-use crate::world::{Running, World, create};
+use crate::faults::matrix;
+use crate::faults::world::{Running, World, create};
 
 /// A world without the stand-in.
 fn world(prepare: impl FnOnce(&Asterisk)) -> World {

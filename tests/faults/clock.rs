@@ -5,8 +5,8 @@ use std::path::Path;
 
 use pbx_tests::{Asterisk, Database, Response, Settings};
 
-use crate::database::apply_and_meanwhile;
-use crate::world::{World, create};
+use crate::faults::database::apply_and_meanwhile;
+use crate::faults::world::{World, create};
 
 /// Debian's `libfaketime`: the program's wall clock is what a file says. Its other clocks are left alone.
 const LIBRARY: [&str; 3] = [

@@ -5,8 +5,8 @@ use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _, chown};
 
 use pbx_tests::{Asterisk, Behaviour, Database, Response};
 
-use crate::matrix::{self, Row};
-use crate::world::World;
+use crate::faults::matrix::{self, Row};
+use crate::faults::world::World;
 
 const RELOAD: &str = "module reload*";
 /// The user and the group `nobody`, on every Linux.
@@ -146,7 +146,7 @@ fn an_object_that_asterisk_keeps_from_before_is_found_out() {
     // The bystander's number goes to somebody else, and Asterisk does not take the new endpoint.
     let id = world.portal.http().get("/users").expect(200).string("/users/0/id");
     world.portal.http().delete(&format!("/users/{id}")).expect(204);
-    crate::world::create(&world.portal, "successor");
+    crate::faults::world::create(&world.portal, "successor");
     let spoil = format!(
         "sed -i 's/^\\[1000\\](synergycall-endpoint-.*)$/&\\nno_such_option=1/' {}",
         world.asterisk.pjsip_include().display()

@@ -4,8 +4,8 @@ use std::thread;
 
 use pbx_tests::{Asterisk, Behaviour, Cluster, Database, Response, until};
 
-use crate::matrix::{self, Row};
-use crate::world::World;
+use crate::faults::matrix::{self, Row};
+use crate::faults::world::World;
 
 pub(crate) fn world() -> (World, Cluster) {
     let cluster = Cluster::start_new();

@@ -8,10 +8,10 @@ use std::thread;
 
 use pbx_tests::{Asterisk, Behaviour, Database, Response, until};
 
-use crate::matrix::{self, Row};
-use crate::mounts::{Mount, able_to_mount};
-use crate::strace::{Call, Fault, Strace};
-use crate::world::{Disk, Running, State, World, create};
+use crate::faults::matrix::{self, Row};
+use crate::faults::mounts::{Mount, able_to_mount};
+use crate::faults::strace::{Call, Fault, Strace};
+use crate::faults::world::{Disk, Running, State, World, create};
 
 /// Both directories of include files.
 fn directories(world: &World) -> [PathBuf; 2] {
@@ -49,14 +49,14 @@ fn a_missing_directory_is_named() {
 
 #[test]
 fn a_read_only_directory_is_named() {
-    able_to_mount("disk::a_read_only_directory_is_named", || {
+    able_to_mount("faults::disk::a_read_only_directory_is_named", || {
         directory_case(matrix::READ_ONLY, "read-only", Mount::read_only);
     });
 }
 
 #[test]
 fn a_full_directory_is_named() {
-    able_to_mount("disk::a_full_directory_is_named", || {
+    able_to_mount("faults::disk::a_full_directory_is_named", || {
         // Space for what lies there; then for the new file as well, and not for a rollback.
         for pages in [1, 2] {
             directory_case(matrix::FULL, "free space", |directory| Mount::small(directory, pages));
@@ -99,7 +99,7 @@ fn a_damaged_record_is_named_and_nothing_is_taken_from_it() {
 
 #[test]
 fn a_full_state_directory_is_named() {
-    able_to_mount("disk::a_full_state_directory_is_named", || {
+    able_to_mount("faults::disk::a_full_state_directory_is_named", || {
         let state = tempfile::Builder::new().prefix("pbx-state-").tempdir().unwrap();
         let path = state.path().to_string_lossy().into_owned();
         let mount = Mount::small(state.path(), 16);
@@ -151,7 +151,7 @@ pub(crate) fn read_only_from(world: &World, command: &str, directory: &Path) -> 
 
 #[test]
 fn a_proof_that_cannot_be_recorded_is_rolled_back() {
-    able_to_mount("disk::a_proof_that_cannot_be_recorded_is_rolled_back", || {
+    able_to_mount("faults::disk::a_proof_that_cannot_be_recorded_is_rolled_back", || {
         let world = World::new();
         let state = world.portal.settings().state_dir();
         let (answer, mount) = read_only_from(&world, "module reload*", &state);
@@ -209,7 +209,7 @@ fn a_proof_stands_though_its_record_cannot_be_synced() {
 
 #[test]
 fn a_pair_that_cannot_be_restored_is_restored_at_the_next_start() {
-    able_to_mount("disk::a_pair_that_cannot_be_restored_is_restored_at_the_next_start", || {
+    able_to_mount("faults::disk::a_pair_that_cannot_be_restored_is_restored_at_the_next_start", || {
         for file in [Asterisk::pjsip_include, Asterisk::dialplan_include] {
             let mut world = World::new();
             let file = file(&world.asterisk);

@@ -5,8 +5,8 @@ use std::{fs, thread};
 use pbx_tests::misbehaving::{BUSY, QUEUED};
 use pbx_tests::{Behaviour, until};
 
-use crate::matrix;
-use crate::world::{Disk, Running, State, World};
+use crate::faults::matrix;
+use crate::faults::world::{Disk, Running, State, World};
 
 const RELOAD: &str = "module reload*";
 

@@ -2,8 +2,8 @@
 
 use pbx_tests::Behaviour;
 
-use crate::matrix;
-use crate::world::{BOTH_WAYS_IMPATIENT, Disk, World};
+use crate::faults::matrix;
+use crate::faults::world::{BOTH_WAYS_IMPATIENT, Disk, World};
 
 const RELOAD: &str = "module reload*";
 
@@ -117,7 +117,7 @@ fn while_asterisk_hangs_users_are_created_listed_and_deleted_without_a_wait() {
         let applies: Vec<_> = (0..8).map(|_| scope.spawn(|| http.post_empty("/apply"))).collect();
         pbx_tests::until("an apply to wait", || (world.stand_in.asked_by_socket() > before).then_some(()));
         for round in 0..10 {
-            let user = crate::world::create(&world.portal, &format!("u{round}"));
+            let user = crate::faults::world::create(&world.portal, &format!("u{round}"));
             http.get("/users").expect(200);
             http.delete(&format!("/users/{}", user.string("/id"))).expect(204);
         }

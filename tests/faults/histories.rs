@@ -5,9 +5,9 @@ use std::path::Path;
 
 use pbx_tests::{Asterisk, Behaviour, Cluster, Database, Response, Settings, until};
 
-use crate::database::{self, apply_and_meanwhile};
-use crate::matrix;
-use crate::world::{World, create};
+use crate::faults::database::{self, apply_and_meanwhile};
+use crate::faults::matrix;
+use crate::faults::world::{World, create};
 
 /// How many lines of the log say that the database lacks the record of an apply.
 fn reported(world: &World) -> usize {

@@ -6,9 +6,9 @@ use std::{env, fs, thread};
 
 use pbx_tests::{Asterisk, Database};
 
-use crate::matrix;
-use crate::strace::{Fault, Strace};
-use crate::world::{Disk, World, create, sha256};
+use crate::faults::matrix;
+use crate::faults::strace::{Fault, Strace};
+use crate::faults::world::{Disk, World, create, sha256};
 
 /// A world whose portal is killed over and over.
 struct Mortal {

@@ -5,8 +5,8 @@ use std::fs;
 use pbx_tests::Behaviour;
 use pbx_tests::misbehaving::RELOADED;
 
-use crate::matrix::{self, Row};
-use crate::world::{BOTH_WAYS, BOTH_WAYS_IMPATIENT, World};
+use crate::faults::matrix::{self, Row};
+use crate::faults::world::{BOTH_WAYS, BOTH_WAYS_IMPATIENT, World};
 
 const RELOAD: &str = "module reload*";
 const LISTING: &str = "pjsip show endpoints";

@@ -8,8 +8,8 @@ use std::thread;
 use pbx_tests::{Database, Http, Response};
 use serde_json::{Value, json};
 
-use crate::matrix;
-use crate::world::{World, create};
+use crate::faults::matrix;
+use crate::faults::world::{World, create};
 
 fn apply_reviewed(http: &Http, plan: &str) -> Response {
     http.post_with("/apply", &[("if-match", plan)], &[])

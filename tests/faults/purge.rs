@@ -6,10 +6,10 @@ use std::io::Write as _;
 use pbx_tests::misbehaving::RELOADED;
 use pbx_tests::{Asterisk, Behaviour, Database, Phone, Response};
 
-use crate::disk::read_only_from;
-use crate::matrix;
-use crate::mounts::{Mount, able_to_mount};
-use crate::world::{World, create};
+use crate::faults::disk::read_only_from;
+use crate::faults::matrix;
+use crate::faults::mounts::{Mount, able_to_mount};
+use crate::faults::world::{World, create};
 
 /// Deletes the user with this number.
 fn delete(world: &World, number: i64) {

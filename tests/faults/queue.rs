@@ -7,8 +7,8 @@ use std::thread;
 
 use pbx_tests::{Http, Response};
 
-use crate::matrix;
-use crate::world::{Disk, Running, World, create};
+use crate::faults::matrix;
+use crate::faults::world::{Disk, Running, World, create};
 
 /// So many applies at once, spread over these portals.
 fn applies(portals: &[&Http], count: usize) -> Vec<Response> {

@@ -2,8 +2,8 @@
 
 use pbx_tests::{SocketFault, until};
 
-use crate::matrix;
-use crate::world::World;
+use crate::faults::matrix;
+use crate::faults::world::World;
 
 #[test]
 fn questions_go_over_the_control_socket_and_the_reload_by_the_command() {
@@ -43,8 +43,8 @@ fn without_a_socket_that_is_surely_asterisks_the_command_is_asked() {
 fn a_socket_that_says_nothing_is_an_asterisk_that_hangs() {
     let world = World::impatient();
     world.recovers();
-    crate::world::create(&world.portal, "third");
-    let world = World { old: crate::world::State::of(&world.asterisk), ..world };
+    crate::faults::world::create(&world.portal, "third");
+    let world = World { old: crate::faults::world::State::of(&world.asterisk), ..world };
     world.stand_in.socket(SocketFault::Silent);
     let answer = world.apply(matrix::SOCKET_SILENT);
     assert!(answer.string("/detail").contains("did not answer"), "{}", answer.text);

@@ -7,7 +7,7 @@ use std::path::Path;
 
 use pbx_tests::{Asterisk, Database, MisbehavingAsterisk, Phone, Portal, Response, Settings};
 
-use crate::matrix::{Files, Live, Row};
+use crate::faults::matrix::{Files, Live, Row};
 
 pub(crate) struct World {
     pub(crate) portal: Portal,

@@ -1,6 +1,6 @@
 //! The body of `POST /apply`: an option in the wrong place applies nothing.
 
-use crate::{Service, assert_problem, fields};
+use crate::http::{Service, assert_problem, fields};
 
 #[test]
 fn a_body_with_anything_in_it_applies_nothing() {

@@ -2,7 +2,7 @@
 
 use serde_json::json;
 
-use crate::{Service, assert_problem};
+use crate::http::{Service, assert_problem};
 
 const NOBODY: &str = "01939d5e-7a8b-7c3d-9e4f-5a6b7c8d9e0f";
 

@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use crate::{Service, assert_problem, fields};
+use crate::http::{Service, assert_problem, fields};
 
 #[test]
 fn illegal_names_are_refused_with_the_field_named() {

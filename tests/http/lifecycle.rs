@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use pbx_tests::wait::LIMIT;
 use pbx_tests::{Asterisk, Cluster, Database, Settings, Transaction};
 
-use crate::{Service, raw};
+use crate::http::{Service, raw};
 
 const BODY: &str = r#"{"name": "A", "email": "a@example.com"}"#;
 

@@ -4,7 +4,7 @@ use std::io::Write;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use crate::{Service, raw};
+use crate::http::{Service, raw};
 
 const JSON: &str = "Content-Type: application/json\r\n";
 

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::json;
 
-use crate::{Service, raw};
+use crate::http::{Service, raw};
 
 #[test]
 fn the_list_is_never_older_than_the_last_commit() {

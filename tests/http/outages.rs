@@ -2,7 +2,7 @@
 
 use pbx_tests::{Cluster, until};
 
-use crate::{Service, assert_problem};
+use crate::http::{Service, assert_problem};
 
 #[test]
 fn while_postgresql_is_down_the_answer_is_503_and_nothing_needs_a_restart() {

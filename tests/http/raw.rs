@@ -26,7 +26,7 @@ impl Response {
 
     #[track_caller]
     pub(crate) fn assert_problem(&self, status: u16, code: &str) {
-        crate::assert_problem_parts(self.status, |name| self.header(name), &self.json, status, code);
+        crate::http::assert_problem_parts(self.status, |name| self.header(name), &self.json, status, code);
     }
 }
 

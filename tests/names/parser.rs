@@ -7,7 +7,7 @@ use pbx_domain::{DisplayName, Extension, Ha1, Realm, Revision, SipPassword, User
 use proptest::prelude::*;
 use proptest::test_runner::{TestError, TestRunner};
 
-use crate::roll_call::RollCall;
+use crate::names::roll_call::RollCall;
 
 /// As many users as there are extensions, at every reload.
 const USERS: usize = 1000;

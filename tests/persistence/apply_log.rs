@@ -3,7 +3,7 @@ use std::time::{Duration, SystemTime};
 use pbx_domain::{ApplyId, ApplyOutcome, ApplyRecord, Changes, Extension, InstalledFile, Revision, Timings};
 use pbx_persistence::{LoggedApply, StartedApply};
 
-use crate::{Fixture, connect};
+use crate::persistence::{Fixture, connect};
 
 fn started(node: &str) -> StartedApply {
     StartedApply {

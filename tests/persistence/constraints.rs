@@ -2,7 +2,7 @@ use std::collections::BTreeSet;
 
 use pbx_domain::{DisplayName, Email, Realm};
 
-use crate::Fixture;
+use crate::persistence::Fixture;
 
 const USER: &str = "00000000-0000-7000-8000-000000000001";
 const HA1: &str = "0123456789abcdef0123456789abcdef";

@@ -1,7 +1,7 @@
 use pbx_persistence::{ConnectionFault, Database, Protection};
 use pbx_tests::Cluster;
 
-use crate::{Fixture, chain, connect};
+use crate::persistence::{Fixture, chain, connect};
 
 #[test]
 fn a_database_that_is_well_has_nothing_missing() {

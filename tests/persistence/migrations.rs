@@ -7,7 +7,7 @@ use std::{
 use pbx_persistence::DatabaseError;
 use pbx_tests::Database;
 
-use crate::{Fixture, chain, connect, create};
+use crate::persistence::{Fixture, chain, connect, create};
 
 const TABLES: &str =
     "SELECT relname FROM pg_class WHERE relnamespace = 'public'::regnamespace AND relkind = 'r' ORDER BY 1";

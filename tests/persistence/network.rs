@@ -9,7 +9,7 @@ use pbx_domain::UserId;
 use pbx_persistence::{CreateUserError, Database, DatabaseError, DeleteUserError};
 use pbx_tests::{Cluster, Proxy};
 
-use crate::{Fixture, chain, connect, create};
+use crate::persistence::{Fixture, chain, connect, create};
 
 const TIMEOUT: Duration = Duration::from_secs(2);
 /// What a busy machine may add.

@@ -7,7 +7,7 @@ use pbx_domain::UserId;
 use pbx_persistence::{CreateUserError, Database, DatabaseError, DeleteUserError};
 use pbx_tests::{Cluster, until};
 
-use crate::{Fixture, chain, create};
+use crate::persistence::{Fixture, chain, create};
 
 const TIMEOUT: Duration = Duration::from_secs(2);
 

@@ -1,6 +1,6 @@
 use std::collections::BTreeMap;
 
-use crate::Fixture;
+use crate::persistence::Fixture;
 
 #[test]
 fn every_create_and_delete_moves_the_revision_by_one() {

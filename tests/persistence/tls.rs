@@ -5,7 +5,7 @@ use pbx_persistence::{Database, DatabaseError};
 use pbx_tests::wait::LIMIT;
 use pbx_tests::{Certificates, Cluster};
 
-use crate::chain;
+use crate::persistence::chain;
 
 const NAME: &str = "database.example";
 

@@ -2,7 +2,7 @@
 
 use pbx_persistence::{ChangeToken, CreateUserError};
 
-use crate::{Fixture, connect, create};
+use crate::persistence::{Fixture, connect, create};
 
 fn token(fixture: &Fixture) -> ChangeToken {
     fixture.inside.users().list().unwrap().token

@@ -8,7 +8,7 @@ use std::{
 use pbx_domain::{Ha1, NewUser, Realm, SipPassword, UserId};
 use pbx_persistence::{CreateUserError, Database, DatabaseError, DeleteUserError};
 
-use crate::{Fixture, chain, connect, create, new_user};
+use crate::persistence::{Fixture, chain, connect, create, new_user};
 
 #[test]
 fn a_user_is_listed_as_it_was_created() {

@@ -7,10 +7,10 @@ use std::time::{Duration, Instant};
 use pbx_tests::wait::LIMIT;
 use rustix::process::{Pid, Resource, Rlimit, prlimit};
 
-use crate::Service;
-use crate::clients::{Kind, NOW_AND_THEN, Stranger, address};
-use crate::number;
-use crate::watch::Watch;
+use crate::strangers::Service;
+use crate::strangers::clients::{Kind, NOW_AND_THEN, Stranger, address};
+use crate::strangers::number;
+use crate::strangers::watch::Watch;
 
 /// More than there is room for; `PBX_TEST_STRANGERS` says how many.
 fn crowd(service: &Service, kinds: &[Kind]) -> Vec<Stranger> {

@@ -5,11 +5,11 @@ use std::thread;
 
 use serde_json::Value;
 
-use crate::Service;
-use crate::clients::{address, exchange};
-use crate::malformed_requests::all;
-use crate::number;
-use crate::watch::Watch;
+use crate::strangers::Service;
+use crate::strangers::clients::{address, exchange};
+use crate::strangers::malformed_requests::all;
+use crate::strangers::number;
+use crate::strangers::watch::Watch;
 
 const SMALL: &[u8] = b"GET /openapi.json HTTP/1.1\r\nHost: x\r\n\r\n";
 

@@ -3,8 +3,8 @@
 use std::thread;
 use std::time::{Duration, Instant};
 
-use crate::Service;
-use crate::clients::{Kind, LARGEST, NOW_AND_THEN, Stranger, address, exchange};
+use crate::strangers::Service;
+use crate::strangers::clients::{Kind, LARGEST, NOW_AND_THEN, Stranger, address, exchange};
 
 #[test]
 fn every_kind_of_slow_client_is_disconnected_in_time() {
