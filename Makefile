@@ -33,9 +33,9 @@ ha: ## two nodes on one database, and a PostgreSQL (Patroni, etcd) whose leader 
 soak: ## random changes, applies and faults, each round checked: MINUTES=1, SEED=any number (a failing round prints its own)
 	@deploy/sandbox/packages soak
 	@deploy/sandbox/asterisk
-	@$(step) "Building" cargo build --locked --workspace --bin pbx-portal --test soak
-	@exec env PBX_TEST_SOAK_MINUTES=$(MINUTES) PBX_TEST_SOAK_SEED=$(SEED) PBX_TEST_SOAK_ROUND=$(ROUND) \
-	  $(with_servers) cargo test --locked --workspace --bin pbx-portal --test soak -- --nocapture
+	@$(step) "Building" cargo build --locked --workspace --bin pbx-portal --test all
+	@exec env PBX_TEST_SOAK_MINUTES=$(MINUTES) PBX_TEST_SOAK_SEED=$(or $(SEED),$(shell date +%N | sed 's/^0*//')) PBX_TEST_SOAK_ROUND=$(ROUND) \
+	  $(with_servers) cargo test --locked --workspace --bin pbx-portal --test all soak -- --nocapture
 
 # Asterisk and schemathesis are downloaded while the compiler is busy. What is built once has no use for incremental
 # builds: measured, a third less CPU for the crates of the workspace. Those of a developer stay beside it.

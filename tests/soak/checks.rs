@@ -10,14 +10,17 @@ use std::time::{Duration, Instant};
 use pbx_tests::{Http, Phone, Response, wait};
 use serde_json::Value;
 
-use crate::model::{broken_promises, touched_since};
-use crate::observed::{Live, Pair, Users, contacts, descendants, md5, usage};
-use crate::plan::{Fault, Plan};
-use crate::round::{Attempt, Story, contradictions};
-use crate::world::World;
+use crate::soak::model::{broken_promises, touched_since};
+use crate::soak::observed::{Live, Pair, Users, contacts, descendants, md5, usage};
+use crate::soak::plan::{Fault, Plan};
+use crate::soak::round::{Attempt, Story, contradictions};
+use crate::soak::world::World;
 
 /// More descriptors than eight connections, their watchers and what listens can have.
 const MOST_DESCRIPTORS: usize = 80;
+
+/// Milliseconds that an apply takes only where its time, 12 s here, is nearly over.
+const LONG: f64 = 9_000.0;
 
 /// What is wrong.
 #[derive(Default)]
@@ -260,7 +263,10 @@ fn check_answer(plan: &Plan, attempt: &Attempt, wrong: &mut Wrong) {
         (200, "applied" | "unchanged") => true,
         (412, "refused") => attempt.is_reviewed && code == "plan-changed",
         (500, "" | "refused") => plan.fault.takes_tables(),
-        _ if plan.fault.is_harmless() => false,
+        // On a machine that is too busy, the time of an apply is over before it has done anything wrong.
+        _ if plan.fault.is_harmless() => {
+            answer.status >= 503 && answer.json["apply"]["duration_ms"].as_f64() > Some(LONG)
+        }
         (503, "refused") => matches!(code, "asterisk-unavailable" | "apply-busy"),
         (503, _) if code == "database-unavailable" => true,
         (503, "rolled_back") => matches!(code, "asterisk-unavailable" | "apply-busy"),
