@@ -26,7 +26,10 @@ pub fn run(survey: &Survey, quiet: bool) -> ExitCode {
         report.good("settings", "valid");
     }
     for error in &survey.wrong {
-        report.fault("settings", &Fault::new(error.problem(), service::settings_fix(error)));
+        report.fault(
+            "settings",
+            &Fault::new(format!("{} {}", error.subject, error.problem), service::settings_fix(error)),
+        );
     }
     service::check(settings, &mut report);
     let users = database::check(survey, &mut report);

@@ -41,14 +41,14 @@ pub(super) fn command(command: &str) -> String {
 
 /// What fixes a setting that is wrong.
 pub(super) fn settings_fix(error: &SettingsError) -> String {
-    if error.key() == Some("database.url") && error.is_missing() {
+    if error.key == Some("database.url") && error.problem == "is missing" {
         let file = Environment::SERVICE_FILE;
         return format!(
             "printf '\\n%s\\n' \"DATABASE_URL='postgresql:///pbx_portal'\" >> {file} && systemctl try-restart pbx-portal \
              (PostgreSQL on another host: README.Debian)"
         );
     }
-    error.fix().to_owned()
+    error.fix.clone()
 }
 
 /// The apply that fixes drift.
