@@ -65,7 +65,7 @@ impl Database {
     /// The records of applies.
     #[must_use]
     pub fn apply_log(&self) -> ApplyLog {
-        ApplyLog::new(self.sessions.clone())
+        ApplyLog { sessions: self.sessions.clone() }
     }
 
     /// Brings the database up to date, each migration in a transaction, and gives the names of

@@ -57,6 +57,7 @@
 
 mod apply_history;
 mod apply_log;
+mod apply_row;
 mod change;
 mod conninfo;
 mod database;

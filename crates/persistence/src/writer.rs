@@ -11,7 +11,7 @@ use std::{
         Arc, Condvar, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicU32, Ordering},
     },
-    time::{Duration, Instant},
+    time::{Duration, Instant, SystemTime},
 };
 
 use pbx_domain::{CreateRefusal, Ha1, NewUser, Realm, Revision, Roster, SipPassword, User, UserId};
@@ -19,8 +19,8 @@ use pbx_domain::{CreateRefusal, Ha1, NewUser, Realm, Revision, Roster, SipPasswo
 use crate::{
     change::{self, Change, Known},
     error::{DatabaseError, ErrorDetail},
+    list::ChangeToken,
     session::{Abort, Sessions},
-    timestamp::to_system_time,
 };
 
 /// The most changes that share a statement.
@@ -176,7 +176,7 @@ impl Writer {
                     self.read(begun, None)?.ok_or_else(no_state)?
                 }
             };
-            let mut plan = Plan::of(known.roster, Change::of(known.token, is_fresh), batch);
+            let mut plan = Plan::of(known.roster, Change::of(known.token.random, is_fresh), batch);
             if plan.change.is_empty() {
                 // Nothing to write, so nothing checks the token: a refusal such as "email taken" may go by users that
                 // another process has deleted since.
@@ -190,8 +190,9 @@ impl Writer {
             }
             match self.make(begun, &plan.change) {
                 Ok(Made::Committed(revision, created_at)) => {
-                    plan.complete(Revision::new(revision), to_system_time(created_at));
-                    *memory = Some(Known { token: plan.change.token, roster: plan.roster, users: Vec::new() });
+                    plan.complete(revision, created_at);
+                    let token = ChangeToken { random: plan.change.token, revision: revision.get() };
+                    *memory = Some(Known { token, roster: plan.roster, users: Vec::new() });
                     return Ok(plan.responses);
                 }
                 Ok(Made::Outdated(state)) => (remembered, is_fresh) = (Some(state), true),
@@ -215,7 +216,7 @@ impl Writer {
             statement.make(connection).map_err(Abort::<DatabaseError>::Sql)
         })?;
         if let Some((revision, created_at)) = made {
-            return Ok(Made::Committed(revision, created_at));
+            return Ok(Made::Committed(Revision::new(revision), created_at.0));
         }
         let state = self.read(begun, None)?.ok_or_else(no_state)?;
         if sent.load(Ordering::SeqCst) == 1 {
@@ -229,8 +230,8 @@ impl Writer {
             return Ok(Made::Committed(*revision, *created_at));
         }
         let is_there = |id: &uuid::Uuid| state.roster.contains(UserId::from(*id));
-        if state.token == change.token {
-            return Ok(Made::Committed(0, diesel::pg::data_types::PgTimestamp(0)));
+        if state.token.random == change.token {
+            return Ok(Made::Committed(Revision::new(state.token.revision), SystemTime::UNIX_EPOCH));
         }
         if change.deleted.iter().any(is_there) {
             return Ok(Made::Outdated(state));
@@ -239,15 +240,15 @@ impl Writer {
         Err(DatabaseError::Unavailable(ErrorDetail::new(detail)))
     }
 
-    fn read(&self, begun: Instant, but: Option<uuid::Uuid>) -> Result<Option<Known>, DatabaseError> {
+    fn read(&self, begun: Instant, but: Option<ChangeToken>) -> Result<Option<Known>, DatabaseError> {
         self.sessions.repeatable_since(begun, move |connection| change::read(connection, but))
     }
 }
 
 /// The result of a statement.
 enum Made {
-    /// Its revision, and when; of no meaning where nobody was created.
-    Committed(i64, diesel::pg::data_types::PgTimestamp),
+    /// Its revision, and when; the time is of no meaning where nobody was created.
+    Committed(Revision, SystemTime),
     /// Nothing: the users are these.
     Outdated(Known),
 }
@@ -271,7 +272,7 @@ impl Plan {
     }
 
     /// Adds what only the commit knows.
-    fn complete(&mut self, at: Revision, when: std::time::SystemTime) {
+    fn complete(&mut self, at: Revision, when: SystemTime) {
         for response in &mut self.responses {
             if let Response::Created(user) = response {
                 (user.revision, user.created_at) = (at, when);
@@ -304,7 +305,7 @@ fn plan(roster: &mut Roster, change: &mut Change, request: &Request) -> Response
                     extension,
                     realm: realm.clone(),
                     ha1,
-                    created_at: std::time::SystemTime::UNIX_EPOCH,
+                    created_at: SystemTime::UNIX_EPOCH,
                     revision: Revision::default(),
                 }))
             }
