@@ -50,11 +50,8 @@ impl ApplyLog {
     ///
     /// [`DatabaseError`]; after [`DatabaseError::Unavailable`] the record may exist.
     pub fn begin(&self, started: &StartedApply) -> Result<UserList, DatabaseError> {
-        let started = Begin {
-            id: started.id.as_uuid(),
-            started: started.clone(),
-            started_at: Timestamp(started.started_at),
-        };
+        let started =
+            Begin { id: started.id.as_uuid(), started: started.clone(), started_at: Timestamp(started.started_at) };
         self.sessions.repeatable(move |connection| list::from_rows(started.clone().load(connection)?))
     }
 

@@ -127,12 +127,7 @@ pub(crate) fn from_rows(rows: Vec<ListRow>) -> Result<UserList, Abort<DatabaseEr
     let mut users: Vec<User> = users.collect::<Result<_, _>>().map_err(Abort::Reason)?;
     // A tenth of the time that PostgreSQL would take for it.
     users.sort_unstable_by_key(|user| user.extension);
-    Ok(UserList {
-        token,
-        database: DatabaseId::from(database),
-        revision: Revision::new(token.revision),
-        users,
-    })
+    Ok(UserList { token, database: DatabaseId::from(database), revision: Revision::new(token.revision), users })
 }
 
 /// What the first row says of the tenant, whose row has to be there.

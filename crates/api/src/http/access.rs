@@ -111,10 +111,10 @@ fn announces_too_much(headers: &HeaderMap) -> bool {
 
 fn log_cause(error: &Error) {
     if let Some(problem) = error.as_error::<Problem>()
-        && let Some(cause) = problem.cause()
+        && let Some(cause) = &problem.cause
     {
         let chain: Vec<_> = cause.chain().map(ToString::to_string).collect();
-        log::error!("{}: {}", problem.code().as_str(), chain.join(": "));
+        log::error!("{}: {}", problem.code.as_str(), chain.join(": "));
     }
 }
 

@@ -21,7 +21,7 @@ use crate::{
 };
 
 #[cfg(test)]
-mod histories;
+mod tests;
 
 /// A user.
 #[derive(Debug, Clone, Serialize, ToSchema)]

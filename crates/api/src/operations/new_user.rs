@@ -52,8 +52,7 @@ impl FromStr for Id {
 /// Makes a new user of the body of a request.
 pub(crate) fn parse(body: &[u8]) -> Result<NewUser, Problem> {
     let Some(Members(members)) = body::members(body)? else {
-        let message = "must be an object with name and email".to_owned();
-        return Err(Problem::invalid_user(vec![FieldError { field: "body".to_owned(), message }]));
+        return Err(Problem::invalid_user(vec![FieldError::new("body", "must be an object with name and email")]));
     };
     let mut errors = Vec::new();
     let name = field::<DisplayName>("name", &members, &mut errors)?;
@@ -66,8 +65,7 @@ pub(crate) fn parse(body: &[u8]) -> Result<NewUser, Problem> {
     for (field, _) in &members {
         if !matches!(field.as_str(), "name" | "email" | "replaces") && !errors.iter().any(|error| error.field == *field)
         {
-            let message = "is not known; a user has name and email, and may have replaces".to_owned();
-            errors.push(FieldError { field: field.clone(), message });
+            errors.push(FieldError::new(field, "is not known; a user has name and email, and may have replaces"));
         }
     }
     match (name, email) {
@@ -90,7 +88,7 @@ fn field<T: FromStr<Err: Display>>(
             Err(kind) => Err(format!("must be a text, is {kind}")),
         },
     };
-    Ok(value.map_err(|message| errors.push(FieldError { field: name.to_owned(), message })).ok())
+    Ok(value.map_err(|message| errors.push(FieldError::new(name, message))).ok())
 }
 
 #[cfg(test)]
@@ -100,8 +98,8 @@ mod tests {
 
     fn fields(body: &str) -> Vec<String> {
         let problem = parse(body.as_bytes()).unwrap_err();
-        assert_eq!(problem.code(), Code::InvalidUser, "{body}");
-        problem.errors().iter().map(|error| format!("{} {}", error.field, error.message)).collect()
+        assert_eq!(problem.code, Code::InvalidUser, "{body}");
+        problem.document.errors.iter().map(|error| format!("{} {}", error.field, error.message)).collect()
     }
 
     #[test]
@@ -181,7 +179,7 @@ mod tests {
             br#"{"name": "\x"}"#,
         ];
         for body in bad {
-            assert_eq!(parse(body).unwrap_err().code(), Code::MalformedJson, "{}", body.escape_ascii());
+            assert_eq!(parse(body).unwrap_err().code, Code::MalformedJson, "{}", body.escape_ascii());
         }
     }
 }

@@ -224,7 +224,7 @@ mod tests {
         assert_eq!(user_id(&id.to_string().to_uppercase()).unwrap(), id);
         let simple = id.as_uuid().simple().to_string();
         for wrong in ["", "1", &simple, &format!("{{{id}}}"), &format!("urn:uuid:{id}"), &"x".repeat(36)] {
-            assert_eq!(user_id(wrong).unwrap_err().code(), Code::MalformedId, "{wrong}");
+            assert_eq!(user_id(wrong).unwrap_err().code, Code::MalformedId, "{wrong}");
         }
     }
 }

@@ -24,7 +24,7 @@ use utoipa::{
 use uuid::Uuid;
 
 use crate::{
-    http::problem::{Code, EmailOwner, FieldError, PROBLEM_JSON, ProblemDocument},
+    http::problem::{Code, EmailOwner, FieldError, PROBLEM_JSON, Problem, ProblemDocument},
     operations::{apply, users},
 };
 
@@ -158,7 +158,8 @@ fn problem(codes: &[Code]) -> Response {
         let example = ExampleBuilder::new().summary(code.title()).value(Some(value));
         (code.as_str(), RefOr::T(example.build()))
     });
-    let urns = ObjectBuilder::new().schema_type(Type::String).enum_values(Some(codes.iter().map(|code| code.urn())));
+    let urns =
+        ObjectBuilder::new().schema_type(Type::String).enum_values(Some(codes.iter().map(|code| example(*code).kind)));
     let kinds = ObjectBuilder::new().property("type", urns).required("type");
     let content = ContentBuilder::new()
         .schema(Some(AllOfBuilder::new().item(Ref::from_schema_name("Problem")).item(kinds)))
@@ -184,35 +185,23 @@ fn header<T: From<utoipa::openapi::Header>>(kind: Type, description: &str) -> T 
 const EXAMPLE_ID: Uuid = Uuid::from_u128(0x01a1_f927_2fb9_702e_8462_40d9_586e_5694);
 
 fn example(code: Code) -> ProblemDocument {
-    let errors = match code {
-        Code::InvalidUser => vec![
-            FieldError { field: "name".to_owned(), message: "must not be empty or blank".to_owned() },
-            FieldError { field: "email".to_owned(), message: "is missing".to_owned() },
-        ],
-        Code::InvalidBody => vec![FieldError {
-            field: "dry_run".to_owned(),
-            message: "belongs in the query: POST /apply?dry_run=true".to_owned(),
-        }],
-        _ => Vec::new(),
+    let problem = match code {
+        Code::InvalidUser => Problem::invalid_user(vec![
+            FieldError::new("name", "must not be empty or blank"),
+            FieldError::new("email", "is missing"),
+        ]),
+        Code::InvalidBody => {
+            Problem::invalid_body(vec![FieldError::new("dry_run", "belongs in the query: POST /apply?dry_run=true")])
+        }
+        Code::ApplyRejected => Problem::new(
+            code,
+            "Asterisk has another endpoint 1001, which /etc/asterisk/pjsip.conf defines as well. To fix: remove or \
+             rename it there, then apply again. The former files are back and proven.",
+        ),
+        _ => Problem::new(code, format!("{}.", code.title())),
     };
-    ProblemDocument {
-        kind: code.urn(),
-        title: code.title().to_owned(),
-        status: code.status().as_u16(),
-        detail: match code {
-            Code::InvalidUser => "Not valid: name, email.".to_owned(),
-            Code::ApplyRejected => {
-                "Asterisk has another endpoint 1001, which /etc/asterisk/pjsip.conf defines as well. \
-                To fix: remove or rename it there, then apply again. The former files are back and proven."
-                    .to_owned()
-            }
-            _ => format!("{}.", code.title()),
-        },
-        request_id: "01a1f927-2fb9-702e-8462-40d886da1a87".to_owned(),
-        errors,
-        user: (code == Code::EmailTaken).then_some(EmailOwner { id: EXAMPLE_ID, extension: 1000 }),
-        apply: None,
-    }
+    let user = (code == Code::EmailTaken).then_some(EmailOwner { id: EXAMPLE_ID, extension: 1000 });
+    ProblemDocument { request_id: "01a1f927-2fb9-702e-8462-40d886da1a87".to_owned(), user, ..*problem.document }
 }
 
 /// Serves the document.

@@ -96,7 +96,11 @@ impl Attempt {
 
     /// Renders, deploys, and writes into the record how it went; the code where it failed.
     fn deploy(&self, locked: &mut LockedDeployment<'_>, list: &UserList, record: &mut ApplyRecord) -> Result<(), Code> {
-        let pair = self.render(list, record).map_err(|error| fail(record, Code::Internal, &error))?;
+        let pair = self.render(list, record).map_err(|error| {
+            log::error!("apply {}: {error:#}", record.id);
+            record.detail = Some("The portal failed; its log has the reason. Nothing was changed.".to_owned());
+            Code::Internal
+        })?;
         if let Some((code, detail)) = self.objection(locked, &pair, list.database) {
             record.changes = locked.difference(&pair).map(|difference| changes(&difference)).unwrap_or_default();
             record.detail = Some(detail);
@@ -143,7 +147,7 @@ impl Attempt {
     /// Why the plan is refused: it is not the reviewed one, or it has to be reviewed first.
     fn objection(&self, locked: &LockedDeployment<'_>, pair: &Pair, database: DatabaseId) -> Option<(Code, String)> {
         // Nobody asks for the digests of both pairs where nothing was reviewed.
-        if let Review::Of(_) = self.review {
+        if self.review.is_given() {
             let plan = plan::tag(locked.last_proven().map(|(_, pair)| pair), pair);
             return (!self.review.allows(&plan)).then(|| (Code::PlanChanged, PLAN_CHANGED.to_owned()));
         }
@@ -200,7 +204,7 @@ impl Attempt {
         let problem = no_lock(error);
         let list = audit.list()?;
         let mut record = self.record(ApplyId::generate(), list.revision, list.users.len());
-        record.detail = Some(problem.detail().to_owned());
+        record.detail = Some(problem.document.detail.clone());
         record.duration = self.began.elapsed();
         audit.record(&record)?;
         Err(problem.with_apply(ApplyResponse::from(&record)))
@@ -277,17 +281,6 @@ fn former_owners_elsewhere(locked: &LockedDeployment<'_>, pair: &Pair, database:
 fn count_and_names(names: &[String]) -> (usize, String) {
     let rest = if names.len() > MOST_NAMED { ", …" } else { "" };
     (names.len(), names[..names.len().min(MOST_NAMED)].join(", ") + rest)
-}
-
-/// Notes a failure that changed nothing.
-fn fail(record: &mut ApplyRecord, code: Code, error: &anyhow::Error) -> Code {
-    log::error!("apply {}: {error:#}", record.id);
-    record.outcome = ApplyOutcome::Refused;
-    record.detail = Some(match code {
-        Code::Internal => "The portal failed; its log has the reason. Nothing was changed.".to_owned(),
-        _ => format!("{error}. Nothing was changed."),
-    });
-    code
 }
 
 fn changes(difference: &Difference) -> Changes {
