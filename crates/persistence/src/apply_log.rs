@@ -13,7 +13,7 @@ use uuid::Uuid;
 
 use crate::{
     apply_row::{RUNNING, Row},
-    error::{DatabaseError, ErrorDetail},
+    error::DatabaseError,
     list::{self, ListQuery, ListSql, UserList},
     query::prepared,
     schema::apply_audit_log as log,
@@ -96,7 +96,7 @@ impl ApplyLog {
     ///
     /// [`DatabaseError::Failed`] for what is no record.
     pub fn from_json(json: Value) -> Result<ApplyRecord, DatabaseError> {
-        let row: Row = serde_json::from_value(json).map_err(|error| DatabaseError::Failed(ErrorDetail::new(error)))?;
+        let row: Row = serde_json::from_value(json).map_err(DatabaseError::failed)?;
         row.into_record()
     }
 

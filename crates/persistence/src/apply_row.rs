@@ -9,12 +9,8 @@ use serde_json::{Value, json};
 use uuid::Uuid;
 
 use crate::{
-    apply_history::LoggedApply,
-    apply_log::StartedApply,
-    error::{DatabaseError, ErrorDetail},
-    schema::apply_audit_log,
-    timestamp::Timestamp,
-    users::TENANT,
+    apply_history::LoggedApply, apply_log::StartedApply, error::DatabaseError, schema::apply_audit_log,
+    timestamp::Timestamp, users::TENANT,
 };
 
 /// What a record says while its apply runs.
@@ -89,9 +85,7 @@ impl Row {
     /// The record of an apply that has ended, or which rule it breaks.
     pub(crate) fn into_record(self) -> Result<ApplyRecord, DatabaseError> {
         let id = self.id;
-        let broken = |what: &str| {
-            DatabaseError::Failed(ErrorDetail::new(format!("the record of the apply {id} breaks a rule: {what}")))
-        };
+        let broken = |what: &str| DatabaseError::failed(format!("the record of the apply {id} breaks a rule: {what}"));
         let numbers = |numbers: Vec<i32>, what: &str| -> Result<Vec<Extension>, _> {
             numbers.into_iter().map(Extension::new).collect::<Result<_, _>>().map_err(|_| broken(what))
         };

@@ -13,7 +13,7 @@ use diesel_migrations::{EmbeddedMigrations, MigrationHarness, embed_migrations};
 use crate::{
     apply_log::ApplyLog,
     conninfo::Conninfo,
-    error::{DatabaseError, ErrorDetail},
+    error::DatabaseError,
     inspection::{self, Inspection},
     session::{Abort, Sessions},
     users::UserRepository,
@@ -177,5 +177,5 @@ fn unknown(connection: &mut PgConnection) -> Result<Vec<String>, Abort<DatabaseE
 }
 
 fn failed(cause: impl Into<Box<dyn Error + Send + Sync>>) -> Abort<DatabaseError> {
-    Abort::Reason(DatabaseError::Failed(ErrorDetail::new(cause)))
+    Abort::Reason(DatabaseError::failed(cause))
 }

@@ -9,13 +9,7 @@ use diesel::{
 use pbx_domain::{DatabaseId, Revision, User};
 use uuid::Uuid;
 
-use crate::{
-    error::{DatabaseError, ErrorDetail},
-    query::prepared,
-    row::Row,
-    session::Abort,
-    users::TENANT,
-};
+use crate::{error::DatabaseError, query::prepared, row::Row, session::Abort, users::TENANT};
 
 /// All users as they were at one moment.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -134,7 +128,7 @@ pub(crate) fn from_rows(rows: Vec<ListRow>) -> Result<UserList, Abort<DatabaseEr
 pub(crate) fn tenant_of(rows: &[ListRow]) -> Result<(ChangeToken, Uuid), DatabaseError> {
     let Some(&(revision, random, database, ..)) = rows.first() else {
         let cause = format!("the table tenants has no row {TENANT:?}: restore the database from a backup");
-        return Err(DatabaseError::Failed(ErrorDetail::new(cause)));
+        return Err(DatabaseError::failed(cause));
     };
     Ok((ChangeToken { random, revision }, database))
 }

@@ -11,10 +11,7 @@ use diesel::{
 use pbx_domain::{DisplayName, Email, Extension, Ha1, Realm, Revision, User, UserId};
 use uuid::Uuid;
 
-use crate::{
-    error::{DatabaseError, ErrorDetail},
-    timestamp::Timestamp,
-};
+use crate::{error::DatabaseError, timestamp::Timestamp};
 
 /// The columns of a user and its extension.
 #[derive(Queryable)]
@@ -60,6 +57,6 @@ impl<T: FromStr> FromSql<Text, Pg> for Checked<T> {
 
 impl<T, E: Error> Checked<T, E> {
     fn legal(self, column: &str, id: UserId) -> Result<T, DatabaseError> {
-        self.0.map_err(|error| DatabaseError::Failed(ErrorDetail::new(format!("user {id}: the {column} {error}"))))
+        self.0.map_err(|error| DatabaseError::failed(format!("user {id}: the {column} {error}")))
     }
 }

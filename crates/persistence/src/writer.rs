@@ -18,7 +18,7 @@ use pbx_domain::{CreateRefusal, Ha1, NewUser, Realm, Revision, Roster, SipPasswo
 
 use crate::{
     change::{self, Change, Known},
-    error::{DatabaseError, ErrorDetail},
+    error::DatabaseError,
     list::ChangeToken,
     session::{Abort, Sessions},
 };
@@ -76,13 +76,12 @@ impl Queue {
 
     /// Gives up waiting.
     fn leave(&mut self, ticket: u64, waited: Duration) -> DatabaseError {
-        let detail = if self.taken.remove(&ticket) {
+        DatabaseError::unavailable(if self.taken.remove(&ticket) {
             format!("PostgreSQL did not answer within {waited:?}: whether the change was made is not known")
         } else {
             self.waiting.retain(|(other, _)| *other != ticket);
             format!("the changes before this one took longer than {waited:?}: it was not made")
-        };
-        DatabaseError::Unavailable(ErrorDetail::new(detail))
+        })
     }
 }
 
@@ -95,7 +94,7 @@ struct Lead<'a> {
 
 impl Drop for Lead<'_> {
     fn drop(&mut self) {
-        let lost = || Err(DatabaseError::Unavailable(ErrorDetail::new("the thread that wrote the change panicked")));
+        let lost = || Err(DatabaseError::unavailable("the thread that wrote the change panicked"));
         let mut queue = self.writer.lock();
         queue.is_led = false;
         let outcomes = self.outcomes.drain(..).map(Some).chain(std::iter::repeat_with(|| None));
@@ -203,7 +202,7 @@ impl Writer {
             }
             if begun.elapsed() >= self.sessions.timeout() {
                 let detail = "others changed the users each time: the change was not made";
-                return Err(DatabaseError::Unavailable(ErrorDetail::new(detail)));
+                return Err(DatabaseError::unavailable(detail));
             }
         }
     }
@@ -237,7 +236,7 @@ impl Writer {
             return Ok(Made::Outdated(state));
         }
         let detail = "the answer was lost and the users have changed since: whether the change was made is not known";
-        Err(DatabaseError::Unavailable(ErrorDetail::new(detail)))
+        Err(DatabaseError::unavailable(detail))
     }
 
     fn read(&self, begun: Instant, but: Option<ChangeToken>) -> Result<Option<Known>, DatabaseError> {
@@ -254,7 +253,7 @@ enum Made {
 }
 
 fn no_state() -> DatabaseError {
-    DatabaseError::Failed(ErrorDetail::new("the users have no change token: restore the database from a backup"))
+    DatabaseError::failed("the users have no change token: restore the database from a backup")
 }
 
 /// A batch, decided: the change to write, and each caller's response.
