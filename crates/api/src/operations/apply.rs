@@ -26,10 +26,9 @@ use pbx_domain::User;
 use pbx_persistence::Database;
 use tokio::sync::Mutex;
 
-pub(crate) use self::last::LastApplyResponse;
 use self::{attempt::Attempt, audit::Audit, plan::Review, proven::ClaimCache};
 pub(crate) use self::{
-    last::read as read_last,
+    last::LastApplyResponse,
     proven::{Claim, Standing},
 };
 use crate::{
@@ -97,8 +96,8 @@ impl Applier {
         self.0.claims.claim(&self.0.deployment)
     }
 
-    /// The note of the apply that ended last here, for [`read_last`].
-    pub(crate) fn last(&self) -> Option<Vec<u8>> {
+    /// The apply that ended last here.
+    pub(crate) fn last(&self) -> Option<LastApplyResponse> {
         self.0.audit.last()
     }
 

@@ -4,6 +4,7 @@ use std::{
     io,
     net::{SocketAddr, TcpListener},
     rc::Rc,
+    sync::Arc,
     time::{Duration, SystemTime},
 };
 
@@ -30,8 +31,9 @@ use crate::{
         access,
         clients::{Client, Strangers},
         connection::Connection,
+        work::Work,
     },
-    operations::apply::Applier,
+    operations::{apply::Applier, listing::ListingCache},
     program::{
         status,
         systemd::{self, Pulse},
@@ -127,10 +129,14 @@ async fn run(mut settings: Settings, database: Database, applier: Applier) -> an
     })?;
     let address = listener.local_addr().context("server.bind: the address is not known")?;
     settings.bind = address;
-    let state = AppState::new(settings, database, applier);
-    let settings = state.settings.clone();
-    let (work, calls) = (state.work.clone(), state.calls.clone());
-    let state = web::Data::new(state);
+    let (settings, work) = (Arc::new(settings), Work::default());
+    let state = web::Data::new(AppState {
+        settings: Arc::clone(&settings),
+        database,
+        applier,
+        work: work.clone(),
+        listing: ListingCache::default(),
+    });
     let status = status::keep(state.clone());
     let shutdown_timeout = settings.shutdown_timeout();
     let pulse = Pulse::default();
@@ -192,8 +198,7 @@ async fn run(mut settings: Settings, database: Database, applier: Applier) -> an
     systemd::start_watchdog(pulse);
     server.await.context("the server failed")?;
 
-    // A PostgreSQL that does not answer may hold its callers for ever, and they gave up long ago.
-    let left = work.drain(shutdown_timeout) + calls.drain(settings.database.timeout);
+    let left = work.drain(shutdown_timeout);
     if left > 0 {
         log::error!("stopped with {left} pieces of work not ended");
     } else {

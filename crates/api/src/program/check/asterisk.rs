@@ -5,11 +5,11 @@ use std::{
     time::{Duration, Instant},
 };
 
-use pbx_asterisk::{Deployment, Expected, Fault, Inspection, OwnObject, Pair};
+use pbx_asterisk::{Deployment, Expected, Fault, Inspection, OwnObject};
 use pbx_domain::{Extension, ExtensionRange, User};
 
 use super::{report::Report, service};
-use crate::Settings;
+use crate::{Settings, operations::apply};
 
 /// Asterisk's first version with `password_digest`.
 const OLDEST: [u32; 3] = [22, 2, 0];
@@ -143,8 +143,7 @@ fn check_live(
 
 /// What the next apply would change, where it would change something.
 fn waiting(settings: &Settings, deployment: &Deployment, users: &[User]) -> anyhow::Result<Option<String>> {
-    let rendering = crate::operations::apply::renderer(settings).render(users)?;
-    let pair = Pair { endpoints: rendering.endpoints.into(), dialplan: rendering.routing.into() };
+    let pair = apply::rendered(&apply::renderer(settings), users)?;
     let proven = deployment.proven()?.map(|proven| proven.pair);
     if proven.as_ref() == Some(&pair) || (proven.is_none() && users.is_empty()) {
         return Ok(None);
