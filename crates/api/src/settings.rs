@@ -10,9 +10,7 @@ mod written;
 use std::{
     fmt, fs,
     net::SocketAddr,
-    num::NonZero,
     path::{Path, PathBuf},
-    thread,
     time::Duration,
 };
 
@@ -228,12 +226,4 @@ impl Survey {
     pub fn knows(&self, key: &str) -> bool {
         self.wrong.iter().all(|error| error.key != Some(key))
     }
-}
-
-fn cores() -> usize {
-    thread::available_parallelism().map_or(1, NonZero::get).min(256)
-}
-
-fn node_name() -> String {
-    rustix::system::uname().nodename().to_string_lossy().into_owned()
 }

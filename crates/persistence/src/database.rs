@@ -82,7 +82,7 @@ impl Database {
         self.sessions.dedicated(MIGRATION_LIMIT, |connection| {
             connection.batch_execute("SET statement_timeout = 0; SET lock_timeout = '60s'")?;
             diesel::sql_query("SELECT pg_advisory_lock($1)").bind::<BigInt, _>(MIGRATION_LOCK).execute(connection)?;
-            let (pending, _) = compare(connection)?;
+            let (pending, _) = compare_migrations(connection)?;
             if !pending.is_empty() {
                 connection.setup()?;
             }
@@ -105,7 +105,7 @@ impl Database {
     ///
     /// [`DatabaseError`].
     pub fn pending_migrations(&self) -> Result<Vec<String>, DatabaseError> {
-        self.sessions.repeatable(|connection| Ok(names(&compare(connection)?.0)))
+        self.sessions.repeatable(|connection| Ok(names(&compare_migrations(connection)?.0)))
     }
 
     /// What an administrator wants to know before the portal uses the database: how the connection is protected, which
@@ -116,32 +116,19 @@ impl Database {
     /// [`DatabaseError`].
     pub fn inspect(&self) -> Result<Inspection, DatabaseError> {
         let verifies_certificate = self.verifies_certificate;
-        self.sessions.repeatable(move |connection| {
-            let missing_rights = inspection::missing_rights(connection)?;
-            // What was applied may not be read then.
-            let may_read = !missing_rights.iter().any(|right| right.ends_with(APPLIED));
-            let (pending, unknown) = if may_read { compare(connection)? } else { Default::default() };
-            Ok(Inspection {
-                server_version: inspection::server_version(connection)?,
-                protection: inspection::protection(connection, verifies_certificate)?,
-                pending: names(&pending),
-                unknown,
-                missing_rights,
-            })
-        })
+        self.sessions.repeatable(move |connection| inspection::inspect(connection, verifies_certificate))
     }
 }
 
-/// The table in which Diesel keeps what was applied.
-const APPLIED: &str = "__diesel_schema_migrations";
-
-fn names(migrations: &[Box<dyn Migration<Pg>>]) -> Vec<String> {
+pub(crate) fn names(migrations: &[Box<dyn Migration<Pg>>]) -> Vec<String> {
     migrations.iter().map(|migration| migration.name().to_string()).collect()
 }
 
 /// The migrations that were not applied yet, in their order, and the versions that were applied and are not ours. No
 /// migration would make a database fit that cannot hold every name.
-fn compare(connection: &mut PgConnection) -> Result<(Vec<Box<dyn Migration<Pg>>>, Vec<String>), Abort<DatabaseError>> {
+pub(crate) fn compare_migrations(
+    connection: &mut PgConnection,
+) -> Result<(Vec<Box<dyn Migration<Pg>>>, Vec<String>), Abort<DatabaseError>> {
     // In SQL_ASCII, PostgreSQL keeps the bytes that it is given.
     let found: String = diesel::select(sql::<Text>("current_setting('server_encoding')")).get_result(connection)?;
     if !["UTF8", "SQL_ASCII"].contains(&&*found) {
@@ -149,7 +136,7 @@ fn compare(connection: &mut PgConnection) -> Result<(Vec<Box<dyn Migration<Pg>>>
     }
     // Diesel's own question would create the table in which it keeps the answer.
     let is_empty = diesel::select(sql::<Bool>("to_regclass('__diesel_schema_migrations') IS NULL"));
-    let mut applied: Vec<String> = if is_empty.get_result(connection)? {
+    let mut unknown: Vec<String> = if is_empty.get_result(connection)? {
         Vec::new()
     } else {
         sql::<Text>("SELECT version FROM __diesel_schema_migrations ORDER BY version").load(connection)?
@@ -157,11 +144,11 @@ fn compare(connection: &mut PgConnection) -> Result<(Vec<Box<dyn Migration<Pg>>>
     let mut pending = MIGRATIONS.migrations().map_err(failed)?;
     pending.retain(|migration| {
         let version = migration.name().version().to_string();
-        let known = applied.iter().position(|applied| *applied == version);
-        known.map(|known| applied.remove(known)).is_none()
+        let applied = unknown.iter().position(|applied| *applied == version);
+        applied.map(|applied| unknown.remove(applied)).is_none()
     });
     pending.sort_by_key(|migration| migration.name().version().as_owned());
-    Ok((pending, applied))
+    Ok((pending, unknown))
 }
 
 fn failed(cause: impl Into<Box<dyn Error + Send + Sync>>) -> Abort<DatabaseError> {

@@ -33,7 +33,14 @@ pub(crate) use self::{
 };
 use crate::{
     AppState, Settings,
-    http::{apply_response::ApplyResponse, auth::Actor, body, problem::Problem, query, request_id::RequestId},
+    http::{
+        apply_response::{self, ApplyResponse},
+        auth::Actor,
+        body,
+        problem::Problem,
+        query,
+        request_id::RequestId,
+    },
 };
 
 /// Makes applies, one at a time.
@@ -165,6 +172,7 @@ fn files(settings: &Settings) -> IncludeFiles {
     responses((
         status = 200, description = "What was done, or would be done", body = ApplyResponse,
         headers(("ETag" = String, description = "The entity tag of the plan, of a dry run")),
+        example = json!(apply_response::example()),
     )),
 )]
 pub(crate) async fn apply(

@@ -24,7 +24,10 @@ use utoipa::{
 use uuid::Uuid;
 
 use crate::{
-    http::problem::{Code, EmailOwner, FieldError, PROBLEM_JSON, Problem, ProblemDocument},
+    http::{
+        apply_response,
+        problem::{Code, EmailOwner, FieldError, PROBLEM_JSON, Problem, ProblemDocument},
+    },
     operations::{apply, users},
 };
 
@@ -109,13 +112,6 @@ pub fn json() -> String {
     if let Some(apply) = document.paths.paths.get_mut("/apply").and_then(|apply| apply.post.as_mut()) {
         let reviewed = condition("If-Match", "The entity tag of a dry run: only that very plan is applied");
         apply.parameters.get_or_insert_default().push(RefOr::T(reviewed));
-        if let Some(RefOr::T(applied)) = apply.responses.responses.get_mut("200") {
-            for content in applied.content.values_mut() {
-                if let RefOr::T(content) = content {
-                    content.example = Some(apply_example());
-                }
-            }
-        }
     }
     document.to_pretty_json().map(|json| json + "\n").unwrap_or_default()
 }
@@ -153,7 +149,8 @@ fn problem(codes: &[Code]) -> Response {
     let examples = codes.iter().map(|code| {
         let mut value = json!(example(*code));
         if *code == Code::ApplyRejected {
-            value["apply"] = failed_apply_example();
+            value["apply"] = apply_response::example();
+            value["apply"]["outcome"] = json!("rolled_back");
         }
         let example = ExampleBuilder::new().summary(code.title()).value(Some(value));
         (code.as_str(), RefOr::T(example.build()))
@@ -207,28 +204,6 @@ fn example(code: Code) -> ProblemDocument {
 /// Serves the document.
 pub(crate) async fn document() -> HttpResponse {
     HttpResponse::Ok().content_type(ContentType::json()).insert_header((CACHE_CONTROL, "no-cache")).body(JSON.clone())
-}
-
-/// An example of the answer to `POST /apply`.
-fn apply_example() -> serde_json::Value {
-    let file = |path: &str, digit: &str, bytes: u64| json!({"path": path, "sha256": digit.repeat(64), "bytes": bytes});
-    json!({
-        "id": "01a1f927-2ff0-7467-8631-f8436b69a64f", "outcome": "applied", "revision": 42, "users": 100,
-        "changes": {"added": [1000, 1001], "removed": [], "changed": []}, "warnings": [],
-        "files": [
-            file("/etc/asterisk/pjsip.d/synergycall/generated_endpoints.conf", "0", 34_567),
-            file("/etc/asterisk/extensions.d/synergycall/generated_routing.conf", "1", 4_567),
-        ],
-        "actor": "ops", "started_at": "2026-11-20T12:45:00.123456Z", "duration_ms": 131.2,
-        "timings_ms": {"snapshot": 2.1, "render": 1.4, "install": 3.2, "reload": 70.9, "verify": 53.6, "purge": 0.0},
-    })
-}
-
-/// The same for an apply that Asterisk did not take.
-fn failed_apply_example() -> serde_json::Value {
-    let mut apply = apply_example();
-    apply["outcome"] = json!("rolled_back");
-    apply
 }
 
 #[cfg(test)]

@@ -24,6 +24,7 @@ use actix_web::{
 };
 use anyhow::{Context as _, bail};
 use pbx_persistence::{Database, Protection};
+use sd_notify::NotifyState;
 
 use crate::{
     AppState, Settings, configure,
@@ -180,18 +181,17 @@ async fn run(mut settings: Settings, database: Database, applier: Applier) -> an
         log::warn!("auth.tokens is empty: everybody who reaches {address} on this host may do everything");
     }
     let mut terminate = signal(SignalKind::terminate()).context("SIGTERM cannot be waited for")?;
-    let limit = shutdown_timeout;
     let stopping_pulse = pulse.clone();
     actix_web::rt::spawn(async move {
         if terminate.recv().await.is_some() {
             stopping_pulse.workers_end();
             log::info!("stopping: requests under way end first");
-            systemd::stopping(limit * 2);
+            systemd::stopping(shutdown_timeout * 2);
         }
     });
     let server = server.run();
     log::info!("pbx-portal {} listens on http://{address}", env!("CARGO_PKG_VERSION"));
-    systemd::ready();
+    systemd::notify(&[NotifyState::Ready]);
     if std::env::var_os("NOTIFY_SOCKET").is_some() {
         actix_web::rt::spawn(status);
     }

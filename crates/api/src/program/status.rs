@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use actix_web::web;
+use sd_notify::NotifyState;
 use serde_json::Value;
 
 use crate::{AppState, operations::listing, program::systemd};
@@ -26,7 +27,7 @@ pub(crate) async fn keep(state: web::Data<AppState>) {
             }
         };
         if line != shown {
-            systemd::status(&line);
+            systemd::notify(&[NotifyState::Status(&line)]);
             shown = line;
         }
         tokio::time::sleep(INTERVAL).await;

@@ -1,14 +1,13 @@
 //! The settings as they are written, before anything is made of them: defaults, file and
 //! environment laid over each other, where each value remembers its origin.
 
-use std::{collections::BTreeMap, path::Path};
+use std::{collections::BTreeMap, num::NonZero, path::Path, thread};
 
 use config::{ConfigError, File, FileFormat, Map, Source as _, Value, ValueKind};
 
 use super::{
-    Environment, SettingsError, cores,
+    Environment, SettingsError,
     environment::{DATABASE_URL, PREFIX},
-    node_name,
 };
 
 /// Every key and its default; those of `server.workers` and `node` are the host's.
@@ -128,8 +127,8 @@ impl Written {
 /// The default of a key; some are the host's.
 fn default(key: &str) -> Value {
     let text = match key {
-        "server.workers" => cores().to_string(),
-        "node" => node_name(),
+        "server.workers" => thread::available_parallelism().map_or(1, NonZero::get).min(256).to_string(),
+        "node" => rustix::system::uname().nodename().to_string_lossy().into_owned(),
         _ => KEYS.iter().find(|(known, _)| *known == key).map_or("", |(_, default)| default).to_owned(),
     };
     Value::new(Some(&"its default".to_owned()), text)

@@ -113,15 +113,12 @@ impl Standing {
 impl ClaimedPair {
     /// `None` where the pair cannot be read: then nothing is claimed.
     fn of(pair: &Pair) -> Option<Self> {
-        Some(Self { digest: plan::digest(pair), endpoints: endpoints(pair)? })
+        // The name of an auth is a digest of all settings of its user. The dialplan says no more of a user.
+        let endpoints = Pair { endpoints: pair.endpoints.clone(), dialplan: Vec::new() };
+        let endpoints =
+            Expected::read(&endpoints).inspect_err(|error| log::error!("nothing counts as applied: {error}"));
+        Some(Self { digest: plan::digest(pair), endpoints: endpoints.ok()? })
     }
-}
-
-/// The endpoints of a pair, each with the name of its auth, which is a digest of all its settings. The dialplan says no
-/// more of a user, and need not be read.
-fn endpoints(pair: &Pair) -> Option<Expected> {
-    let endpoints = Pair { endpoints: pair.endpoints.clone(), dialplan: Vec::new() };
-    Expected::read(&endpoints).inspect_err(|error| log::error!("nothing counts as applied: {error}")).ok()
 }
 
 /// Reads it again only when it was replaced, by this process or another.

@@ -1,6 +1,6 @@
 //! Whether this runs as the service does, and the commands that are for the service.
 
-use std::{env, fs, io, net::SocketAddr, os::unix::fs::MetadataExt as _, path::Path};
+use std::{env, fs, net::SocketAddr, os::unix::fs::MetadataExt as _, path::Path};
 
 use pbx_asterisk::Fault;
 
@@ -17,7 +17,7 @@ const UNIT: &str = "/usr/lib/systemd/system/pbx-portal.service";
 
 /// What root may do says nothing about what the service may do. What its user may do outside the unit says little: the
 /// sandbox of the unit forbids more.
-pub(super) fn check(settings: &Settings, report: &mut Report<impl io::Write>) {
+pub(super) fn check(settings: &Settings, report: &mut Report<'_>) {
     const POINT: &str = "service";
     let user = rustix::process::geteuid().as_raw();
     let owner = fs::metadata(&settings.state_dir).map_or(user, |found| found.uid());
