@@ -52,7 +52,7 @@ pub(crate) fn read(
 ///
 /// It happens at most once, however often it is sent: only where the users are the known ones, as the token tells, which it
 /// replaces.
-#[derive(Clone)]
+#[derive(Clone, Default)]
 pub(crate) struct Change {
     known: Uuid,
     /// Whether the users were read for this change. Those that are remembered count only where the triggers stand.
@@ -70,18 +70,7 @@ pub(crate) struct Change {
 impl Change {
     /// An empty change.
     pub(crate) fn of(known: Uuid, is_fresh: bool) -> Self {
-        Self {
-            known,
-            is_fresh,
-            token: Uuid::new_v4(),
-            deleted: Vec::new(),
-            ids: Vec::new(),
-            names: Vec::new(),
-            emails: Vec::new(),
-            numbers: Vec::new(),
-            realms: Vec::new(),
-            ha1s: Vec::new(),
-        }
+        Self { known, is_fresh, token: Uuid::new_v4(), ..Self::default() }
     }
 
     pub(crate) fn create(&mut self, id: UserId, new: &NewUser, extension: Extension, realm: &Realm, ha1: &Ha1) {

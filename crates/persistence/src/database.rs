@@ -120,6 +120,8 @@ impl Database {
     }
 }
 
+type Migrations = Vec<Box<dyn Migration<Pg>>>;
+
 pub(crate) fn names(migrations: &[Box<dyn Migration<Pg>>]) -> Vec<String> {
     migrations.iter().map(|migration| migration.name().to_string()).collect()
 }
@@ -128,7 +130,7 @@ pub(crate) fn names(migrations: &[Box<dyn Migration<Pg>>]) -> Vec<String> {
 /// migration would make a database fit that cannot hold every name.
 pub(crate) fn compare_migrations(
     connection: &mut PgConnection,
-) -> Result<(Vec<Box<dyn Migration<Pg>>>, Vec<String>), Abort<DatabaseError>> {
+) -> Result<(Migrations, Vec<String>), Abort<DatabaseError>> {
     // In SQL_ASCII, PostgreSQL keeps the bytes that it is given.
     let found: String = diesel::select(sql::<Text>("current_setting('server_encoding')")).get_result(connection)?;
     if !["UTF8", "SQL_ASCII"].contains(&&*found) {

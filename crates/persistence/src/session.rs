@@ -240,7 +240,7 @@ impl Sessions {
         let sent = Instant::now();
         let mut connection = session.connection.take().ok_or_else(|| self.silent(sent))?;
         let (result, connection) = if let Some(socket) = &session.socket {
-            let watch = watchdog::watch(deadline, Target::Open(socket.clone())).map_err(no_thread)?;
+            let watch = watchdog::watch(deadline, Target::Open(socket.clone())).map_err(|error| no_thread(&error))?;
             let result = operation(&mut connection);
             if watch.was_overdue() {
                 return Err(self.silent(sent));
@@ -248,7 +248,7 @@ impl Sessions {
             (result, connection)
         } else {
             let call = move || (operation(&mut connection), connection);
-            own_thread::run(deadline, call).map_err(no_thread)?.ok_or_else(|| self.silent(sent))?
+            own_thread::run(deadline, call).map_err(|error| no_thread(&error))?.ok_or_else(|| self.silent(sent))?
         };
         session.connection = Some(connection);
         // When it was sent: since then the server may have fallen silent again.
@@ -289,7 +289,7 @@ fn lock<T>(shared: &Mutex<T>) -> MutexGuard<'_, T> {
     shared.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-fn no_thread(error: io::Error) -> DatabaseError {
+fn no_thread(error: &io::Error) -> DatabaseError {
     DatabaseError::unavailable(format!(
         "no thread can be started that would end the call in time: {error}; nothing was sent"
     ))

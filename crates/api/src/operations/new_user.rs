@@ -1,6 +1,6 @@
 //! The body of `POST /users`, validated as a whole: all invalid fields are reported at once.
 
-use std::{fmt::Display, str::FromStr};
+use std::fmt::Display;
 
 use pbx_domain::{DisplayName, Email, InvalidId, NewUser, UserId};
 use serde::Deserialize;
@@ -38,15 +38,9 @@ pub(crate) struct NewUserBody {
     replaces: Option<Uuid>,
 }
 
-/// A UUID as answers have it, with hyphens; its other notations are no ids here.
-pub(crate) struct Id(pub(crate) UserId);
-
-impl FromStr for Id {
-    type Err = InvalidId;
-
-    fn from_str(text: &str) -> Result<Self, InvalidId> {
-        if text.len() == 36 { text.parse().map(Self) } else { Err(InvalidId) }
-    }
+/// The id that this UUID is, as answers have it, with hyphens; its other notations are no ids here.
+pub(crate) fn id(text: &str) -> Result<UserId, InvalidId> {
+    if text.len() == 36 { text.parse() } else { Err(InvalidId) }
 }
 
 /// Makes a new user of the body of a request.
@@ -55,10 +49,10 @@ pub(crate) fn parse(body: &[u8]) -> Result<NewUser, Problem> {
         return Err(Problem::invalid_user(vec![FieldError::new("body", "must be an object with name and email")]));
     };
     let mut errors = Vec::new();
-    let name = field::<DisplayName>("name", &members, &mut errors)?;
-    let email = field::<Email>("email", &members, &mut errors)?;
+    let name = field("name", str::parse::<DisplayName>, &members, &mut errors)?;
+    let email = field("email", str::parse::<Email>, &members, &mut errors)?;
     let replaces = if members.iter().any(|(field, _)| field == "replaces") {
-        field::<Id>("replaces", &members, &mut errors)?.map(|id| id.0)
+        field("replaces", id, &members, &mut errors)?
     } else {
         None
     };
@@ -74,8 +68,9 @@ pub(crate) fn parse(body: &[u8]) -> Result<NewUser, Problem> {
     }
 }
 
-fn field<T: FromStr<Err: Display>>(
+fn field<T, E: Display>(
     name: &'static str,
+    parse: impl Fn(&str) -> Result<T, E>,
     members: &[(String, &RawValue)],
     errors: &mut Vec<FieldError>,
 ) -> Result<Option<T>, Problem> {
@@ -84,7 +79,7 @@ fn field<T: FromStr<Err: Display>>(
         (None, _) => Err("is missing".to_owned()),
         (Some(_), Some(_)) => Err("must be there only once".to_owned()),
         (Some(value), None) => match body::text_of(value)? {
-            Ok(text) => text.parse().map_err(|error: T::Err| error.to_string()),
+            Ok(text) => parse(&text).map_err(|error| error.to_string()),
             Err(kind) => Err(format!("must be a text, is {kind}")),
         },
     };

@@ -135,17 +135,15 @@ impl ClaimCache {
         if stamp.as_ref().ok() == last.stamp.as_ref() {
             return last;
         }
-        let claim = stamp.and_then(|stamp| {
-            // A damaged state is logged once, and read again when it has changed.
-            Claim::of(stamp, deployment).or_else(|error| {
-                log::error!("nothing counts as applied: {error}");
-                Ok(Claim { stamp: Some(stamp), ..Claim::default() })
-            })
-        });
-        let claim = Arc::new(claim.unwrap_or_else(|error: FileError| {
+        let unknown = |error: FileError, stamp| {
             log::error!("nothing counts as applied: {error}");
-            Claim::default()
-        }));
+            Claim { stamp, ..Claim::default() }
+        };
+        let claim = Arc::new(match stamp {
+            // A damaged state is logged once, and read again when it has changed.
+            Ok(stamp) => Claim::of(stamp, deployment).unwrap_or_else(|error| unknown(error, Some(stamp))),
+            Err(error) => unknown(error, None),
+        });
         *self.last.write().unwrap_or_else(PoisonError::into_inner) = Arc::clone(&claim);
         claim
     }

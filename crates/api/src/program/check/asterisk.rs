@@ -90,10 +90,10 @@ impl Check<'_> {
             match self.waiting(users) {
                 Ok(None) => report.good("users", format_args!("{} applied", users.len())),
                 Ok(Some(words)) => {
-                    report.note("users", format_args!("{words}; {}", service::apply_command(self.settings)))
+                    report.note("users", format_args!("{words}; {}", service::apply_command(self.settings)));
                 }
                 Err(error) => {
-                    report.fault("users", &Fault::new(format!("{error:#}"), service::apply_command(self.settings)))
+                    report.fault("users", &Fault::new(format!("{error:#}"), service::apply_command(self.settings)));
                 }
             }
         }
