@@ -86,4 +86,10 @@ fn the_file_of_the_working_directory_serves_development() {
     fs::write(settings.working_directory().join(".env"), format!("# mine\nDATABASE_URL={}\n", database.url())).unwrap();
     let portal = settings.start();
     portal.http().get("/users").expect(200);
+
+    fs::write(settings.working_directory().join(".env"), "DATABASE_URL 'hidden\n").unwrap();
+    let finished = settings.run(&["serve"]);
+    let named = "the file .env of the working directory cannot be read; fix or remove it";
+    assert!(finished.stderr.contains(named) && finished.status.code() == Some(78), "{}", finished.stderr);
+    assert!(!finished.stderr.contains("hidden"), "{}", finished.stderr);
 }

@@ -1,7 +1,6 @@
-use pbx_persistence::{ConnectionFault, Database, Protection};
-use pbx_tests::Cluster;
+use pbx_persistence::{Database, Protection};
 
-use crate::persistence::{Fixture, chain, connect};
+use crate::persistence::{Fixture, connect};
 
 #[test]
 fn a_database_that_is_well_has_nothing_missing() {
@@ -46,24 +45,4 @@ fn a_role_without_rights_on_the_schema_is_told_from_a_database_without_tables() 
     empty.sql("REVOKE ALL ON SCHEMA public FROM PUBLIC");
     assert_eq!(missing(), ["USAGE on schema public"]);
     empty.sql(&format!("DROP OWNED BY {role}; DROP ROLE {role}"));
-}
-
-#[test]
-fn each_reason_for_no_connection_is_distinguished() {
-    let cluster = Cluster::start_new();
-    let fixture = Fixture::in_cluster(&cluster);
-    let url = fixture.outside.url();
-    let (server, _) = url.rsplit_once('/').unwrap();
-    let (_, address) = server.rsplit_once('@').unwrap();
-    for (url, fault) in [
-        (format!("{server}/nowhere"), ConnectionFault::NoDatabase),
-        (format!("postgresql://nobody_at_all@{address}/postgres"), ConnectionFault::NoRole),
-        ("postgresql://postgres@127.0.0.1:1/postgres".to_owned(), ConnectionFault::NotListening),
-        ("postgresql://postgres@no.such.host.invalid/postgres".to_owned(), ConnectionFault::UnknownHost),
-        (format!("{server}/postgres?sslmode=require"), ConnectionFault::NoTls),
-    ] {
-        let database = Database::connect(&url, 1, std::time::Duration::from_secs(2)).unwrap();
-        let error = database.inspect().unwrap_err();
-        assert_eq!(error.connection_fault(), Some(fault), "{}", chain(&error));
-    }
 }

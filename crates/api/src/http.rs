@@ -11,3 +11,8 @@ pub(crate) mod problem;
 pub(crate) mod query;
 pub(crate) mod request_id;
 pub(crate) mod work;
+
+/// Whether this is 1 to 64 of `A-Z a-z 0-9 . _ -`: a name that a line of the log and a header take as it is.
+pub(crate) fn is_name(text: &str) -> bool {
+    (1..=64).contains(&text.len()) && text.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'_' | b'-'))
+}

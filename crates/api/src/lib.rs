@@ -13,7 +13,7 @@ pub mod settings;
 
 use std::sync::Arc;
 
-use actix_web::{Resource, web};
+use actix_web::{Resource, Route, guard, web};
 use pbx_persistence::Database;
 
 pub use crate::{
@@ -42,34 +42,20 @@ pub(crate) struct AppState {
     pub(crate) database: Database,
     /// The applies of this node.
     pub(crate) applier: Applier,
-    /// Applies under way, each of which ends in a proven state.
+    /// Applies and calls of the database under way, each of which ends by itself.
     pub(crate) work: Work,
-    /// Calls of the database under way.
-    pub(crate) calls: Work,
+    /// The last answer to `GET /users`.
     pub(crate) listing: ListingCache,
 }
 
 impl AppState {
-    /// The state of a service that has answered nothing yet.
-    #[must_use]
-    pub(crate) fn new(settings: Settings, database: Database, applier: Applier) -> Self {
-        Self {
-            settings: Arc::new(settings),
-            database,
-            applier,
-            work: Work::default(),
-            calls: Work::default(),
-            listing: ListingCache::default(),
-        }
-    }
-
     /// Calls the database, which answers or fails within `database.timeout_seconds`.
     async fn with_database<T: Send + 'static>(
         &self,
         call: impl FnOnce(&Database) -> T + Send + 'static,
     ) -> Result<T, Problem> {
         let database = self.database.clone();
-        self.calls.run(move || call(&database)).await
+        self.work.run(move || call(&database)).await
     }
 }
 
@@ -78,23 +64,14 @@ pub(crate) fn configure(config: &mut web::ServiceConfig) {
     config
         .service(
             resource("/users", "GET, HEAD, POST")
-                .route(web::get().to(users::list))
-                .route(web::head().to(users::list))
+                .route(get_or_head().to(users::list))
                 .route(web::post().to(users::create)),
         )
         .service(resource("/users/{id}", "DELETE").route(web::delete().to(users::delete)))
         .service(resource("/apply", "POST").route(web::post().to(apply::apply)))
-        .service(
-            resource("/openapi.json", "GET, HEAD")
-                .route(web::get().to(openapi::document))
-                .route(web::head().to(openapi::document)),
-        )
-        .service(
-            resource("/docs", "GET, HEAD").route(web::get().to(docs::redirect)).route(web::head().to(docs::redirect)),
-        )
-        .service(
-            resource("/docs/{file:.*}", "GET, HEAD").route(web::get().to(docs::file)).route(web::head().to(docs::file)),
-        )
+        .service(resource("/openapi.json", "GET, HEAD").route(get_or_head().to(openapi::document)))
+        .service(resource("/docs", "GET, HEAD").route(get_or_head().to(docs::redirect)))
+        .service(resource("/docs/{file:.*}", "GET, HEAD").route(get_or_head().to(docs::file)))
         .default_service(web::to(|| async {
             Err::<&str, _>(Problem::new(Code::NotFound, "There is nothing at this path; /docs shows what there is."))
         }));
@@ -104,4 +81,8 @@ pub(crate) fn configure(config: &mut web::ServiceConfig) {
 fn resource(path: &'static str, methods: &'static str) -> Resource {
     web::resource(path)
         .default_service(web::to(move || async move { Err::<&str, _>(Problem::method_not_allowed(methods)) }))
+}
+
+fn get_or_head() -> Route {
+    web::route().guard(guard::Any(guard::Get()).or(guard::Head()))
 }

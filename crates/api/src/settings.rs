@@ -10,9 +10,7 @@ mod written;
 use std::{
     fmt, fs,
     net::SocketAddr,
-    num::NonZero,
     path::{Path, PathBuf},
-    thread,
     time::Duration,
 };
 
@@ -115,19 +113,13 @@ impl Settings {
             }
             Err(error) => {
                 let mut survey = Survey::of(None, environment);
-                survey.wrong.insert(0, SettingsError::unreadable(path, &error));
+                let fix = "give a TOML file in UTF-8 that the service's user may read";
+                let (subject, problem) =
+                    (format!("settings file {}", path.display()), format!("cannot be read: {error}"));
+                survey.wrong.insert(0, SettingsError::new(subject, problem, fix));
                 survey
             }
         }
-    }
-
-    /// Makes settings of the text of a settings file and of the environment.
-    ///
-    /// # Errors
-    ///
-    /// The first setting that is wrong, with what to fix.
-    pub fn load(file: Option<(&Path, &str)>, environment: &Environment) -> Result<Self, SettingsError> {
-        Survey::of(file, environment).into_settings()
     }
 
     fn of(written: &Written) -> Result<Self, SettingsError> {
@@ -214,7 +206,7 @@ impl Survey {
             match Settings::of(&written) {
                 Ok(settings) => break settings,
                 Err(error) => {
-                    if let Some(key) = error.key() {
+                    if let Some(key) = error.key {
                         written.reset(key);
                     }
                     wrong.push(error);
@@ -232,14 +224,6 @@ impl Survey {
     /// Whether a key has the value that was meant.
     #[must_use]
     pub fn knows(&self, key: &str) -> bool {
-        self.wrong.iter().all(|error| error.key() != Some(key))
+        self.wrong.iter().all(|error| error.key != Some(key))
     }
-}
-
-fn cores() -> usize {
-    thread::available_parallelism().map_or(1, NonZero::get).min(256)
-}
-
-fn node_name() -> String {
-    rustix::system::uname().nodename().to_string_lossy().into_owned()
 }

@@ -1,20 +1,16 @@
 //! The records of applies, as they are read again.
 
-use std::time::Duration;
-
-use diesel::{pg::data_types::PgTimestamp, prelude::*};
-use pbx_domain::{ApplyOutcome, ApplyRecord, Changes, Extension, InstalledFile, Revision, Timings, User};
-use serde_json::Value;
-use uuid::Uuid;
+use diesel::prelude::*;
+use pbx_domain::{ApplyOutcome, ApplyRecord, Revision, User};
 
 use crate::{
-    apply_log::{ApplyLog, RUNNING, StartedApply},
-    error::{DatabaseError, ErrorDetail},
+    apply_log::{ApplyLog, StartedApply},
+    apply_row::Row,
+    error::DatabaseError,
     list,
     schema::apply_audit_log as log,
     session::Abort,
-    timestamp::to_system_time,
-    users::{TENANT, no_tenant},
+    users::TENANT,
 };
 
 /// An apply as it stands in the log.
@@ -95,7 +91,7 @@ impl ApplyLog {
             }
             let latest = query.order((log::started_at.desc(), log::id.desc())).limit(i64::from(most));
             let rows: Vec<Row> = latest.load(connection)?;
-            rows.into_iter().map(Row::into_apply).collect()
+            rows.into_iter().map(|row| row.into_apply().map_err(Abort::Reason)).collect()
         })
     }
 
@@ -118,113 +114,11 @@ impl ApplyLog {
                 .order((log::started_at.desc(), log::id.desc()))
                 .first(connection)
                 .optional()?;
-            let since = row.map(Row::into_record).transpose()?;
-            let list = list::read(connection, None)?.ok_or(diesel::NotFound).map_err(no_tenant)?;
+            let since = row.map(Row::into_record).transpose().map_err(Abort::Reason)?;
+            let list = list::read_all(connection)?;
             let mut users = list.users;
             users.retain(|user| since.as_ref().is_none_or(|apply| user.revision > apply.revision));
             Ok(Waiting { since, users, revision: list.revision })
         })
     }
-}
-
-/// All columns, in the order of the table.
-#[derive(Queryable)]
-struct Row {
-    id: Uuid,
-    _tenant: String,
-    node: String,
-    revision: i64,
-    outcome: String,
-    actor: Option<String>,
-    request_id: String,
-    users: i32,
-    added: Vec<i32>,
-    removed: Vec<i32>,
-    changed: Vec<i32>,
-    files: Value,
-    timings: Value,
-    warnings: Vec<String>,
-    detail: Option<String>,
-    started_at: PgTimestamp,
-    finished_at: Option<PgTimestamp>,
-    duration_ms: Option<f64>,
-}
-
-impl Row {
-    fn into_apply(self) -> Result<LoggedApply, Abort<DatabaseError>> {
-        if self.outcome != RUNNING {
-            return self.into_record().map(Box::new).map(LoggedApply::Ended);
-        }
-        let revision = Revision::new(self.revision);
-        let users = usize::try_from(self.users).unwrap_or_default();
-        let apply = StartedApply {
-            id: self.id.into(),
-            node: self.node,
-            actor: self.actor,
-            request_id: self.request_id,
-            started_at: to_system_time(self.started_at),
-        };
-        Ok(LoggedApply::Running { apply, revision, users })
-    }
-
-    fn into_record(self) -> Result<ApplyRecord, Abort<DatabaseError>> {
-        let id = self.id;
-        let broken = |what: &str| {
-            let detail = ErrorDetail::new(format!("the record of the apply {id} breaks a rule: {what}"));
-            Abort::Reason(DatabaseError::Failed(detail))
-        };
-        let outcome = ApplyOutcome::from_word(&self.outcome).ok_or_else(|| broken("outcome"))?;
-        let numbers = |numbers: Vec<i32>, what: &str| -> Result<Vec<Extension>, _> {
-            numbers.into_iter().map(Extension::new).collect::<Result<_, _>>().map_err(|_| broken(what))
-        };
-        let files: Option<Vec<InstalledFile>> = self.files.as_array().into_iter().flatten().map(file).collect();
-        let started_at = to_system_time(self.started_at);
-        let until_found = || to_system_time(self.finished_at?).duration_since(started_at).ok();
-        let duration = self.duration_ms.and_then(duration).or_else(until_found).unwrap_or_default();
-        Ok(ApplyRecord {
-            id: id.into(),
-            node: self.node,
-            actor: self.actor,
-            request_id: self.request_id,
-            revision: Revision::new(self.revision),
-            users: usize::try_from(self.users).map_err(|_| broken("users"))?,
-            outcome,
-            detail: self.detail,
-            warnings: self.warnings,
-            changes: Changes {
-                added: numbers(self.added, "added")?,
-                removed: numbers(self.removed, "removed")?,
-                changed: numbers(self.changed, "changed")?,
-            },
-            files: files.ok_or_else(|| broken("files"))?,
-            started_at,
-            duration,
-            timings: timings(&self.timings),
-        })
-    }
-}
-
-fn file(value: &Value) -> Option<InstalledFile> {
-    Some(InstalledFile {
-        path: value["path"].as_str()?.to_owned(),
-        sha256: value["sha256"].as_str()?.to_owned(),
-        bytes: value["bytes"].as_u64()?,
-    })
-}
-
-/// A step that the record does not name took no time.
-fn timings(value: &Value) -> Timings {
-    let step = |name: &str| value[name].as_f64().and_then(duration).unwrap_or_default();
-    Timings {
-        snapshot: step("snapshot"),
-        render: step("render"),
-        install: step("install"),
-        reload: step("reload"),
-        verify: step("verify"),
-        purge: step("purge"),
-    }
-}
-
-fn duration(milliseconds: f64) -> Option<Duration> {
-    Duration::try_from_secs_f64(milliseconds / 1e3).ok()
 }

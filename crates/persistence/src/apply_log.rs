@@ -1,28 +1,25 @@
-use std::time::{Duration, SystemTime};
+use std::time::SystemTime;
 
 use diesel::{
     dsl::now,
-    pg::{Pg, data_types::PgTimestamp},
+    pg::Pg,
     prelude::*,
     query_builder::{AstPass, QueryFragment},
     sql_types::{Nullable, Text, Timestamptz, Uuid as SqlUuid},
 };
-use pbx_domain::{ApplyId, ApplyOutcome, ApplyRecord, Extension, InstalledFile, Timings};
-use serde_json::{Value, json};
+use pbx_domain::{ApplyId, ApplyOutcome, ApplyRecord};
+use serde_json::Value;
 use uuid::Uuid;
 
 use crate::{
+    apply_row::{RUNNING, Row},
     error::DatabaseError,
     list::{self, ListQuery, ListSql, UserList},
     query::prepared,
     schema::apply_audit_log as log,
     session::Sessions,
-    timestamp::from_system_time,
-    users::TENANT,
+    timestamp::Timestamp,
 };
-
-/// What a record says while its apply runs.
-pub(crate) const RUNNING: &str = "running";
 
 /// The records of applies, kept in the table `apply_audit_log`.
 #[derive(Debug, Clone)]
@@ -46,10 +43,6 @@ pub struct StartedApply {
 }
 
 impl ApplyLog {
-    pub(crate) fn new(sessions: Sessions) -> Self {
-        Self { sessions }
-    }
-
     /// Reads all users and opens the apply's record, `running`, with the revision and the number of users that were read:
     /// one statement, so one snapshot and one round trip.
     ///
@@ -57,11 +50,8 @@ impl ApplyLog {
     ///
     /// [`DatabaseError`]; after [`DatabaseError::Unavailable`] the record may exist.
     pub fn begin(&self, started: &StartedApply) -> Result<UserList, DatabaseError> {
-        let started = Begin {
-            id: started.id.as_uuid(),
-            started: started.clone(),
-            started_at: from_system_time(started.started_at),
-        };
+        let started =
+            Begin { id: started.id.as_uuid(), started: started.clone(), started_at: Timestamp(started.started_at) };
         self.sessions.repeatable(move |connection| list::from_rows(started.clone().load(connection)?))
     }
 
@@ -74,9 +64,9 @@ impl ApplyLog {
     ///
     /// [`DatabaseError`]
     pub fn finish(&self, record: &ApplyRecord) -> Result<bool, DatabaseError> {
-        let (id, ending) = (record.id.as_uuid(), ending(record));
+        let (id, row) = (record.id.as_uuid(), Row::of(record));
         self.sessions.repeatable(move |connection| {
-            let closed = diesel::update(log::table.find(id)).set(&ending).execute(connection)?;
+            let closed = diesel::update(log::table.find(id)).set(&row).execute(connection)?;
             Ok(closed > 0)
         })
     }
@@ -87,25 +77,27 @@ impl ApplyLog {
     ///
     /// [`DatabaseError`]
     pub fn record(&self, record: &ApplyRecord) -> Result<(), DatabaseError> {
-        let (record, ending) = (record.clone(), ending(record));
+        let row = Row::of(record);
         self.sessions.repeatable(move |connection| {
-            diesel::insert_into(log::table)
-                .values((
-                    log::id.eq(record.id.as_uuid()),
-                    log::tenant.eq(TENANT),
-                    log::node.eq(&record.node),
-                    log::revision.eq(record.revision.get()),
-                    log::actor.eq(&record.actor),
-                    log::request_id.eq(&record.request_id),
-                    log::users.eq(count(record.users)),
-                    log::started_at.eq(from_system_time(record.started_at)),
-                    &ending,
-                ))
-                .on_conflict(log::id)
-                .do_nothing()
-                .execute(connection)?;
+            diesel::insert_into(log::table).values(&row).on_conflict(log::id).do_nothing().execute(connection)?;
             Ok(())
         })
+    }
+
+    /// A record as JSON, to be kept where no database takes it yet; in whole microseconds, as the database has it.
+    #[must_use]
+    pub fn to_json(record: &ApplyRecord) -> Value {
+        serde_json::to_value(Row::of(record)).unwrap_or_default()
+    }
+
+    /// The record that [`to_json`](Self::to_json) made JSON of.
+    ///
+    /// # Errors
+    ///
+    /// [`DatabaseError::Failed`] for what is no record.
+    pub fn from_json(json: Value) -> Result<ApplyRecord, DatabaseError> {
+        let row: Row = serde_json::from_value(json).map_err(DatabaseError::failed)?;
+        row.into_record()
     }
 
     /// Closes the records that `node` left `running`, but for those in `except`, as `interrupted`, and returns which.
@@ -139,7 +131,7 @@ impl ApplyLog {
 struct Begin {
     id: Uuid,
     started: StartedApply,
-    started_at: PgTimestamp,
+    started_at: Timestamp,
 }
 
 prepared!(Begin, ListSql);
@@ -167,63 +159,4 @@ impl QueryFragment<Pg> for Begin {
         );
         ListQuery::ALL.walk_ast(out)
     }
-}
-
-/// What only the end of an apply knows.
-#[derive(AsChangeset, Insertable)]
-#[diesel(table_name = log, treat_none_as_null = true)]
-struct Ending {
-    outcome: &'static str,
-    added: Vec<i32>,
-    removed: Vec<i32>,
-    changed: Vec<i32>,
-    files: Value,
-    timings: Value,
-    warnings: Vec<String>,
-    detail: Option<String>,
-    finished_at: PgTimestamp,
-    duration_ms: f64,
-}
-
-fn ending(record: &ApplyRecord) -> Ending {
-    Ending {
-        outcome: record.outcome.as_str(),
-        added: numbers(&record.changes.added),
-        removed: numbers(&record.changes.removed),
-        changed: numbers(&record.changes.changed),
-        files: record.files.iter().map(file).collect(),
-        timings: timings(&record.timings),
-        warnings: record.warnings.clone(),
-        detail: record.detail.clone(),
-        finished_at: from_system_time(record.started_at + record.duration),
-        duration_ms: milliseconds(record.duration),
-    }
-}
-
-fn count(users: usize) -> i32 {
-    i32::try_from(users).unwrap_or(i32::MAX)
-}
-
-fn numbers(extensions: &[Extension]) -> Vec<i32> {
-    extensions.iter().map(|extension| i32::from(extension.get())).collect()
-}
-
-fn file(file: &InstalledFile) -> Value {
-    json!({ "path": file.path, "sha256": file.sha256, "bytes": file.bytes })
-}
-
-/// In milliseconds, to the microsecond.
-fn timings(timings: &Timings) -> Value {
-    json!({
-        "snapshot": milliseconds(timings.snapshot),
-        "render": milliseconds(timings.render),
-        "install": milliseconds(timings.install),
-        "reload": milliseconds(timings.reload),
-        "verify": milliseconds(timings.verify),
-        "purge": milliseconds(timings.purge),
-    })
-}
-
-fn milliseconds(duration: Duration) -> f64 {
-    (duration.as_secs_f64() * 1e6).round() / 1e3
 }

@@ -1,69 +1,48 @@
 //! The statements that change the users: what is known of them, and one change of it.
 
+use std::time::SystemTime;
+
 use diesel::{
-    pg::{Pg, PgConnection, data_types::PgTimestamp},
+    pg::{Pg, PgConnection},
     prelude::*,
     query_builder::{AstPass, QueryFragment},
-    sql_types::{Array, BigInt, Bool, Integer, Nullable, Text, Timestamptz, Uuid as SqlUuid},
+    sql_types::{Array, BigInt, Bool, Integer, Text, Timestamptz, Uuid as SqlUuid},
 };
-use pbx_domain::{Extension, Ha1, NewUser, Realm, Roster, UserId};
+use pbx_domain::{Extension, Ha1, NewUser, Realm, Revision, Roster, UserId};
 use uuid::Uuid;
 
-use crate::{error::DatabaseError, list::UNGUARDED, query::prepared, session::Abort, users::no_tenant};
+use crate::{
+    error::DatabaseError,
+    list::{self, ChangeToken, UNGUARDED},
+    session::Abort,
+    timestamp::Timestamp,
+};
 
 /// The users as of one moment, as far as a change has to know them.
 pub(crate) struct Known {
-    pub(crate) token: Uuid,
+    pub(crate) token: ChangeToken,
     pub(crate) roster: Roster,
     /// When and at which revision each was created, or changed last.
-    pub(crate) users: Vec<(UserId, PgTimestamp, i64)>,
+    pub(crate) users: Vec<(UserId, SystemTime, Revision)>,
 }
 
-struct KnownQuery {
-    but: Option<Uuid>,
-}
-
-type KnownRow = (Uuid, bool, Option<(Uuid, i32, String, PgTimestamp, i64)>);
-
-prepared!(KnownQuery, (SqlUuid, Bool, Nullable<(SqlUuid, Integer, Text, Timestamptz, BigInt)>));
-
-impl QueryFragment<Pg> for KnownQuery {
-    fn walk_ast<'b>(&'b self, mut out: AstPass<'_, 'b, Pg>) -> QueryResult<()> {
-        // A FULL JOIN for the reason that `list::LIST` gives.
-        out.push_sql(
-            "SELECT tenants.token, other.is_read, known.* FROM tenants \
-             CROSS JOIN LATERAL (SELECT tenants.token IS DISTINCT FROM ",
-        );
-        out.push_bind_param::<Nullable<SqlUuid>, _>(&self.but)?;
-        out.push_sql(" OR ");
-        out.push_sql(UNGUARDED);
-        out.push_sql(
-            " AS is_read OFFSET 0) other LEFT JOIN LATERAL ( \
-             SELECT * FROM (SELECT users.id, extensions.number, lower(users.email COLLATE \"C\") AS email, \
-             users.created_at, users.revision FROM (SELECT * FROM users WHERE tenant = 'default') users \
-             FULL JOIN (SELECT * FROM extensions WHERE tenant = 'default') extensions ON extensions.user_id = users.id \
-             OFFSET 0) joined \
-             WHERE id IS NOT NULL AND number IS NOT NULL AND other.is_read OFFSET 0) known ON true \
-             WHERE tenants.name = 'default'",
-        );
-        Ok(())
-    }
-}
-
-/// The users, or `None` where they are surely those of the token `but`.
-pub(crate) fn read(connection: &mut PgConnection, but: Option<Uuid>) -> Result<Option<Known>, Abort<DatabaseError>> {
-    let rows: Vec<KnownRow> = KnownQuery { but }.load(connection)?;
-    let &(token, is_read, _) = rows.first().ok_or(diesel::NotFound).map_err(no_tenant)?;
-    if !is_read {
-        return Ok(None);
-    }
+/// The users, or `None` where they are surely those of the token `but`. Unlike a list, they may break rules: whoever does
+/// can be deleted, and keeps nobody from changing others.
+pub(crate) fn read(
+    connection: &mut PgConnection,
+    but: Option<ChangeToken>,
+) -> Result<Option<Known>, Abort<DatabaseError>> {
+    let Some(rows) = list::read_rows(connection, but)? else { return Ok(None) };
+    let (token, _) = list::tenant_of(&rows).map_err(Abort::Reason)?;
     let mut known = Known { token, roster: Roster::default(), users: Vec::with_capacity(rows.len()) };
-    for (id, number, email, created_at, revision) in rows.into_iter().filter_map(|(.., user)| user) {
-        let id = UserId::from(id);
-        known.users.push((id, created_at, revision));
-        // A number outside 1000-1999, which only a dropped constraint lets in, is never given to anybody.
-        if let Ok(extension) = Extension::new(number) {
-            known.roster.insert(id, extension, email);
+    for user in rows.into_iter().filter_map(|(.., user)| user) {
+        let id = UserId::from(user.id);
+        known.users.push((id, user.created_at.0, Revision::new(user.user_revision)));
+        // A number outside 1000-1999, which only a dropped constraint lets in, is never given to anybody; nor is an
+        // address that is none.
+        if let Ok(extension) = Extension::new(user.number) {
+            let email_key = user.email.0.map_or_else(|_| id.to_string(), |email| email.key());
+            known.roster.insert(id, extension, email_key);
         }
     }
     Ok(Some(known))
@@ -73,7 +52,7 @@ pub(crate) fn read(connection: &mut PgConnection, but: Option<Uuid>) -> Result<O
 ///
 /// It happens at most once, however often it is sent: only where the users are the known ones, as the token tells, which it
 /// replaces.
-#[derive(Clone)]
+#[derive(Clone, Default)]
 pub(crate) struct Change {
     known: Uuid,
     /// Whether the users were read for this change. Those that are remembered count only where the triggers stand.
@@ -91,18 +70,7 @@ pub(crate) struct Change {
 impl Change {
     /// An empty change.
     pub(crate) fn of(known: Uuid, is_fresh: bool) -> Self {
-        Self {
-            known,
-            is_fresh,
-            token: Uuid::new_v4(),
-            deleted: Vec::new(),
-            ids: Vec::new(),
-            names: Vec::new(),
-            emails: Vec::new(),
-            numbers: Vec::new(),
-            realms: Vec::new(),
-            ha1s: Vec::new(),
-        }
+        Self { known, is_fresh, token: Uuid::new_v4(), ..Self::default() }
     }
 
     pub(crate) fn create(&mut self, id: UserId, new: &NewUser, extension: Extension, realm: &Realm, ha1: &Ha1) {
@@ -123,7 +91,7 @@ impl Change {
     }
 
     /// The revision and the time of the change, or `None` where the users are others than the known ones.
-    pub(crate) fn make(&self, connection: &mut PgConnection) -> QueryResult<Option<(i64, PgTimestamp)>> {
+    pub(crate) fn make(&self, connection: &mut PgConnection) -> QueryResult<Option<(i64, Timestamp)>> {
         self.clone().get_result(connection).optional()
     }
 }

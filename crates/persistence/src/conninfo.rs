@@ -24,7 +24,8 @@ impl Conninfo {
     /// [`DatabaseError::InvalidUrl`]
     pub(crate) fn new(url: &str, timeout: Duration) -> Result<Self, DatabaseError> {
         check(url)?;
-        let hosts = given(url, "hostaddr").or_else(|| given(url, "host")).or_else(|| authority(url).map(str::to_owned));
+        let hosts =
+            given(url, "hostaddr").or_else(|| given(url, "host")).or_else(|| Some(Url::of(url)?.hosts.to_owned()));
         let hosts = hosts.unwrap_or_default().split(',').map(str::to_owned).collect();
         Ok(Self { url: url.to_owned(), timeout, hosts, sslmode: given(url, "sslmode") })
     }
@@ -69,14 +70,9 @@ impl Conninfo {
 ///
 /// libpq's own message may repeat a part of the password, so it is not kept.
 fn check(url: &str) -> Result<(), DatabaseError> {
-    if authority(url).is_some_and(|address| !is_address(address, path(url))) {
-        return Err(DatabaseError::InvalidUrl);
-    }
-    let probe = match query_start(url) {
-        Some(Some(_)) => {
-            format!("{url}{}host={NOWHERE}&hostaddr=&port=1", if url.ends_with(['?', '&']) { "" } else { "&" })
-        }
-        Some(None) => format!("{url}?host={NOWHERE}&hostaddr=&port=1"),
+    let probe = match Url::of(url) {
+        Some(url) if !is_address(url.hosts, url.database) => return Err(DatabaseError::InvalidUrl),
+        Some(url) => url.with_query(&[url.query, &format!("host={NOWHERE}&hostaddr=&port=1")]),
         None => format!("{url} host={NOWHERE} hostaddr='' port=1"),
     };
     match PgConnection::establish(&probe) {
@@ -108,58 +104,51 @@ fn with_deadlines(url: &str, timeout: Duration, connect_timeout: Duration, user_
         ("keepalives_count", "3".to_owned()),
         ("fallback_application_name", "pbx-portal".to_owned()),
     ];
-    let parameters =
-        |separator: &str| parameters.each_ref().map(|(key, value)| format!("{key}={value}")).join(separator);
-    match query_start(url) {
-        Some(Some(start)) => match url.split_at(start) {
-            (address, "") => format!("{address}{}", parameters("&")),
-            (address, query) => format!("{address}{}&{query}", parameters("&")),
-        },
-        Some(None) => format!("{url}?{}", parameters("&")),
-        None => format!("{} {url}", parameters(" ")),
+    let parameters = parameters.map(|(key, value)| format!("{key}={value}"));
+    match Url::of(url) {
+        Some(url) => url.with_query(&[&parameters.join("&"), url.query]),
+        None => format!("{} {url}", parameters.join(" ")),
     }
-}
-
-/// The hosts and ports of a URL; `None` for what is no URL but key=value.
-fn authority(url: &str) -> Option<&str> {
-    let address = address(url)?;
-    Some(address.split_once('/').map_or(address, |(hosts, _)| hosts))
-}
-
-/// The database of a URL.
-fn path(url: &str) -> &str {
-    address(url).and_then(|address| address.split_once('/')).map_or("", |(_, path)| path)
-}
-
-/// A URL from its hosts to its query.
-fn address(url: &str) -> Option<&str> {
-    let base = credentials_end(url)?;
-    let end = query_start(url)?.map_or(url.len(), |start| start - 1);
-    url.get(base..end)
 }
 
 /// What the URL says for a keyword, the last time that it does.
 fn given(url: &str, keyword: &str) -> Option<String> {
     let value = |pair: &str| pair.strip_prefix(keyword)?.trim_start().strip_prefix('=').map(str::to_owned);
-    match query_start(url) {
-        Some(start) => url[start?..].split('&').filter_map(value).next_back(),
+    match Url::of(url) {
+        Some(url) => url.query.split('&').filter_map(value).next_back(),
         None => url.split_whitespace().filter_map(value).next_back().map(|value| value.replace('\'', "")),
     }
 }
 
-/// Where the credentials of a URL end; `None` for what is no URL but key=value.
-fn credentials_end(url: &str) -> Option<usize> {
-    let address = url.strip_prefix("postgresql://").or_else(|| url.strip_prefix("postgres://"))?;
-    // As libpq does: a password may hold a question mark.
-    let credentials = address.find(['@', '/']).filter(|at| address.as_bytes()[*at] == b'@').map_or(0, |at| at + 1);
-    Some(url.len() - address.len() + credentials)
+/// A URL, taken apart as libpq does.
+struct Url<'a> {
+    /// All before the query.
+    base: &'a str,
+    /// With ports.
+    hosts: &'a str,
+    database: &'a str,
+    query: &'a str,
 }
 
-/// Where the query of a URL starts, if it has one; `None` for what is no URL but key=value.
-#[expect(clippy::option_option, reason = "three kinds: no URL, no query, a query")]
-fn query_start(url: &str) -> Option<Option<usize>> {
-    let base = credentials_end(url)?;
-    Some(url[base..].find('?').map(|question_mark| base + question_mark + 1))
+impl<'a> Url<'a> {
+    /// `None` for what is no URL but key=value.
+    fn of(url: &'a str) -> Option<Self> {
+        let rest = url.strip_prefix("postgresql://").or_else(|| url.strip_prefix("postgres://"))?;
+        // A password may hold a question mark.
+        let credentials = rest.find(['@', '/']).filter(|at| rest[*at..].starts_with('@')).map_or(0, |at| at + 1);
+        let query = rest[credentials..].find('?').map(|at| credentials + at);
+        let address = &rest[credentials..query.unwrap_or(rest.len())];
+        let (hosts, database) = address.split_once('/').unwrap_or((address, ""));
+        let base = &url[..url.len() - rest.len() + credentials + address.len()];
+        Some(Self { base, hosts, database, query: query.map_or("", |at| &rest[at + 1..]) })
+    }
+
+    /// The URL with a query of these parts.
+    fn with_query(&self, parts: &[&str]) -> String {
+        let parts: Vec<_> =
+            parts.iter().map(|part| part.trim_end_matches('&')).filter(|part| !part.is_empty()).collect();
+        format!("{}?{}", self.base, parts.join("&"))
+    }
 }
 
 #[cfg(test)]

@@ -13,7 +13,7 @@ use diesel_migrations::{EmbeddedMigrations, MigrationHarness, embed_migrations};
 use crate::{
     apply_log::ApplyLog,
     conninfo::Conninfo,
-    error::{DatabaseError, ErrorDetail},
+    error::DatabaseError,
     inspection::{self, Inspection},
     session::{Abort, Sessions},
     users::UserRepository,
@@ -65,7 +65,7 @@ impl Database {
     /// The records of applies.
     #[must_use]
     pub fn apply_log(&self) -> ApplyLog {
-        ApplyLog::new(self.sessions.clone())
+        ApplyLog { sessions: self.sessions.clone() }
     }
 
     /// Brings the database up to date, each migration in a transaction, and gives the names of
@@ -82,7 +82,7 @@ impl Database {
         self.sessions.dedicated(MIGRATION_LIMIT, |connection| {
             connection.batch_execute("SET statement_timeout = 0; SET lock_timeout = '60s'")?;
             diesel::sql_query("SELECT pg_advisory_lock($1)").bind::<BigInt, _>(MIGRATION_LOCK).execute(connection)?;
-            let pending = pending(connection)?;
+            let (pending, _) = compare_migrations(connection)?;
             if !pending.is_empty() {
                 connection.setup()?;
             }
@@ -105,77 +105,54 @@ impl Database {
     ///
     /// [`DatabaseError`].
     pub fn pending_migrations(&self) -> Result<Vec<String>, DatabaseError> {
-        self.sessions.repeatable(|connection| Ok(names(&pending(connection)?)))
+        self.sessions.repeatable(|connection| Ok(names(&compare_migrations(connection)?.0)))
     }
 
     /// What an administrator wants to know before the portal uses the database: how the connection is protected, which
     /// migrations are missing or are of a newer portal, which rights the role lacks. Writes nothing.
-    ///
-    /// [`DatabaseError::connection_fault`] says why there is no connection at all.
     ///
     /// # Errors
     ///
     /// [`DatabaseError`].
     pub fn inspect(&self) -> Result<Inspection, DatabaseError> {
         let verifies_certificate = self.verifies_certificate;
-        self.sessions.repeatable(move |connection| {
-            let missing_rights = inspection::missing_rights(connection)?;
-            // What was applied may not be read then.
-            let may_read = !missing_rights.iter().any(|right| right.ends_with(APPLIED));
-            let (pending, unknown) =
-                if may_read { (names(&pending(connection)?), unknown(connection)?) } else { Default::default() };
-            Ok(Inspection {
-                server_version: inspection::server_version(connection)?,
-                protection: inspection::protection(connection, verifies_certificate)?,
-                pending,
-                unknown,
-                missing_rights,
-            })
-        })
+        self.sessions.repeatable(move |connection| inspection::inspect(connection, verifies_certificate))
     }
 }
 
-/// The table in which Diesel keeps what was applied.
-const APPLIED: &str = "__diesel_schema_migrations";
+type Migrations = Vec<Box<dyn Migration<Pg>>>;
 
-fn names(migrations: &[Box<dyn Migration<Pg>>]) -> Vec<String> {
+pub(crate) fn names(migrations: &[Box<dyn Migration<Pg>>]) -> Vec<String> {
     migrations.iter().map(|migration| migration.name().to_string()).collect()
 }
 
-/// The migrations that were not applied yet, in their order. No migration would make a database fit that cannot hold
-/// every name.
-fn pending(connection: &mut PgConnection) -> Result<Vec<Box<dyn Migration<Pg>>>, Abort<DatabaseError>> {
+/// The migrations that were not applied yet, in their order, and the versions that were applied and are not ours. No
+/// migration would make a database fit that cannot hold every name.
+pub(crate) fn compare_migrations(
+    connection: &mut PgConnection,
+) -> Result<(Migrations, Vec<String>), Abort<DatabaseError>> {
     // In SQL_ASCII, PostgreSQL keeps the bytes that it is given.
     let found: String = diesel::select(sql::<Text>("current_setting('server_encoding')")).get_result(connection)?;
     if !["UTF8", "SQL_ASCII"].contains(&&*found) {
         return Err(Abort::Reason(DatabaseError::WrongEncoding { found }));
     }
-    let applied = applied(connection)?;
-    let mut migrations = MIGRATIONS.migrations().map_err(failed)?;
-    migrations.retain(|migration| !applied.contains(&migration.name().version().to_string()));
-    migrations.sort_by_key(|migration| migration.name().version().as_owned());
-    Ok(migrations)
-}
-
-/// The versions of the migrations that were applied.
-fn applied(connection: &mut PgConnection) -> Result<Vec<String>, Abort<DatabaseError>> {
     // Diesel's own question would create the table in which it keeps the answer.
     let is_empty = diesel::select(sql::<Bool>("to_regclass('__diesel_schema_migrations') IS NULL"));
-    if is_empty.get_result(connection)? {
-        return Ok(Vec::new());
-    }
-    Ok(sql::<Text>("SELECT version FROM __diesel_schema_migrations ORDER BY version").load(connection)?)
-}
-
-/// The versions that were applied and are not ours.
-fn unknown(connection: &mut PgConnection) -> Result<Vec<String>, Abort<DatabaseError>> {
-    let ours = MigrationSource::<Pg>::migrations(&MIGRATIONS).map_err(failed)?;
-    let ours: Vec<String> = ours.iter().map(|migration| migration.name().version().to_string()).collect();
-    let mut applied = applied(connection)?;
-    applied.retain(|version| !ours.contains(version));
-    Ok(applied)
+    let mut unknown: Vec<String> = if is_empty.get_result(connection)? {
+        Vec::new()
+    } else {
+        sql::<Text>("SELECT version FROM __diesel_schema_migrations ORDER BY version").load(connection)?
+    };
+    let mut pending = MIGRATIONS.migrations().map_err(failed)?;
+    pending.retain(|migration| {
+        let version = migration.name().version().to_string();
+        let applied = unknown.iter().position(|applied| *applied == version);
+        applied.map(|applied| unknown.remove(applied)).is_none()
+    });
+    pending.sort_by_key(|migration| migration.name().version().as_owned());
+    Ok((pending, unknown))
 }
 
 fn failed(cause: impl Into<Box<dyn Error + Send + Sync>>) -> Abort<DatabaseError> {
-    Abort::Reason(DatabaseError::Failed(ErrorDetail::new(cause)))
+    Abort::Reason(DatabaseError::failed(cause))
 }

@@ -34,15 +34,19 @@ pub enum DatabaseError {
     Failed(#[source] ErrorDetail),
 }
 
+impl DatabaseError {
+    pub(crate) fn unavailable(cause: impl Into<Box<dyn Error + Send + Sync>>) -> Self {
+        Self::Unavailable(ErrorDetail(Arc::from(cause.into())))
+    }
+
+    pub(crate) fn failed(cause: impl Into<Box<dyn Error + Send + Sync>>) -> Self {
+        Self::Failed(ErrorDetail(Arc::from(cause.into())))
+    }
+}
+
 /// The cause of a [`DatabaseError`], in the words of PostgreSQL or libpq. For the log only.
 #[derive(Debug, Clone)]
 pub struct ErrorDetail(Arc<dyn Error + Send + Sync>);
-
-impl ErrorDetail {
-    pub(crate) fn new(cause: impl Into<Box<dyn Error + Send + Sync>>) -> Self {
-        Self(Arc::from(cause.into()))
-    }
-}
 
 impl fmt::Display for ErrorDetail {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

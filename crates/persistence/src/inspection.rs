@@ -7,7 +7,7 @@ use diesel::{
     sql_types::{Bool, Nullable, Text},
 };
 
-use crate::{error::DatabaseError, session::Abort};
+use crate::{database, error::DatabaseError, session::Abort};
 
 /// A database as the portal finds it, by [`Database::inspect`](crate::Database::inspect).
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -55,26 +55,25 @@ const RIGHTS: &str = "SELECT 'USAGE on schema public' WHERE current_schema() IS 
      ) AS needed (\"table\", \"right\") WHERE CASE WHEN to_regclass(needed.table) IS NOT NULL \
      THEN NOT has_table_privilege(needed.table, needed.right) ELSE false END";
 
-pub(crate) fn missing_rights(connection: &mut PgConnection) -> Result<Vec<String>, Abort<DatabaseError>> {
-    Ok(sql::<Text>(RIGHTS).load(connection)?)
-}
-
-pub(crate) fn server_version(connection: &mut PgConnection) -> Result<String, Abort<DatabaseError>> {
-    Ok(sql::<Text>("SELECT current_setting('server_version')").get_result(connection)?)
-}
-
-pub(crate) fn protection(
+pub(crate) fn inspect(
     connection: &mut PgConnection,
     verifies_certificate: bool,
-) -> Result<Protection, Abort<DatabaseError>> {
-    let (is_local, version): (bool, Option<String>) = sql::<(Bool, Nullable<Text>)>(
+) -> Result<Inspection, Abort<DatabaseError>> {
+    let missing_rights: Vec<String> = sql::<Text>(RIGHTS).load(connection)?;
+    // What was applied may not be read then.
+    let may_read = !missing_rights.iter().any(|right| right.ends_with("__diesel_schema_migrations"));
+    let (pending, unknown) = if may_read { database::compare_migrations(connection)? } else { Default::default() };
+    let server_version = sql::<Text>("SELECT current_setting('server_version')").get_result(connection)?;
+    let (is_local, tls): (bool, Option<String>) = sql::<(Bool, Nullable<Text>)>(
         "SELECT coalesce(inet_server_addr() <<= inet '127.0.0.0/8' OR inet_server_addr() = inet '::1', true), \
          (SELECT version FROM pg_stat_ssl WHERE pid = pg_backend_pid() AND ssl)",
     )
     .get_result(connection)?;
-    Ok(match version {
+    let protection = match tls {
         _ if is_local => Protection::Local,
         Some(version) => Protection::Tls { version, is_verified: verifies_certificate },
         None => Protection::ClearText,
-    })
+    };
+    let pending = database::names(&pending);
+    Ok(Inspection { server_version, protection, pending, unknown, missing_rights })
 }

@@ -57,11 +57,11 @@
 
 mod apply_history;
 mod apply_log;
+mod apply_row;
 mod change;
 mod conninfo;
 mod database;
 mod error;
-mod fault;
 mod inspection;
 mod list;
 mod own_thread;
@@ -79,7 +79,6 @@ pub use apply_history::{LoggedApply, Waiting};
 pub use apply_log::{ApplyLog, StartedApply};
 pub use database::Database;
 pub use error::{CreateUserError, DatabaseError, DeleteUserError, ErrorDetail};
-pub use fault::ConnectionFault;
 pub use inspection::{Inspection, Protection};
 pub use list::{ChangeToken, UserList};
 pub use users::UserRepository;

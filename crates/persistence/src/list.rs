@@ -9,7 +9,7 @@ use diesel::{
 use pbx_domain::{DatabaseId, Revision, User};
 use uuid::Uuid;
 
-use crate::{error::DatabaseError, query::prepared, row::Row, session::Abort, users::no_tenant};
+use crate::{error::DatabaseError, query::prepared, row::Row, session::Abort, users::TENANT};
 
 /// All users as they were at one moment.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -30,14 +30,14 @@ pub struct UserList {
 /// revision. Two lists with the same token hold the same users, whatever became of the database in between.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct ChangeToken {
-    random: Uuid,
-    revision: i64,
+    pub(crate) random: Uuid,
+    pub(crate) revision: i64,
 }
 
 /// A row of the list: the tenant's columns, and a user's where there is one.
 pub(crate) type ListSql =
     (BigInt, SqlUuid, SqlUuid, Bool, Nullable<(SqlUuid, Text, Text, Integer, Text, Text, Timestamptz, BigInt, BigInt)>);
-type ListRow = (i64, Uuid, Uuid, bool, Option<Row>);
+pub(crate) type ListRow = (i64, Uuid, Uuid, bool, Option<Row>);
 
 /// Whether no token can be relied on: of the three triggers of each table that replace it, somebody dropped or disabled one,
 /// or did so for a while (`pg_restore --disable-triggers` enables them in another way than the migration does).
@@ -90,55 +90,45 @@ impl ListQuery {
     pub(crate) const ALL: Self = Self { random: None, revision: None };
 }
 
+/// The rows of the list; `None` where its token is `known`.
+pub(crate) fn read_rows(
+    connection: &mut PgConnection,
+    known: Option<ChangeToken>,
+) -> Result<Option<Vec<ListRow>>, Abort<DatabaseError>> {
+    let query = ListQuery { random: known.map(|known| known.random), revision: known.map(|known| known.revision) };
+    let rows: Vec<ListRow> = query.load(connection)?;
+    let is_known = rows.first().is_some_and(|(_, _, _, is_read, _)| !is_read);
+    Ok((!is_known).then_some(rows))
+}
+
 /// The list, or `None` where its token is `known`.
 pub(crate) fn read(
     connection: &mut PgConnection,
     known: Option<ChangeToken>,
 ) -> Result<Option<UserList>, Abort<DatabaseError>> {
-    let query = ListQuery { random: known.map(|known| known.random), revision: known.map(|known| known.revision) };
-    let rows: Vec<ListRow> = query.load(connection)?;
-    let is_known = rows.first().is_some_and(|(_, _, _, is_read, _)| !is_read);
-    if is_known { Ok(None) } else { from_rows(rows).map(Some) }
+    read_rows(connection, known)?.map(from_rows).transpose()
 }
 
-/// The columns of one user, by its address in lower case.
-const USER: &str = "SELECT users.id, users.name, users.email, extensions.number, extensions.realm, extensions.ha1, \
-     users.created_at, users.revision, extensions.revision FROM users \
-     JOIN extensions ON extensions.tenant = users.tenant AND extensions.user_id = users.id \
-     WHERE users.tenant = 'default' AND lower(users.email COLLATE \"C\") = ";
-
-/// The user with this address, in lower case.
-pub(crate) struct UserQuery {
-    pub(crate) email_key: String,
-}
-
-prepared!(UserQuery, (SqlUuid, Text, Text, Integer, Text, Text, Timestamptz, BigInt, BigInt));
-
-impl QueryFragment<Pg> for UserQuery {
-    fn walk_ast<'b>(&'b self, mut out: AstPass<'_, 'b, Pg>) -> QueryResult<()> {
-        out.push_sql(USER);
-        out.push_bind_param::<Text, _>(&self.email_key)
-    }
-}
-
-/// The user whom [`UserQuery`] finds.
-pub(crate) fn read_user(connection: &mut PgConnection, email_key: &str) -> Result<Option<User>, Abort<DatabaseError>> {
-    let query = UserQuery { email_key: email_key.to_owned() };
-    let row: Option<Row> = query.get_result(connection).optional()?;
-    row.map(Row::into_user).transpose().map_err(Abort::Reason)
+/// The list.
+pub(crate) fn read_all(connection: &mut PgConnection) -> Result<UserList, Abort<DatabaseError>> {
+    from_rows(ListQuery::ALL.load(connection)?)
 }
 
 /// The tenant is in every row, and in one of its own where it has no users.
 pub(crate) fn from_rows(rows: Vec<ListRow>) -> Result<UserList, Abort<DatabaseError>> {
-    let &(revision, random, database, ..) = rows.first().ok_or(diesel::NotFound).map_err(no_tenant)?;
+    let (token, database) = tenant_of(&rows).map_err(Abort::Reason)?;
     let users = rows.into_iter().filter_map(|(.., row)| row).map(Row::into_user);
     let mut users: Vec<User> = users.collect::<Result<_, _>>().map_err(Abort::Reason)?;
     // A tenth of the time that PostgreSQL would take for it.
     users.sort_unstable_by_key(|user| user.extension);
-    Ok(UserList {
-        token: ChangeToken { random, revision },
-        database: DatabaseId::from(database),
-        revision: Revision::new(revision),
-        users,
-    })
+    Ok(UserList { token, database: DatabaseId::from(database), revision: Revision::new(token.revision), users })
+}
+
+/// What the first row says of the tenant, whose row has to be there.
+pub(crate) fn tenant_of(rows: &[ListRow]) -> Result<(ChangeToken, Uuid), DatabaseError> {
+    let Some(&(revision, random, database, ..)) = rows.first() else {
+        let cause = format!("the table tenants has no row {TENANT:?}: restore the database from a backup");
+        return Err(DatabaseError::failed(cause));
+    };
+    Ok((ChangeToken { random, revision }, database))
 }

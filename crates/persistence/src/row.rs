@@ -4,29 +4,26 @@ use std::{error::Error, str::FromStr};
 
 use diesel::{
     deserialize::{self, FromSql, FromSqlRow},
-    pg::{Pg, PgValue, data_types::PgTimestamp},
+    pg::{Pg, PgValue},
     prelude::*,
     sql_types::Text,
 };
 use pbx_domain::{DisplayName, Email, Extension, Ha1, Realm, Revision, User, UserId};
 use uuid::Uuid;
 
-use crate::{
-    error::{DatabaseError, ErrorDetail},
-    timestamp::to_system_time,
-};
+use crate::{error::DatabaseError, timestamp::Timestamp};
 
 /// The columns of a user and its extension.
 #[derive(Queryable)]
 pub(crate) struct Row {
-    id: Uuid,
+    pub(crate) id: Uuid,
     name: Checked<DisplayName>,
-    email: Checked<Email>,
-    number: i32,
+    pub(crate) email: Checked<Email>,
+    pub(crate) number: i32,
     realm: Checked<Realm>,
     ha1: Checked<Ha1>,
-    created_at: PgTimestamp,
-    user_revision: i64,
+    pub(crate) created_at: Timestamp,
+    pub(crate) user_revision: i64,
     extension_revision: i64,
 }
 
@@ -41,7 +38,7 @@ impl Row {
             extension: Checked(Extension::new(self.number)).legal("extension", id)?,
             realm: self.realm.legal("realm", id)?,
             ha1: self.ha1.legal("ha1", id)?,
-            created_at: to_system_time(self.created_at),
+            created_at: self.created_at.0,
             revision: Revision::new(self.user_revision.max(self.extension_revision)),
         })
     }
@@ -50,7 +47,7 @@ impl Row {
 /// A column that was held against its rule while it was decoded, without a copy in between. What
 /// came of it is kept, to be reported together with whose it is.
 #[derive(Debug, FromSqlRow)]
-pub(crate) struct Checked<T, E = <T as FromStr>::Err>(Result<T, E>);
+pub(crate) struct Checked<T, E = <T as FromStr>::Err>(pub(crate) Result<T, E>);
 
 impl<T: FromStr> FromSql<Text, Pg> for Checked<T> {
     fn from_sql(value: PgValue<'_>) -> deserialize::Result<Self> {
@@ -60,6 +57,6 @@ impl<T: FromStr> FromSql<Text, Pg> for Checked<T> {
 
 impl<T, E: Error> Checked<T, E> {
     fn legal(self, column: &str, id: UserId) -> Result<T, DatabaseError> {
-        self.0.map_err(|error| DatabaseError::Failed(ErrorDetail::new(format!("user {id}: the {column} {error}"))))
+        self.0.map_err(|error| DatabaseError::failed(format!("user {id}: the {column} {error}")))
     }
 }

@@ -1,4 +1,4 @@
-// As `diesel print-schema` writes it.
+// As `diesel print-schema` writes it. The tables of users are read and written by SQL of our own.
 
 diesel::table! {
     apply_audit_log (id) {
@@ -22,39 +22,3 @@ diesel::table! {
         duration_ms -> Nullable<Float8>,
     }
 }
-
-diesel::table! {
-    extensions (tenant, number) {
-        tenant -> Text,
-        number -> Int4,
-        user_id -> Uuid,
-        realm -> Text,
-        ha1 -> Text,
-        revision -> Int8,
-    }
-}
-
-diesel::table! {
-    tenants (name) {
-        name -> Text,
-        revision -> Int8,
-        token -> Uuid,
-        identity -> Uuid,
-    }
-}
-
-diesel::table! {
-    users (id) {
-        id -> Uuid,
-        tenant -> Text,
-        name -> Text,
-        email -> Text,
-        created_at -> Timestamptz,
-        revision -> Int8,
-    }
-}
-
-diesel::joinable!(extensions -> users (user_id));
-diesel::joinable!(users -> tenants (tenant));
-
-diesel::allow_tables_to_appear_in_same_query!(apply_audit_log, extensions, tenants, users);

@@ -1,9 +1,9 @@
 //! Connections, and how an operation runs on one.
 
 use std::{
-    fmt,
+    fmt, io,
     sync::{
-        Arc, Mutex, PoisonError,
+        Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicU32, Ordering},
     },
     time::{Duration, Instant},
@@ -19,7 +19,7 @@ use diesel::{
 
 use crate::{
     conninfo::Conninfo,
-    error::{DatabaseError, ErrorDetail},
+    error::DatabaseError,
     own_thread,
     socket::{self, Before, Socket},
     watchdog::{self, Target},
@@ -30,7 +30,7 @@ const TRIES: u32 = 3;
 
 /// A connection and what the pool must know of it.
 pub(crate) struct Session {
-    /// `None` where a thread was given up with it.
+    /// `None` where a call of it got no answer.
     connection: Option<PgConnection>,
     /// `None` where it could not be found.
     socket: Option<Socket>,
@@ -42,53 +42,6 @@ pub(crate) struct Session {
     broken: bool,
 }
 
-/// The result of an operation on one connection.
-enum Called<T> {
-    Answered(T),
-    /// The server said nothing until the deadline.
-    Silent,
-    /// It was not even begun.
-    Refused(std::io::Error),
-}
-
-impl Session {
-    /// Calls `operation`, until the deadline and no longer.
-    fn call<T: Send + 'static>(
-        &mut self,
-        deadline: Instant,
-        operation: impl FnOnce(&mut PgConnection) -> T + Send + 'static,
-    ) -> Called<T> {
-        let sent = Instant::now();
-        let Some(mut connection) = self.connection.take() else { return Called::Silent };
-        let called = if let Some(socket) = &self.socket {
-            match watchdog::watch(deadline, Target::Open(socket.clone())) {
-                Err(error) => Called::Refused(error),
-                Ok(watch) => {
-                    let result = operation(&mut connection);
-                    self.connection = Some(connection);
-                    if watch.was_overdue() { Called::Silent } else { Called::Answered(result) }
-                }
-            }
-        } else {
-            let call = move || (operation(&mut connection), connection);
-            match own_thread::run(deadline, call) {
-                Err(error) => Called::Refused(error),
-                Ok(None) => Called::Silent,
-                Ok(Some((result, connection))) => {
-                    self.connection = Some(connection);
-                    Called::Answered(result)
-                }
-            }
-        };
-        match &called {
-            // When it was sent: since then the server may have fallen silent again.
-            Called::Answered(_) => self.answered = sent,
-            Called::Silent | Called::Refused(_) => self.broken = true,
-        }
-        called
-    }
-}
-
 /// Opens connections and discards the broken ones; the pool's part that knows PostgreSQL.
 struct Manager {
     conninfo: Conninfo,
@@ -98,18 +51,7 @@ struct Manager {
 
 /// Why the last attempt to connect failed, until one succeeds: the pool reports it only to the first of
 /// several callers that wait.
-#[derive(Clone, Default)]
-struct LastFailure(Arc<Mutex<Option<String>>>);
-
-impl LastFailure {
-    fn set(&self, failure: Option<String>) {
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = failure;
-    }
-
-    fn get(&self) -> Option<String> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
-    }
-}
+type LastFailure = Arc<Mutex<Option<String>>>;
 
 /// Connections over Unix sockets are opened one at a time: they carry no mark that says which call opened them.
 static LOCAL: Mutex<()> = Mutex::new(());
@@ -129,9 +71,9 @@ impl Manager {
         let begun = Instant::now();
         let deadline = begun + limit;
         let silent = || ConnectionError::BadConnection(format!("PostgreSQL did not answer within {limit:?}"));
-        let refused = |error: std::io::Error| ConnectionError::BadConnection(format!("no thread to watch it: {error}"));
+        let refused = |error: io::Error| ConnectionError::BadConnection(format!("no thread to watch it: {error}"));
         let (connection, socket) = if socket::can_be_found() {
-            let _alone = self.conninfo.may_be_local().then(|| LOCAL.lock().unwrap_or_else(PoisonError::into_inner));
+            let _alone = self.conninfo.may_be_local().then(|| lock(&LOCAL));
             let before = Arc::new(Before::now(mark, self.conninfo.may_be_local()));
             let watch = watchdog::watch(deadline, Target::Opening(Arc::clone(&before))).map_err(refused)?;
             let connection = establish();
@@ -153,7 +95,7 @@ impl ManageConnection for Manager {
 
     fn connect(&self) -> Result<Session, ConnectionError> {
         let session = self.open();
-        self.failure.set(session.as_ref().err().map(ToString::to_string));
+        *lock(&self.failure) = session.as_ref().err().map(ToString::to_string);
         session
     }
 
@@ -240,32 +182,30 @@ impl Sessions {
             let pooled = session.opened < begun;
             let sent = Instant::now();
             let call = Arc::clone(&operation);
-            let error = match session.call(begun + self.timeout, move |connection| call(connection)) {
-                Called::Answered(Ok(value)) => return Ok(value),
-                Called::Answered(Err(Abort::Reason(reason))) => return Err(reason),
-                Called::Answered(Err(Abort::Sql(error))) => error,
-                Called::Silent => return Err(self.silent(sent).into()),
-                Called::Refused(error) => return Err(no_thread(&error).into()),
+            let error = match self.call(&mut session, begun + self.timeout, move |connection| call(connection))? {
+                Ok(value) => return Ok(value),
+                Err(Abort::Reason(reason)) => return Err(reason),
+                Err(Abort::Sql(error)) => error,
             };
             let is_late = begun.elapsed() >= self.timeout;
             if is_lost(&error) {
                 session.broken = true;
                 if !pooled || is_late {
-                    return Err(DatabaseError::Unavailable(ErrorDetail::new(error)).into());
+                    return Err(DatabaseError::unavailable(error).into());
                 }
                 log::debug!("a pooled connection to PostgreSQL was dead, taking another: {error}");
             } else if is_late || sent.elapsed() >= statement_timeout(self.timeout) {
                 // Diesel reports a cancelled statement as an unknown error, so the elapsed time decides.
-                return Err(DatabaseError::Unavailable(ErrorDetail::new(error)).into());
+                return Err(DatabaseError::unavailable(error).into());
             } else if may_pass(&error) && (pooled || tried < TRIES) {
                 // The session may hold a statement that was prepared for another schema.
                 session.broken = pooled;
                 log::debug!("PostgreSQL refused, trying again: {error}");
             } else {
-                return Err(DatabaseError::Failed(ErrorDetail::new(error)).into());
+                return Err(DatabaseError::failed(error).into());
             }
         }
-        Err(DatabaseError::Unavailable(ErrorDetail::new("tried too often")).into())
+        Err(DatabaseError::unavailable("tried too often").into())
     }
 
     /// Runs `operation` once on a connection of its own, which is closed afterwards: settings and
@@ -279,26 +219,41 @@ impl Sessions {
         loop {
             let mut session = self.checkout(begun)?;
             session.broken = true;
-            let sent = Instant::now();
-            if session.opened < begun {
-                match session.call(begun + self.timeout, PgConnection::ping) {
-                    Called::Answered(Ok(())) => {}
-                    Called::Answered(Err(_)) => continue,
-                    Called::Silent => return Err(self.silent(sent)),
-                    Called::Refused(error) => return Err(no_thread(&error)),
-                }
+            if session.opened < begun && self.call(&mut session, begun + self.timeout, PgConnection::ping)?.is_err() {
+                continue;
             }
-            return match session.call(begun + limit, operation) {
-                Called::Answered(Ok(value)) => Ok(value),
-                Called::Answered(Err(Abort::Reason(reason))) => Err(reason),
-                Called::Answered(Err(Abort::Sql(error))) if is_lost(&error) => {
-                    Err(DatabaseError::Unavailable(ErrorDetail::new(error)))
-                }
-                Called::Answered(Err(Abort::Sql(error))) => Err(DatabaseError::Failed(ErrorDetail::new(error))),
-                Called::Silent => Err(self.silent(sent)),
-                Called::Refused(error) => Err(no_thread(&error)),
-            };
+            return self.call(&mut session, begun + limit, operation)?.map_err(|abort| match abort {
+                Abort::Reason(reason) => reason,
+                Abort::Sql(error) if is_lost(&error) => DatabaseError::unavailable(error),
+                Abort::Sql(error) => DatabaseError::failed(error),
+            });
         }
+    }
+
+    /// Calls `operation`, until the deadline and no longer. A connection that does not answer is closed.
+    fn call<T: Send + 'static>(
+        &self,
+        session: &mut Session,
+        deadline: Instant,
+        operation: impl FnOnce(&mut PgConnection) -> T + Send + 'static,
+    ) -> Result<T, DatabaseError> {
+        let sent = Instant::now();
+        let mut connection = session.connection.take().ok_or_else(|| self.silent(sent))?;
+        let (result, connection) = if let Some(socket) = &session.socket {
+            let watch = watchdog::watch(deadline, Target::Open(socket.clone())).map_err(|error| no_thread(&error))?;
+            let result = operation(&mut connection);
+            if watch.was_overdue() {
+                return Err(self.silent(sent));
+            }
+            (result, connection)
+        } else {
+            let call = move || (operation(&mut connection), connection);
+            own_thread::run(deadline, call).map_err(|error| no_thread(&error))?.ok_or_else(|| self.silent(sent))?
+        };
+        session.connection = Some(connection);
+        // When it was sent: since then the server may have fallen silent again.
+        session.answered = sent;
+        Ok(result)
     }
 
     /// A connection of the pool, waiting no longer than the timeout, counted from `begun`.
@@ -306,11 +261,11 @@ impl Sessions {
         loop {
             let session = self.pool.get_timeout(self.timeout.saturating_sub(begun.elapsed()));
             let mut session = session.map_err(|_| {
-                let reason = self.failure.get().unwrap_or_else(|| "all connections of the pool are in use".to_owned());
-                let detail = format!("no connection within {:?}: {reason}", self.timeout);
-                DatabaseError::Unavailable(ErrorDetail::new(detail))
+                let reason =
+                    lock(&self.failure).clone().unwrap_or_else(|| "all connections of the pool are in use".to_owned());
+                DatabaseError::unavailable(format!("no connection within {:?}: {reason}", self.timeout))
             })?;
-            let silence = *self.silence.lock().unwrap_or_else(PoisonError::into_inner);
+            let silence = *lock(&self.silence);
             if silence.is_none_or(|silence| session.answered > silence) {
                 return Ok(session);
             }
@@ -321,16 +276,23 @@ impl Sessions {
     /// The error of a call that got no response. A server that is silent on one connection is probably silent on the
     /// others, and each would cost another caller the whole timeout: so those older than this are replaced, too.
     fn silent(&self, sent: Instant) -> DatabaseError {
-        let mut silence = self.silence.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut silence = lock(&self.silence);
         *silence = (*silence).max(Some(sent));
-        let detail = format!("PostgreSQL did not answer within {:?}, so the connection was closed", self.timeout);
-        DatabaseError::Unavailable(ErrorDetail::new(detail))
+        DatabaseError::unavailable(format!(
+            "PostgreSQL did not answer within {:?}, so the connection was closed",
+            self.timeout
+        ))
     }
 }
 
-fn no_thread(error: &std::io::Error) -> DatabaseError {
-    let detail = format!("no thread can be started that would end the call in time: {error}; nothing was sent");
-    DatabaseError::Unavailable(ErrorDetail::new(detail))
+fn lock<T>(shared: &Mutex<T>) -> MutexGuard<'_, T> {
+    shared.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn no_thread(error: &io::Error) -> DatabaseError {
+    DatabaseError::unavailable(format!(
+        "no thread can be started that would end the call in time: {error}; nothing was sent"
+    ))
 }
 
 /// The server cancels a statement a little before this side gives up: waiting for a lock that somebody holds then costs

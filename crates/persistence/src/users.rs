@@ -1,12 +1,11 @@
 use std::{fmt, sync::Arc};
 
-use diesel::result::Error as SqlError;
 use pbx_domain::{CreateRefusal, Email, NewUser, Realm, SipPassword, User, UserId};
 
 use crate::{
-    error::{CreateUserError, DatabaseError, DeleteUserError, ErrorDetail},
+    error::{CreateUserError, DatabaseError, DeleteUserError},
     list::{self, ChangeToken, UserList},
-    session::{Abort, Sessions},
+    session::Sessions,
     writer::{Request, Response, Writer},
 };
 
@@ -71,10 +70,7 @@ impl UserRepository {
     /// [`DatabaseError`]; [`DatabaseError::Failed`] also for a row that breaks a rule of `pbx-domain`, with the user's
     /// id in its chain.
     pub fn list(&self) -> Result<UserList, DatabaseError> {
-        self.sessions.repeatable(move |connection| match list::read(connection, None)? {
-            Some(list) => Ok(list),
-            None => Err(no_tenant(SqlError::NotFound)),
-        })
+        self.sessions.repeatable(list::read_all)
     }
 
     /// All users, unless the list with the token `known` still holds them. One round trip in both cases, and next to no
@@ -94,7 +90,7 @@ impl UserRepository {
     /// As [`UserRepository::list`].
     pub fn find_by_email(&self, email: &Email) -> Result<Option<User>, DatabaseError> {
         let key = email.key();
-        self.sessions.repeatable(move |connection| list::read_user(connection, &key))
+        Ok(self.list()?.users.into_iter().find(|user| user.email.key() == key))
     }
 
     /// Deletes a user; the extension is free at once.
@@ -108,18 +104,5 @@ impl UserRepository {
             Response::Deleted => Ok(()),
             _ => Err(DeleteUserError::NotFound),
         }
-    }
-}
-
-/// The tenant's row is the one that has to be there.
-pub(crate) fn no_tenant<E: From<DatabaseError>>(error: SqlError) -> Abort<E> {
-    match error {
-        SqlError::NotFound => {
-            let cause = ErrorDetail::new(format!(
-                "the table tenants has no row {TENANT:?}: restore the database from a backup"
-            ));
-            Abort::Reason(DatabaseError::Failed(cause).into())
-        }
-        error => Abort::Sql(error),
     }
 }

@@ -2,8 +2,7 @@
 //! silent while its host still answers, or for a proxy that lost its server: `kill -STOP` of a PostgreSQL is enough, as
 //! the kernel keeps acknowledging packets, so neither keepalives nor `tcp_user_timeout` ever fire.
 //!
-//! One thread watches all calls. It sleeps until the earliest deadline, shuts that call's socket down, and exits when there
-//! was nothing to watch for a while.
+//! One thread watches all calls. It sleeps until the earliest deadline, and shuts that call's socket down.
 
 use std::{
     collections::BTreeMap,
@@ -17,8 +16,6 @@ use crate::socket::{Before, Socket};
 
 /// When a call is ended again that did not return: libpq may have gone on to another host.
 const AGAIN: Duration = Duration::from_millis(50);
-/// How long the thread waits for the next call before it ends.
-const IDLE: Duration = Duration::from_mins(1);
 
 static WATCHDOG: Watchdog = Watchdog {
     shared: Mutex::new(Shared { calls: BTreeMap::new(), next: 0, is_running: false, wakes_at: None }),
@@ -34,7 +31,7 @@ struct Shared {
     calls: BTreeMap<u64, Call>,
     next: u64,
     is_running: bool,
-    /// When the thread looks again by itself.
+    /// When the thread looks again by itself; never where there is nothing to watch.
     wakes_at: Option<Instant>,
 }
 
@@ -112,7 +109,6 @@ impl Watchdog {
 
     fn run(&self) {
         let mut shared = self.lock();
-        let mut idle_since = Instant::now();
         loop {
             let now = Instant::now();
             for call in shared.calls.values_mut().filter(|call| call.deadline <= now) {
@@ -122,16 +118,14 @@ impl Watchdog {
                 call.deadline = now + AGAIN;
             }
             let next = shared.calls.values().map(|call| call.deadline).min();
-            if next.is_some() {
-                idle_since = now;
-            } else if now.duration_since(idle_since) >= IDLE {
-                shared.is_running = false;
-                return;
-            }
-            let wakes_at = next.unwrap_or(idle_since + IDLE);
-            shared.wakes_at = Some(wakes_at);
-            let wait = self.changed.wait_timeout(shared, wakes_at.saturating_duration_since(now));
-            shared = wait.unwrap_or_else(PoisonError::into_inner).0;
+            shared.wakes_at = next;
+            shared = match next {
+                None => self.changed.wait(shared).unwrap_or_else(PoisonError::into_inner),
+                Some(next) => {
+                    let wait = self.changed.wait_timeout(shared, next.saturating_duration_since(now));
+                    wait.unwrap_or_else(PoisonError::into_inner).0
+                }
+            };
         }
     }
 }

@@ -11,16 +11,16 @@ use std::{
         Arc, Condvar, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicU32, Ordering},
     },
-    time::{Duration, Instant},
+    time::{Duration, Instant, SystemTime},
 };
 
 use pbx_domain::{CreateRefusal, Ha1, NewUser, Realm, Revision, Roster, SipPassword, User, UserId};
 
 use crate::{
     change::{self, Change, Known},
-    error::{DatabaseError, ErrorDetail},
+    error::DatabaseError,
+    list::ChangeToken,
     session::{Abort, Sessions},
-    timestamp::to_system_time,
 };
 
 /// The most changes that share a statement.
@@ -76,13 +76,12 @@ impl Queue {
 
     /// Gives up waiting.
     fn leave(&mut self, ticket: u64, waited: Duration) -> DatabaseError {
-        let detail = if self.taken.remove(&ticket) {
+        DatabaseError::unavailable(if self.taken.remove(&ticket) {
             format!("PostgreSQL did not answer within {waited:?}: whether the change was made is not known")
         } else {
             self.waiting.retain(|(other, _)| *other != ticket);
             format!("the changes before this one took longer than {waited:?}: it was not made")
-        };
-        DatabaseError::Unavailable(ErrorDetail::new(detail))
+        })
     }
 }
 
@@ -95,7 +94,7 @@ struct Lead<'a> {
 
 impl Drop for Lead<'_> {
     fn drop(&mut self) {
-        let lost = || Err(DatabaseError::Unavailable(ErrorDetail::new("the thread that wrote the change panicked")));
+        let lost = || Err(DatabaseError::unavailable("the thread that wrote the change panicked"));
         let mut queue = self.writer.lock();
         queue.is_led = false;
         let outcomes = self.outcomes.drain(..).map(Some).chain(std::iter::repeat_with(|| None));
@@ -174,7 +173,7 @@ impl Writer {
                 Some(known) => known,
                 None => self.read(begun, None)?.ok_or_else(no_state)?,
             };
-            let mut plan = Plan::of(known.roster, Change::of(known.token, is_fresh), batch);
+            let mut plan = Plan::of(known.roster, Change::of(known.token.random, is_fresh), batch);
             if plan.change.is_empty() {
                 // Nothing to write, so nothing checks the token: a refusal such as "email taken" may go by users that
                 // another process has deleted since.
@@ -188,8 +187,9 @@ impl Writer {
             }
             match self.make(begun, &plan.change) {
                 Ok(Made::Committed(revision, created_at)) => {
-                    plan.complete(Revision::new(revision), to_system_time(created_at));
-                    *memory = Some(Known { token: plan.change.token, roster: plan.roster, users: Vec::new() });
+                    plan.complete(revision, created_at);
+                    let token = ChangeToken { random: plan.change.token, revision: revision.get() };
+                    *memory = Some(Known { token, roster: plan.roster, users: Vec::new() });
                     return Ok(plan.responses);
                 }
                 Ok(Made::Outdated(state)) => (remembered, is_fresh) = (Some(state), true),
@@ -200,7 +200,7 @@ impl Writer {
             }
             if begun.elapsed() >= self.sessions.timeout() {
                 let detail = "others changed the users each time: the change was not made";
-                return Err(DatabaseError::Unavailable(ErrorDetail::new(detail)));
+                return Err(DatabaseError::unavailable(detail));
             }
         }
     }
@@ -213,7 +213,7 @@ impl Writer {
             statement.make(connection).map_err(Abort::<DatabaseError>::Sql)
         })?;
         if let Some((revision, created_at)) = made {
-            return Ok(Made::Committed(revision, created_at));
+            return Ok(Made::Committed(Revision::new(revision), created_at.0));
         }
         let state = self.read(begun, None)?.ok_or_else(no_state)?;
         if sent.load(Ordering::SeqCst) == 1 {
@@ -227,31 +227,31 @@ impl Writer {
             return Ok(Made::Committed(*revision, *created_at));
         }
         let is_there = |id: &uuid::Uuid| state.roster.contains(UserId::from(*id));
-        if state.token == change.token {
-            return Ok(Made::Committed(0, diesel::pg::data_types::PgTimestamp(0)));
+        if state.token.random == change.token {
+            return Ok(Made::Committed(Revision::new(state.token.revision), SystemTime::UNIX_EPOCH));
         }
         if change.deleted.iter().any(is_there) {
             return Ok(Made::Outdated(state));
         }
         let detail = "the answer was lost and the users have changed since: whether the change was made is not known";
-        Err(DatabaseError::Unavailable(ErrorDetail::new(detail)))
+        Err(DatabaseError::unavailable(detail))
     }
 
-    fn read(&self, begun: Instant, but: Option<uuid::Uuid>) -> Result<Option<Known>, DatabaseError> {
+    fn read(&self, begun: Instant, but: Option<ChangeToken>) -> Result<Option<Known>, DatabaseError> {
         self.sessions.repeatable_since(begun, move |connection| change::read(connection, but))
     }
 }
 
 /// The result of a statement.
 enum Made {
-    /// Its revision, and when; of no meaning where nobody was created.
-    Committed(i64, diesel::pg::data_types::PgTimestamp),
+    /// Its revision, and when; the time is of no meaning where nobody was created.
+    Committed(Revision, SystemTime),
     /// Nothing: the users are these.
     Outdated(Known),
 }
 
 fn no_state() -> DatabaseError {
-    DatabaseError::Failed(ErrorDetail::new("the users have no change token: restore the database from a backup"))
+    DatabaseError::failed("the users have no change token: restore the database from a backup")
 }
 
 /// A batch, decided: the change to write, and each caller's response.
@@ -269,7 +269,7 @@ impl Plan {
     }
 
     /// Adds what only the commit knows.
-    fn complete(&mut self, at: Revision, when: std::time::SystemTime) {
+    fn complete(&mut self, at: Revision, when: SystemTime) {
         for response in &mut self.responses {
             if let Response::Created(user) = response {
                 (user.revision, user.created_at) = (at, when);
@@ -302,7 +302,7 @@ fn plan(roster: &mut Roster, change: &mut Change, request: &Request) -> Response
                     extension,
                     realm: realm.clone(),
                     ha1,
-                    created_at: std::time::SystemTime::UNIX_EPOCH,
+                    created_at: SystemTime::UNIX_EPOCH,
                     revision: Revision::default(),
                 }))
             }

@@ -50,7 +50,7 @@ async fn answer(
         path: shown_path(&request),
         started,
         actor: None,
-        peer: peer(&request),
+        peer: request.peer_addr().map(|peer| peer.ip().to_canonical()),
     };
 
     if announces_too_much(request.headers()) {
@@ -111,10 +111,10 @@ fn announces_too_much(headers: &HeaderMap) -> bool {
 
 fn log_cause(error: &Error) {
     if let Some(problem) = error.as_error::<Problem>()
-        && let Some(cause) = problem.cause()
+        && let Some(cause) = &problem.cause
     {
         let chain: Vec<_> = cause.chain().map(ToString::to_string).collect();
-        log::error!("{}: {}", problem.code().as_str(), chain.join(": "));
+        log::error!("{}: {}", problem.code.as_str(), chain.join(": "));
     }
 }
 
@@ -134,6 +134,7 @@ struct AccessLine {
     path: String,
     started: Instant,
     actor: Option<String>,
+    /// The client's address, or that of a proxy in front.
     peer: Option<IpAddr>,
 }
 
@@ -151,11 +152,6 @@ impl AccessLine {
             self.actor.as_deref().unwrap_or("-"),
         );
     }
-}
-
-/// Where the request came from: the client's address, or that of a proxy in front.
-fn peer(request: &ServiceRequest) -> Option<IpAddr> {
-    request.peer_addr().map(|peer| peer.ip().to_canonical())
 }
 
 /// The path without the query, which could hold a token by mistake, and not at any length.

@@ -2,8 +2,9 @@
 
 use std::time::Duration;
 
-use pbx_domain::{ApplyOutcome, ApplyRecord, Changes, Extension, InstalledFile, Timings};
+use pbx_domain::{ApplyOutcome, ApplyRecord, Extension, InstalledFile};
 use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
 use utoipa::ToSchema;
 use uuid::Uuid;
 
@@ -94,13 +95,6 @@ pub(crate) struct ChangesResponse {
     pub changed: Vec<u16>,
 }
 
-impl From<&Changes> for ChangesResponse {
-    fn from(changes: &Changes) -> Self {
-        let numbers = |extensions: &[Extension]| extensions.iter().map(|extension| extension.get()).collect();
-        Self { added: numbers(&changes.added), removed: numbers(&changes.removed), changed: numbers(&changes.changed) }
-    }
-}
-
 /// One include file.
 #[derive(Debug, Clone, Serialize, ToSchema)]
 #[schema(as = IncludeFile)]
@@ -114,12 +108,6 @@ pub(crate) struct FileResponse {
     /// Its length.
     #[schema(minimum = 0)]
     pub bytes: u64,
-}
-
-impl From<&InstalledFile> for FileResponse {
-    fn from(file: &InstalledFile) -> Self {
-        Self { path: file.path.clone(), sha256: file.sha256.clone(), bytes: file.bytes }
-    }
 }
 
 /// How long the steps of an apply took, in milliseconds; 0 for a step that was not reached.
@@ -140,19 +128,6 @@ pub(crate) struct TimingsResponse {
     pub purge: f64,
 }
 
-impl From<&Timings> for TimingsResponse {
-    fn from(timings: &Timings) -> Self {
-        Self {
-            snapshot: milliseconds(timings.snapshot),
-            render: milliseconds(timings.render),
-            install: milliseconds(timings.install),
-            reload: milliseconds(timings.reload),
-            verify: milliseconds(timings.verify),
-            purge: milliseconds(timings.purge),
-        }
-    }
-}
-
 /// What a dry run finds: whether files and Asterisk still are what was last proven on this node.
 #[derive(Debug, Clone, Serialize, ToSchema)]
 #[schema(as = Live)]
@@ -165,18 +140,36 @@ pub(crate) struct LiveResponse {
 
 impl From<&ApplyRecord> for ApplyResponse {
     fn from(record: &ApplyRecord) -> Self {
+        let numbers = |extensions: &[Extension]| extensions.iter().map(|extension| extension.get()).collect();
+        let file = |InstalledFile { path, sha256, bytes }: &InstalledFile| FileResponse {
+            path: path.clone(),
+            sha256: sha256.clone(),
+            bytes: *bytes,
+        };
+        let ApplyRecord { changes, timings, .. } = record;
         Self {
             id: Some(record.id.as_uuid()),
             outcome: record.outcome.into(),
             revision: record.revision.get(),
             users: record.users,
-            changes: (&record.changes).into(),
+            changes: ChangesResponse {
+                added: numbers(&changes.added),
+                removed: numbers(&changes.removed),
+                changed: numbers(&changes.changed),
+            },
             warnings: record.warnings.clone(),
-            files: record.files.iter().map(Into::into).collect(),
+            files: record.files.iter().map(file).collect(),
             actor: record.actor.clone(),
             started_at: rfc3339(record.started_at),
             duration_ms: milliseconds(record.duration),
-            timings_ms: (&record.timings).into(),
+            timings_ms: TimingsResponse {
+                snapshot: milliseconds(timings.snapshot),
+                render: milliseconds(timings.render),
+                install: milliseconds(timings.install),
+                reload: milliseconds(timings.reload),
+                verify: milliseconds(timings.verify),
+                purge: milliseconds(timings.purge),
+            },
             live: None,
         }
     }
@@ -185,4 +178,19 @@ impl From<&ApplyRecord> for ApplyResponse {
 /// To the microsecond.
 fn milliseconds(duration: Duration) -> f64 {
     (duration.as_secs_f64() * 1e6).round() / 1e3
+}
+
+/// An example for the description of the API.
+pub(crate) fn example() -> Value {
+    let file = |path: &str, digit: &str, bytes: u64| json!({"path": path, "sha256": digit.repeat(64), "bytes": bytes});
+    json!({
+        "id": "01a1f927-2ff0-7467-8631-f8436b69a64f", "outcome": "applied", "revision": 42, "users": 100,
+        "changes": {"added": [1000, 1001], "removed": [], "changed": []}, "warnings": [],
+        "files": [
+            file("/etc/asterisk/pjsip.d/synergycall/generated_endpoints.conf", "0", 34_567),
+            file("/etc/asterisk/extensions.d/synergycall/generated_routing.conf", "1", 4_567),
+        ],
+        "actor": "ops", "started_at": "2026-11-20T12:45:00.123456Z", "duration_ms": 131.2,
+        "timings_ms": {"snapshot": 2.1, "render": 1.4, "install": 3.2, "reload": 70.9, "verify": 53.6, "purge": 0.0},
+    })
 }

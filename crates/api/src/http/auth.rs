@@ -24,13 +24,13 @@ use crate::{
     AppState,
     http::{
         clients::Client,
+        is_name,
         problem::{Code, Problem},
         query,
     },
 };
 
 const MIN_TOKEN_BYTES: usize = 32;
-const MAX_NAME_BYTES: usize = 64;
 
 /// The tokens that may use the API, each with the name of its holder.
 ///
@@ -107,9 +107,8 @@ impl Token {
                 "entry {place} is not name:token; write for example ops:<output of `openssl rand -hex 32`>"
             ));
         };
-        let name_is_sane = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'_' | b'-');
-        if !(1..=MAX_NAME_BYTES).contains(&name.len()) || !name.bytes().all(name_is_sane) {
-            return Err(format!("the name of entry {place} must be 1 to {MAX_NAME_BYTES} of A-Z a-z 0-9 . _ -"));
+        if !is_name(name) {
+            return Err(format!("the name of entry {place} must be 1 to 64 of A-Z a-z 0-9 . _ -"));
         }
         // The characters that RFC 6750 allows in the header.
         let legal = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'.' | b'_' | b'~' | b'+' | b'/' | b'=');

@@ -126,21 +126,20 @@ pub(crate) fn must_be_nothing(body: &[u8]) -> Result<(), Problem> {
     if body.trim_ascii().is_empty() {
         return Ok(());
     }
-    let error = |field: &str, message: String| FieldError { field: field.to_owned(), message };
-    let dry_run = || error("dry_run", "belongs in the query: POST /apply?dry_run=true".to_owned());
+    let dry_run = || FieldError::new("dry_run", "belongs in the query: POST /apply?dry_run=true");
     let mut errors = Vec::new();
     match members(body) {
         Ok(Some(Members(members))) => {
             for (name, _) in members {
-                let known = if name == "dry_run" { dry_run() } else { error(&name, "is not known".to_owned()) };
+                let known = if name == "dry_run" { dry_run() } else { FieldError::new(&name, "is not known") };
                 if !errors.contains(&known) {
                     errors.push(known);
                 }
             }
         }
         other => {
-            let message = other.err().map_or("must be empty or {}".to_owned(), |problem| problem.detail().to_owned());
-            errors.push(error("body", message));
+            let message = other.err().map_or("must be empty or {}".to_owned(), |problem| problem.document.detail);
+            errors.push(FieldError::new("body", message));
             if body.windows(b"dry_run".len()).any(|part| part == b"dry_run") {
                 errors.push(dry_run());
             }
@@ -195,8 +194,8 @@ mod tests {
 
     fn problems(body: &str) -> Vec<String> {
         let errors = must_be_nothing(body.as_bytes()).err().map(|problem| {
-            assert_eq!(problem.code(), Code::InvalidBody, "{body}");
-            problem.errors().to_vec()
+            assert_eq!(problem.code, Code::InvalidBody, "{body}");
+            problem.document.errors
         });
         errors.into_iter().flatten().map(|error| format!("{} {}", error.field, error.message)).collect()
     }

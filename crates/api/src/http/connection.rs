@@ -218,7 +218,7 @@ fn answer(code: Code) -> Vec<u8> {
             bytes.extend_from_slice(part);
         }
     }
-    log::info!("[{}] no request {}", problem.request_id(), code.status().as_u16());
+    log::info!("[{}] no request {}", problem.document.request_id, code.status().as_u16());
     bytes.extend_from_slice(b"\r\n");
     bytes.extend_from_slice(&body);
     bytes

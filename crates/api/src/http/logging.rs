@@ -50,19 +50,11 @@ fn write_journal_line(out: &mut Formatter, record: &Record<'_>) -> io::Result<()
 fn write_line(out: &mut Formatter, record: &Record<'_>) -> io::Result<()> {
     let time = out.timestamp_micros();
     let style = out.default_level_style(record.level());
-    write!(out, "{time} {style}{:<5}{style:#} {} ", Padded(record.level()), record.target())?;
+    write!(out, "{time} {style}{:<5}{style:#} {} ", record.level(), record.target())?;
     if let Some(id) = RequestId::current() {
         write!(out, "[{id}] ")?;
     }
     writeln!(out, "{}", OneLine(*record.args()))
-}
-
-struct Padded(Level);
-
-impl fmt::Display for Padded {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.pad(self.0.as_str())
-    }
 }
 
 /// Shows a text in one line: whatever could end the line, move the cursor or change the direction

@@ -1,7 +1,7 @@
 //! Every answer that is not a success: `application/problem+json`
 //! ([RFC 9457](https://www.rfc-editor.org/rfc/rfc9457)).
 
-use std::{borrow::Cow, fmt};
+use std::fmt;
 
 use actix_web::{
     HttpResponse, ResponseError,
@@ -97,12 +97,6 @@ impl Code {
             _ => None,
         }
     }
-
-    /// The `type` of its problems.
-    #[must_use]
-    pub(crate) fn urn(self) -> String {
-        format!("urn:pbx-portal:{}", self.as_str())
-    }
 }
 
 /// A field of the body that is not valid.
@@ -114,6 +108,12 @@ pub(crate) struct FieldError {
     /// What it must be.
     #[schema(example = "must not be empty or blank")]
     pub message: String,
+}
+
+impl FieldError {
+    pub(crate) fn new(field: &str, message: impl Into<String>) -> Self {
+        Self { field: field.to_owned(), message: message.into() }
+    }
 }
 
 /// Whose an email is.
@@ -156,33 +156,34 @@ pub(crate) struct ProblemDocument {
     pub apply: Option<Box<ApplyResponse>>,
 }
 
-/// A failure with two messages: `detail` for the client, and the cause for the log, which is
+/// A failure with two messages: the document for the client, and the cause for the log, which is
 /// written once, by [`crate::http::access`].
 #[derive(Debug)]
 pub(crate) struct Problem {
-    code: Code,
-    detail: Cow<'static, str>,
-    errors: Vec<FieldError>,
-    user: Option<EmailOwner>,
-    apply: Option<Box<ApplyResponse>>,
+    /// Which kind of problem it is.
+    pub code: Code,
+    /// What the client reads.
+    pub document: Box<ProblemDocument>,
+    /// The methods that the resource has, where that is the problem.
     allow: Option<&'static str>,
-    request_id: RequestId,
-    cause: Option<anyhow::Error>,
+    /// What the log shall say, where it shall say more than the access line.
+    pub cause: Option<anyhow::Error>,
 }
 
 impl Problem {
     /// A problem of this kind for the current request. `detail` reaches the client.
-    pub(crate) fn new(code: Code, detail: impl Into<Cow<'static, str>>) -> Self {
-        Self {
-            code,
+    pub(crate) fn new(code: Code, detail: impl Into<String>) -> Self {
+        let document = Box::new(ProblemDocument {
+            kind: format!("urn:pbx-portal:{}", code.as_str()),
+            title: code.title().to_owned(),
+            status: code.status().as_u16(),
             detail: detail.into(),
+            request_id: RequestId::current().unwrap_or_else(RequestId::generate).to_string(),
             errors: Vec::new(),
             user: None,
             apply: None,
-            allow: None,
-            request_id: RequestId::current().unwrap_or_else(RequestId::generate),
-            cause: None,
-        }
+        });
+        Self { code, document, allow: None, cause: None }
     }
 
     /// A failure of the portal itself, about which the client learns no more than where to look.
@@ -193,9 +194,8 @@ impl Problem {
     /// The answer to a method that the resource does not have.
     #[must_use]
     pub(crate) fn method_not_allowed(allow: &'static str) -> Self {
-        let mut problem = Self::new(Code::MethodNotAllowed, format!("This resource has only {allow}."));
-        problem.allow = Some(allow);
-        problem
+        let problem = Self::new(Code::MethodNotAllowed, format!("This resource has only {allow}."));
+        Self { allow: Some(allow), ..problem }
     }
 
     /// A user that is not valid, with all that is wrong with it.
@@ -203,17 +203,18 @@ impl Problem {
     pub(crate) fn invalid_user(errors: Vec<FieldError>) -> Self {
         let mut fields: Vec<_> = errors.iter().map(|error| error.field.as_str()).collect();
         fields.dedup();
-        let mut problem = Self::new(Code::InvalidUser, format!("Not valid: {}.", fields.join(", ")));
-        problem.errors = errors;
-        problem
+        Self::new(Code::InvalidUser, format!("Not valid: {}.", fields.join(", "))).with_errors(errors)
     }
 
     /// A body where there is to be none, with all that is wrong with it.
     #[must_use]
     pub(crate) fn invalid_body(errors: Vec<FieldError>) -> Self {
-        let mut problem = Self::new(Code::InvalidBody, "The body of an apply is empty or {}. Nothing was applied.");
-        problem.errors = errors;
-        problem
+        Self::new(Code::InvalidBody, "The body of an apply is empty or {}. Nothing was applied.").with_errors(errors)
+    }
+
+    fn with_errors(mut self, errors: Vec<FieldError>) -> Self {
+        self.document.errors = errors;
+        self
     }
 
     /// Adds what the log shall say.
@@ -226,64 +227,21 @@ impl Problem {
     /// Adds whose the email is.
     #[must_use]
     pub(crate) fn with_user(mut self, id: UserId, extension: Extension) -> Self {
-        self.user = Some(EmailOwner { id: id.as_uuid(), extension: extension.get() });
+        self.document.user = Some(EmailOwner { id: id.as_uuid(), extension: extension.get() });
         self
     }
 
     /// Adds what the apply did.
     #[must_use]
     pub(crate) fn with_apply(mut self, apply: ApplyResponse) -> Self {
-        self.apply = Some(Box::new(apply));
+        self.document.apply = Some(Box::new(apply));
         self
-    }
-
-    /// Which kind of problem it is.
-    #[must_use]
-    pub(crate) const fn code(&self) -> Code {
-        self.code
-    }
-
-    /// What happened, as the client reads it.
-    #[must_use]
-    pub(crate) fn detail(&self) -> &str {
-        &self.detail
-    }
-
-    /// The id of the request that it answers.
-    #[must_use]
-    pub(crate) const fn request_id(&self) -> &RequestId {
-        &self.request_id
-    }
-
-    /// Every invalid field, where the body is not valid.
-    #[cfg(test)]
-    pub(crate) fn errors(&self) -> &[FieldError] {
-        &self.errors
-    }
-
-    /// What the log shall say, where it shall say more than the access line.
-    #[must_use]
-    pub(crate) const fn cause(&self) -> Option<&anyhow::Error> {
-        self.cause.as_ref()
-    }
-
-    fn document(&self) -> ProblemDocument {
-        ProblemDocument {
-            kind: self.code.urn(),
-            title: self.code.title().to_owned(),
-            status: self.code.status().as_u16(),
-            detail: self.detail.to_string(),
-            request_id: self.request_id.to_string(),
-            errors: self.errors.clone(),
-            user: self.user,
-            apply: self.apply.clone(),
-        }
     }
 }
 
 impl fmt::Display for Problem {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}: {}", self.code.as_str(), self.detail)
+        write!(f, "{}: {}", self.code.as_str(), self.document.detail)
     }
 }
 
@@ -301,7 +259,7 @@ impl ResponseError for Problem {
         };
         add(CACHE_CONTROL, "no-store");
         add(X_CONTENT_TYPE_OPTIONS, "nosniff");
-        add(X_REQUEST_ID, self.request_id.as_str());
+        add(X_REQUEST_ID, &self.document.request_id);
         if let Some(allow) = self.allow {
             add(ALLOW, allow);
         }
@@ -311,29 +269,22 @@ impl ResponseError for Problem {
         if self.code == Code::Unauthorized {
             add(WWW_AUTHENTICATE, "Bearer realm=\"pbx-portal\"");
         }
-        response.content_type(PROBLEM_JSON).body(body::json(&self.document()))
+        response.content_type(PROBLEM_JSON).body(body::json(&self.document))
     }
 }
 
 impl From<DatabaseError> for Problem {
     fn from(error: DatabaseError) -> Self {
         match error {
-            DatabaseError::Unavailable(_) => Self::database_unavailable(error),
+            DatabaseError::Unavailable(_) => Self::new(
+                Code::DatabaseUnavailable,
+                "PostgreSQL cannot be reached, or does not answer in time; try again later.",
+            )
+            .caused_by(error),
             DatabaseError::InvalidUrl | DatabaseError::WrongEncoding { .. } | DatabaseError::Failed(_) => {
                 Self::internal(error)
             }
         }
-    }
-}
-
-impl Problem {
-    /// The database cannot be reached, or does not answer in time.
-    pub(crate) fn database_unavailable(cause: impl Into<anyhow::Error>) -> Self {
-        Self::new(
-            Code::DatabaseUnavailable,
-            "PostgreSQL cannot be reached, or does not answer in time; try again later.",
-        )
-        .caused_by(cause)
     }
 }
 

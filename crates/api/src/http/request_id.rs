@@ -5,10 +5,10 @@ use std::{fmt, sync::Arc};
 use actix_web::http::header::{HeaderMap, HeaderName};
 use pbx_domain::ApplyId;
 
+use crate::http::is_name;
+
 /// The header that carries it, in requests and in answers.
 pub(crate) const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
-
-const MAX_BYTES: usize = 64;
 
 tokio::task_local! {
     static CURRENT: RequestId;
@@ -23,7 +23,7 @@ impl RequestId {
     #[must_use]
     pub(crate) fn of(headers: &HeaderMap) -> Self {
         let mut given = headers.get_all(X_REQUEST_ID);
-        match (given.next().and_then(|id| id.to_str().ok()).filter(|id| is_sane(id)), given.next()) {
+        match (given.next().and_then(|id| id.to_str().ok()).filter(|id| is_name(id)), given.next()) {
             (Some(id), None) => Self(id.into()),
             _ => Self::generate(),
         }
@@ -57,11 +57,6 @@ impl RequestId {
     pub(crate) fn sync_scope<T>(self, work: impl FnOnce() -> T) -> T {
         CURRENT.sync_scope(self, work)
     }
-}
-
-fn is_sane(id: &str) -> bool {
-    (1..=MAX_BYTES).contains(&id.len())
-        && id.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'_' | b'-'))
 }
 
 impl fmt::Display for RequestId {

@@ -79,7 +79,7 @@ mod tests {
     async fn a_panic_is_an_internal_problem() {
         let work = Work::default();
         let problem = work.run(|| panic!("on purpose")).await.unwrap_err();
-        assert_eq!(problem.code(), crate::http::problem::Code::Internal);
+        assert_eq!(problem.code, crate::http::problem::Code::Internal);
         assert_eq!(work.drain(Duration::from_secs(5)), 0);
     }
 }

@@ -26,15 +26,21 @@ use pbx_domain::User;
 use pbx_persistence::Database;
 use tokio::sync::Mutex;
 
-pub(crate) use self::last::LastApplyResponse;
 use self::{attempt::Attempt, audit::Audit, plan::Review, proven::ClaimCache};
 pub(crate) use self::{
-    last::read as read_last,
+    last::LastApplyResponse,
     proven::{Claim, Standing},
 };
 use crate::{
     AppState, Settings,
-    http::{apply_response::ApplyResponse, auth::Actor, body, problem::Problem, query, request_id::RequestId},
+    http::{
+        apply_response::{self, ApplyResponse},
+        auth::Actor,
+        body,
+        problem::Problem,
+        query,
+        request_id::RequestId,
+    },
 };
 
 /// Makes applies, one at a time.
@@ -97,8 +103,8 @@ impl Applier {
         self.0.claims.claim(&self.0.deployment)
     }
 
-    /// The note of the apply that ended last here, for [`read_last`].
-    pub(crate) fn last(&self) -> Option<Vec<u8>> {
+    /// The apply that ended last here.
+    pub(crate) fn last(&self) -> Option<LastApplyResponse> {
         self.0.audit.last()
     }
 
@@ -166,6 +172,7 @@ fn files(settings: &Settings) -> IncludeFiles {
     responses((
         status = 200, description = "What was done, or would be done", body = ApplyResponse,
         headers(("ETag" = String, description = "The entity tag of the plan, of a dry run")),
+        example = json!(apply_response::example()),
     )),
 )]
 pub(crate) async fn apply(

@@ -17,11 +17,11 @@ use crate::{
         body::{self, rfc3339},
         problem::Problem,
     },
-    operations::apply::{Applier, Claim, LastApplyResponse, Standing, read_last},
+    operations::apply::{Applier, Claim, LastApplyResponse, Standing},
 };
 
 #[cfg(test)]
-mod histories;
+mod tests;
 
 /// A user.
 #[derive(Debug, Clone, Serialize, ToSchema)]
@@ -96,7 +96,7 @@ impl UserListResponse {
 struct State {
     users: ChangeToken,
     claim: Arc<Claim>,
-    last_apply: Option<Vec<u8>>,
+    last_apply: Option<LastApplyResponse>,
 }
 
 /// An answer, ready to be sent.
@@ -135,7 +135,7 @@ impl ListingCache {
         };
         let standing = applier.standing(&list.users, &claim);
         let mut answer = UserListResponse::of(&list.users, list.revision, &claim, &standing);
-        answer.last_apply = last_apply.as_deref().and_then(read_last);
+        answer.last_apply.clone_from(&last_apply);
         let body = body::json(&answer);
         let etag = etag_of(&body);
         let listing = Arc::new(Listing { state: State { users: list.token, claim, last_apply }, body, etag });

@@ -1,6 +1,6 @@
 //! The body of `POST /users`, validated as a whole: all invalid fields are reported at once.
 
-use std::{fmt::Display, str::FromStr};
+use std::fmt::Display;
 
 use pbx_domain::{DisplayName, Email, InvalidId, NewUser, UserId};
 use serde::Deserialize;
@@ -38,36 +38,28 @@ pub(crate) struct NewUserBody {
     replaces: Option<Uuid>,
 }
 
-/// A UUID as answers have it, with hyphens; its other notations are no ids here.
-pub(crate) struct Id(pub(crate) UserId);
-
-impl FromStr for Id {
-    type Err = InvalidId;
-
-    fn from_str(text: &str) -> Result<Self, InvalidId> {
-        if text.len() == 36 { text.parse().map(Self) } else { Err(InvalidId) }
-    }
+/// The id that this UUID is, as answers have it, with hyphens; its other notations are no ids here.
+pub(crate) fn id(text: &str) -> Result<UserId, InvalidId> {
+    if text.len() == 36 { text.parse() } else { Err(InvalidId) }
 }
 
 /// Makes a new user of the body of a request.
 pub(crate) fn parse(body: &[u8]) -> Result<NewUser, Problem> {
     let Some(Members(members)) = body::members(body)? else {
-        let message = "must be an object with name and email".to_owned();
-        return Err(Problem::invalid_user(vec![FieldError { field: "body".to_owned(), message }]));
+        return Err(Problem::invalid_user(vec![FieldError::new("body", "must be an object with name and email")]));
     };
     let mut errors = Vec::new();
-    let name = field::<DisplayName>("name", &members, &mut errors)?;
-    let email = field::<Email>("email", &members, &mut errors)?;
+    let name = field("name", str::parse::<DisplayName>, &members, &mut errors)?;
+    let email = field("email", str::parse::<Email>, &members, &mut errors)?;
     let replaces = if members.iter().any(|(field, _)| field == "replaces") {
-        field::<Id>("replaces", &members, &mut errors)?.map(|id| id.0)
+        field("replaces", id, &members, &mut errors)?
     } else {
         None
     };
     for (field, _) in &members {
         if !matches!(field.as_str(), "name" | "email" | "replaces") && !errors.iter().any(|error| error.field == *field)
         {
-            let message = "is not known; a user has name and email, and may have replaces".to_owned();
-            errors.push(FieldError { field: field.clone(), message });
+            errors.push(FieldError::new(field, "is not known; a user has name and email, and may have replaces"));
         }
     }
     match (name, email) {
@@ -76,8 +68,9 @@ pub(crate) fn parse(body: &[u8]) -> Result<NewUser, Problem> {
     }
 }
 
-fn field<T: FromStr<Err: Display>>(
+fn field<T, E: Display>(
     name: &'static str,
+    parse: impl Fn(&str) -> Result<T, E>,
     members: &[(String, &RawValue)],
     errors: &mut Vec<FieldError>,
 ) -> Result<Option<T>, Problem> {
@@ -86,11 +79,11 @@ fn field<T: FromStr<Err: Display>>(
         (None, _) => Err("is missing".to_owned()),
         (Some(_), Some(_)) => Err("must be there only once".to_owned()),
         (Some(value), None) => match body::text_of(value)? {
-            Ok(text) => text.parse().map_err(|error: T::Err| error.to_string()),
+            Ok(text) => parse(&text).map_err(|error| error.to_string()),
             Err(kind) => Err(format!("must be a text, is {kind}")),
         },
     };
-    Ok(value.map_err(|message| errors.push(FieldError { field: name.to_owned(), message })).ok())
+    Ok(value.map_err(|message| errors.push(FieldError::new(name, message))).ok())
 }
 
 #[cfg(test)]
@@ -100,8 +93,8 @@ mod tests {
 
     fn fields(body: &str) -> Vec<String> {
         let problem = parse(body.as_bytes()).unwrap_err();
-        assert_eq!(problem.code(), Code::InvalidUser, "{body}");
-        problem.errors().iter().map(|error| format!("{} {}", error.field, error.message)).collect()
+        assert_eq!(problem.code, Code::InvalidUser, "{body}");
+        problem.document.errors.iter().map(|error| format!("{} {}", error.field, error.message)).collect()
     }
 
     #[test]
@@ -181,7 +174,7 @@ mod tests {
             br#"{"name": "\x"}"#,
         ];
         for body in bad {
-            assert_eq!(parse(body).unwrap_err().code(), Code::MalformedJson, "{}", body.escape_ascii());
+            assert_eq!(parse(body).unwrap_err().code, Code::MalformedJson, "{}", body.escape_ascii());
         }
     }
 }

@@ -5,7 +5,7 @@ use actix_web::{
     http::header::{CACHE_CONTROL, ContentType, ETAG, EntityTag, Header as _, IfNoneMatch, LOCATION},
     web,
 };
-use pbx_domain::{SipPassword, User, UserId};
+use pbx_domain::{SipPassword, UserId};
 use pbx_persistence::{CreateUserError, DeleteUserError};
 use serde::Serialize;
 use utoipa::ToSchema;
@@ -77,18 +77,14 @@ pub(crate) async fn create(
     });
     let (user, password) = created.await??;
     log::info!("created user {} with extension {}", user.id, user.extension);
+    // No apply can have had a user that is only being answered for.
+    let created =
+        CreatedUserResponse { user: UserResponse::of(&user, false), sip_password: password.reveal().to_owned() };
     Ok(HttpResponse::Created()
         .insert_header((LOCATION, format!("/users/{}", user.id)))
         .insert_header((CACHE_CONTROL, "no-store"))
         .content_type(ContentType::json())
-        .body(body::json(&CreatedUserResponse::of(&user, &password))))
-}
-
-impl CreatedUserResponse {
-    fn of(user: &User, password: &SipPassword) -> Self {
-        // No apply can have had a user that is only being answered for.
-        Self { user: UserResponse::of(user, false), sip_password: password.reveal().to_owned() }
-    }
+        .body(body::json(&created)))
 }
 
 impl From<CreateUserError> for Problem {
@@ -184,7 +180,7 @@ pub(crate) async fn delete(
 }
 
 fn user_id(text: &str) -> Result<UserId, Problem> {
-    text.parse().map(|new_user::Id(id)| id).map_err(|_| {
+    new_user::id(text).map_err(|_| {
         Problem::new(Code::MalformedId, "The id of a user is a UUID such as 01939d5e-7a8b-7c3d-9e4f-5a6b7c8d9e0f.")
     })
 }
@@ -224,7 +220,7 @@ mod tests {
         assert_eq!(user_id(&id.to_string().to_uppercase()).unwrap(), id);
         let simple = id.as_uuid().simple().to_string();
         for wrong in ["", "1", &simple, &format!("{{{id}}}"), &format!("urn:uuid:{id}"), &"x".repeat(36)] {
-            assert_eq!(user_id(wrong).unwrap_err().code(), Code::MalformedId, "{wrong}");
+            assert_eq!(user_id(wrong).unwrap_err().code, Code::MalformedId, "{wrong}");
         }
     }
 }

@@ -20,13 +20,17 @@ use crate::{operations::apply, settings::Survey};
 /// `quiet` prints the failures alone.
 #[must_use]
 pub fn run(survey: &Survey, quiet: bool) -> ExitCode {
-    let mut report = Report::new(io::stdout().lock(), quiet);
+    let mut out = io::stdout().lock();
+    let mut report = Report::new(&mut out, quiet);
     let settings = &survey.settings;
     if survey.wrong.is_empty() {
         report.good("settings", "valid");
     }
     for error in &survey.wrong {
-        report.fault("settings", &Fault::new(error.problem(), service::settings_fix(error)));
+        report.fault(
+            "settings",
+            &Fault::new(format!("{} {}", error.subject, error.problem), service::settings_fix(error)),
+        );
     }
     service::check(settings, &mut report);
     let users = database::check(survey, &mut report);
@@ -50,7 +54,7 @@ pub fn run(survey: &Survey, quiet: bool) -> ExitCode {
                 .map(|path| format!("{} can be replaced", path.display()));
             report.point("asterisk.pjsip_include", rehearsal.endpoints.map(|()| pjsip));
             report.point("asterisk.dialplan_include", rehearsal.dialplan.map(|()| dialplan));
-            asterisk::check(settings, &deployment, users.as_deref(), deadline, &mut report);
+            asterisk::Check { settings, deployment: &deployment, users: users.as_deref(), deadline }.run(&mut report);
         }
         Err(error) => {
             let fault = Fault::new(format!("{error:#}"), "name the program that reaches Asterisk");

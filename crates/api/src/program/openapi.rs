@@ -24,7 +24,10 @@ use utoipa::{
 use uuid::Uuid;
 
 use crate::{
-    http::problem::{Code, EmailOwner, FieldError, PROBLEM_JSON, ProblemDocument},
+    http::{
+        apply_response,
+        problem::{Code, EmailOwner, FieldError, PROBLEM_JSON, Problem, ProblemDocument},
+    },
     operations::{apply, users},
 };
 
@@ -109,13 +112,6 @@ pub fn json() -> String {
     if let Some(apply) = document.paths.paths.get_mut("/apply").and_then(|apply| apply.post.as_mut()) {
         let reviewed = condition("If-Match", "The entity tag of a dry run: only that very plan is applied");
         apply.parameters.get_or_insert_default().push(RefOr::T(reviewed));
-        if let Some(RefOr::T(applied)) = apply.responses.responses.get_mut("200") {
-            for content in applied.content.values_mut() {
-                if let RefOr::T(content) = content {
-                    content.example = Some(apply_example());
-                }
-            }
-        }
     }
     document.to_pretty_json().map(|json| json + "\n").unwrap_or_default()
 }
@@ -153,12 +149,14 @@ fn problem(codes: &[Code]) -> Response {
     let examples = codes.iter().map(|code| {
         let mut value = json!(example(*code));
         if *code == Code::ApplyRejected {
-            value["apply"] = failed_apply_example();
+            value["apply"] = apply_response::example();
+            value["apply"]["outcome"] = json!("rolled_back");
         }
         let example = ExampleBuilder::new().summary(code.title()).value(Some(value));
         (code.as_str(), RefOr::T(example.build()))
     });
-    let urns = ObjectBuilder::new().schema_type(Type::String).enum_values(Some(codes.iter().map(|code| code.urn())));
+    let urns =
+        ObjectBuilder::new().schema_type(Type::String).enum_values(Some(codes.iter().map(|code| example(*code).kind)));
     let kinds = ObjectBuilder::new().property("type", urns).required("type");
     let content = ContentBuilder::new()
         .schema(Some(AllOfBuilder::new().item(Ref::from_schema_name("Problem")).item(kinds)))
@@ -184,62 +182,28 @@ fn header<T: From<utoipa::openapi::Header>>(kind: Type, description: &str) -> T 
 const EXAMPLE_ID: Uuid = Uuid::from_u128(0x01a1_f927_2fb9_702e_8462_40d9_586e_5694);
 
 fn example(code: Code) -> ProblemDocument {
-    let errors = match code {
-        Code::InvalidUser => vec![
-            FieldError { field: "name".to_owned(), message: "must not be empty or blank".to_owned() },
-            FieldError { field: "email".to_owned(), message: "is missing".to_owned() },
-        ],
-        Code::InvalidBody => vec![FieldError {
-            field: "dry_run".to_owned(),
-            message: "belongs in the query: POST /apply?dry_run=true".to_owned(),
-        }],
-        _ => Vec::new(),
+    let problem = match code {
+        Code::InvalidUser => Problem::invalid_user(vec![
+            FieldError::new("name", "must not be empty or blank"),
+            FieldError::new("email", "is missing"),
+        ]),
+        Code::InvalidBody => {
+            Problem::invalid_body(vec![FieldError::new("dry_run", "belongs in the query: POST /apply?dry_run=true")])
+        }
+        Code::ApplyRejected => Problem::new(
+            code,
+            "Asterisk has another endpoint 1001, which /etc/asterisk/pjsip.conf defines as well. To fix: remove or \
+             rename it there, then apply again. The former files are back and proven.",
+        ),
+        _ => Problem::new(code, format!("{}.", code.title())),
     };
-    ProblemDocument {
-        kind: code.urn(),
-        title: code.title().to_owned(),
-        status: code.status().as_u16(),
-        detail: match code {
-            Code::InvalidUser => "Not valid: name, email.".to_owned(),
-            Code::ApplyRejected => {
-                "Asterisk has another endpoint 1001, which /etc/asterisk/pjsip.conf defines as well. \
-                To fix: remove or rename it there, then apply again. The former files are back and proven."
-                    .to_owned()
-            }
-            _ => format!("{}.", code.title()),
-        },
-        request_id: "01a1f927-2fb9-702e-8462-40d886da1a87".to_owned(),
-        errors,
-        user: (code == Code::EmailTaken).then_some(EmailOwner { id: EXAMPLE_ID, extension: 1000 }),
-        apply: None,
-    }
+    let user = (code == Code::EmailTaken).then_some(EmailOwner { id: EXAMPLE_ID, extension: 1000 });
+    ProblemDocument { request_id: "01a1f927-2fb9-702e-8462-40d886da1a87".to_owned(), user, ..*problem.document }
 }
 
 /// Serves the document.
 pub(crate) async fn document() -> HttpResponse {
     HttpResponse::Ok().content_type(ContentType::json()).insert_header((CACHE_CONTROL, "no-cache")).body(JSON.clone())
-}
-
-/// An example of the answer to `POST /apply`.
-fn apply_example() -> serde_json::Value {
-    let file = |path: &str, digit: &str, bytes: u64| json!({"path": path, "sha256": digit.repeat(64), "bytes": bytes});
-    json!({
-        "id": "01a1f927-2ff0-7467-8631-f8436b69a64f", "outcome": "applied", "revision": 42, "users": 100,
-        "changes": {"added": [1000, 1001], "removed": [], "changed": []}, "warnings": [],
-        "files": [
-            file("/etc/asterisk/pjsip.d/synergycall/generated_endpoints.conf", "0", 34_567),
-            file("/etc/asterisk/extensions.d/synergycall/generated_routing.conf", "1", 4_567),
-        ],
-        "actor": "ops", "started_at": "2026-11-20T12:45:00.123456Z", "duration_ms": 131.2,
-        "timings_ms": {"snapshot": 2.1, "render": 1.4, "install": 3.2, "reload": 70.9, "verify": 53.6, "purge": 0.0},
-    })
-}
-
-/// The same for an apply that Asterisk did not take.
-fn failed_apply_example() -> serde_json::Value {
-    let mut apply = apply_example();
-    apply["outcome"] = json!("rolled_back");
-    apply
 }
 
 #[cfg(test)]

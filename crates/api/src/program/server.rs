@@ -4,6 +4,7 @@ use std::{
     io,
     net::{SocketAddr, TcpListener},
     rc::Rc,
+    sync::Arc,
     time::{Duration, SystemTime},
 };
 
@@ -23,6 +24,7 @@ use actix_web::{
 };
 use anyhow::{Context as _, bail};
 use pbx_persistence::{Database, Protection};
+use sd_notify::NotifyState;
 
 use crate::{
     AppState, Settings, configure,
@@ -30,8 +32,9 @@ use crate::{
         access,
         clients::{Client, Strangers},
         connection::Connection,
+        work::Work,
     },
-    operations::apply::Applier,
+    operations::{apply::Applier, listing::ListingCache},
     program::{
         status,
         systemd::{self, Pulse},
@@ -127,10 +130,14 @@ async fn run(mut settings: Settings, database: Database, applier: Applier) -> an
     })?;
     let address = listener.local_addr().context("server.bind: the address is not known")?;
     settings.bind = address;
-    let state = AppState::new(settings, database, applier);
-    let settings = state.settings.clone();
-    let (work, calls) = (state.work.clone(), state.calls.clone());
-    let state = web::Data::new(state);
+    let (settings, work) = (Arc::new(settings), Work::default());
+    let state = web::Data::new(AppState {
+        settings: Arc::clone(&settings),
+        database,
+        applier,
+        work: work.clone(),
+        listing: ListingCache::default(),
+    });
     let status = status::keep(state.clone());
     let shutdown_timeout = settings.shutdown_timeout();
     let pulse = Pulse::default();
@@ -174,26 +181,24 @@ async fn run(mut settings: Settings, database: Database, applier: Applier) -> an
         log::warn!("auth.tokens is empty: everybody who reaches {address} on this host may do everything");
     }
     let mut terminate = signal(SignalKind::terminate()).context("SIGTERM cannot be waited for")?;
-    let limit = shutdown_timeout;
     let stopping_pulse = pulse.clone();
     actix_web::rt::spawn(async move {
         if terminate.recv().await.is_some() {
             stopping_pulse.workers_end();
             log::info!("stopping: requests under way end first");
-            systemd::stopping(limit * 2);
+            systemd::stopping(shutdown_timeout * 2);
         }
     });
     let server = server.run();
     log::info!("pbx-portal {} listens on http://{address}", env!("CARGO_PKG_VERSION"));
-    systemd::ready();
+    systemd::notify(&[NotifyState::Ready]);
     if std::env::var_os("NOTIFY_SOCKET").is_some() {
         actix_web::rt::spawn(status);
     }
     systemd::start_watchdog(pulse);
     server.await.context("the server failed")?;
 
-    // A PostgreSQL that does not answer may hold its callers for ever, and they gave up long ago.
-    let left = work.drain(shutdown_timeout) + calls.drain(settings.database.timeout);
+    let left = work.drain(shutdown_timeout);
     if left > 0 {
         log::error!("stopped with {left} pieces of work not ended");
     } else {

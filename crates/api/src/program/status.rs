@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use actix_web::web;
+use sd_notify::NotifyState;
 use serde_json::Value;
 
 use crate::{AppState, operations::listing, program::systemd};
@@ -12,23 +13,12 @@ const INTERVAL: Duration = Duration::from_secs(10);
 
 /// Keeps systemd informed for as long as the service runs. The list is served from memory while nothing changes.
 pub(crate) async fn keep(state: web::Data<AppState>) {
-    let (mut etag, mut shown) = (String::new(), String::new());
     loop {
         let line = match listing::answer(&state).await {
-            Ok(listing) if listing.etag == etag => shown.clone(),
-            Ok(listing) => {
-                etag.clone_from(&listing.etag);
-                line(&listing.body)
-            }
-            Err(_) => {
-                etag.clear();
-                "The database does not answer".to_owned()
-            }
+            Ok(listing) => line(&listing.body),
+            Err(_) => "The database does not answer".to_owned(),
         };
-        if line != shown {
-            systemd::status(&line);
-            shown = line;
-        }
+        systemd::notify(&[NotifyState::Status(&line)]);
         tokio::time::sleep(INTERVAL).await;
     }
 }

@@ -11,10 +11,6 @@ use std::{
 
 use sd_notify::NotifyState;
 
-pub(crate) fn ready() {
-    notify(&[NotifyState::Ready]);
-}
-
 /// Says that the service stops, and how long that may take: an apply under way is given its time,
 /// whatever the unit's `TimeoutStopSec`.
 pub(crate) fn stopping(limit: Duration) {
@@ -22,12 +18,7 @@ pub(crate) fn stopping(limit: Duration) {
     notify(&[NotifyState::Stopping, NotifyState::ExtendTimeoutUsec(limit)]);
 }
 
-/// The line that `systemctl status` shows.
-pub(crate) fn status(line: &str) {
-    notify(&[NotifyState::Status(line)]);
-}
-
-fn notify(state: &[NotifyState<'_>]) {
+pub(crate) fn notify(state: &[NotifyState<'_>]) {
     if let Err(error) = sd_notify::notify(state) {
         log::warn!("systemd cannot be notified: {error}");
     }

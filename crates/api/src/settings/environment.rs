@@ -11,8 +11,6 @@ use super::SettingsError;
 pub(super) const PREFIX: &str = "PBX_PORTAL__";
 /// The variable that every PostgreSQL program knows; another name of `database.url`.
 pub(super) const DATABASE_URL: &str = "DATABASE_URL";
-/// The variable of `database.url` by the rule for all settings.
-pub(super) const OWN_DATABASE_URL: &str = "PBX_PORTAL__DATABASE__URL";
 const LOG_FILTER: &str = "RUST_LOG";
 /// Where systemd leads standard error.
 const JOURNAL_STREAM: &str = "JOURNAL_STREAM";
@@ -26,15 +24,20 @@ impl Environment {
     /// The file from which systemd gives the service its secrets.
     pub const SERVICE_FILE: &str = "/etc/pbx-portal/env";
 
-    /// The process's environment, and what the file `.env` of the working directory adds to it.
+    /// The process's environment, to which the file `.env` of the working directory first adds what it does not have.
     ///
     /// # Errors
     ///
     /// A variable of ours that is not UTF-8, or a `.env` that cannot be understood.
     pub fn of_process() -> Result<Self, SettingsError> {
-        let mut environment = Self::of(env::vars_os())?;
-        environment.add_development_file(Path::new(".env"))?;
-        Ok(environment)
+        let file = Path::new(".env");
+        if file.exists() {
+            // What the error says would repeat a line, which may hold a secret.
+            dotenvy::from_path(file).map_err(|_| {
+                SettingsError::new("the file .env of the working directory", "cannot be read", "fix or remove it")
+            })?;
+        }
+        Self::of(env::vars_os())
     }
 
     /// The variables among these that concern the portal.
@@ -54,32 +57,6 @@ impl Environment {
         Ok(Self(ours))
     }
 
-    /// Adds what the file says and the environment does not. The messages repeat none of its
-    /// lines, which may hold secrets.
-    fn add_development_file(&mut self, path: &Path) -> Result<(), SettingsError> {
-        let wrong =
-            |problem: String| SettingsError::new("the file .env of the working directory", problem, "fix or remove it");
-        if !path.exists() {
-            return Ok(());
-        }
-        let variables = dotenvy::from_path_iter(path).map_err(|_| wrong("cannot be read".to_owned()))?;
-        let mut added = BTreeMap::new();
-        for (i, variable) in variables.enumerate() {
-            let (name, value) = variable.map_err(|_| wrong(format!("has a wrong line after its variable {i}")))?;
-            if is_ours(&name) {
-                added.insert(name, value);
-            }
-        }
-        // Two names of one setting: the real environment wins over either of the file.
-        if [DATABASE_URL, OWN_DATABASE_URL].iter().any(|name| self.0.contains_key(*name)) {
-            added.retain(|name, _| name != DATABASE_URL && name != OWN_DATABASE_URL);
-        }
-        for (name, value) in added {
-            self.0.entry(name).or_insert(value);
-        }
-        Ok(())
-    }
-
     /// The log filter of `RUST_LOG`.
     #[must_use]
     pub fn log_filter(&self) -> Option<&str> {
@@ -97,11 +74,9 @@ impl Environment {
         self.0.get(name).map(String::as_str).filter(|value| !value.is_empty())
     }
 
-    /// The variables of single settings, with the part of their names behind the prefix.
-    pub(super) fn settings(&self) -> impl Iterator<Item = (&str, &str, &str)> {
-        self.0
-            .iter()
-            .filter_map(|(name, value)| name.strip_prefix(PREFIX).map(|rest| (name.as_str(), rest, value.as_str())))
+    /// The variables of single settings.
+    pub(super) fn settings(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.0.iter().map(|(name, value)| (name.as_str(), value.as_str())).filter(|(name, _)| name.starts_with(PREFIX))
     }
 }
 
@@ -111,38 +86,9 @@ fn is_ours(name: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use std::{fs::File, io::Write as _, os::unix::ffi::OsStringExt as _};
+    use std::os::unix::ffi::OsStringExt as _;
 
     use super::*;
-
-    fn with_file(environment: &[(&str, &str)], file: &str) -> Result<Environment, SettingsError> {
-        let path = env::temp_dir().join(format!("pbx-portal-{}.env", uuid::Uuid::now_v7()));
-        File::create_new(&path).unwrap().write_all(file.as_bytes()).unwrap();
-        let mut environment = Environment::of(environment.iter().copied())?;
-        let outcome = environment.add_development_file(&path);
-        std::fs::remove_file(&path).unwrap();
-        outcome.map(|()| environment)
-    }
-
-    #[test]
-    fn the_real_environment_wins_over_the_development_file() {
-        let file = "RUST_LOG=debug\n# a comment\nPBX_PORTAL__NODE='b'\nDATABASE_URL=postgresql:///b\nOTHER=x\n";
-        let environment = with_file(&[("PBX_PORTAL__NODE", "a"), (OWN_DATABASE_URL, "postgresql:///a")], file).unwrap();
-        assert_eq!(environment.get("PBX_PORTAL__NODE"), Some("a"));
-        assert_eq!(environment.get(OWN_DATABASE_URL), Some("postgresql:///a"));
-        assert_eq!(environment.get(DATABASE_URL), None);
-        assert_eq!(environment.get("OTHER"), None);
-        assert_eq!(environment.log_filter(), Some("debug"));
-    }
-
-    #[test]
-    fn a_wrong_development_file_is_refused_without_its_secrets() {
-        let error = with_file(&[], "A=1\nPBX_PORTAL__AUTH__TOKENS 'secret\n").err().unwrap().to_string();
-        assert_eq!(
-            error,
-            "the file .env of the working directory has a wrong line after its variable 1; fix or remove it"
-        );
-    }
 
     #[test]
     fn a_variable_that_is_not_utf8_is_refused_by_name() {

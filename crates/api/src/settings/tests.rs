@@ -1,13 +1,17 @@
 use std::{collections::BTreeSet, path::Path, time::Duration};
 
-use super::{Environment, KEYS, Settings, SettingsError, written::variable_of};
+use super::{Environment, KEYS, Settings, SettingsError, Survey, written::variable_of};
 
 const TOKEN: &str = "0123456789abcdef0123456789abcdef";
 const URL: (&str, &str) = ("DATABASE_URL", "postgresql://u:hidden@h/db");
 
 fn load(file: &str, variables: &[(&str, &str)]) -> Result<Settings, SettingsError> {
     let environment = Environment::of([URL].iter().chain(variables).copied()).unwrap();
-    Settings::load(Some((Path::new("config.toml"), file)), &environment)
+    Survey::of(Some((Path::new("config.toml"), file)), &environment).into_settings()
+}
+
+fn from_environment(variables: &[(&str, &str)]) -> Result<Settings, SettingsError> {
+    Survey::of(None, &Environment::of(variables.iter().copied()).unwrap()).into_settings()
 }
 
 /// The message for a file that is wrong.
@@ -22,7 +26,7 @@ fn refused_variable(name: &str, value: &str) -> String {
 
 #[test]
 fn defaults_are_those_of_the_documentation() {
-    let settings = Settings::load(None, &Environment::of([URL]).unwrap()).unwrap();
+    let settings = from_environment(&[URL]).unwrap();
     assert_eq!(settings.bind.to_string(), "127.0.0.1:8000");
     assert!(settings.workers >= 1);
     assert_eq!((settings.database.pool_size, settings.database.timeout), (8, Duration::from_secs(5)));
@@ -74,7 +78,7 @@ fn endpoint_options_are_a_list_or_separated_by_blanks() {
 fn the_shipped_file_is_all_defaults_and_names_every_key() {
     let shipped = include_str!("../../../../config/config.toml");
     let with_file = load(shipped, &[]).unwrap();
-    let without = Settings::load(None, &Environment::of([URL]).unwrap()).unwrap();
+    let without = from_environment(&[URL]).unwrap();
     assert_eq!(format!("{with_file:?}"), format!("{without:?}"));
 
     // What it shows behind a # can be used as it stands, and is the default but for the host's own.
@@ -103,7 +107,7 @@ fn the_example_of_the_environment_lists_every_variable() {
     let extra = ["RUST_LOG", "PBX_PORTAL__DATABASE__URL"].map(str::to_owned);
     assert_eq!(listed, KEYS.iter().map(|(key, _)| variable_of(key)).chain(extra).collect());
     let set = example.lines().filter(|line| !line.starts_with('#')).filter_map(|line| line.split_once('='));
-    assert!(Settings::load(None, &Environment::of(set).unwrap()).is_ok());
+    assert!(from_environment(&set.collect::<Vec<_>>()).is_ok());
 }
 
 #[test]
@@ -260,8 +264,7 @@ fn wrong_tokens_are_refused_by_key_without_repeating_them() {
 #[test]
 fn the_database_must_be_named() {
     for variables in [&[][..], &[("DATABASE_URL", "")], &[("PBX_PORTAL__DATABASE__URL", "")]] {
-        let environment = Environment::of(variables.iter().copied()).unwrap();
-        let message = Settings::load(None, &environment).unwrap_err().to_string();
+        let message = from_environment(variables).unwrap_err().to_string();
         assert!(message.starts_with("database.url is missing; set DATABASE_URL="), "{message}");
     }
 }

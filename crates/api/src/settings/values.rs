@@ -13,7 +13,7 @@ use pbx_confgen::EndpointOptions;
 use pbx_domain::Realm;
 
 use super::{SettingsError, written::Written};
-use crate::http::auth::Tokens;
+use crate::http::{auth::Tokens, is_name};
 
 impl Written {
     fn text(&self, key: &'static str) -> Result<&str, SettingsError> {
@@ -51,45 +51,35 @@ impl Written {
     }
 
     pub(super) fn address(&self, key: &'static str) -> Result<SocketAddr, SettingsError> {
-        let text = self.text(key)?;
-        text.parse().map_err(|_| {
-            self.wrong(key, "must be an IP address and a port", text, "write for example 127.0.0.1:8000 or [::1]:8000")
-        })
+        let fix = "write for example 127.0.0.1:8000 or [::1]:8000";
+        self.parsed(key, fix, |text| text.parse().map_err(|_| "must be an IP address and a port"))
     }
 
     /// An absolute path without `..`: it means the same file for every process.
     pub(super) fn path(&self, key: &'static str) -> Result<PathBuf, SettingsError> {
-        let text = self.text(key)?;
-        let path = Path::new(text);
-        let is_plain = path.components().all(|part| matches!(part, Component::RootDir | Component::Normal(_)));
-        if !path.is_absolute() || !is_plain || path.file_name().is_none() || text.chars().any(char::is_control) {
-            return Err(self.wrong(key, "must be an absolute path without ..", text, "begin it with /"));
-        }
-        // Without doubled and trailing slashes.
-        Ok(path.components().collect())
+        self.parsed(key, "begin it with /", |text| {
+            let path = Path::new(text);
+            let is_plain = path.components().all(|part| matches!(part, Component::RootDir | Component::Normal(_)));
+            if !path.is_absolute() || !is_plain || path.file_name().is_none() || text.chars().any(char::is_control) {
+                return Err("must be an absolute path without ..");
+            }
+            // Without doubled and trailing slashes.
+            Ok(path.components().collect())
+        })
     }
 
     /// A program and its leading arguments. Only an absolute path, or a name to look up in `PATH`:
     /// a relative path would depend on the directory the service was started in.
     pub(super) fn command(&self, key: &'static str) -> Result<String, SettingsError> {
-        let text = self.text(key)?;
-        match text.split_whitespace().next() {
-            Some(program) if program.starts_with('/') || !program.contains('/') => Ok(text.trim().to_owned()),
-            Some(_) => Err(self.wrong(key, "must not be a relative path", text, "begin it with /")),
-            None => Err(self.wrong(key, "must name a program", text, "write for example asterisk")),
-        }
+        self.parsed(key, "write for example asterisk or /usr/sbin/asterisk", |text| {
+            let program = text.split_whitespace().next();
+            let is_found = program.is_some_and(|program| program.starts_with('/') || !program.contains('/'));
+            if is_found { Ok(text.trim().to_owned()) } else { Err("must name a program, not by a relative path") }
+        })
     }
 
     pub(super) fn realm(&self, key: &'static str) -> Result<Realm, SettingsError> {
-        let text = self.text(key)?;
-        text.parse().map_err(|error| {
-            self.wrong(
-                key,
-                &format!("{error}"),
-                text,
-                "write what default_realm of pjsip.conf says, asterisk if nothing",
-            )
-        })
+        self.parsed(key, "write what default_realm of pjsip.conf says, asterisk if nothing", str::parse::<Realm>)
     }
 
     /// A list of `option=value`; outside the file a text, split at blanks and at each comma before another `option=`.
@@ -118,18 +108,9 @@ impl Written {
 
     /// The name of this host in audit records.
     pub(super) fn node(&self, key: &'static str) -> Result<String, SettingsError> {
-        let name = self.text(key)?;
-        let legal = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'_' | b'-');
-        if (1..=64).contains(&name.len()) && name.bytes().all(legal) {
-            Ok(name.to_owned())
-        } else {
-            Err(self.wrong(
-                key,
-                "must be 1 to 64 of A-Z a-z 0-9 . _ -",
-                format!("{name:?}"),
-                "name this host, for example pbx1",
-            ))
-        }
+        self.parsed(key, "name this host, for example pbx1", |name| {
+            if is_name(name) { Ok(name.to_owned()) } else { Err("must be 1 to 64 of A-Z a-z 0-9 . _ -") }
+        })
     }
 
     /// libpq itself checks it, where it is used.
@@ -153,6 +134,17 @@ impl Written {
         };
         let of = |key: &'static str| Tokens::parse(self.text(key)?).map_err(|problem| wrong(key, &problem));
         of(key)?.with_read_only(of(read_only)?).map_err(|problem| wrong(read_only, &problem))
+    }
+
+    /// What `parse` makes of a text, or the rule that the text breaks.
+    fn parsed<T, E: Display>(
+        &self,
+        key: &'static str,
+        fix: &str,
+        parse: impl Fn(&str) -> Result<T, E>,
+    ) -> Result<T, SettingsError> {
+        let text = self.text(key)?;
+        parse(text).map_err(|rule| self.wrong(key, &rule.to_string(), format!("{text:?}"), fix))
     }
 
     fn wrong(&self, key: &'static str, rule: &str, written: impl Display, fix: &str) -> SettingsError {

@@ -1,14 +1,13 @@
 //! The settings as they are written, before anything is made of them: defaults, file and
 //! environment laid over each other, where each value remembers its origin.
 
-use std::{collections::BTreeMap, path::Path};
+use std::{collections::BTreeMap, num::NonZero, path::Path, thread};
 
-use config::{Config, ConfigError, File, FileFormat, Map, Source as _, Value, ValueKind};
+use config::{ConfigError, File, FileFormat, Map, Source as _, Value, ValueKind};
 
 use super::{
-    Environment, SettingsError, cores,
-    environment::{DATABASE_URL, OWN_DATABASE_URL, PREFIX},
-    node_name,
+    Environment, SettingsError,
+    environment::{DATABASE_URL, PREFIX},
 };
 
 /// Every key and its default; those of `server.workers` and `node` are the host's.
@@ -41,26 +40,67 @@ pub(super) struct Written {
 }
 
 impl Written {
-    /// All that can be read, and what is wrong with the rest.
+    /// The defaults below the file below the environment, as far as they can be read, and what is wrong with the rest.
     pub(super) fn read(file: Option<(&Path, &str)>, environment: &Environment) -> (Self, Vec<SettingsError>) {
-        let mut wrong = Vec::new();
-        let (origin, mut text) = file.map_or_else(Default::default, |(path, text)| (path.display().to_string(), text));
-        // What would be hidden below the environment is looked at, too.
+        let (path, text) = file.unwrap_or((Path::new(""), ""));
+        let values = KEYS.iter().map(|(key, _)| (*key, default(key))).collect();
+        let (mut written, mut wrong) = (Self { values, file: path.display().to_string() }, Vec::new());
         match File::from_str(text, FileFormat::Toml).collect() {
-            Ok(table) => wrong.extend(refuse_foreign(&origin, "", table).err()),
-            Err(error) => {
-                wrong.push(not_toml(&origin, &error));
-                text = "";
+            Ok(table) => written.add_table("", table, &mut wrong),
+            Err(error) => wrong.push(not_toml(&written.file, &error)),
+        }
+        written.add_variables(environment, &mut wrong);
+        (written, wrong)
+    }
+
+    /// Adds what a table of the file says; refuses what is no setting, no section, or a secret.
+    fn add_table(&mut self, prefix: &str, table: Map<String, Value>, wrong: &mut Vec<SettingsError>) {
+        // In an order, so that the same file gives the same messages.
+        for (name, value) in table.into_iter().collect::<BTreeMap<_, _>>() {
+            let key = format!("{prefix}{name}");
+            let subject = format!("{key} ({})", self.file);
+            if SECRETS.contains(&key.as_str()) {
+                let fix = format!("remove it there and set {} in the environment", variable_of(&key));
+                wrong.push(SettingsError::new(subject, "is a secret, which does not belong in a file", fix));
+            } else if let Some(known) = self.values.get_mut(key.as_str()) {
+                *known = value;
+            } else if !KEYS.iter().any(|(known, _)| known.starts_with(&format!("{key}."))) {
+                wrong.push(unknown(&subject));
+            } else if let ValueKind::Table(table) = value.kind {
+                self.add_table(&format!("{key}."), table, wrong);
+            } else {
+                let fix = format!("write its keys below [{key}]");
+                wrong.push(SettingsError::new(subject, "is a section, not a setting", fix));
             }
         }
-        let (variables, unknown) = variables(environment);
-        wrong.extend(unknown);
-        let layers = lay(File::from_str(text, FileFormat::Toml), variables).unwrap_or_else(|error| {
-            wrong.push(not_toml(&origin, &error));
-            Value::new(None, ValueKind::Nil)
-        });
-        let values = KEYS.iter().map(|(key, _)| (*key, find(&layers, key).cloned().unwrap_or_else(|| default(key))));
-        (Self { values: values.collect(), file: origin }, wrong)
+    }
+
+    fn add_variables(&mut self, environment: &Environment, wrong: &mut Vec<SettingsError>) {
+        for (variable, value) in environment.settings() {
+            match KEYS.iter().find(|(key, _)| own_variable_of(key) == variable) {
+                None => wrong.push(unknown(variable)),
+                Some((key, _)) if value.is_empty() && !SECRETS.contains(key) => {
+                    wrong.push(SettingsError::new(
+                        variable,
+                        "is empty",
+                        format!("give it a value or unset it ({key})"),
+                    ));
+                }
+                Some((key, _)) => self.set(key, variable, value),
+            }
+        }
+        if let Some(url) = environment.get(DATABASE_URL) {
+            let own = own_variable_of("database.url");
+            if environment.get(&own).is_some_and(|own| own != url) {
+                let problem = format!("is given twice and differently, as {DATABASE_URL} and as {own}");
+                wrong.push(SettingsError::new("database.url", problem, "unset one of the two").of_key("database.url"));
+            }
+            self.set("database.url", DATABASE_URL, url);
+        }
+    }
+
+    fn set(&mut self, key: &'static str, variable: &str, value: &str) {
+        self.values.insert(key, Value::new(Some(&variable.to_owned()), value));
     }
 
     /// Forgets what is written for a key: its default stands, or what is read and can never be used where there is none.
@@ -87,91 +127,21 @@ impl Written {
 /// The default of a key; some are the host's.
 fn default(key: &str) -> Value {
     let text = match key {
-        "server.workers" => cores().to_string(),
-        "node" => node_name(),
+        "server.workers" => thread::available_parallelism().map_or(1, NonZero::get).min(256).to_string(),
+        "node" => rustix::system::uname().nodename().to_string_lossy().into_owned(),
         _ => KEYS.iter().find(|(known, _)| *known == key).map_or("", |(_, default)| default).to_owned(),
     };
     Value::new(Some(&"its default".to_owned()), text)
 }
 
-/// Defaults below the file below the environment.
-fn lay<'a>(
-    file: impl config::Source + Send + Sync + 'static,
-    variables: impl IntoIterator<Item = (&'static str, &'a str, &'a str)>,
-) -> Result<Value, ConfigError> {
-    let mut layers = Config::builder().add_source(file);
-    for (key, _) in KEYS {
-        layers = layers.set_default(key, default(key))?;
-    }
-    for (key, variable, value) in variables {
-        layers = layers.set_override(key, Value::new(Some(&variable.to_owned()), value))?;
-    }
-    layers.build().map(|config| config.cache)
-}
-
-/// The keys, names and values of the variables that are set, and what is wrong with others.
-fn variables(environment: &Environment) -> (Vec<(&'static str, &str, &str)>, Vec<SettingsError>) {
-    let (mut variables, mut wrong) = (Vec::new(), Vec::new());
-    for (variable, rest, value) in environment.settings() {
-        match KEYS.iter().find(|(key, _)| variable_rest(key) == rest) {
-            None => wrong.push(unknown(variable)),
-            Some((key, _)) if value.is_empty() && !SECRETS.contains(key) => {
-                wrong.push(SettingsError::new(variable, "is empty", format!("give it a value or unset it ({key})")));
-            }
-            Some((key, _)) => variables.push((*key, variable, value)),
-        }
-    }
-    if let Some(url) = environment.get(DATABASE_URL) {
-        if environment.get(OWN_DATABASE_URL).is_some_and(|own| own != url) {
-            let problem = format!("is given twice and differently, as {DATABASE_URL} and as {OWN_DATABASE_URL}");
-            wrong.push(SettingsError::new("database.url", problem, "unset one of the two").of_key("database.url"));
-        }
-        variables.push(("database.url", DATABASE_URL, url));
-    }
-    (variables, wrong)
-}
-
-/// Refuses what of a file is no setting, no section, or a secret.
-fn refuse_foreign(origin: &str, prefix: &str, table: Map<String, Value>) -> Result<(), SettingsError> {
-    // In an order, so that the same file gives the same message.
-    for (name, value) in table.into_iter().collect::<BTreeMap<_, _>>() {
-        let key = format!("{prefix}{name}");
-        let subject = format!("{key} ({origin})");
-        let is_section = KEYS.iter().any(|(known, _)| known.starts_with(&format!("{key}.")));
-        match value.kind {
-            _ if SECRETS.contains(&key.as_str()) => {
-                return Err(SettingsError::new(
-                    subject,
-                    "is a secret, which does not belong in a file",
-                    format!("remove it there and set {} in the environment", variable_of(&key)),
-                ));
-            }
-            _ if KEYS.iter().any(|(known, _)| *known == key) => {}
-            ValueKind::Table(table) if is_section => refuse_foreign(origin, &format!("{key}."), table)?,
-            _ if is_section => {
-                let fix = format!("write its keys below [{key}]");
-                return Err(SettingsError::new(subject, "is a section, not a setting", fix));
-            }
-            _ => return Err(unknown(&subject)),
-        }
-    }
-    Ok(())
-}
-
-fn find<'a>(layers: &'a Value, key: &str) -> Option<&'a Value> {
-    key.split('.').try_fold(layers, |value, name| match &value.kind {
-        ValueKind::Table(table) => table.get(name),
-        _ => None,
-    })
-}
-
 /// The environment variable of a key.
 pub(super) fn variable_of(key: &str) -> String {
-    if key == "database.url" { DATABASE_URL.to_owned() } else { format!("{PREFIX}{}", variable_rest(key)) }
+    if key == "database.url" { DATABASE_URL.to_owned() } else { own_variable_of(key) }
 }
 
-fn variable_rest(key: &str) -> String {
-    key.to_ascii_uppercase().replace('.', "__")
+/// The environment variable of a key by the rule for all settings.
+fn own_variable_of(key: &str) -> String {
+    format!("{PREFIX}{}", key.to_ascii_uppercase().replace('.', "__"))
 }
 
 fn unknown(subject: &str) -> SettingsError {

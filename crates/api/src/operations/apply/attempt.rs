@@ -96,7 +96,11 @@ impl Attempt {
 
     /// Renders, deploys, and writes into the record how it went; the code where it failed.
     fn deploy(&self, locked: &mut LockedDeployment<'_>, list: &UserList, record: &mut ApplyRecord) -> Result<(), Code> {
-        let pair = self.render(list, record).map_err(|error| fail(record, Code::Internal, &error))?;
+        let pair = self.render(list, record).map_err(|error| {
+            log::error!("apply {}: {error:#}", record.id);
+            record.detail = Some("The portal failed; its log has the reason. Nothing was changed.".to_owned());
+            Code::Internal
+        })?;
         if let Some((code, detail)) = self.objection(locked, &pair, list.database) {
             record.changes = locked.difference(&pair).map(|difference| changes(&difference)).unwrap_or_default();
             record.detail = Some(detail);
@@ -143,17 +147,15 @@ impl Attempt {
     /// Why the plan is refused: it is not the reviewed one, or it has to be reviewed first.
     fn objection(&self, locked: &LockedDeployment<'_>, pair: &Pair, database: DatabaseId) -> Option<(Code, String)> {
         // Nobody asks for the digests of both pairs where nothing was reviewed.
-        if let Review::Of(_) = self.review {
+        if self.review.is_given() {
             let plan = plan::tag(locked.last_proven().map(|(_, pair)| pair), pair);
             return (!self.review.allows(&plan)).then(|| (Code::PlanChanged, PLAN_CHANGED.to_owned()));
         }
-        let former = former_owners_elsewhere(locked, pair, database)?;
-        let (count, numbers) = count_and_names(&former);
+        let losses = losses_to_another_database(locked, pair, database)?;
         Some((
             Code::OtherDatabase,
             format!(
-                "This is not the database that the users in Asterisk were applied from, and with its users {count} of \
-                 those would lose their numbers: {numbers}. If it is the wrong one, correct DATABASE_URL and restart the \
+                "This is not the database that the users in Asterisk were applied from, and with its users {losses}. If it is the wrong one, correct DATABASE_URL and restart the \
                  portal. If this is meant, look at POST /apply?dry_run=true, and apply with its ETag in If-Match. Nothing \
                  was changed."
             ),
@@ -174,11 +176,9 @@ impl Attempt {
             return Err(Problem::new(Code::PlanChanged, PLAN_CHANGED));
         }
         record.changes = changes(&locked.difference(&pair).map_err(Problem::internal)?);
-        if let Some(former) = former_owners_elsewhere(&locked, &pair, list.database) {
-            let (count, numbers) = count_and_names(&former);
+        if let Some(losses) = losses_to_another_database(&locked, &pair, list.database) {
             record.warnings.push(format!(
-                "this is not the database that the users in Asterisk were applied from, and {count} of those would lose \
-                 their numbers: {numbers}; an apply needs If-Match with this answer's ETag"
+                "this is not the database that the users in Asterisk were applied from, and {losses}; an apply needs If-Match with this answer's ETag"
             ));
         }
         let began = Instant::now();
@@ -200,7 +200,7 @@ impl Attempt {
         let problem = no_lock(error);
         let list = audit.list()?;
         let mut record = self.record(ApplyId::generate(), list.revision, list.users.len());
-        record.detail = Some(problem.detail().to_owned());
+        record.detail = Some(problem.document.detail.clone());
         record.duration = self.began.elapsed();
         audit.record(&record)?;
         Err(problem.with_apply(ApplyResponse::from(&record)))
@@ -266,28 +266,14 @@ fn last_tag(locked: &LockedDeployment<'_>) -> Option<Tag> {
     locked.last_proven().and_then(|(tag, _)| tag.parse().ok())
 }
 
-/// Whose numbers `pair` takes away, where its users are from another database than theirs. Where it is not known from which
-/// theirs are, it counts as the same.
-fn former_owners_elsewhere(locked: &LockedDeployment<'_>, pair: &Pair, database: DatabaseId) -> Option<Vec<String>> {
+/// How many users `pair` takes their numbers away, and the first of these, where its users are from another database than
+/// theirs. Where it is not known from which theirs are, it counts as the same.
+fn losses_to_another_database(locked: &LockedDeployment<'_>, pair: &Pair, database: DatabaseId) -> Option<String> {
     last_tag(locked)?.database.filter(|former| *former != database)?;
-    locked.former_owners(pair).ok().filter(|former| !former.is_empty())
-}
-
-/// How many they are, and the first of them.
-fn count_and_names(names: &[String]) -> (usize, String) {
-    let rest = if names.len() > MOST_NAMED { ", …" } else { "" };
-    (names.len(), names[..names.len().min(MOST_NAMED)].join(", ") + rest)
-}
-
-/// Notes a failure that changed nothing.
-fn fail(record: &mut ApplyRecord, code: Code, error: &anyhow::Error) -> Code {
-    log::error!("apply {}: {error:#}", record.id);
-    record.outcome = ApplyOutcome::Refused;
-    record.detail = Some(match code {
-        Code::Internal => "The portal failed; its log has the reason. Nothing was changed.".to_owned(),
-        _ => format!("{error}. Nothing was changed."),
-    });
-    code
+    let former = locked.former_owners(pair).ok().filter(|former| !former.is_empty())?;
+    let rest = if former.len() > MOST_NAMED { ", …" } else { "" };
+    let named = former[..former.len().min(MOST_NAMED)].join(", ");
+    Some(format!("{} of those would lose their numbers: {named}{rest}", former.len()))
 }
 
 fn changes(difference: &Difference) -> Changes {

@@ -13,7 +13,7 @@ use pbx_asterisk::{Deployment, FileError, LockError, LockedDeployment};
 use pbx_domain::{ApplyId, ApplyOutcome, ApplyRecord, DatabaseId};
 use pbx_persistence::{Database, DatabaseError, StartedApply, UserList};
 
-use super::{last, waiting};
+use super::{last::LastApplyResponse, waiting};
 use crate::http::problem::{Code, Problem};
 
 /// How often a record that waits for the database is tried again.
@@ -29,8 +29,8 @@ pub(super) struct Audit {
     node: String,
     /// Whether a background thread closes the waiting records already.
     is_closing: Arc<AtomicBool>,
-    /// The note of the apply that ended last, where the state directory had no room for it.
-    unsaved: Arc<Mutex<Option<Vec<u8>>>>,
+    /// The apply that ended last, where the state directory had no room for it.
+    unsaved: Arc<Mutex<Option<LastApplyResponse>>>,
 }
 
 /// Why a record was not closed.
@@ -71,9 +71,8 @@ impl Audit {
     pub(super) fn note_interrupted(&self) {
         let running = self.deployment.note(RUNNING).ok().flatten();
         let id = running.and_then(|id| String::from_utf8(id).ok()).and_then(|id| id.parse::<ApplyId>().ok());
-        let last = self.last().and_then(|note| last::read(&note));
         if let Some(id) = id
-            && last.is_none_or(|last| last.id != id.as_uuid())
+            && self.last().is_none_or(|last| last.id != id.as_uuid())
         {
             self.remember_as(id, ApplyOutcome::Interrupted, SystemTime::now());
         }
@@ -92,7 +91,7 @@ impl Audit {
         for id in &interrupted {
             log::warn!("the apply {id} was interrupted: its process ended before it did");
         }
-        let last = self.last().and_then(|note| last::read(&note)).map(|last| last.id);
+        let last = self.last().map(|last| last.id);
         if let Some(id) = interrupted.iter().max().filter(|id| last.is_none_or(|last| last <= id.as_uuid())) {
             self.remember_as(*id, ApplyOutcome::Interrupted, SystemTime::now());
         }
@@ -174,18 +173,18 @@ impl Audit {
         self.remember_as(record.id, record.outcome, finished_at);
     }
 
-    /// The note of the apply that ended last here.
-    pub(super) fn last(&self) -> Option<Vec<u8>> {
-        self.unsaved().clone().or_else(|| last::note(&self.deployment))
+    /// The apply that ended last here.
+    pub(super) fn last(&self) -> Option<LastApplyResponse> {
+        self.unsaved().clone().or_else(|| LastApplyResponse::kept(&self.deployment))
     }
 
-    fn unsaved(&self) -> MutexGuard<'_, Option<Vec<u8>>> {
+    fn unsaved(&self) -> MutexGuard<'_, Option<LastApplyResponse>> {
         self.unsaved.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn remember_as(&self, id: ApplyId, outcome: ApplyOutcome, finished_at: SystemTime) {
-        let note = last::written(id, outcome, finished_at);
-        *self.unsaved() = last::remember(&self.deployment, &note).is_err().then_some(note);
+        let last = LastApplyResponse::new(id, outcome, finished_at);
+        *self.unsaved() = last.keep(&self.deployment).is_err().then_some(last);
     }
 
     /// Closes the record of an apply that could not begin, as the database holds what no list can be made of. It may have
@@ -260,16 +259,16 @@ impl Audit {
     fn is_to_be_tried_again(&self) -> bool {
         thread::sleep(AGAIN);
         // An apply that has the lock closes what is open before it begins.
-        match self.deployment.lock(Instant::now()).map(|locked| self.close_open_records(&locked)) {
-            Ok(Ok(())) => false,
-            Ok(Err(error @ AuditError::Database(DatabaseError::Unavailable(_)))) => {
+        let closed = match self.deployment.lock(Instant::now()) {
+            Ok(locked) => self.close_open_records(&locked),
+            Err(LockError::Busy) => return true,
+            Err(LockError::State(error)) => Err(error.into()),
+        };
+        match closed {
+            Ok(()) => false,
+            Err(error @ AuditError::Database(DatabaseError::Unavailable(_))) => {
                 log::debug!("an audit record still waits: {error}");
                 true
-            }
-            Err(LockError::Busy) => true,
-            Ok(Err(error)) => {
-                log::error!("open audit records are closed at the next apply or start: {error}");
-                false
             }
             Err(error) => {
                 log::error!("open audit records are closed at the next apply or start: {error}");

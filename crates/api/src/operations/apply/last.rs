@@ -28,29 +28,27 @@ pub(crate) struct LastApplyResponse {
     pub finished_at: String,
 }
 
-/// The note of how an apply ended.
-pub(super) fn written(id: ApplyId, outcome: ApplyOutcome, finished_at: SystemTime) -> Vec<u8> {
-    let last = LastApplyResponse { id: id.as_uuid(), outcome: outcome.into(), finished_at: rfc3339(finished_at) };
-    serde_json::to_vec(&last).unwrap_or_default()
-}
+impl LastApplyResponse {
+    pub(super) fn new(id: ApplyId, outcome: ApplyOutcome, finished_at: SystemTime) -> Self {
+        Self { id: id.as_uuid(), outcome: outcome.into(), finished_at: rfc3339(finished_at) }
+    }
 
-/// Keeps a note. Without the lock, as some applies never get it.
-pub(super) fn remember(deployment: &Deployment, note: &[u8]) -> Result<(), FileError> {
-    let kept = deployment.write_volatile_note(NAME, note);
-    kept.inspect_err(|error| log::warn!("after a restart the list will show an older apply as the last: {error}"))
-}
+    /// Keeps it. Without the lock, as some applies never get it.
+    pub(super) fn keep(&self, deployment: &Deployment) -> Result<(), FileError> {
+        let kept = deployment.write_volatile_note(NAME, &serde_json::to_vec(self).unwrap_or_default());
+        kept.inspect_err(|error| log::warn!("after a restart the list will show an older apply as the last: {error}"))
+    }
 
-/// The note as it lies there. What cannot be read is no note.
-pub(super) fn note(deployment: &Deployment) -> Option<Vec<u8>> {
-    deployment.note(NAME).unwrap_or_else(|error: FileError| {
-        log::warn!("the last apply is not known: {error}");
-        None
-    })
-}
+    /// The one that was kept. What cannot be read is none.
+    pub(super) fn kept(deployment: &Deployment) -> Option<Self> {
+        let note = deployment.note(NAME);
+        Self::read(&note.inspect_err(|error| log::warn!("the last apply is not known: {error}")).ok()??)
+    }
 
-/// What a note says, unless it was not written by this program.
-pub(crate) fn read(note: &[u8]) -> Option<LastApplyResponse> {
-    serde_json::from_slice(note).ok().filter(|last: &LastApplyResponse| last.finished_at.parse::<Timestamp>().is_ok())
+    /// What a note says, unless it was not written by this program.
+    fn read(note: &[u8]) -> Option<Self> {
+        serde_json::from_slice(note).ok().filter(|last: &Self| last.finished_at.parse::<Timestamp>().is_ok())
+    }
 }
 
 #[cfg(test)]
@@ -65,6 +63,7 @@ mod tests {
             finished_at: "2026-11-20T12:45:00.254656Z".to_owned(),
         };
         let text = serde_json::to_string(&last).unwrap();
+        let read = LastApplyResponse::read;
         assert_eq!(read(text.as_bytes()), Some(last));
         for end in 0..text.len() {
             assert_eq!(read(&text.as_bytes()[..end]), None, "{end}");

@@ -1,6 +1,9 @@
 //! What an apply would do, named by a tag, so that a caller may apply exactly what it reviewed.
 
-use actix_web::{HttpRequest, http::header::IF_MATCH};
+use actix_web::{
+    HttpRequest,
+    http::header::{EntityTag, Header as _, IF_MATCH, IfMatch},
+};
 use pbx_asterisk::Pair;
 use sha2::{Digest as _, Sha256};
 
@@ -21,38 +24,33 @@ pub(super) fn digest(pair: &Pair) -> [u8; 32] {
     Sha256::new_with_prefix(length).chain_update(&pair.endpoints).chain_update(&pair.dialplan).finalize().into()
 }
 
-/// What the caller reviewed before, by `If-Match`.
-pub(super) enum Review {
-    /// It does not say.
-    None,
-    /// A plan with one of these tags.
-    Of(Vec<String>),
-}
+/// The plans that the caller reviewed before, by `If-Match`; `None` where it does not say.
+pub(super) struct Review(Option<Vec<EntityTag>>);
 
 impl Review {
-    /// By the strong comparison of [RFC 9110, section 13.1.1](https://www.rfc-editor.org/rfc/rfc9110#section-13.1.1);
     /// `*` matches any plan, so it reviews none.
     pub(super) fn of(request: &HttpRequest) -> Self {
-        let mut tags = Vec::new();
-        let mut is_any = !request.headers().contains_key(IF_MATCH);
-        for header in request.headers().get_all(IF_MATCH) {
-            // Our tags have no comma inside. What cannot be read matches nothing.
-            for tag in header.to_str().unwrap_or_default().split(',').map(str::trim) {
-                is_any |= tag == "*";
-                tags.push(tag.to_owned());
-            }
+        if !request.headers().contains_key(IF_MATCH) {
+            return Self(None);
         }
-        if is_any { Self::None } else { Self::Of(tags) }
+        Self(match IfMatch::parse(request) {
+            Ok(IfMatch::Any) => None,
+            Ok(IfMatch::Items(tags)) => Some(tags),
+            // What cannot be read matches nothing.
+            Err(_) => Some(Vec::new()),
+        })
     }
 
-    /// Whether this is the plan that was reviewed, or none was.
+    /// Whether the caller says what it reviewed.
+    pub(super) const fn is_given(&self) -> bool {
+        self.0.is_some()
+    }
+
+    /// Whether this is a plan that was reviewed, or none was. By the strong comparison of
+    /// [RFC 9110, section 13.1.1](https://www.rfc-editor.org/rfc/rfc9110#section-13.1.1).
     pub(super) fn allows(&self, plan: &str) -> bool {
-        matches!(self, Self::None) || self.is_of(plan)
-    }
-
-    /// Whether this very plan was reviewed.
-    pub(super) fn is_of(&self, plan: &str) -> bool {
-        matches!(self, Self::Of(tags) if tags.iter().any(|tag| tag == plan))
+        let is_it = |tag: &EntityTag| plan.parse().is_ok_and(|plan| tag.strong_eq(&plan));
+        self.0.as_ref().is_none_or(|tags| tags.iter().any(is_it))
     }
 }
 
@@ -79,17 +77,17 @@ mod tests {
             let request =
                 headers.iter().fold(TestRequest::post(), |request, value| request.append_header((IF_MATCH, *value)));
             let review = Review::of(&request.to_http_request());
-            (review.allows("\"a\""), review.is_of("\"a\""))
+            (review.allows("\"a\""), review.is_given())
         };
         assert_eq!(review(&[]), (true, false));
-        for any in [&["*"][..], &[" * "], &["\"b\"", "*"]] {
+        for any in [&["*"][..], &[" * "]] {
             assert_eq!(review(any), (true, false), "{any:?}");
         }
         for reviewed in [&["\"a\""][..], &["\"b\", \"a\""], &["\"b\"", "\"a\""]] {
             assert_eq!(review(reviewed), (true, true), "{reviewed:?}");
         }
-        for other in [&["\"b\""][..], &["W/\"a\""], &["a"], &[""], &["\"A\""]] {
-            assert_eq!(review(other), (false, false), "{other:?}");
+        for other in [&["\"b\""][..], &["W/\"a\""], &["a"], &[""], &["\"A\""], &["\"b\"", "*"], &["\u{e4}"]] {
+            assert_eq!(review(other), (false, true), "{other:?}");
         }
     }
 }

@@ -113,15 +113,12 @@ impl Standing {
 impl ClaimedPair {
     /// `None` where the pair cannot be read: then nothing is claimed.
     fn of(pair: &Pair) -> Option<Self> {
-        Some(Self { digest: plan::digest(pair), endpoints: endpoints(pair)? })
+        // The name of an auth is a digest of all settings of its user. The dialplan says no more of a user.
+        let endpoints = Pair { endpoints: pair.endpoints.clone(), dialplan: Vec::new() };
+        let endpoints =
+            Expected::read(&endpoints).inspect_err(|error| log::error!("nothing counts as applied: {error}"));
+        Some(Self { digest: plan::digest(pair), endpoints: endpoints.ok()? })
     }
-}
-
-/// The endpoints of a pair, each with the name of its auth, which is a digest of all its settings. The dialplan says no
-/// more of a user, and need not be read.
-fn endpoints(pair: &Pair) -> Option<Expected> {
-    let endpoints = Pair { endpoints: pair.endpoints.clone(), dialplan: Vec::new() };
-    Expected::read(&endpoints).inspect_err(|error| log::error!("nothing counts as applied: {error}")).ok()
 }
 
 /// Reads it again only when it was replaced, by this process or another.
@@ -138,17 +135,15 @@ impl ClaimCache {
         if stamp.as_ref().ok() == last.stamp.as_ref() {
             return last;
         }
-        let claim = stamp.and_then(|stamp| {
-            // A damaged state is logged once, and read again when it has changed.
-            Claim::of(stamp, deployment).or_else(|error| {
-                log::error!("nothing counts as applied: {error}");
-                Ok(Claim { stamp: Some(stamp), ..Claim::default() })
-            })
-        });
-        let claim = Arc::new(claim.unwrap_or_else(|error: FileError| {
+        let unknown = |error: FileError, stamp| {
             log::error!("nothing counts as applied: {error}");
-            Claim::default()
-        }));
+            Claim { stamp, ..Claim::default() }
+        };
+        let claim = Arc::new(match stamp {
+            // A damaged state is logged once, and read again when it has changed.
+            Ok(stamp) => Claim::of(stamp, deployment).unwrap_or_else(|error| unknown(error, Some(stamp))),
+            Err(error) => unknown(error, None),
+        });
         *self.last.write().unwrap_or_else(PoisonError::into_inner) = Arc::clone(&claim);
         claim
     }

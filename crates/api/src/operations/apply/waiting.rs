@@ -3,10 +3,10 @@
 use std::time::{Duration, SystemTime};
 
 use pbx_asterisk::{Deployment, FileError, LockedDeployment};
-use pbx_domain::{
-    ApplyId, ApplyOutcome, ApplyRecord, Changes, DatabaseId, Extension, InstalledFile, Revision, Timings,
-};
+use pbx_domain::{ApplyId, ApplyRecord, DatabaseId};
+use pbx_persistence::ApplyLog;
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 use uuid::Uuid;
 
 /// For how many days a record waits for its database.
@@ -32,7 +32,7 @@ pub(super) fn all(locked: &LockedDeployment<'_>, deployment: &Deployment) -> Res
     let mut all = Vec::new();
     for name in deployment.notes()?.iter().filter(|name| name.starts_with(NAME)) {
         let Some(note) = deployment.note(name)? else { continue };
-        if let Some(waiting) = serde_json::from_slice::<Note>(&note).ok().and_then(Note::waiting) {
+        if let Some(waiting) = read(&note) {
             all.push(waiting);
         } else {
             log::error!("the note {name} in the state directory was not written by this program: it is dropped");
@@ -64,8 +64,7 @@ pub(super) fn keep(
     database: DatabaseId,
     is_lost: bool,
 ) -> Result<(), FileError> {
-    let note = serde_json::to_vec(&Note::of(record, database, is_lost)).unwrap_or_default();
-    locked.write_note(&format!("{NAME}{}", record.id), &note)
+    locked.write_note(&format!("{NAME}{}", record.id), &written(record, database, is_lost))
 }
 
 /// Forgets the record of this apply.
@@ -73,86 +72,23 @@ pub(super) fn remove(locked: &LockedDeployment<'_>, id: ApplyId) -> Result<(), F
     locked.remove_note(&format!("{NAME}{id}"))
 }
 
+/// What waits, as the state directory keeps it.
 #[derive(Serialize, Deserialize)]
 struct Note {
     database: Uuid,
     is_lost: bool,
-    id: Uuid,
-    node: String,
-    actor: Option<String>,
-    request_id: String,
-    revision: i64,
-    users: usize,
-    outcome: String,
-    detail: Option<String>,
-    warnings: Vec<String>,
-    added: Vec<u16>,
-    removed: Vec<u16>,
-    changed: Vec<u16>,
-    files: Vec<(String, String, u64)>,
-    started_at: Duration,
-    duration: Duration,
-    timings: [Duration; 6],
+    record: Value,
 }
 
-impl Note {
-    fn of(record: &ApplyRecord, database: DatabaseId, is_lost: bool) -> Self {
-        let numbers = |extensions: &[Extension]| extensions.iter().map(|extension| extension.get()).collect();
-        let Timings { snapshot, render, install, reload, verify, purge } = record.timings;
-        Self {
-            database: database.as_uuid(),
-            is_lost,
-            id: record.id.as_uuid(),
-            node: record.node.clone(),
-            actor: record.actor.clone(),
-            request_id: record.request_id.clone(),
-            revision: record.revision.get(),
-            users: record.users,
-            outcome: record.outcome.as_str().to_owned(),
-            detail: record.detail.clone(),
-            warnings: record.warnings.clone(),
-            added: numbers(&record.changes.added),
-            removed: numbers(&record.changes.removed),
-            changed: numbers(&record.changes.changed),
-            files: record.files.iter().map(|file| (file.path.clone(), file.sha256.clone(), file.bytes)).collect(),
-            started_at: record.started_at.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default(),
-            duration: record.duration,
-            timings: [snapshot, render, install, reload, verify, purge],
-        }
-    }
+fn written(record: &ApplyRecord, database: DatabaseId, is_lost: bool) -> Vec<u8> {
+    let note = Note { database: database.as_uuid(), is_lost, record: ApplyLog::to_json(record) };
+    serde_json::to_vec(&note).unwrap_or_default()
+}
 
-    /// What waits, unless the note was not written by this program.
-    fn waiting(self) -> Option<Waiting> {
-        let (database, is_lost) = (self.database.into(), self.is_lost);
-        Some(Waiting { record: self.record()?, database, is_lost })
-    }
-
-    fn record(self) -> Option<ApplyRecord> {
-        let extensions = |numbers: Vec<u16>| {
-            numbers.into_iter().map(|number| Extension::new(number).ok()).collect::<Option<Vec<_>>>()
-        };
-        let [snapshot, render, install, reload, verify, purge] = self.timings;
-        Some(ApplyRecord {
-            id: self.id.into(),
-            node: self.node,
-            actor: self.actor,
-            request_id: self.request_id,
-            revision: Revision::new(self.revision),
-            users: self.users,
-            outcome: ApplyOutcome::from_word(&self.outcome)?,
-            detail: self.detail,
-            warnings: self.warnings,
-            changes: Changes {
-                added: extensions(self.added)?,
-                removed: extensions(self.removed)?,
-                changed: extensions(self.changed)?,
-            },
-            files: self.files.into_iter().map(|(path, sha256, bytes)| InstalledFile { path, sha256, bytes }).collect(),
-            started_at: SystemTime::UNIX_EPOCH.checked_add(self.started_at)?,
-            duration: self.duration,
-            timings: Timings { snapshot, render, install, reload, verify, purge },
-        })
-    }
+/// What waits, unless the note was not written by this program.
+fn read(note: &[u8]) -> Option<Waiting> {
+    let Note { database, is_lost, record } = serde_json::from_slice(note).ok()?;
+    Some(Waiting { record: ApplyLog::from_json(record).ok()?, database: database.into(), is_lost })
 }
 
 #[cfg(test)]
@@ -160,6 +96,7 @@ mod tests {
     use std::time::Instant;
 
     use pbx_asterisk::{Cli, IncludeFiles};
+    use pbx_domain::{ApplyOutcome, Changes, Extension, InstalledFile, Revision, Timings};
 
     use super::*;
 
@@ -213,25 +150,21 @@ mod tests {
     #[test]
     fn a_record_survives_the_note() {
         let (record, database) = (record(), DatabaseId::generate());
-        let text = serde_json::to_string(&Note::of(&record, database, true)).unwrap();
-        assert_eq!(read(&text), Some(Waiting { record, database, is_lost: true }));
+        let text = String::from_utf8(written(&record, database, true)).unwrap();
+        assert_eq!(read(text.as_bytes()), Some(Waiting { record, database, is_lost: true }));
 
         for (true_part, false_part) in [
-            (r#""secs":1700000000"#, r#""secs":18446744073709551615"#),
+            (r#""secs_since_epoch":1700000000"#, r#""secs_since_epoch":18446744073709551615"#),
             (r#""rolled_back""#, r#""live""#),
             ("[1000]", "[2000]"),
             (r#""users":2"#, r#""users":-2"#),
         ] {
             let doctored = text.replace(true_part, false_part);
             assert_ne!(doctored, text);
-            assert_eq!(read(&doctored), None, "{false_part}");
+            assert_eq!(read(doctored.as_bytes()), None, "{false_part}");
         }
         for end in 0..text.len() {
-            assert_eq!(read(&text[..end]), None, "{end}");
+            assert_eq!(read(&text.as_bytes()[..end]), None, "{end}");
         }
-    }
-
-    fn read(text: &str) -> Option<Waiting> {
-        serde_json::from_str::<Note>(text).ok().and_then(Note::waiting)
     }
 }

@@ -1,15 +1,12 @@
 //! Asterisk: whether it answers, takes an apply, and phones then get calls through.
 
-use std::{
-    io,
-    time::{Duration, Instant},
-};
+use std::time::{Duration, Instant};
 
-use pbx_asterisk::{Deployment, Expected, Fault, Inspection, OwnObject, Pair};
+use pbx_asterisk::{Deployment, Expected, Fault, Inspection, OwnObject};
 use pbx_domain::{Extension, ExtensionRange, User};
 
 use super::{report::Report, service};
-use crate::Settings;
+use crate::{Settings, operations::apply};
 
 /// Asterisk's first version with `password_digest`.
 const OLDEST: [u32; 3] = [22, 2, 0];
@@ -18,30 +15,109 @@ const SECURE: [u32; 3] = [22, 10, 1];
 /// How long a transport may take to answer.
 const PATIENCE: Duration = Duration::from_secs(5);
 
-pub(super) fn check(
-    settings: &Settings,
-    deployment: &Deployment,
-    users: Option<&[User]>,
-    deadline: Instant,
-    report: &mut Report<impl io::Write>,
-) {
-    let found = match deployment.inspect(deadline) {
-        Ok(found) => found,
-        Err(fault) => return report.fault("asterisk.command", &fault),
-    };
-    report.good("asterisk.command", "Asterisk answers");
-    check_version(&found.version, report);
-    let read = |()| "read once";
-    report.point("#include of asterisk.pjsip_include", found.endpoints_include.clone().map(read));
-    report.point("#include of asterisk.dialplan_include", found.dialplan_include.clone().map(read));
-    check_own_objects(deployment, &found.own_objects, users, report);
-    report.point("modules", found.modules.clone().map(|()| "all that calls need are running"));
-    check_transports(deployment, &found, deadline, report);
-    report.point("asterisk.realm", check_realm(settings, &found));
-    check_live(settings, deployment, users, deadline, report);
+/// What is asked about.
+pub(super) struct Check<'a> {
+    pub(super) settings: &'a Settings,
+    pub(super) deployment: &'a Deployment,
+    /// `None` where they cannot be read.
+    pub(super) users: Option<&'a [User]>,
+    pub(super) deadline: Instant,
 }
 
-fn check_version(version: &str, report: &mut Report<impl io::Write>) {
+impl Check<'_> {
+    pub(super) fn run(&self, report: &mut Report<'_>) {
+        let found = match self.deployment.inspect(self.deadline) {
+            Ok(found) => found,
+            Err(fault) => return report.fault("asterisk.command", &fault),
+        };
+        report.good("asterisk.command", "Asterisk answers");
+        check_version(&found.version, report);
+        let read = |()| "read once";
+        report.point("#include of asterisk.pjsip_include", found.endpoints_include.clone().map(read));
+        report.point("#include of asterisk.dialplan_include", found.dialplan_include.clone().map(read));
+        self.check_own_objects(&found.own_objects, report);
+        report.point("modules", found.modules.clone().map(|()| "all that calls need are running"));
+        self.check_transports(&found, report);
+        report.point("asterisk.realm", check_realm(self.settings, &found));
+        self.check_live(report);
+    }
+
+    /// An object with the number of a user, or of the next one, keeps Asterisk from loading any of its type.
+    fn check_own_objects(&self, objects: &[OwnObject], report: &mut Report<'_>) {
+        const POINT: &str = "numbers";
+        let taken: Option<Vec<Extension>> = self.users.map(|users| users.iter().map(|user| user.extension).collect());
+        let next = taken.as_ref().and_then(|taken| ExtensionRange::PORTAL.lowest_free(taken.iter().copied()));
+        let is_users =
+            |number: Extension| taken.as_ref().is_none_or(|taken| taken.contains(&number) || next == Some(number));
+        let numbered = objects.iter().filter_map(|object| Some((object, object.name.parse::<Extension>().ok()?)));
+        let (clashing, others): (Vec<_>, Vec<_>) = numbered.partition(|(_, number)| is_users(*number));
+        let shown = |objects: &[(&OwnObject, Extension)]| {
+            let all = objects
+                .iter()
+                .map(|(object, _)| format!("[{}] ({}, line {})", object.name, object.path.display(), object.line));
+            all.collect::<Vec<_>>().join(", ")
+        };
+        if !others.is_empty() {
+            report.note(POINT, format_args!("{} will clash with the user who gets the number", shown(&others)));
+        }
+        if clashing.is_empty() {
+            return report.good(POINT, "no object of the administrator's has one of a user");
+        }
+        let what = format!("{}: Asterisk takes no object that is defined twice", shown(&clashing));
+        report.fault(POINT, &Fault::new(what, self.deployment.removal(clashing.iter().map(|(object, _)| *object))));
+    }
+
+    fn check_transports(&self, found: &Inspection, report: &mut Report<'_>) {
+        const POINT: &str = "transport";
+        let answering = found.transports.as_ref().map_err(Clone::clone).and_then(|transports| {
+            self.deployment.ask_transports(transports, self.deadline.min(Instant::now() + PATIENCE))
+        });
+        match answering {
+            Ok(Some(transport)) => report.good(POINT, format_args!("{transport} answers")),
+            Ok(None) => report.note(POINT, "none has an address that could be asked from here"),
+            Err(fault) => report.fault(POINT, &fault),
+        }
+    }
+
+    /// Whether files and Asterisk are as last applied, and whether users wait for an apply.
+    fn check_live(&self, report: &mut Report<'_>) {
+        let problems = self.deployment.drift(self.deadline);
+        if !problems.is_empty() {
+            return report.fault("live", &Fault::new(problems.join("; "), service::apply_command(self.settings)));
+        }
+        report.good("live", "files and Asterisk are as last applied");
+        if let Some(users) = self.users {
+            match self.waiting(users) {
+                Ok(None) => report.good("users", format_args!("{} applied", users.len())),
+                Ok(Some(words)) => {
+                    report.note("users", format_args!("{words}; {}", service::apply_command(self.settings)));
+                }
+                Err(error) => {
+                    report.fault("users", &Fault::new(format!("{error:#}"), service::apply_command(self.settings)));
+                }
+            }
+        }
+    }
+
+    /// What the next apply would change, where it would change something.
+    fn waiting(&self, users: &[User]) -> anyhow::Result<Option<String>> {
+        let pair = apply::rendered(&apply::renderer(self.settings), users)?;
+        let proven = self.deployment.proven()?.map(|proven| proven.pair);
+        if proven.as_ref() == Some(&pair) || (proven.is_none() && users.is_empty()) {
+            return Ok(None);
+        }
+        let former = proven.map(|proven| Expected::read(&proven)).transpose()?.unwrap_or_default();
+        let change = Expected::read(&pair)?.difference(&former);
+        Ok(Some(format!(
+            "an apply would add {}, remove {} and change {}",
+            change.added.len(),
+            change.removed.len(),
+            change.changed.len()
+        )))
+    }
+}
+
+fn check_version(version: &str, report: &mut Report<'_>) {
     const POINT: &str = "version";
     let numbers: Vec<u32> = version.split('.').map_while(|number| number.parse().ok()).collect();
     let dotted = |version: [u32; 3]| version.map(|number| number.to_string()).join(".");
@@ -56,55 +132,6 @@ fn check_version(version: &str, report: &mut Report<impl io::Write>) {
     report.good(POINT, format_args!("Asterisk {version}"));
 }
 
-/// An object with the number of a user, or of the next one, keeps Asterisk from loading any of its type.
-fn check_own_objects(
-    deployment: &Deployment,
-    objects: &[OwnObject],
-    users: Option<&[User]>,
-    report: &mut Report<impl io::Write>,
-) {
-    const POINT: &str = "numbers";
-    let taken: Option<Vec<Extension>> = users.map(|users| users.iter().map(|user| user.extension).collect());
-    let next = taken.as_ref().and_then(|taken| ExtensionRange::PORTAL.lowest_free(taken.iter().copied()));
-    let is_users =
-        |number: Extension| taken.as_ref().is_none_or(|taken| taken.contains(&number) || next == Some(number));
-    let numbered = objects.iter().filter_map(|object| Some((object, object.name.parse::<Extension>().ok()?)));
-    let (clashing, others): (Vec<_>, Vec<_>) = numbered.partition(|(_, number)| is_users(*number));
-    let shown = |objects: &[(&OwnObject, Extension)]| {
-        let all = objects
-            .iter()
-            .map(|(object, _)| format!("[{}] ({}, line {})", object.name, object.path.display(), object.line));
-        all.collect::<Vec<_>>().join(", ")
-    };
-    if !others.is_empty() {
-        report.note(POINT, format_args!("{} will clash with the user who gets the number", shown(&others)));
-    }
-    if clashing.is_empty() {
-        return report.good(POINT, "no object of the administrator's has one of a user");
-    }
-    let what = format!("{}: Asterisk takes no object that is defined twice", shown(&clashing));
-    report.fault(POINT, &Fault::new(what, deployment.removal(clashing.iter().map(|(object, _)| *object))));
-}
-
-fn check_transports(
-    deployment: &Deployment,
-    found: &Inspection,
-    deadline: Instant,
-    report: &mut Report<impl io::Write>,
-) {
-    const POINT: &str = "transport";
-    let answering = found
-        .transports
-        .as_ref()
-        .map_err(Clone::clone)
-        .and_then(|transports| deployment.ask_transports(transports, deadline.min(Instant::now() + PATIENCE)));
-    match answering {
-        Ok(Some(transport)) => report.good(POINT, format_args!("{transport} answers")),
-        Ok(None) => report.note(POINT, "none has an address that could be asked from here"),
-        Err(fault) => report.fault(POINT, &fault),
-    }
-}
-
 fn check_realm(settings: &Settings, found: &Inspection) -> Result<String, Fault> {
     let realm = settings.asterisk.realm.as_str();
     match &found.default_realm {
@@ -117,46 +144,6 @@ fn check_realm(settings: &Settings, found: &Inspection) -> Result<String, Fault>
         )),
         None => Err(Fault::new("PJSIP does not run", "systemctl restart asterisk")),
     }
-}
-
-/// Whether files and Asterisk are as last applied, and whether users wait for an apply.
-fn check_live(
-    settings: &Settings,
-    deployment: &Deployment,
-    users: Option<&[User]>,
-    deadline: Instant,
-    report: &mut Report<impl io::Write>,
-) {
-    let problems = deployment.drift(deadline);
-    if !problems.is_empty() {
-        return report.fault("live", &Fault::new(problems.join("; "), service::apply_command(settings)));
-    }
-    report.good("live", "files and Asterisk are as last applied");
-    if let Some(users) = users {
-        match waiting(settings, deployment, users) {
-            Ok(None) => report.good("users", format_args!("{} applied", users.len())),
-            Ok(Some(words)) => report.note("users", format_args!("{words}; {}", service::apply_command(settings))),
-            Err(error) => report.fault("users", &Fault::new(format!("{error:#}"), service::apply_command(settings))),
-        }
-    }
-}
-
-/// What the next apply would change, where it would change something.
-fn waiting(settings: &Settings, deployment: &Deployment, users: &[User]) -> anyhow::Result<Option<String>> {
-    let rendering = crate::operations::apply::renderer(settings).render(users)?;
-    let pair = Pair { endpoints: rendering.endpoints.into(), dialplan: rendering.routing.into() };
-    let proven = deployment.proven()?.map(|proven| proven.pair);
-    if proven.as_ref() == Some(&pair) || (proven.is_none() && users.is_empty()) {
-        return Ok(None);
-    }
-    let former = proven.map(|proven| Expected::read(&proven)).transpose()?.unwrap_or_default();
-    let change = Expected::read(&pair)?.difference(&former);
-    Ok(Some(format!(
-        "an apply would add {}, remove {} and change {}",
-        change.added.len(),
-        change.removed.len(),
-        change.changed.len()
-    )))
 }
 
 #[cfg(test)]

@@ -1,9 +1,9 @@
 //! Why PostgreSQL cannot be used, and the command that fixes it: on this host, or on PostgreSQL's.
 
-use std::{fmt, fs, io, net::IpAddr};
+use std::{fs, io, net::IpAddr};
 
 use pbx_asterisk::Fault;
-use pbx_persistence::{ConnectionFault, DatabaseError};
+use pbx_persistence::DatabaseError;
 
 use crate::settings::Environment;
 
@@ -14,7 +14,11 @@ const RELOAD: &str = "systemctl reload postgresql";
 
 pub(super) fn fault(error: &DatabaseError, url: &str) -> Fault {
     let words = words(error);
-    let fix = fix(error, &words, url);
+    let fix = match error {
+        DatabaseError::WrongEncoding { .. } => another_encoding(&Names::of(url)),
+        DatabaseError::InvalidUrl => correct_url(),
+        DatabaseError::Unavailable(_) | DatabaseError::Failed(_) => fix(&words, url),
+    };
     Fault::new(words, fix)
 }
 
@@ -27,59 +31,69 @@ pub(super) fn grant(url: &str) -> String {
     ))
 }
 
-fn fix(error: &DatabaseError, words: &str, url: &str) -> String {
+fn another_encoding(names: &Names) -> String {
+    let database = &names.database;
+    names.there(&format!(
+        "psql -c 'ALTER DATABASE \"{database}\" RENAME TO \"{database}_old\"' && runuser -u postgres -- {}",
+        names.create_database()
+    ))
+}
+
+fn correct_url() -> String {
+    format!("correct DATABASE_URL in {}, then: {RESTART}", Environment::SERVICE_FILE)
+}
+
+/// By the words of libpq and PostgreSQL; PostgreSQL answers in its own language before a session has another, and is not
+/// understood then.
+fn fix(words: &str, url: &str) -> String {
     let names = Names::of(url);
     let Names { database, role, is_local } = &names;
     let has = |part: &str| words.contains(part);
+    let is_missing = |what: &str| has(&format!("{what} \"")) && has("does not exist");
     let env = Environment::SERVICE_FILE;
-    let correct = format!("correct DATABASE_URL in {env}, then: {RESTART}");
-    match (error, error.connection_fault()) {
-        (DatabaseError::WrongEncoding { .. }, _) => names.there(&format!(
-            "psql -c 'ALTER DATABASE \"{database}\" RENAME TO \"{database}_old\"' && runuser -u postgres -- {}",
-            names.create_database()
-        )),
-        (DatabaseError::InvalidUrl, _) => correct,
-        _ if has("permission denied for database") => {
-            names.in_database(&format!("GRANT CONNECT ON DATABASE \"{database}\" TO \"{role}\""))
-        }
-        _ if has("permission denied for") => grant(url),
-        _ if has("not permitted to log in") => names.in_database(&format!("ALTER ROLE \"{role}\" LOGIN")),
-        _ if has("Peer authentication failed") => {
-            format!("sed -i \"s|^DATABASE_URL=.*|DATABASE_URL='postgresql:///{database}'|\" {env} && {RESTART}")
-        }
-        (_, Some(ConnectionFault::AuthorityUnreadable | ConnectionFault::CertificateNotTrusted)) => {
-            trust(words, url)
-        }
-        (_, Some(ConnectionFault::NameMismatch)) => rename(words).unwrap_or_else(|| {
-            format!("write a name that PostgreSQL's certificate is for as the host: {correct}")
-        }),
-        (_, Some(ConnectionFault::NoTls)) => {
-            names.there(&format!("psql -c 'ALTER SYSTEM SET ssl = on' && {RELOAD}"))
-        }
-        (_, Some(ConnectionFault::RefusedByHba)) => let_in(words, url, &names),
-        (_, Some(ConnectionFault::NoDatabase | ConnectionFault::NoRole)) if names.are_ours() => {
-            "sh /usr/share/doc/pbx-portal/examples/postgresql/create.sh".to_owned()
-        }
-        (_, Some(ConnectionFault::NoDatabase)) => names.there(&names.create_database()),
-        (_, Some(ConnectionFault::WrongPassword)) if has("no password supplied") => {
-            format!("write {role}:PASSWORD@ before the host of DATABASE_URL in {env}, then: {RESTART}")
-        }
+    if has("permission denied for database") {
+        names.in_database(&format!("GRANT CONNECT ON DATABASE \"{database}\" TO \"{role}\""))
+    } else if has("permission denied for") {
+        grant(url)
+    } else if has("not permitted to log in") {
+        names.in_database(&format!("ALTER ROLE \"{role}\" LOGIN"))
+    } else if has("Peer authentication failed") {
+        format!("sed -i \"s|^DATABASE_URL=.*|DATABASE_URL='postgresql:///{database}'|\" {env} && {RESTART}")
+    } else if has("password authentication failed") || is_missing("role") && !names.are_ours() {
         // With passwords, PostgreSQL does not say which of the two it is.
-        (_, Some(ConnectionFault::WrongPassword | ConnectionFault::NoRole)) => names.there(&format!(
+        names.there(&format!(
             "psql -c 'CREATE ROLE \"{role}\" LOGIN' -c '\\password \"{role}\"'   # the password of DATABASE_URL; that \
              the role exists is no harm"
-        )),
-        (_, Some(ConnectionFault::UnknownHost)) => {
-            format!("write PostgreSQL's address and that name into /etc/hosts, or {correct}")
-        }
-        _ if has("Operation not permitted") => format!(
-            "systemctl edit pbx-portal, and write: [Service] IPAddressAllow=ADDRESS of PostgreSQL; then: {RESTART}"
-        ),
-        _ if *is_local || has("127.0.0.1") || has("::1") => "systemctl restart postgresql".to_owned(),
-        (_, Some(ConnectionFault::NotListening)) => names.there(
-            "psql -c \"ALTER SYSTEM SET listen_addresses = '*'\"; systemctl restart postgresql   # if the port is right",
-        ),
-        _ => format!("start PostgreSQL there, open its port to this host, or {correct}"),
+        ))
+    } else if has("no password supplied") {
+        format!("write {role}:PASSWORD@ before the host of DATABASE_URL in {env}, then: {RESTART}")
+    } else if has("no pg_hba.conf entry") || has("pg_hba.conf rejects") {
+        let_in(words, url, &names)
+    } else if is_missing("root certificate file")
+        || has("could not read root certificate file")
+        || has("certificate verify failed")
+    {
+        trust(words, url)
+    } else if has("does not match host name") {
+        let by_hand = || format!("write a name that PostgreSQL's certificate is for as the host: {}", correct_url());
+        rename(words).unwrap_or_else(by_hand)
+    } else if has("server does not support SSL") {
+        names.there(&format!("psql -c 'ALTER SYSTEM SET ssl = on' && {RELOAD}"))
+    } else if has("could not translate host name") {
+        format!("write PostgreSQL's address and that name into /etc/hosts, or {}", correct_url())
+    } else if is_missing("database") && !names.are_ours() {
+        names.there(&names.create_database())
+    } else if is_missing("database") || is_missing("role") {
+        "sh /usr/share/doc/pbx-portal/examples/postgresql/create.sh".to_owned()
+    } else if has("Operation not permitted") {
+        format!("systemctl edit pbx-portal, and write: [Service] IPAddressAllow=ADDRESS of PostgreSQL; then: {RESTART}")
+    } else if *is_local || has("127.0.0.1") || has("::1") {
+        "systemctl restart postgresql".to_owned()
+    } else if has("Connection refused") {
+        let listen = "ALTER SYSTEM SET listen_addresses = '*'";
+        names.there(&format!("psql -c \"{listen}\"; systemctl restart postgresql   # if the port is right"))
+    } else {
+        format!("start PostgreSQL there, open its port to this host, or {}", correct_url())
     }
 }
 
@@ -214,12 +228,6 @@ impl Names {
     }
 }
 
-impl fmt::Debug for Names {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}@{} ({})", self.role, self.database, if self.is_local { "local" } else { "remote" })
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -227,12 +235,32 @@ mod tests {
     #[test]
     fn the_names_for_commands_are_those_of_the_url() {
         for (url, names) in [
-            ("postgresql:///pbx_portal", "pbx-portal@pbx_portal (local)"),
-            ("postgresql://me:pa%2Fss@db.example.com/mine?sslmode=verify-full", "me@mine (remote)"),
-            ("postgres://postgres@/test?host=/tmp/x", "postgres@test (local)"),
-            ("host=db password='x y'", "pbx-portal@pbx_portal (remote)"),
+            ("postgresql:///pbx_portal", ("pbx-portal", "pbx_portal", true)),
+            ("postgresql://me:pa%2Fss@db.example.com/mine?sslmode=verify-full", ("me", "mine", false)),
+            ("postgres://postgres@/test?host=/tmp/x", ("postgres", "test", true)),
+            ("host=db password='x y'", ("pbx-portal", "pbx_portal", false)),
         ] {
-            assert_eq!(format!("{:?}", Names::of(url)), names);
+            let Names { role, database, is_local } = Names::of(url);
+            assert_eq!((role.as_str(), database.as_str(), is_local), names);
+        }
+    }
+
+    #[test]
+    fn the_words_decide_the_fix() {
+        let (own, other) = ("postgresql:///pbx_portal", "postgresql://me@db.example.com/mine");
+        for (words, url, part) in [
+            ("FATAL:  database \"pbx_portal\" does not exist", own, "postgresql/create.sh"),
+            ("FATAL:  role \"pbx-portal\" does not exist", own, "postgresql/create.sh"),
+            ("FATAL:  role \"me\" does not exist", other, "CREATE ROLE \"me\" LOGIN"),
+            ("could not translate host name \"db.example.com\" to address", other, "into /etc/hosts"),
+            ("connection to server at \"db.example.com\" failed: Connection refused", other, "listen_addresses"),
+            ("fe_sendauth: no password supplied", other, "write me:PASSWORD@"),
+            ("FATAL:  Peer authentication failed for user \"x\"", own, "DATABASE_URL='postgresql:///pbx_portal'"),
+            ("FATAL:  password authentication failed\nFATAL:  no pg_hba.conf entry for", other, "CREATE ROLE"),
+            ("timeout expired", other, "start PostgreSQL there"),
+        ] {
+            let fix = fix(words, url);
+            assert!(fix.contains(part), "{words}: {fix}");
         }
     }
 }

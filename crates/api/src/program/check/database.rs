@@ -1,7 +1,5 @@
 //! PostgreSQL: whether it answers, is up to date, and lets the service read and write.
 
-use std::io;
-
 use pbx_asterisk::Fault;
 use pbx_domain::User;
 use pbx_persistence::{Database, Inspection, Protection};
@@ -14,7 +12,7 @@ use super::{
 use crate::settings::Survey;
 
 /// Asks the database, and gives the users where it has them.
-pub(super) fn check(survey: &Survey, report: &mut Report<impl io::Write>) -> Option<Vec<User>> {
+pub(super) fn check(survey: &Survey, report: &mut Report<'_>) -> Option<Vec<User>> {
     const POINT: &str = "database";
     if !survey.knows("database.url") {
         return None;
@@ -58,7 +56,7 @@ pub(super) fn check(survey: &Survey, report: &mut Report<impl io::Write>) -> Opt
 }
 
 /// Says how what is secret crosses the network: the digests of the phones, and the proof of the database password.
-fn tell_protection(protection: &Protection, report: &mut Report<impl io::Write>) {
+fn tell_protection(protection: &Protection, report: &mut Report<'_>) {
     const POINT: &str = "database connection";
     const VERIFY: &str = "sslmode=verify-full&sslrootcert=FILE in DATABASE_URL makes libpq verify it";
     match protection {

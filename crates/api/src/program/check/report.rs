@@ -3,14 +3,14 @@ use std::{fmt, io};
 use pbx_asterisk::Fault;
 
 /// The lines, and whether any of them is a failure.
-pub(super) struct Report<W> {
+pub(super) struct Report<'a> {
     is_good: bool,
     quiet: bool,
-    out: W,
+    out: &'a mut dyn io::Write,
 }
 
-impl<W: io::Write> Report<W> {
-    pub(super) fn new(out: W, quiet: bool) -> Self {
+impl<'a> Report<'a> {
+    pub(super) fn new(out: &'a mut dyn io::Write, quiet: bool) -> Self {
         Self { is_good: true, quiet, out }
     }
 
@@ -56,11 +56,12 @@ mod tests {
     use super::*;
 
     fn report(quiet: bool) -> (bool, String) {
-        let mut report = Report::new(Vec::new(), quiet);
+        let mut out = Vec::new();
+        let mut report = Report::new(&mut out, quiet);
         report.good("a", "fine");
         report.note("b", "old");
         report.fault("c", &Fault::new("broken\nby hand", "glue"));
-        (report.is_good(), String::from_utf8(report.out).unwrap())
+        (report.is_good(), String::from_utf8(out).unwrap())
     }
 
     #[test]

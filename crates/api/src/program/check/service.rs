@@ -1,6 +1,6 @@
 //! Whether this runs as the service does, and the commands that are for the service.
 
-use std::{env, fs, io, net::SocketAddr, os::unix::fs::MetadataExt as _, path::Path};
+use std::{env, fs, net::SocketAddr, os::unix::fs::MetadataExt as _, path::Path};
 
 use pbx_asterisk::Fault;
 
@@ -17,7 +17,7 @@ const UNIT: &str = "/usr/lib/systemd/system/pbx-portal.service";
 
 /// What root may do says nothing about what the service may do. What its user may do outside the unit says little: the
 /// sandbox of the unit forbids more.
-pub(super) fn check(settings: &Settings, report: &mut Report<impl io::Write>) {
+pub(super) fn check(settings: &Settings, report: &mut Report<'_>) {
     const POINT: &str = "service";
     let user = rustix::process::geteuid().as_raw();
     let owner = fs::metadata(&settings.state_dir).map_or(user, |found| found.uid());
@@ -41,14 +41,14 @@ pub(super) fn command(command: &str) -> String {
 
 /// What fixes a setting that is wrong.
 pub(super) fn settings_fix(error: &SettingsError) -> String {
-    if error.key() == Some("database.url") && error.is_missing() {
+    if error.key == Some("database.url") && error.problem == "is missing" {
         let file = Environment::SERVICE_FILE;
         return format!(
             "printf '\\n%s\\n' \"DATABASE_URL='postgresql:///pbx_portal'\" >> {file} && systemctl try-restart pbx-portal \
              (PostgreSQL on another host: README.Debian)"
         );
     }
-    error.fix().to_owned()
+    error.fix.clone()
 }
 
 /// The apply that fixes drift.
