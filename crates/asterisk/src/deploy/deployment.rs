@@ -83,7 +83,7 @@ impl Deployment {
         let on_disk = self.files.read()?;
         let is_known = match &locked.proven {
             Some(proven) => proven.pair == on_disk,
-            None => Expected::read(&on_disk).is_ok_and(|expected| expected == Expected::NOTHING),
+            None => Expected::read(&on_disk).is_ok_and(|expected| expected == Expected::default()),
         };
         if !is_known {
             log::warn!(
@@ -204,7 +204,7 @@ impl Deployment {
         };
         let verified = expected
             .map_err(|error| error.to_string())
-            .map(|expected| self.verify(&expected, &Expected::NOTHING, deadline));
+            .map(|expected| self.verify(&expected, &Expected::default(), deadline));
         match verified {
             Ok(Ok(_)) => {}
             Ok(Err(Cause::NotProven(mismatch))) => {
@@ -281,7 +281,7 @@ impl LockedDeployment<'_> {
     ///
     /// [`UnreadablePair`] when `pair` cannot be read.
     pub fn difference(&self, pair: &Pair) -> Result<Difference, UnreadablePair> {
-        Ok(self.expected(pair)?.difference(self.proven_expected().map_or(&Expected::NOTHING, |former| former)))
+        Ok(self.expected(pair)?.difference(self.proven_expected().map_or(&Expected::default(), |former| former)))
     }
 
     /// The endpoints of the pair last proven whose owners `pair` takes the number from: they are no more in it, or ask

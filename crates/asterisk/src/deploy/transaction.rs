@@ -15,7 +15,7 @@ use crate::{
     deploy::{
         deployment::{Deployment, LockedDeployment},
         error::{Aftermath, Cause},
-        installed::{End, RolledBack, StagedDeployment, Verified},
+        installed::{Failed, StagedDeployment},
         unproven::{self, ProvenText},
     },
     files::{file::FileError, record::Record, state_dir::StagedRecord},
@@ -25,7 +25,7 @@ use crate::{
         live::{Foreign, Live},
     },
     text::{
-        expected::{Difference, Expected, UnreadablePair},
+        expected::{Difference, Expected},
         modules::{self, Modules},
         pair::Pair,
     },
@@ -79,49 +79,8 @@ pub struct Failure {
     pub times: StepTimes,
 }
 
-/// What is known of a deployment before it ends, however it does.
-#[derive(Default)]
-struct Progress {
-    difference: Difference,
-    kept: BTreeSet<String>,
-    times: StepTimes,
-}
-
-/// The rest of [`Deployed`].
-struct Success {
-    is_changed: bool,
-    foreign: Foreign,
-    unpurged: BTreeSet<String>,
-}
-
-/// The rest of [`Failure`].
-struct Failed {
-    cause: Cause,
-    fixes: Vec<String>,
-    aftermath: Aftermath,
-}
-
-/// A bare cause means that nothing was changed.
-impl From<Cause> for Failed {
-    fn from(cause: Cause) -> Self {
-        Self { cause, fixes: Vec::new(), aftermath: Aftermath::Untouched }
-    }
-}
-
-impl From<UnreadablePair> for Failed {
-    fn from(error: UnreadablePair) -> Self {
-        Cause::from(error).into()
-    }
-}
-
-impl From<FileError> for Failed {
-    fn from(error: FileError) -> Self {
-        Cause::from(error).into()
-    }
-}
-
 /// Adds to `time` how long `step` takes.
-fn timed<T>(time: &mut Duration, step: impl FnOnce() -> T) -> T {
+pub(super) fn timed<T>(time: &mut Duration, step: impl FnOnce() -> T) -> T {
     let began = Instant::now();
     let result = step();
     *time += began.elapsed();
@@ -155,104 +114,108 @@ impl LockedDeployment<'_> {
     ///
     /// [`Failure`] with the cause and the state that it left.
     pub fn deploy(&mut self, pair: &Pair, tag: &str, deadline: Instant) -> Result<Deployed, Box<Failure>> {
-        let mut progress = Progress::default();
-        let result = self.transact(pair, tag, deadline, &mut progress);
-        let Progress { difference, kept, times } = progress;
-        match result {
-            Ok(Success { is_changed, mut foreign, unpurged }) => {
+        let mut deployed = Deployed {
+            is_changed: false,
+            foreign: Foreign::default(),
+            unpurged: BTreeSet::new(),
+            difference: Difference::default(),
+            times: StepTimes::default(),
+            proven: ProvenText {
+                endpoints: Pair { endpoints: pair.endpoints.clone(), dialplan: Vec::new() },
+                trust: self.deployment.trust,
+                kept: BTreeSet::new(),
+            },
+        };
+        match self.transact(pair, tag, deadline, &mut deployed) {
+            Ok(()) => {
                 let Deployment { cli, files, .. } = self.deployment;
                 let deadline = Instant::now() + cli.timeout();
-                foreign.added = diagnosis::added_sections(cli, files, &pair.endpoints, deadline);
-                let endpoints = Pair { endpoints: pair.endpoints.clone(), dialplan: Vec::new() };
-                let proven = ProvenText { endpoints, trust: self.deployment.trust, kept };
-                Ok(Deployed { is_changed, foreign, unpurged, difference, times, proven })
+                deployed.foreign.added = diagnosis::added_sections(cli, files, &pair.endpoints, deadline);
+                Ok(deployed)
             }
             Err(Failed { cause, fixes, aftermath }) => {
+                let Deployed { difference, times, .. } = deployed;
                 Err(Box::new(Failure { cause, fixes, aftermath, difference, times }))
             }
         }
     }
 
+    /// Fills in what becomes known of the deployment, also of one that fails.
     #[expect(clippy::result_large_err, reason = "one of each deployment, which takes milliseconds")]
-    fn transact(
-        &mut self,
-        pair: &Pair,
-        tag: &str,
-        deadline: Instant,
-        progress: &mut Progress,
-    ) -> Result<Success, Failed> {
-        let files = &self.deployment.files;
+    fn transact(&mut self, pair: &Pair, tag: &str, deadline: Instant, deployed: &mut Deployed) -> Result<(), Failed> {
         let wanted = self.expected(pair)?;
-        let on_disk = files.read()?;
+        let on_disk = self.deployment.files.read()?;
         let former = self.former(&on_disk);
-        let before = former.expected.as_deref().unwrap_or(&NOTHING);
-        progress.difference = wanted.difference(if self.proven().is_some() { before } else { &NOTHING });
-        progress.kept = wanted.kept_names(before);
+        let nothing = Expected::default();
+        let before = former.expected.as_deref().unwrap_or(&nothing);
+        deployed.difference = wanted.difference(if self.proven().is_some() { before } else { &nothing });
+        deployed.proven.kept = wanted.kept_names(before);
         if self.deployment.trust.is_strict {
-            let unproven = unproven::of_pair(pair, self.deployment.trust, &progress.kept)?;
+            let unproven = unproven::of_pair(pair, self.deployment.trust, &deployed.proven.kept)?;
             if !unproven.is_empty() {
                 return Err(Cause::Unproven(unproven).into());
             }
         }
-        let times = &mut progress.times;
+        let times = &mut deployed.times;
+        let mut former_owners =
+            FormerOwners { aors: wanted.aors_of_former_owners(before), contacts: Contacts::default() };
+        // Those that former deployments left a contact at.
+        former_owners.aors.extend(self.proven().into_iter().flat_map(|record| record.unpurged.iter().cloned()));
 
-        let new_aors = wanted.new_aors(before);
-        let is_on_disk = on_disk == *pair;
-        let (contacts, ready) =
-            timed(&mut times.verify, || self.preflight(&new_aors, is_on_disk.then_some((&*wanted, before)), deadline))?;
-        let mut former_owners = FormerOwners { aors: self.pending_purges(), contacts };
-        former_owners.aors.extend(wanted.aors_of_former_owners(before));
+        let ready = timed(&mut times.verify, || self.is_live(on_disk == *pair, &wanted, before, deadline))?;
         if let Some(foreign) = ready {
-            let unpurged = timed(&mut times.purge, || self.remember(pair, tag, &former_owners, deadline))?;
-            return Ok(Success { is_changed: false, foreign, unpurged });
+            deployed.foreign = foreign;
+            deployed.unpurged = timed(&mut times.purge, || self.remember(pair, tag, &former_owners, deadline))?;
+            return Ok(());
         }
+        former_owners.contacts = timed(&mut times.verify, || self.contacts(&wanted.new_aors(before), deadline))?;
 
         let modules = self.modules_to_reload(pair, &on_disk)?;
-        let began = Instant::now();
-        let (staged, purged) = self.stage(pair, &former.pair, modules, tag, former_owners.all_aors())?;
-        let installed = staged.install(self.deployment);
-        times.install = began.elapsed();
-
+        let stage = || self.stage(pair, &former.pair, modules, tag, former_owners.all_aors());
+        let (staged, purged) = timed(&mut times.install, stage)?;
         // A rollback reloads what was reloaded before it.
         let modules = Cell::new(modules);
-        let end = installed.verify(
-            || self.reload_and_verify(&modules, &wanted, before, deadline, times),
+        let (foreign, record) = staged.install(
+            self.deployment,
+            times,
+            |times| self.reload_and_verify(&modules, &wanted, before, deadline, times),
             |cause| self.fixes(cause, &wanted),
             |cause| self.verify_former(modules.get(), &former, &wanted, cause),
-        );
-        match end {
-            End::Verified(Verified { foreign, record, .. }) => {
-                self.set_proven(record);
-                let unpurged = timed(&mut times.purge, || self.purge_stale_contacts(&former_owners, purged, deadline));
-                Ok(Success { is_changed: true, foreign, unpurged })
-            }
-            End::RolledBack(RolledBack { cause, fixes, aftermath, .. }) => Err(Failed { cause, fixes, aftermath }),
-        }
+        )?;
+        deployed.is_changed = true;
+        deployed.foreign = foreign;
+        self.set_proven(record);
+        deployed.unpurged = timed(&mut times.purge, || self.purge_stale_contacts(&former_owners, purged, deadline));
+        Ok(())
     }
 
-    /// If the files on disk are these already, a read-back that verifies them is the whole preflight, and its result is
-    /// returned. Otherwise: Asterisk answers and has booted; returned are the contacts that are registered at the aors
-    /// to come.
-    fn preflight(
+    /// What is live besides, if Asterisk runs the files already that are on disk.
+    fn is_live(
         &self,
-        new_aors: &BTreeSet<String>,
-        on_disk: Option<(&Expected, &Expected)>,
+        is_on_disk: bool,
+        wanted: &Expected,
+        before: &Expected,
         deadline: Instant,
-    ) -> Result<(Contacts, Option<Foreign>), Cause> {
-        let cli = &self.deployment.cli;
-        if let Some((wanted, before)) = on_disk {
-            match self.deployment.verify(wanted, before, deadline) {
-                Ok(foreign) => return Ok((Contacts::default(), Some(foreign))),
-                Err(Cause::NotProven(mismatch)) => log::warn!("Asterisk does not run the files on disk: {mismatch}"),
-                Err(Cause::Unread(Unread::Cli(error))) => return Err(Cause::Unavailable(error.into())),
-                Err(error) => return Err(error),
-            }
-            // The last proof could not be repeated. Whatever comes of this deployment, that proof counts no more.
-            self.deployment.state.mark_unproven()?;
+    ) -> Result<Option<Foreign>, Cause> {
+        if !is_on_disk {
+            return Ok(None);
         }
+        match self.deployment.verify(wanted, before, deadline) {
+            Ok(foreign) => return Ok(Some(foreign)),
+            Err(Cause::NotProven(mismatch)) => log::warn!("Asterisk does not run the files on disk: {mismatch}"),
+            Err(Cause::Unread(Unread::Cli(error))) => return Err(Cause::Unavailable(error.into())),
+            Err(error) => return Err(error),
+        }
+        // The last proof could not be repeated. Whatever comes of this deployment, that proof counts no more.
+        self.deployment.state.mark_unproven()?;
+        Ok(None)
+    }
+
+    /// Once Asterisk answers and has booted: the contacts that are registered at the aors to come.
+    fn contacts(&self, new_aors: &BTreeSet<String>, deadline: Instant) -> Result<Contacts, Cause> {
+        let cli = &self.deployment.cli;
         reload::wait_ready(cli, deadline).map_err(Cause::Unavailable)?;
-        let contacts = if new_aors.is_empty() { Contacts::default() } else { Contacts::read(cli, deadline)? };
-        Ok((contacts.of(new_aors), None))
+        Ok(if new_aors.is_empty() { Contacts::default() } else { Contacts::read(cli, deadline)?.of(new_aors) })
     }
 
     /// The pair was proven without a deployment: record it, and retry pending purges.
@@ -281,11 +244,6 @@ impl LockedDeployment<'_> {
         let purged = StagedRecord::new(path, record(&tag, BTreeSet::new()));
         let purged = purged.inspect_err(|error| log::warn!("{error}: the next deployment will purge once more")).ok();
         Ok(self.purge_stale_contacts(former, purged, deadline))
-    }
-
-    /// The aors that former deployments left a contact at.
-    fn pending_purges(&self) -> BTreeSet<String> {
-        self.proven().map(|record| record.unpurged.clone()).unwrap_or_default()
     }
 
     /// Purges the contacts of former owners, records that it is done, and returns the aors not purged.
@@ -432,6 +390,3 @@ impl Deployment {
         }
     }
 }
-
-/// What is to be live of no files at all.
-static NOTHING: Expected = Expected::NOTHING;

@@ -116,16 +116,6 @@ pub(crate) enum Step {
 }
 
 impl Expected {
-    /// What must be live of no files at all.
-    pub(crate) const NOTHING: Self = Self {
-        endpoints: BTreeMap::new(),
-        standalone: BTreeSet::new(),
-        contexts: BTreeMap::new(),
-        credentials: BTreeMap::new(),
-        fingerprints: BTreeMap::new(),
-        shown: BTreeMap::new(),
-    };
-
     /// Reads what must be live from both files.
     ///
     /// # Errors
