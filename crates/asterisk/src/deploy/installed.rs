@@ -135,7 +135,7 @@ mod tests {
             let staged = StagedDeployment {
                 new: stage("new"),
                 old: stage("old"),
-                proven: StagedRecord::new(deployment.state.proven(), record).unwrap(),
+                proven: StagedRecord::new(&deployment.state.proven(), record).unwrap(),
                 unproven: deployment.state.stage_unproven().unwrap(),
             };
             let mut installed = None;

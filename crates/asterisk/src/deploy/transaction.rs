@@ -232,7 +232,7 @@ impl LockedDeployment<'_> {
         let tag = match self.proven() {
             Some(record) if record.pair == *pair => record.tag.clone(),
             _ => {
-                self.set_proven(StagedRecord::new(path.clone(), record(tag, pending_purges.clone()))?.commit()?);
+                self.set_proven(StagedRecord::new(&path, record(tag, pending_purges.clone()))?.commit()?);
                 tag.to_owned()
             }
         };
@@ -241,7 +241,7 @@ impl LockedDeployment<'_> {
             return Ok(pending_purges);
         }
         // All is proven and recorded: a purge that cannot be recorded is made once more.
-        let purged = StagedRecord::new(path, record(&tag, BTreeSet::new()));
+        let purged = StagedRecord::new(&path, record(&tag, BTreeSet::new()));
         let purged = purged.inspect_err(|error| log::warn!("{error}: the next deployment will purge once more")).ok();
         Ok(self.purge_stale_contacts(former, purged, deadline))
     }
@@ -286,15 +286,15 @@ impl LockedDeployment<'_> {
         let Deployment { files, state, .. } = self.deployment;
         let record = |unpurged| Record { tag: tag.to_owned(), unpurged, pair: pair.clone() };
         let no_pending_purges = (!pending_purges.is_empty()).then(BTreeSet::new);
-        let purged = no_pending_purges.map(|none| StagedRecord::new(state.proven(), record(none))).transpose()?;
+        let purged = no_pending_purges.map(|none| StagedRecord::new(&state.proven(), record(none))).transpose()?;
         let staged = StagedDeployment {
             new: files.stage(pair, modules)?,
             old: files.stage(former, modules)?,
-            proven: StagedRecord::new(state.proven(), record(pending_purges))?,
+            proven: StagedRecord::new(&state.proven(), record(pending_purges))?,
             unproven: state.stage_unproven()?,
         };
         let journal = Record { tag: tag.to_owned(), unpurged: BTreeSet::new(), pair: former.clone() };
-        StagedRecord::new(state.journal(), journal)?.commit_durably()?;
+        StagedRecord::new(&state.journal(), journal)?.commit_durably()?;
         Ok((staged, purged))
     }
 
