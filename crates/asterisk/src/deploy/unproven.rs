@@ -120,7 +120,7 @@ impl Deployment {
 
     /// What must be live of a pair for this deployment.
     pub(crate) fn expected(&self, pair: &Pair) -> Result<Expected, UnreadablePair> {
-        if self.trust.is_strict { Expected::read_strictly(pair) } else { Expected::read(pair) }
+        Expected::read_for(pair, self.trust.is_strict)
     }
 }
 
