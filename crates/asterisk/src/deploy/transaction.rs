@@ -1,7 +1,7 @@
 //! One deployment from beginning to end: the new pair is verified, or the former one restored and verified.
 
 use std::{
-    cell::Cell,
+    cell::{Cell, OnceCell},
     collections::BTreeSet,
     sync::Arc,
     time::{Duration, Instant},
@@ -20,8 +20,8 @@ use crate::{
     },
     files::{file::FileError, record::Record, state_dir::StagedRecord},
     proof::{
-        contacts::{Contacts, FormerOwners},
-        diagnosis::{self, OwnEndpoints},
+        contacts::{self, Contacts, FormerOwners},
+        diagnosis,
         live::{Foreign, Live},
     },
     text::{
@@ -157,8 +157,7 @@ impl LockedDeployment<'_> {
             }
         }
         let times = &mut deployed.times;
-        let mut former_owners =
-            FormerOwners { aors: wanted.aors_of_former_owners(before), contacts: Contacts::default() };
+        let mut former_owners = FormerOwners { aors: wanted.aors_of_former_owners(before), contacts: Contacts::new() };
         // Those that former deployments left a contact at.
         former_owners.aors.extend(self.proven().into_iter().flat_map(|record| record.unpurged.iter().cloned()));
 
@@ -215,7 +214,9 @@ impl LockedDeployment<'_> {
     fn contacts(&self, new_aors: &BTreeSet<String>, deadline: Instant) -> Result<Contacts, Cause> {
         let cli = &self.deployment.cli;
         reload::wait_ready(cli, deadline).map_err(Cause::Unavailable)?;
-        Ok(if new_aors.is_empty() { Contacts::default() } else { Contacts::read(cli, deadline)?.of(new_aors) })
+        let mut registered = if new_aors.is_empty() { Contacts::new() } else { contacts::read(cli, deadline)? };
+        registered.retain(|(aor, ..)| new_aors.contains(aor));
+        Ok(registered)
     }
 
     /// The pair was proven without a deployment: record it, and retry pending purges.
@@ -376,11 +377,12 @@ impl Deployment {
     ///
     /// A difference is believed when it is read twice: Asterisk may have dropped a line that it does not count.
     pub(crate) fn verify(&self, wanted: &Expected, former: &Expected, deadline: Instant) -> Result<Foreign, Cause> {
-        let own = OwnEndpoints::new(&self.cli, &self.files);
+        let own = OnceCell::new();
+        let is_own = |name: &str| own.get_or_init(|| diagnosis::own_endpoints(&self.cli, &self.files)).contains(name);
         let (mut pause, mut before) = (Pause::new(), None);
         loop {
             let live = Live::read(&self.cli, wanted, former, deadline)?;
-            match live.compare(wanted, former, |name| own.contain(name)).proven() {
+            match live.compare(wanted, former, is_own).proven() {
                 Ok(foreign) => return Ok(foreign),
                 Err(mismatch) if before.as_ref() == Some(&mismatch) || !pause.before(deadline) => {
                     return Err(Cause::NotProven(mismatch));

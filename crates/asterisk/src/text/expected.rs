@@ -146,6 +146,10 @@ impl Expected {
         extens.map(|(context, (name, steps))| (context.as_str(), name.as_str(), steps.len()))
     }
 
+    pub(crate) fn steps(&self, context: &str, exten: &str) -> Option<&[Step]> {
+        self.contexts.get(context)?.get(exten).map(Vec::as_slice)
+    }
+
     /// Whether a context has the number that `exten` is dialled by: another context with `1000`, or with `1000/2000` for
     /// the callers with that number, answers calls in its place. A pattern is no number.
     pub(crate) fn has_number(&self, exten: &str) -> bool {

@@ -5,7 +5,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use pbx_asterisk::{Deployment, Expected, Fault, Inspection, OwnObject, Pair};
+use pbx_asterisk::{Deployment, Expected, Fault, Inspection, OwnSection, Pair};
 use pbx_domain::{Extension, ExtensionRange, User};
 
 use super::{report::Report, service};
@@ -59,7 +59,7 @@ fn check_version(version: &str, report: &mut Report<impl io::Write>) {
 /// An object with the number of a user, or of the next one, keeps Asterisk from loading any of its type.
 fn check_own_objects(
     deployment: &Deployment,
-    objects: &[OwnObject],
+    objects: &[OwnSection],
     users: Option<&[User]>,
     report: &mut Report<impl io::Write>,
 ) {
@@ -70,7 +70,7 @@ fn check_own_objects(
         |number: Extension| taken.as_ref().is_none_or(|taken| taken.contains(&number) || next == Some(number));
     let numbered = objects.iter().filter_map(|object| Some((object, object.name.parse::<Extension>().ok()?)));
     let (clashing, others): (Vec<_>, Vec<_>) = numbered.partition(|(_, number)| is_users(*number));
-    let shown = |objects: &[(&OwnObject, Extension)]| {
+    let shown = |objects: &[(&OwnSection, Extension)]| {
         let all = objects
             .iter()
             .map(|(object, _)| format!("[{}] ({}, line {})", object.name, object.path.display(), object.line));
