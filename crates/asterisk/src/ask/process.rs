@@ -29,11 +29,16 @@ pub(crate) struct Output {
     pub(crate) stderr: Vec<u8>,
 }
 
-/// Why there is no [`Output`].
+/// Why a question brought nothing.
 #[derive(Debug)]
 pub(crate) enum Unfinished {
-    TooMuchOutput,
+    /// It was not asked over the control socket: nobody listens, it is no Asterisk, or not the one that is meant.
+    NotAsked(String),
+    /// The connection broke after the question.
+    Broken(io::Error),
+    /// The process cannot be waited for.
     Lost(io::Error),
+    TooMuchOutput,
 }
 
 /// A program that runs, with all that it started: dropped, none of them lives on.
