@@ -2,6 +2,7 @@
 
 pub(crate) mod deployment;
 pub(crate) mod drift;
+pub(crate) mod endpoint_options;
 pub(crate) mod error;
 pub(crate) mod installed;
 pub(crate) mod notes;

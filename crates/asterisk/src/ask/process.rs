@@ -119,12 +119,10 @@ impl Drop for Group {
 
 /// Reads what is there, a megabyte at most, so that no flood keeps others waiting; forgets the source at its end.
 fn read(source: &mut Option<impl io::Read>, into: &mut Vec<u8>) -> Result<(), Unfinished> {
-    if let Some(pipe) = source {
-        match ready::read(pipe, into) {
-            Ok(ready::Read::Ended) => *source = None,
-            Ok(ready::Read::More) => {}
-            Err(error) => return Err(Unfinished::Lost(error)),
-        }
+    if let Some(pipe) = source
+        && ready::read(pipe, into).map_err(Unfinished::Lost)?
+    {
+        *source = None;
     }
     Ok(())
 }

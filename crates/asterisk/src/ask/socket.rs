@@ -79,8 +79,8 @@ impl Connection {
         self.send()?;
         match read.map_err(Unfinished::Broken)? {
             _ if self.received.len() > MOST_OUTPUT => Err(Unfinished::TooMuchOutput),
-            ready::Read::More => Ok(None),
-            ready::Read::Ended => Ok(Some(Reply {
+            false => Ok(None),
+            true => Ok(Some(Reply {
                 banner: self.banner.take().unwrap_or_default(),
                 answer: without_verbose_lines(std::mem::take(&mut self.received)),
             })),
@@ -88,7 +88,7 @@ impl Connection {
     }
 
     /// Whether Asterisk has said who it is; an error where that is not who is meant.
-    fn take_banner(&mut self, read: &io::Result<ready::Read>) -> Result<bool, Unfinished> {
+    fn take_banner(&mut self, read: &io::Result<bool>) -> Result<bool, Unfinished> {
         let not_asked = |why: String| Err(Unfinished::NotAsked(why));
         match self.received.iter().position(|byte| *byte == b'\n') {
             Some(end) => {
@@ -103,8 +103,8 @@ impl Connection {
             }
             None if self.received.len() > LONGEST_BANNER => not_asked("what answers there is no Asterisk".to_owned()),
             None => match read {
-                Ok(ready::Read::More) => Ok(false),
-                Ok(ready::Read::Ended) => not_asked("it says nothing".to_owned()),
+                Ok(false) => Ok(false),
+                Ok(true) => not_asked("it says nothing".to_owned()),
                 Err(error) => not_asked(error.to_string()),
             },
         }

@@ -5,7 +5,7 @@ use std::{
 };
 
 use crate::{
-    ask::{cli::Cli, endpoint_options},
+    ask::cli::Cli,
     deploy::{error::LockError, unproven::Trust},
     files::{
         file::{self, FileError},
@@ -112,17 +112,6 @@ impl Deployment {
     /// [`FileError`] when the state directory cannot be read.
     pub fn proven_stamp(&self) -> Result<ClaimStamp, FileError> {
         self.state.claim_stamp()
-    }
-
-    /// Those of these options of PJSIP endpoints (`media_encryption`) that Asterisk does not know, as far as it answers
-    /// until `deadline`: which of them may be to blame where it took no endpoint. Changes nothing.
-    #[must_use]
-    pub fn unknown_endpoint_options<'a>(
-        &self,
-        options: impl IntoIterator<Item = &'a str>,
-        deadline: Instant,
-    ) -> Vec<&'a str> {
-        endpoint_options::unknown(&self.cli, options, deadline)
     }
 }
 

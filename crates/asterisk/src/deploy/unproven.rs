@@ -135,8 +135,8 @@ pub(crate) fn of_pair(pair: &Pair, trust: Trust, kept: &BTreeSet<String>) -> Res
 fn unproven(text: &str, trust: Trust, kept: &BTreeSet<String>) -> Result<Vec<Unproven>, Unreadable> {
     let sections = sections(text)?;
     let file = File::new(&sections);
-    let kept_names: BTreeSet<&str> = file
-        .objects()
+    let kept_names: BTreeSet<&str> = sections
+        .iter()
         .filter(|section| section.kind() == "endpoint" && kept.contains(section.name))
         .flat_map(|endpoint| names(endpoint).chain([endpoint.name]))
         .collect();
@@ -144,8 +144,8 @@ fn unproven(text: &str, trust: Trust, kept: &BTreeSet<String>) -> Result<Vec<Unp
         let is_vouched_for = trust.digests && digits(section.name).is_some() && !kept_names.contains(section.name);
         is_vouched_for || file.is_named_by_digest(section)
     };
-    let digests: BTreeSet<&str> = file
-        .objects()
+    let digests: BTreeSet<&str> = sections
+        .iter()
         .filter(|section| matches!(section.kind(), "auth" | "aor") && is_digest(section))
         .map(|section| section.name)
         .collect();
@@ -156,7 +156,7 @@ fn unproven(text: &str, trust: Trust, kept: &BTreeSet<String>) -> Result<Vec<Unp
         Others::Asked => true,
     };
     let mut unproven = Vec::new();
-    for section in file.objects() {
+    for section in &sections {
         let Some(Proof { kind, listed, others }) = PROOFS.iter().find(|proof| proof.kind == section.kind()) else {
             continue;
         };

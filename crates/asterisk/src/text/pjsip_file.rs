@@ -28,7 +28,7 @@ pub(crate) fn read(text: &str, is_strict: bool) -> Result<Expected, Unreadable> 
     let mut expected = Expected::default();
     let Expected { endpoints, standalone, credentials, fingerprints, shown, contexts: _ } = &mut expected;
     let mut identifies = BTreeMap::new();
-    for section in sections.iter().filter(|section| !section.is_template) {
+    for section in &sections {
         let name = |longest| section.listed(section.name, longest);
         let mut stand_alone = |kind, longest, is_asked_for| {
             let object = (kind, name(longest)?);
@@ -77,7 +77,7 @@ pub(crate) fn read(text: &str, is_strict: bool) -> Result<Expected, Unreadable> 
     }
     // Asterisk takes a registration whose auth there is not. It may be the administrator's, or nobody's.
     let mut others = BTreeSet::new();
-    for section in sections.iter().filter(|section| !section.is_template && section.kind() == "registration") {
+    for section in sections.iter().filter(|section| section.kind() == "registration") {
         others.extend(section.all_listed("outbound_auth", OTHERS)?.into_iter().map(|name| (Kind::Auth, name)));
     }
     others.retain(|object| !fingerprints.contains_key(object));
