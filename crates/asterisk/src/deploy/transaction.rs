@@ -87,6 +87,23 @@ pub(super) fn timed<T>(time: &mut Duration, step: impl FnOnce() -> T) -> T {
     result
 }
 
+/// What is to be deployed until when, and over what.
+#[derive(Clone, Copy)]
+struct Change<'a> {
+    pair: &'a Pair,
+    tag: &'a str,
+    wanted: &'a Expected,
+    /// What must be live of the former pair; nothing where its text cannot be read.
+    before: &'a Expected,
+    deadline: Instant,
+}
+
+impl Change<'_> {
+    fn record(self, unpurged: BTreeSet<String>) -> Record {
+        Record { tag: self.tag.to_owned(), unpurged, pair: self.pair.clone() }
+    }
+}
+
 /// The pair to roll back to, and what must be live then, if its text can be read.
 struct Former {
     pair: Pair,
@@ -157,27 +174,29 @@ impl LockedDeployment<'_> {
             }
         }
         let times = &mut deployed.times;
+        let change = Change { pair, tag, wanted: &wanted, before, deadline };
         let mut former_owners = FormerOwners { aors: wanted.aors_of_former_owners(before), contacts: Contacts::new() };
         // Those that former deployments left a contact at.
         former_owners.aors.extend(self.proven().into_iter().flat_map(|record| record.unpurged.iter().cloned()));
 
-        let ready = timed(&mut times.verify, || self.is_live(on_disk == *pair, &wanted, before, deadline))?;
-        if let Some(foreign) = ready {
+        if on_disk == *pair
+            && let Some(foreign) = timed(&mut times.verify, || self.is_live(change))?
+        {
             deployed.foreign = foreign;
-            deployed.unpurged = timed(&mut times.purge, || self.remember(pair, tag, &former_owners, deadline))?;
+            deployed.unpurged = timed(&mut times.purge, || self.remember(change, &former_owners))?;
             return Ok(());
         }
         former_owners.contacts = timed(&mut times.verify, || self.contacts(&wanted.new_aors(before), deadline))?;
 
         let modules = self.modules_to_reload(pair, &on_disk)?;
-        let stage = || self.stage(pair, &former.pair, modules, tag, former_owners.all_aors());
+        let stage = || self.stage(change, &former.pair, modules, former_owners.all_aors());
         let (staged, purged) = timed(&mut times.install, stage)?;
         // A rollback reloads what was reloaded before it.
         let modules = Cell::new(modules);
         let (foreign, record) = staged.install(
             self.deployment,
             times,
-            |times| self.reload_and_verify(&modules, &wanted, before, deadline, times),
+            |times| self.reload_and_verify(change, &modules, times),
             |cause| self.fixes(cause, &wanted),
             |cause| self.verify_former(modules.get(), &former, &wanted, cause),
         )?;
@@ -188,17 +207,8 @@ impl LockedDeployment<'_> {
         Ok(())
     }
 
-    /// What is live besides, if Asterisk runs the files already that are on disk.
-    fn is_live(
-        &self,
-        is_on_disk: bool,
-        wanted: &Expected,
-        before: &Expected,
-        deadline: Instant,
-    ) -> Result<Option<Foreign>, Cause> {
-        if !is_on_disk {
-            return Ok(None);
-        }
+    /// What is live besides, if Asterisk runs the pair already, which is on disk.
+    fn is_live(&self, Change { wanted, before, deadline, .. }: Change<'_>) -> Result<Option<Foreign>, Cause> {
         match self.deployment.verify(wanted, before, deadline) {
             Ok(foreign) => return Ok(Some(foreign)),
             Err(Cause::NotProven(mismatch)) => log::warn!("Asterisk does not run the files on disk: {mismatch}"),
@@ -220,31 +230,22 @@ impl LockedDeployment<'_> {
     }
 
     /// The pair was proven without a deployment: record it, and retry pending purges.
-    fn remember(
-        &mut self,
-        pair: &Pair,
-        tag: &str,
-        former: &FormerOwners,
-        deadline: Instant,
-    ) -> Result<BTreeSet<String>, FileError> {
+    fn remember(&mut self, change: Change<'_>, former: &FormerOwners) -> Result<BTreeSet<String>, FileError> {
         let pending_purges = former.all_aors();
-        let record = |tag: &str, unpurged| Record { tag: tag.to_owned(), unpurged, pair: pair.clone() };
         let path = self.deployment.state.proven();
-        let tag = match self.proven() {
-            Some(record) if record.pair == *pair => record.tag.clone(),
-            _ => {
-                self.set_proven(StagedRecord::new(&path, record(tag, pending_purges.clone()))?.commit()?);
-                tag.to_owned()
-            }
-        };
+        let mut purged = change.record(BTreeSet::new());
+        match self.proven() {
+            Some(record) if record.pair == *change.pair => purged.tag.clone_from(&record.tag),
+            _ => self.set_proven(StagedRecord::new(&path, change.record(pending_purges.clone()))?.commit()?),
+        }
         self.deployment.state.mark_proven();
         if pending_purges.is_empty() {
             return Ok(pending_purges);
         }
         // All is proven and recorded: a purge that cannot be recorded is made once more.
-        let purged = StagedRecord::new(&path, record(&tag, BTreeSet::new()));
+        let purged = StagedRecord::new(&path, purged);
         let purged = purged.inspect_err(|error| log::warn!("{error}: the next deployment will purge once more")).ok();
-        Ok(self.purge_stale_contacts(former, purged, deadline))
+        Ok(self.purge_stale_contacts(former, purged, change.deadline))
     }
 
     /// Purges the contacts of former owners, records that it is done, and returns the aors not purged.
@@ -258,13 +259,10 @@ impl LockedDeployment<'_> {
         if pending_purges.is_empty() {
             return pending_purges;
         }
-        let left = match former.purge(&self.deployment.cli, deadline) {
-            Ok(left) => left,
-            Err(error) => {
-                log::warn!("contacts of former owners may be left: {error}");
-                return pending_purges;
-            }
-        };
+        let left = former.purge(&self.deployment.cli, deadline).unwrap_or_else(|error| {
+            log::warn!("contacts of former owners may be left: {error}");
+            pending_purges
+        });
         if left.is_empty() {
             match purged.map(StagedRecord::commit).transpose() {
                 Ok(Some(record)) => self.set_proven(record),
@@ -278,23 +276,21 @@ impl LockedDeployment<'_> {
     /// Writes everything that needs space to disk before anything is touched.
     fn stage(
         &self,
-        pair: &Pair,
+        change: Change<'_>,
         former: &Pair,
         modules: Modules,
-        tag: &str,
         pending_purges: BTreeSet<String>,
     ) -> Result<(StagedDeployment, Option<StagedRecord>), FileError> {
         let Deployment { files, state, .. } = self.deployment;
-        let record = |unpurged| Record { tag: tag.to_owned(), unpurged, pair: pair.clone() };
-        let no_pending_purges = (!pending_purges.is_empty()).then(BTreeSet::new);
-        let purged = no_pending_purges.map(|none| StagedRecord::new(&state.proven(), record(none))).transpose()?;
+        let stage_record = |unpurged| StagedRecord::new(&state.proven(), change.record(unpurged));
+        let purged = (!pending_purges.is_empty()).then(|| stage_record(BTreeSet::new())).transpose()?;
         let staged = StagedDeployment {
-            new: files.stage(pair, modules)?,
+            new: files.stage(change.pair, modules)?,
             old: files.stage(former, modules)?,
-            proven: StagedRecord::new(&state.proven(), record(pending_purges))?,
+            proven: stage_record(pending_purges)?,
             unproven: state.stage_unproven()?,
         };
-        let journal = Record { tag: tag.to_owned(), unpurged: BTreeSet::new(), pair: former.clone() };
+        let journal = Record { tag: change.tag.to_owned(), unpurged: BTreeSet::new(), pair: former.clone() };
         StagedRecord::new(&state.journal(), journal)?.commit_durably()?;
         Ok((staged, purged))
     }
@@ -308,10 +304,8 @@ impl LockedDeployment<'_> {
 
     fn reload_and_verify(
         &self,
+        Change { wanted, before, deadline, .. }: Change<'_>,
         modules: &Cell<Modules>,
-        wanted: &Expected,
-        before: &Expected,
-        deadline: Instant,
         times: &mut StepTimes,
     ) -> Result<Foreign, Cause> {
         let cli = &self.deployment.cli;
