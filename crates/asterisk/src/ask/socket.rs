@@ -89,25 +89,23 @@ impl Connection {
 
     /// Whether Asterisk has said who it is; an error where that is not who is meant.
     fn take_banner(&mut self, read: &io::Result<bool>) -> Result<bool, Unfinished> {
-        let not_asked = |why: String| Err(Unfinished::NotAsked(why));
-        match self.received.iter().position(|byte| *byte == b'\n') {
-            Some(end) => {
-                let banner = String::from_utf8_lossy(&self.received[..end]).into_owned();
-                self.received.drain(..=end);
-                let is_banner = banner.split('/').nth(1).is_some_and(|pid| pid.parse::<u32>().is_ok());
-                if !is_banner || self.expected.as_ref().is_some_and(|expected| *expected != banner) {
-                    return not_asked("another program answers there".to_owned());
-                }
-                self.banner = Some(banner);
-                Ok(true)
-            }
-            None if self.received.len() > LONGEST_BANNER => not_asked("what answers there is no Asterisk".to_owned()),
-            None => match read {
+        let not_asked = |why: &str| Err(Unfinished::NotAsked(why.to_owned()));
+        let Some(end) = self.received.iter().position(|byte| *byte == b'\n') else {
+            return match read {
+                _ if self.received.len() > LONGEST_BANNER => not_asked("what answers there is no Asterisk"),
                 Ok(false) => Ok(false),
-                Ok(true) => not_asked("it says nothing".to_owned()),
-                Err(error) => not_asked(error.to_string()),
-            },
+                Ok(true) => not_asked("it says nothing"),
+                Err(error) => not_asked(&error.to_string()),
+            };
+        };
+        let banner = String::from_utf8_lossy(&self.received[..end]).into_owned();
+        self.received.drain(..=end);
+        let is_banner = banner.split('/').nth(1).is_some_and(|pid| pid.parse::<u32>().is_ok());
+        if !is_banner || self.expected.as_ref().is_some_and(|expected| *expected != banner) {
+            return not_asked("another program answers there");
         }
+        self.banner = Some(banner);
+        Ok(true)
     }
 
     fn send(&mut self) -> Result<(), Unfinished> {

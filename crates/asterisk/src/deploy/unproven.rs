@@ -6,8 +6,8 @@ use crate::{
     deploy::{deployment::Deployment, transaction::Deployed},
     text::{
         config_text::Unreadable,
-        digest_names::{File, digits},
-        expected::{self, Expected, UnreadablePair},
+        digest_names::{File, REFERENCES, digits},
+        expected::{Expected, UnreadablePair, read_file},
         pair::Pair,
         sections::{Section, sections},
     },
@@ -126,8 +126,7 @@ impl Deployment {
 
 /// The options of a pair that no proof covers: see [`unproven`].
 pub(crate) fn of_pair(pair: &Pair, trust: Trust, kept: &BTreeSet<String>) -> Result<Vec<Unproven>, UnreadablePair> {
-    let report = expected::text(&pair.endpoints).and_then(|text| unproven(text, trust, kept));
-    report.map_err(|error| UnreadablePair::new("endpoints", error))
+    read_file("endpoints", &pair.endpoints, |text| unproven(text, trust, kept))
 }
 
 /// The options of an endpoints file that no proof covers. `kept` are the endpoints that changed while the names of what
@@ -179,7 +178,7 @@ fn unproven(text: &str, trust: Trust, kept: &BTreeSet<String>) -> Result<Vec<Unp
 
 /// The auths and aors that an endpoint names.
 fn names<'a>(endpoint: &Section<'a>) -> impl Iterator<Item = &'a str> {
-    endpoint.names("auth").chain(endpoint.names("outbound_auth")).chain(endpoint.names("aors"))
+    REFERENCES.iter().flat_map(|(key, _)| endpoint.names(key))
 }
 
 #[cfg(test)]

@@ -31,8 +31,7 @@ pub(crate) const MODE: u32 = 0o600;
 pub(crate) struct StateDir(PathBuf);
 
 /// The host-wide lock, held until it is dropped or the process ends.
-#[derive(Debug)]
-pub(crate) struct HostLock(#[expect(dead_code, reason = "the lock lives as long as the open file")] File);
+pub(crate) type HostLock = File;
 
 impl StateDir {
     pub(crate) fn new(path: PathBuf) -> Self {
@@ -53,7 +52,7 @@ impl StateDir {
         .map_err(FileError::new(&path, "opened"))?;
         loop {
             match file.try_lock() {
-                Ok(()) => return Ok(Some(HostLock(file))),
+                Ok(()) => return Ok(Some(file)),
                 Err(TryLockError::WouldBlock) if Instant::now() >= deadline => return Ok(None),
                 Err(TryLockError::WouldBlock) => thread::sleep(Duration::from_millis(5)),
                 Err(TryLockError::Error(error)) => return Err(FileError::new(&path, "locked")(error)),

@@ -13,7 +13,7 @@ const MOST_FILES: usize = 1000;
 const DEEPEST: usize = 10;
 
 /// A main file with all that it includes, as far as it can be read.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(crate) struct Tree {
     /// Each file that was read, and what its lines say without comments.
     files: BTreeMap<PathBuf, Vec<String>>,
@@ -56,13 +56,7 @@ impl Tree {
     /// Reads the file `main` of `directory`, and finds out where it includes `target`, which need not be there.
     pub(crate) fn read(directory: &Path, main: &str, target: &Path) -> Self {
         let main = canonical(&directory.join(main));
-        let mut tree = Self {
-            files: BTreeMap::new(),
-            readings: Vec::new(),
-            is_readable: true,
-            ends_in_comment: false,
-            main: main.clone(),
-        };
+        let mut tree = Self { is_readable: true, main: main.clone(), ..Self::default() };
         tree.add(directory, &main, target, &mut Vec::new());
         tree
     }

@@ -9,7 +9,7 @@ use sha2::{Digest as _, Sha256};
 
 use crate::text::{
     config_text::Unreadable,
-    expected::UnreadablePair,
+    expected::{UnreadablePair, read_file},
     sections::{Section, sections},
 };
 
@@ -17,7 +17,7 @@ use crate::text::{
 const DIGITS: usize = 12;
 
 /// What names an object in another's options, and the kind of what it names.
-const REFERENCES: [(&str, &str); 3] = [("auth", "auth"), ("outbound_auth", "auth"), ("aors", "aor")];
+pub(crate) const REFERENCES: [(&str, &str); 3] = [("auth", "auth"), ("outbound_auth", "auth"), ("aors", "aor")];
 
 /// Gives the auths, identifies and aors of a file names that are digests, so that a deployment proves all their settings
 /// and those of the endpoints that name them: `carrier` becomes `carrier-<12 hexadecimal digits>`, and the options that
@@ -43,7 +43,7 @@ const REFERENCES: [(&str, &str); 3] = [("auth", "auth"), ("outbound_auth", "auth
 ///
 /// [`UnreadablePair`] where Asterisk might read the text otherwise than we do.
 pub fn name_by_digest(endpoints: &str) -> Result<String, UnreadablePair> {
-    named(endpoints).map_err(|error| UnreadablePair::new("endpoints", error))
+    read_file("endpoints", endpoints.as_bytes(), named)
 }
 
 fn named(text: &str) -> Result<String, Unreadable> {

@@ -117,10 +117,8 @@ impl Expected {
 
     /// Reads it for a deployment, of which a strict one asks for each aor too.
     pub(crate) fn read_for(pair: &Pair, is_strict: bool) -> Result<Self, UnreadablePair> {
-        let endpoints = text(&pair.endpoints).and_then(|text| pjsip_file::read(text, is_strict));
-        let endpoints = endpoints.map_err(|error| UnreadablePair::new("endpoints", error))?;
-        let contexts = text(&pair.dialplan).and_then(dialplan_file::read);
-        Ok(Self { contexts: contexts.map_err(|error| UnreadablePair::new("dialplan", error))?, ..endpoints })
+        let endpoints = read_file("endpoints", &pair.endpoints, |text| pjsip_file::read(text, is_strict))?;
+        Ok(Self { contexts: read_file("dialplan", &pair.dialplan, dialplan_file::read)?, ..endpoints })
     }
 
     /// The names of the endpoints, in order.
@@ -260,10 +258,6 @@ pub struct UnreadablePair {
 }
 
 impl UnreadablePair {
-    pub(crate) const fn new(file: &'static str, error: Unreadable) -> Self {
-        Self { file, error }
-    }
-
     /// Which of the two: `endpoints` or `dialplan`.
     #[must_use]
     pub fn file(&self) -> &'static str {
@@ -277,11 +271,17 @@ impl UnreadablePair {
     }
 }
 
-pub(crate) fn text(bytes: &[u8]) -> Result<&str, Unreadable> {
-    std::str::from_utf8(bytes).map_err(|error| {
+/// Reads one of the two files.
+pub(crate) fn read_file<'a, T>(
+    file: &'static str,
+    bytes: &'a [u8],
+    read: impl FnOnce(&'a str) -> Result<T, Unreadable>,
+) -> Result<T, UnreadablePair> {
+    let text = std::str::from_utf8(bytes).map_err(|error| {
         let before = &bytes[..error.valid_up_to()];
         Unreadable { line: before.split(|byte| *byte == b'\n').count(), reason: Reason::NotUtf8 }
-    })
+    });
+    text.and_then(read).map_err(|error| UnreadablePair { file, error })
 }
 
 #[cfg(test)]
