@@ -37,14 +37,20 @@ impl<T: Into<Cause>> From<T> for Failed {
     }
 }
 
+/// How it ended. It is no `Result`, so that no `?` returns early between the renames and an end.
+#[derive(Debug)]
+pub(crate) enum End {
+    Verified(Foreign, Record),
+    RolledBack(Failed),
+}
+
 impl StagedDeployment {
-    /// Renames the new files into place and ends it. There are two ends: the state directory says that Asterisk was
+    /// Renames the new files into place and ends it in one of two ways: the state directory says that Asterisk was
     /// proven to run the new pair, or the former pair was restored, as far as that was possible.
     ///
     /// `verify` says whether Asterisk runs the new pair. Where it does not, `fixes` says what to fix while the new files
     /// are still there, and `verify_former` whether Asterisk runs the former pair, once it is restored. A panic in any of
     /// them is a failure like others.
-    #[expect(clippy::result_large_err, reason = "one of each deployment, which takes milliseconds")]
     pub(crate) fn install(
         self,
         deployment: &Deployment,
@@ -52,22 +58,22 @@ impl StagedDeployment {
         verify: impl FnOnce(&mut StepTimes) -> Result<Foreign, Cause>,
         fixes: impl FnOnce(&Cause) -> Vec<String>,
         verify_former: impl FnOnce(&Cause) -> Result<(), String>,
-    ) -> Result<(Foreign, Record), Failed> {
+    ) -> End {
         let Self { new, old, proven, unproven } = self;
         let renamed = timed(&mut times.install, || new.rename().and_then(|()| deployment.files.sync()));
         let verified =
             renamed.map_err(Cause::from).and_then(|()| caught(|| verify(times)).unwrap_or(Err(Cause::Panicked)));
         match verified.and_then(|foreign| Ok((foreign, proven.commit()?))) {
-            Ok(ended) => {
+            Ok((foreign, record)) => {
                 drop(old);
                 deployment.state.mark_proven();
                 deployment.state.close_journal();
-                Ok(ended)
+                End::Verified(foreign, record)
             }
             Err(cause) => {
                 let fixes = caught(|| fixes(&cause)).unwrap_or_default();
                 let aftermath = roll_back(deployment, old, unproven, || verify_former(&cause));
-                Err(Failed { cause, fixes, aftermath })
+                End::RolledBack(Failed { cause, fixes, aftermath })
             }
         }
     }
@@ -150,7 +156,7 @@ mod tests {
                 |_| panic!("in the proof of the former pair"),
             );
             assert_eq!(installed, Some(pair("new")));
-            let Failed { cause, aftermath, .. } = end.unwrap_err();
+            let End::RolledBack(Failed { cause, aftermath, .. }) = end else { panic!("verified") };
             assert!(matches!(cause, Cause::Panicked) && matches!(aftermath, Aftermath::NotProven { .. }));
             assert_eq!(deployment.files.read().unwrap(), pair("old"));
             assert_eq!(deployment.proven().unwrap(), None);

@@ -15,7 +15,7 @@ use crate::{
     deploy::{
         deployment::{Deployment, LockedDeployment},
         error::{Aftermath, Cause},
-        installed::{Failed, StagedDeployment},
+        installed::{End, Failed, StagedDeployment},
         unproven::{self, ProvenText},
     },
     files::{file::FileError, record::Record, state_dir::StagedRecord},
@@ -193,13 +193,17 @@ impl LockedDeployment<'_> {
         let (staged, purged) = timed(&mut times.install, stage)?;
         // A rollback reloads what was reloaded before it.
         let modules = Cell::new(modules);
-        let (foreign, record) = staged.install(
+        let end = staged.install(
             self.deployment,
             times,
             |times| self.reload_and_verify(change, &modules, times),
             |cause| self.fixes(cause, &wanted),
             |cause| self.verify_former(modules.get(), &former, &wanted, cause),
-        )?;
+        );
+        let (foreign, record) = match end {
+            End::Verified(foreign, record) => (foreign, record),
+            End::RolledBack(failed) => return Err(failed),
+        };
         deployed.is_changed = true;
         deployed.foreign = foreign;
         self.set_proven(record);
