@@ -3,7 +3,6 @@
 pub(crate) mod asking;
 pub(crate) mod cli;
 pub(crate) mod cli_error;
-pub(crate) mod endpoint_options;
 pub(crate) mod process;
 pub(crate) mod ready;
 pub(crate) mod reload;

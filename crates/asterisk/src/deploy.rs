@@ -1,7 +1,10 @@
 //! The transaction that uses all of it: the new pair is verified, or the former one restored and verified.
 
 pub(crate) mod deployment;
+pub(crate) mod drift;
+pub(crate) mod endpoint_options;
 pub(crate) mod error;
 pub(crate) mod installed;
+pub(crate) mod notes;
 pub(crate) mod transaction;
 pub(crate) mod unproven;

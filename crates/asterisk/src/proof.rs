@@ -3,7 +3,8 @@
 pub(crate) mod config_tree;
 pub(crate) mod contacts;
 pub(crate) mod diagnosis;
-#[cfg(test)]
-pub(crate) mod doctored;
 pub(crate) mod live;
 pub(crate) mod mismatch;
+
+#[cfg(test)]
+mod tests;

@@ -73,28 +73,26 @@ impl EndpointOptions {
 }
 
 fn read(option: &str) -> Result<(String, String), EndpointOptionError> {
-    let refused = |reason| Err(EndpointOptionError { option: option.to_owned(), reason });
+    let refused = |reason: &str| EndpointOptionError { option: option.to_owned(), reason: reason.to_owned() };
     if option.len() > MAX_BYTES || option.chars().any(char::is_control) {
-        return refused(Reason::Line);
+        return Err(refused(&format!("must fit into a line of {MAX_BYTES} bytes, without control characters")));
     }
-    let Some((name, value)) = option.split_once('=').map(|(name, value)| (name.trim(), value.trim())) else {
-        return refused(Reason::Form);
-    };
     let is_name = |name: &str| {
         !name.is_empty() && name.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'_')
     };
-    if !is_name(name) {
-        return refused(Reason::Form);
-    }
+    let parts = option.split_once('=').map(|(name, value)| (name.trim(), value.trim()));
+    let Some((name, value)) = parts.filter(|(name, _)| is_name(name)) else {
+        return Err(refused("must be of the form option=value, the option of a-z 0-9 _"));
+    };
     if let Some((name, reason)) = DECIDED.iter().find(|(decided, _)| *decided == name) {
-        return refused(Reason::Decided { name, reason });
+        return Err(refused(&format!("must not set {name}: {reason}")));
     }
     // `=>` is another way to write `=`.
     if value.is_empty() || value.starts_with('>') {
-        return refused(Reason::Value);
+        return Err(refused("must have a value, and none that begins with >"));
     }
     if value.contains("\\;") {
-        return refused(Reason::Escaped);
+        return Err(refused("must have its semicolons without a backslash: each gets one in the file"));
     }
     Ok((name.to_owned(), value.to_owned()))
 }
@@ -104,7 +102,7 @@ fn read(option: &str) -> Result<(String, String), EndpointOptionError> {
 #[error("{reason}")]
 pub struct EndpointOptionError {
     option: String,
-    reason: Reason,
+    reason: String,
 }
 
 impl EndpointOptionError {
@@ -113,20 +111,6 @@ impl EndpointOptionError {
     pub fn option(&self) -> &str {
         &self.option
     }
-}
-
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-enum Reason {
-    #[error("must fit into a line of {MAX_BYTES} bytes, without control characters")]
-    Line,
-    #[error("must be of the form option=value, the option of a-z 0-9 _")]
-    Form,
-    #[error("must have a value, and none that begins with >")]
-    Value,
-    #[error("must have its semicolons without a backslash: each gets one in the file")]
-    Escaped,
-    #[error("must not set {name}: {reason}")]
-    Decided { name: &'static str, reason: &'static str },
 }
 
 #[cfg(test)]

@@ -6,7 +6,7 @@ use askama::Template;
 use pbx_domain::User;
 use sha2::{Digest as _, Sha256};
 
-use crate::{EndpointOptions, RenderError, generation, hex};
+use crate::{EndpointOptions, RenderError, hash};
 
 #[derive(Template)]
 #[template(path = "generated_endpoints.conf", block = "head")]
@@ -75,8 +75,8 @@ impl Endpoints {
             let endpoint = options.added_to(&crate::constant(&EndpointTemplate { prefix, tag, context }));
             endpoint + &crate::constant(&OtherTemplates { prefix, tag })
         };
-        let tag: [u8; TAG_DIGITS] = hex::digits(&Sha256::digest(templates("")).into());
-        let tag = format!("-{}", hex::as_str(&tag));
+        let tag: [u8; TAG_DIGITS] = hash::digits(&Sha256::digest(templates("")).into());
+        let tag = format!("-{}", hash::as_str(&tag));
         let templates = templates(&tag);
         Self { prefix: prefix.to_owned(), tag, digest: Sha256::new_with_prefix(&templates), templates }
     }
@@ -84,7 +84,7 @@ impl Endpoints {
     /// The whole file.
     pub(crate) fn render(&self, users: &[&User]) -> Result<String, RenderError> {
         let mut text = String::with_capacity(2048 + users.len() * USER_BYTES);
-        text.push_str(&head(generation::NONE));
+        text.push_str(&head(hash::NO_GENERATION));
         let head_end = text.len();
         text.push_str(&self.templates);
 
@@ -92,15 +92,15 @@ impl Endpoints {
         for user in users {
             let mut sections = self.sections(user, &mut number)?;
             let hash = self.hash(user, &sections, &mut unnamed)?;
-            sections.hash = hex::as_str(&hash);
+            sections.hash = hash::as_str(&hash);
             sections.render_into(&mut text).map_err(|_| refused(user))?;
         }
 
         let marker_at = text.len();
-        text.push_str(&self.marker(generation::NONE));
-        let digits = generation::of(&text);
-        text.replace_range(marker_at.., &self.marker(hex::as_str(&digits)));
-        text.replace_range(..head_end, &head(hex::as_str(&digits)));
+        text.push_str(&self.marker(hash::NO_GENERATION));
+        let digits = hash::generation(&text);
+        text.replace_range(marker_at.., &self.marker(hash::as_str(&digits)));
+        text.replace_range(..head_end, &head(hash::as_str(&digits)));
         Ok(text)
     }
 
@@ -109,7 +109,7 @@ impl Endpoints {
         let (mut number, mut unnamed) = (String::new(), String::with_capacity(USER_BYTES));
         let sections = self.sections(user, &mut number)?;
         let hash = self.hash(user, &sections, &mut unnamed)?;
-        Ok(format!("{number}-{}", hex::as_str(&hash)))
+        Ok(format!("{number}-{}", hash::as_str(&hash)))
     }
 
     /// The sections of the user, without their hash. `number` is where the extension is written to.
@@ -135,7 +135,7 @@ impl Endpoints {
     ) -> Result<[u8; HASH_DIGITS], RenderError> {
         unnamed.clear();
         sections.render_into(unnamed).map_err(|_| refused(user))?;
-        Ok(hex::digits(&self.digest.clone().chain_update(unnamed).finalize().into()))
+        Ok(hash::digits(&self.digest.clone().chain_update(unnamed).finalize().into()))
     }
 
     fn marker(&self, generation: &str) -> String {

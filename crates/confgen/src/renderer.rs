@@ -81,24 +81,12 @@ impl Renderer {
         if let Some(user) = users.iter().find(|user| !self.range.contains(user.extension)) {
             return Err(RenderError::OutsideRange { extension: user.extension, range: self.range });
         }
-        match users.windows(2).find(|pair| pair[0].extension == pair[1].extension) {
-            Some(pair) => Err(RenderError::DuplicateExtension { extension: pair[0].extension }),
-            None => self.render_sorted(&users),
+        if let Some(pair) = users.windows(2).find(|pair| pair[0].extension == pair[1].extension) {
+            return Err(RenderError::DuplicateExtension { extension: pair[0].extension });
         }
-    }
-
-    /// What [`Self::render`] does once the users are known to be in order and to have one extension each.
-    ///
-    /// Public for the benchmark alone, and for nobody else: it may change in any version. That needs more users than there are extensions.
-    ///
-    /// # Errors
-    ///
-    /// None for users in order.
-    #[doc(hidden)]
-    pub fn render_sorted(&self, users: &[&User]) -> Result<Rendering, RenderError> {
         Ok(Rendering {
-            endpoints: self.endpoints.render(users)?,
-            routing: routing::render(self.prefix.as_str(), &self.context, self.range, users)?,
+            endpoints: self.endpoints.render(&users)?,
+            routing: routing::render(self.prefix.as_str(), &self.context, self.range, &users)?,
         })
     }
 

@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use askama::Template;
 use pbx_domain::{ExtensionRange, User};
 
-use crate::{RenderError, generation, hex};
+use crate::{RenderError, hash};
 
 #[derive(Template)]
 #[template(path = "generated_routing.conf", block = "head")]
@@ -38,7 +38,7 @@ pub(crate) fn render(
     let pattern = pattern(range);
     let head = |generation: &str| crate::constant(&Head { prefix, context, pattern: &pattern, generation });
     let mut text = String::with_capacity(2048 + users.len() * USER_BYTES);
-    text.push_str(&head(generation::NONE));
+    text.push_str(&head(hash::NO_GENERATION));
     let head_end = text.len();
     let mut number = String::new();
     for user in users {
@@ -47,7 +47,7 @@ pub(crate) fn render(
         write!(number, "{}", user.extension).map_err(|_| refused)?;
         Entries { prefix, extension: &number }.render_into(&mut text).map_err(|_| refused)?;
     }
-    text.replace_range(..head_end, &head(hex::as_str(&generation::of(&text))));
+    text.replace_range(..head_end, &head(hash::as_str(&hash::generation(&text))));
     Ok(text)
 }
 

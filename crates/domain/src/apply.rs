@@ -48,12 +48,6 @@ impl ApplyOutcome {
             [Self::Applied, Self::Unchanged, Self::Refused, Self::RolledBack, Self::RollbackFailed, Self::Interrupted];
         all.into_iter().find(|outcome| outcome.as_str() == word)
     }
-
-    /// Whether Asterisk was proven to run what this apply was to bring.
-    #[must_use]
-    pub const fn is_proven(self) -> bool {
-        matches!(self, Self::Applied | Self::Unchanged)
-    }
 }
 
 impl fmt::Display for ApplyOutcome {
@@ -139,18 +133,17 @@ mod tests {
     use super::*;
 
     #[test]
-    fn each_outcome_has_a_word_and_only_two_are_proven() {
-        for (outcome, word, is_proven) in [
-            (ApplyOutcome::Applied, "applied", true),
-            (ApplyOutcome::Unchanged, "unchanged", true),
-            (ApplyOutcome::Refused, "refused", false),
-            (ApplyOutcome::RolledBack, "rolled_back", false),
-            (ApplyOutcome::RollbackFailed, "rollback_failed", false),
-            (ApplyOutcome::Interrupted, "interrupted", false),
+    fn each_outcome_has_a_word() {
+        for (outcome, word) in [
+            (ApplyOutcome::Applied, "applied"),
+            (ApplyOutcome::Unchanged, "unchanged"),
+            (ApplyOutcome::Refused, "refused"),
+            (ApplyOutcome::RolledBack, "rolled_back"),
+            (ApplyOutcome::RollbackFailed, "rollback_failed"),
+            (ApplyOutcome::Interrupted, "interrupted"),
         ] {
             assert_eq!((outcome.as_str(), outcome.to_string().as_str()), (word, word));
             assert_eq!(ApplyOutcome::from_word(word), Some(outcome));
-            assert_eq!(outcome.is_proven(), is_proven, "{word}");
         }
         assert_eq!(ApplyOutcome::from_word("Applied"), None);
     }

@@ -65,37 +65,36 @@ pub(crate) fn ask_whole(
 ) -> Result<(), Unread> {
     let mut again = Again::default();
     let mut pause = Pause::new();
-    let mut open = questions;
+    // Each with what was wrong with its last answer.
+    let mut open: Vec<(String, Option<Unread>)> = questions.into_iter().map(|question| (question, None)).collect();
     loop {
+        let questions: Vec<String> = open.iter().map(|(question, _)| question.clone()).collect();
+        let answers = questions.chunks(AT_ONCE).flat_map(|some| cli.ask_all(some, deadline));
         let mut left: Vec<(String, Unread)> = Vec::new();
-        for some in open.chunks(AT_ONCE) {
-            for (question, answer) in some.iter().zip(cli.ask_all(some, deadline)) {
-                let error = match answer {
-                    Ok(answer) => match read(question, &answer) {
-                        Ok(()) => continue,
-                        Err(reason) => Unlisted { command: question.clone(), reason }.into(),
-                    },
-                    // The connection ended early: so does a listing of which the end was dropped.
-                    Err(error @ CliError::NoAnswer { .. }) => error.into(),
-                    // Time was up before the last try: what it was tried for again is the reason.
-                    Err(error @ CliError::TimedOut { .. }) if Instant::now() >= deadline => {
-                        return Err(again.last(question).unwrap_or(error.into()));
-                    }
-                    Err(error) => return Err(error.into()),
-                };
-                left.push((question.clone(), error));
-            }
+        for ((question, before), answer) in open.into_iter().zip(answers) {
+            let error = match answer {
+                Ok(answer) => match read(&question, &answer) {
+                    Ok(()) => continue,
+                    Err(reason) => Unlisted { command: question.clone(), reason }.into(),
+                },
+                // The connection ended early: so does a listing of which the end was dropped.
+                Err(error @ CliError::NoAnswer { .. }) => error.into(),
+                // Time was up before the last try: what it was tried for again is the reason.
+                Err(error @ CliError::TimedOut { .. }) if Instant::now() >= deadline => {
+                    return Err(before.unwrap_or(error.into()));
+                }
+                Err(error) => return Err(error.into()),
+            };
+            again.count(&question, &error);
+            left.push((question, error));
         }
         if left.is_empty() {
             return Ok(());
         }
-        open = left.iter().map(|(question, _)| question.clone()).collect();
-        for (question, error) in left {
-            again.count(question, error);
-        }
         if !pause.before(deadline) {
-            return open.first().and_then(|question| again.last(question)).map_or(Ok(()), Err);
+            return Err(left.swap_remove(0).1);
         }
+        open = left.into_iter().map(|(question, error)| (question, Some(error))).collect();
     }
 }
 
@@ -117,33 +116,24 @@ pub(crate) fn ask_one<T>(
 
 /// How often each question had to be asked again, and why at last: one line of the log, however it ends.
 #[derive(Debug, Default)]
-struct Again(BTreeMap<String, (u32, Unread)>);
+struct Again(BTreeMap<String, (u32, String)>);
 
 impl Again {
-    fn count(&mut self, question: String, error: Unread) {
-        let times = self.0.remove(&question).map_or(0, |(times, _)| times);
-        self.0.insert(question, (times + 1, error));
+    fn count(&mut self, question: &str, error: &Unread) {
+        let (times, reason) = self.0.entry(question.to_owned()).or_default();
+        *times += 1;
+        *reason = error.to_string();
     }
+}
 
-    /// Why this question was asked again at last.
-    fn last(&mut self, question: &str) -> Option<Unread> {
-        self.log();
-        std::mem::take(&mut self.0).remove(question).map(|(_, error)| error)
-    }
-
-    fn log(&self) {
+impl Drop for Again {
+    fn drop(&mut self) {
         if !self.0.is_empty() {
             let each = self.0.iter();
             let each: Vec<_> =
                 each.map(|(question, (times, reason))| format!("`{question}` {times} times ({reason})")).collect();
             log::warn!("Asterisk's answer was not whole: {}", each.join(", "));
         }
-    }
-}
-
-impl Drop for Again {
-    fn drop(&mut self) {
-        self.log();
     }
 }
 

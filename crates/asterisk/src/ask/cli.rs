@@ -28,20 +28,17 @@ use crate::{
 pub struct Cli {
     words: Vec<String>,
     timeout: Duration,
-    way: Arc<Mutex<Way>>,
-    /// Where Asterisk reads its configuration, once it was asked.
-    directory: Arc<Mutex<Option<PathBuf>>>,
+    known: Arc<Mutex<Known>>,
 }
 
-/// What is known of the control socket.
-#[derive(Debug)]
-enum Way {
-    Unknown,
-    Socket(Arc<ControlSocket>),
-    /// There is none to be used; it is looked for again then.
-    Command {
-        until: Instant,
-    },
+/// What Asterisk was found to be.
+#[derive(Debug, Default)]
+struct Known {
+    /// Where it reads its configuration.
+    directory: Option<PathBuf>,
+    socket: Option<Arc<ControlSocket>>,
+    /// There was no control socket to be used; until then none is looked for.
+    without_socket_until: Option<Instant>,
 }
 
 /// How long until a control socket is looked for again where there was none: for an Asterisk in a container, behind
@@ -59,11 +56,7 @@ impl Cli {
     /// [`EmptyCommand`] when there is no word in `command`.
     pub fn new(command: &str, timeout: Duration) -> Result<Self, EmptyCommand> {
         let words: Vec<_> = command.split_whitespace().map(str::to_owned).collect();
-        if words.is_empty() {
-            Err(EmptyCommand)
-        } else {
-            Ok(Self { words, timeout, way: Arc::new(Mutex::new(Way::Unknown)), directory: Arc::default() })
-        }
+        if words.is_empty() { Err(EmptyCommand) } else { Ok(Self { words, timeout, known: Arc::default() }) }
     }
 
     /// The same question as a command of a shell.
@@ -114,51 +107,42 @@ impl Cli {
         Running::to_their_ends(asked, deadline)
     }
 
+    fn known(&self) -> MutexGuard<'_, Known> {
+        self.known.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// Where Asterisk reads its configuration; asked once.
     pub(crate) fn config_directory(&self, deadline: Instant) -> Option<PathBuf> {
-        let known = || self.directory.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        known().or_else(|| {
-            self.remember_directory(&self.ask(SETTINGS, deadline).ok()?);
-            known()
-        })
-    }
-
-    fn remember_directory(&self, settings: &str) {
-        let directory = listing::setting(settings, "Configuration directory").map(PathBuf::from);
-        *self.directory.lock().unwrap_or_else(PoisonError::into_inner) = directory;
-    }
-
-    fn way(&self) -> MutexGuard<'_, Way> {
-        self.way.lock().unwrap_or_else(PoisonError::into_inner)
+        if self.known().directory.is_none() {
+            let settings = self.ask(SETTINGS, deadline).ok()?;
+            self.known().directory = directory(&settings);
+        }
+        self.known().directory.clone()
     }
 
     /// The control socket, learnt by the command unless it is known.
     fn socket(&self, deadline: Instant) -> Option<Arc<ControlSocket>> {
-        match &*self.way() {
-            Way::Socket(socket) => return Some(Arc::clone(socket)),
-            Way::Command { until } if Instant::now() < *until => return None,
-            Way::Command { .. } | Way::Unknown => {}
+        let is_without = |known: &Known| known.without_socket_until.is_some_and(|until| Instant::now() < until);
+        let known = self.known();
+        if known.socket.is_some() || is_without(&known) {
+            return known.socket.clone();
         }
+        drop(known);
         // If it does not answer, the question itself will report that.
         let settings = self.run(SETTINGS, deadline).ok()?;
-        self.remember_directory(&settings);
         let socket = learn(&settings, deadline).map(Arc::new);
         let found = socket.as_ref().map(|socket| socket.path.display().to_string());
         log::debug!("questions go by {}", found.as_deref().unwrap_or("the command"));
-        *self.way() = match &socket {
-            Some(socket) => Way::Socket(Arc::clone(socket)),
-            None => Way::Command { until: Instant::now() + WITHOUT_SOCKET },
-        };
+        let without_socket_until = socket.is_none().then(|| Instant::now() + WITHOUT_SOCKET);
+        *self.known() = Known { directory: directory(&settings), socket: socket.clone(), without_socket_until };
         socket
     }
 
     /// Learns anew where the socket is, before the next question.
     pub(crate) fn forget(&self, socket: &Arc<ControlSocket>, why: &str) {
         log::debug!("{}: {why}; asking by the command", socket.path.display());
-        let mut way = self.way();
-        if matches!(&*way, Way::Socket(known) if known == socket) {
-            *way = Way::Unknown;
-        }
+        let mut known = self.known();
+        known.socket = known.socket.take().filter(|known| known != socket);
     }
 
     #[expect(clippy::disallowed_methods, reason = "this is the one place that starts processes")]
@@ -174,6 +158,10 @@ impl Cli {
 
 /// Where the control socket is, and whose.
 const SETTINGS: &str = "core show settings";
+
+fn directory(settings: &str) -> Option<PathBuf> {
+    listing::setting(settings, "Configuration directory").map(PathBuf::from)
+}
 
 /// The control socket that `settings` name, if the Asterisk there is the one that named it.
 fn learn(settings: &str, deadline: Instant) -> Option<ControlSocket> {

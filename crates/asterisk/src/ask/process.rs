@@ -29,11 +29,16 @@ pub(crate) struct Output {
     pub(crate) stderr: Vec<u8>,
 }
 
-/// Why there is no [`Output`].
+/// Why a question brought nothing.
 #[derive(Debug)]
 pub(crate) enum Unfinished {
-    TooMuchOutput,
+    /// It was not asked over the control socket: nobody listens, it is no Asterisk, or not the one that is meant.
+    NotAsked(String),
+    /// The connection broke after the question.
+    Broken(io::Error),
+    /// The process cannot be waited for.
     Lost(io::Error),
+    TooMuchOutput,
 }
 
 /// A program that runs, with all that it started: dropped, none of them lives on.
@@ -114,12 +119,10 @@ impl Drop for Group {
 
 /// Reads what is there, a megabyte at most, so that no flood keeps others waiting; forgets the source at its end.
 fn read(source: &mut Option<impl io::Read>, into: &mut Vec<u8>) -> Result<(), Unfinished> {
-    if let Some(pipe) = source {
-        match ready::read(pipe, into) {
-            Ok(ready::Read::Ended) => *source = None,
-            Ok(ready::Read::More) => {}
-            Err(error) => return Err(Unfinished::Lost(error)),
-        }
+    if let Some(pipe) = source
+        && ready::read(pipe, into).map_err(Unfinished::Lost)?
+    {
+        *source = None;
     }
     Ok(())
 }

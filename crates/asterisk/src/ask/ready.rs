@@ -30,25 +30,17 @@ fn timespec(duration: Duration) -> Timespec {
     Timespec { tv_sec: duration.as_secs().try_into().unwrap_or(i64::MAX), tv_nsec: duration.subsec_nanos().into() }
 }
 
-/// How far a source was read.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Read {
-    /// There may be more.
-    More,
-    Ended,
-}
-
-/// Reads what a non-blocking source has, a megabyte at most.
-pub(crate) fn read(source: &mut impl io::Read, into: &mut Vec<u8>) -> io::Result<Read> {
+/// Reads what a non-blocking source has, a megabyte at most, and says whether it has ended.
+pub(crate) fn read(source: &mut impl io::Read, into: &mut Vec<u8>) -> io::Result<bool> {
     let mut buffer = [0; 16 << 10];
     for _ in 0..64 {
         match source.read(&mut buffer) {
-            Ok(0) => return Ok(Read::Ended),
+            Ok(0) => return Ok(true),
             Ok(length) => into.extend_from_slice(&buffer[..length]),
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
             Err(error) => return Err(error),
         }
     }
-    Ok(Read::More)
+    Ok(false)
 }

@@ -3,13 +3,11 @@
 //! That a module says "reloaded successfully" means that its reload function ran, and nothing
 //! about what it made of the files: [`crate::proof::live`] is the proof.
 
-use std::{
-    thread,
-    time::{Duration, Instant},
-};
+use std::time::{Duration, Instant};
 
 use crate::{
     ask::{
+        asking::Pause,
         cli::{Cli, excerpt},
         cli_error::CliError,
     },
@@ -58,7 +56,9 @@ pub(crate) fn wait_ready(cli: &Cli, deadline: Instant) -> Result<(), ReloadError
 /// Reloads `modules`; waits for other reloads and for Asterisk's boot to end, until `deadline`.
 pub(crate) fn reload(cli: &Cli, modules: Modules, deadline: Instant) -> Result<(), ReloadError> {
     let command = format!("module reload {}", modules.join(" "));
-    let mut pause = Duration::from_millis(10);
+    let mut pause = Pause::new();
+    // A reload that is cut off at once would leave open whether it began.
+    let last_try = deadline.checked_sub(LEAST.min(cli.timeout())).unwrap_or(deadline);
     let (mut loaded, mut began) = (false, false);
     loop {
         let answer = match cli.run(&command, deadline) {
@@ -79,12 +79,9 @@ pub(crate) fn reload(cli: &Cli, modules: Modules, deadline: Instant) -> Result<(
             Response::Busy => log::debug!("Asterisk is busy with another reload"),
             Response::NotInitialized(_) | Response::Rejected => return Err(ReloadError::Rejected(excerpt(&answer))),
         }
-        // A reload that is cut off at once would leave open whether it began.
-        if Instant::now() + pause + LEAST.min(cli.timeout()) >= deadline {
+        if !pause.before(last_try) {
             return Err(ReloadError::Busy);
         }
-        thread::sleep(pause);
-        pause = (pause * 2).min(Duration::from_millis(500));
     }
 }
 

@@ -9,7 +9,7 @@ use crate::ask::{
     cli_error::CliError,
     process::{self, Output, Process, Unfinished},
     ready,
-    socket::{Connection, ControlSocket, Fault},
+    socket::{Connection, ControlSocket},
 };
 
 /// A command on its way.
@@ -69,26 +69,25 @@ impl<'a> Running<'a> {
         if let Stage::Waiting(_) = self.stage {
             self.stage = self.begin();
         }
-        let ended = match &mut self.stage {
+        let command = self.command;
+        let proceeded = match &mut self.stage {
             Stage::Waiting(_) | Stage::Ended(_) => return,
-            Stage::Process(process) => match process.proceed() {
-                Ok(None) => return,
-                Ok(Some(output)) => answer(self.command, output),
-                Err(Unfinished::TooMuchOutput) => Err(CliError::TooMuchOutput { command: self.command.to_owned() }),
-                Err(Unfinished::Lost(error)) => Err(CliError::Lost { command: self.command.to_owned(), error }),
-            },
-            Stage::Connection(connection) => match connection.proceed() {
-                Ok(None) => return,
-                Ok(Some(reply)) => no_silence(self.command, text(reply.answer)),
-                Err(Fault::NotAsked(why)) => {
-                    self.by_process(&why);
-                    return self.proceed();
-                }
-                Err(Fault::TooMuchOutput) => Err(CliError::TooMuchOutput { command: self.command.to_owned() }),
-                Err(Fault::Broken(error)) => {
-                    Err(CliError::NoAnswer { command: self.command.to_owned(), words: error.to_string() })
-                }
-            },
+            Stage::Process(process) => process.proceed().map(|ended| ended.map(|output| answer(command, output))),
+            Stage::Connection(connection) => {
+                connection.proceed().map(|ended| ended.map(|reply| no_silence(command, text(reply.answer))))
+            }
+        };
+        let command = command.to_owned();
+        let ended = match proceeded {
+            Ok(None) => return,
+            Ok(Some(answer)) => answer,
+            Err(Unfinished::NotAsked(why)) => {
+                self.by_process(&why);
+                return self.proceed();
+            }
+            Err(Unfinished::Broken(error)) => Err(CliError::NoAnswer { command, words: error.to_string() }),
+            Err(Unfinished::Lost(error)) => Err(CliError::Lost { command, error }),
+            Err(Unfinished::TooMuchOutput) => Err(CliError::TooMuchOutput { command }),
         };
         if let Ok(answer) = &ended {
             log::debug!("{:?}: {} bytes in {:?}", self.command, answer.len(), self.began.elapsed());

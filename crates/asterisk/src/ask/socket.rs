@@ -15,23 +15,16 @@ use rustix::{
     net::{AddressFamily, SendFlags, SocketAddrUnix, SocketFlags, SocketType, connect, send, socket_with},
 };
 
-use crate::ask::{process::MOST_OUTPUT, ready};
+use crate::ask::{
+    process::{MOST_OUTPUT, Unfinished},
+    ready,
+};
 
 /// A control socket, and the banner of the Asterisk that it was learnt from: another process has another banner.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct ControlSocket {
     pub(crate) path: PathBuf,
     pub(crate) banner: String,
-}
-
-/// Why a question failed.
-#[derive(Debug)]
-pub(crate) enum Fault {
-    /// It was not asked: nobody listens, it is no Asterisk, or not the one that is meant.
-    NotAsked(String),
-    /// It was asked, and the connection broke.
-    Broken(io::Error),
-    TooMuchOutput,
 }
 
 /// The answer to a question.
@@ -78,16 +71,16 @@ impl Connection {
     }
 
     /// Does what can be done without waiting; the reply once Asterisk has closed the connection.
-    pub(crate) fn proceed(&mut self) -> Result<Option<Reply>, Fault> {
+    pub(crate) fn proceed(&mut self) -> Result<Option<Reply>, Unfinished> {
         let read = ready::read(&mut self.stream, &mut self.received);
         if self.banner.is_none() && !self.take_banner(&read)? {
             return Ok(None);
         }
         self.send()?;
-        match read.map_err(Fault::Broken)? {
-            _ if self.received.len() > MOST_OUTPUT => Err(Fault::TooMuchOutput),
-            ready::Read::More => Ok(None),
-            ready::Read::Ended => Ok(Some(Reply {
+        match read.map_err(Unfinished::Broken)? {
+            _ if self.received.len() > MOST_OUTPUT => Err(Unfinished::TooMuchOutput),
+            false => Ok(None),
+            true => Ok(Some(Reply {
                 banner: self.banner.take().unwrap_or_default(),
                 answer: without_verbose_lines(std::mem::take(&mut self.received)),
             })),
@@ -95,35 +88,33 @@ impl Connection {
     }
 
     /// Whether Asterisk has said who it is; an error where that is not who is meant.
-    fn take_banner(&mut self, read: &io::Result<ready::Read>) -> Result<bool, Fault> {
-        let not_asked = |why: String| Err(Fault::NotAsked(why));
-        match self.received.iter().position(|byte| *byte == b'\n') {
-            Some(end) => {
-                let banner = String::from_utf8_lossy(&self.received[..end]).into_owned();
-                self.received.drain(..=end);
-                let is_banner = banner.split('/').nth(1).is_some_and(|pid| pid.parse::<u32>().is_ok());
-                if !is_banner || self.expected.as_ref().is_some_and(|expected| *expected != banner) {
-                    return not_asked("another program answers there".to_owned());
-                }
-                self.banner = Some(banner);
-                Ok(true)
-            }
-            None if self.received.len() > LONGEST_BANNER => not_asked("what answers there is no Asterisk".to_owned()),
-            None => match read {
-                Ok(ready::Read::More) => Ok(false),
-                Ok(ready::Read::Ended) => not_asked("it says nothing".to_owned()),
-                Err(error) => not_asked(error.to_string()),
-            },
+    fn take_banner(&mut self, read: &io::Result<bool>) -> Result<bool, Unfinished> {
+        let not_asked = |why: &str| Err(Unfinished::NotAsked(why.to_owned()));
+        let Some(end) = self.received.iter().position(|byte| *byte == b'\n') else {
+            return match read {
+                _ if self.received.len() > LONGEST_BANNER => not_asked("what answers there is no Asterisk"),
+                Ok(false) => Ok(false),
+                Ok(true) => not_asked("it says nothing"),
+                Err(error) => not_asked(&error.to_string()),
+            };
+        };
+        let banner = String::from_utf8_lossy(&self.received[..end]).into_owned();
+        self.received.drain(..=end);
+        let is_banner = banner.split('/').nth(1).is_some_and(|pid| pid.parse::<u32>().is_ok());
+        if !is_banner || self.expected.as_ref().is_some_and(|expected| *expected != banner) {
+            return not_asked("another program answers there");
         }
+        self.banner = Some(banner);
+        Ok(true)
     }
 
-    fn send(&mut self) -> Result<(), Fault> {
+    fn send(&mut self) -> Result<(), Unfinished> {
         while !self.request.is_empty() {
             match send(&self.stream, &self.request, SendFlags::NOSIGNAL) {
                 Ok(sent) => drop(self.request.drain(..sent)),
                 Err(rustix::io::Errno::INTR) => {}
                 Err(rustix::io::Errno::AGAIN) => break,
-                Err(error) => return Err(Fault::Broken(error.into())),
+                Err(error) => return Err(Unfinished::Broken(error.into())),
             }
         }
         Ok(())

@@ -5,11 +5,8 @@ use std::{
 };
 
 use crate::{
-    ask::{cli::Cli, endpoint_options},
-    deploy::{
-        error::{Cause, LockError},
-        unproven::Trust,
-    },
+    ask::cli::Cli,
+    deploy::{error::LockError, unproven::Trust},
     files::{
         file::{self, FileError},
         record::Record,
@@ -83,7 +80,7 @@ impl Deployment {
         let on_disk = self.files.read()?;
         let is_known = match &locked.proven {
             Some(proven) => proven.pair == on_disk,
-            None => Expected::read(&on_disk).is_ok_and(|expected| expected == Expected::NOTHING),
+            None => Expected::read(&on_disk).is_ok_and(|expected| expected == Expected::default()),
         };
         if !is_known {
             log::warn!(
@@ -116,105 +113,6 @@ impl Deployment {
     pub fn proven_stamp(&self) -> Result<ClaimStamp, FileError> {
         self.state.claim_stamp()
     }
-
-    /// The note of this name that [`LockedDeployment::write_note`] kept, without waiting for the lock.
-    ///
-    /// # Errors
-    ///
-    /// [`FileError`] when the state directory cannot be read.
-    pub fn note(&self, name: &str) -> Result<Option<Vec<u8>>, FileError> {
-        file::read(&self.state.note(name))
-    }
-
-    /// Those of these options of PJSIP endpoints (`media_encryption`) that Asterisk does not know, as far as it answers
-    /// until `deadline`: which of them may be to blame where it took no endpoint. Changes nothing.
-    #[must_use]
-    pub fn unknown_endpoint_options<'a>(
-        &self,
-        options: impl IntoIterator<Item = &'a str>,
-        deadline: Instant,
-    ) -> Vec<&'a str> {
-        endpoint_options::unknown(&self.cli, options, deadline)
-    }
-
-    /// The names of all notes, in order.
-    ///
-    /// # Errors
-    ///
-    /// [`FileError`] when the state directory cannot be read.
-    pub fn notes(&self) -> Result<Vec<String>, FileError> {
-        self.state.notes()
-    }
-
-    /// Keeps a note under `name`, a part of a file name, without waiting for the lock. Every reader sees it whole; it
-    /// survives the end of the process, and a power cut may take it.
-    ///
-    /// # Errors
-    ///
-    /// [`FileError`] when the state directory cannot be written.
-    pub fn write_volatile_note(&self, name: &str, note: &[u8]) -> Result<(), FileError> {
-        state_dir::write_volatile_note(&self.state.note(name), note)
-    }
-
-    /// Removes the note of this name without waiting for the lock; a power cut may bring it back.
-    ///
-    /// # Errors
-    ///
-    /// [`FileError`] when the state directory cannot be written.
-    pub fn remove_volatile_note(&self, name: &str) -> Result<(), FileError> {
-        file::remove_unsynced(&self.state.note(name))
-    }
-
-    /// What differs between the pair last proven and both the disk and what Asterisk runs, and what
-    /// could not be read until `deadline`, one sentence each; nothing where all is as it was proven.
-    /// Changes nothing, and waits for no lock: during a deployment it may report what is half done.
-    #[must_use]
-    pub fn drift(&self, deadline: Instant) -> Vec<String> {
-        match state_dir::read_record(&self.state.proven()) {
-            Ok(proven) => self.drift_from(proven.as_ref(), |pair| self.expected(pair).map(Arc::new), deadline),
-            Err(error) => vec![error.to_string()],
-        }
-    }
-
-    fn drift_from(
-        &self,
-        proven: Option<&Record>,
-        read: impl FnOnce(&Pair) -> Result<Arc<Expected>, UnreadablePair>,
-        deadline: Instant,
-    ) -> Vec<String> {
-        let files = &self.files;
-        let mut problems = Vec::new();
-        let expected = if let Some(Record { pair, .. }) = proven {
-            for (path, proven) in [(&files.endpoints, &pair.endpoints), (&files.dialplan, &pair.dialplan)] {
-                match file::read(path) {
-                    Ok(Some(content)) if content == *proven => {}
-                    Ok(Some(_)) => problems.push(format!("{} was changed since it was applied", path.display())),
-                    Ok(None) => problems.push(format!("{} is gone", path.display())),
-                    Err(error) => problems.push(error.to_string()),
-                }
-            }
-            read(pair)
-        } else {
-            match files.read() {
-                Ok(pair) if Expected::read(&pair) == Ok(Expected::default()) => {}
-                Ok(_) => problems.push("the include files hold what was never applied on this node".to_owned()),
-                Err(error) => problems.push(error.to_string()),
-            }
-            Ok(Arc::default())
-        };
-        let verified = expected
-            .map_err(|error| error.to_string())
-            .map(|expected| self.verify(&expected, &Expected::NOTHING, deadline));
-        match verified {
-            Ok(Ok(_)) => {}
-            Ok(Err(Cause::NotProven(mismatch))) => {
-                problems.push(format!("Asterisk does not run what was applied: {mismatch}"));
-            }
-            Ok(Err(error)) => problems.push(error.to_string()),
-            Err(error) => problems.push(error),
-        }
-        problems
-    }
 }
 
 /// A pair that Asterisk was proven to run.
@@ -243,12 +141,6 @@ impl LockedDeployment<'_> {
     #[must_use]
     pub fn last_proven(&self) -> Option<(&str, &Pair)> {
         self.proven.as_ref().map(|record| (record.tag.as_str(), &record.pair))
-    }
-
-    /// As [`Deployment::drift`], with nothing in between.
-    #[must_use]
-    pub fn drift(&self, deadline: Instant) -> Vec<String> {
-        self.deployment.drift_from(self.proven.as_ref(), |pair| self.expected(pair), deadline)
     }
 
     /// The record of the pair last proven.
@@ -281,7 +173,7 @@ impl LockedDeployment<'_> {
     ///
     /// [`UnreadablePair`] when `pair` cannot be read.
     pub fn difference(&self, pair: &Pair) -> Result<Difference, UnreadablePair> {
-        Ok(self.expected(pair)?.difference(self.proven_expected().map_or(&Expected::NOTHING, |former| former)))
+        Ok(self.expected(pair)?.difference(self.proven_expected().map_or(&Expected::default(), |former| former)))
     }
 
     /// The endpoints of the pair last proven whose owners `pair` takes the number from: they are no more in it, or ask
@@ -306,34 +198,16 @@ impl LockedDeployment<'_> {
     pub fn retag(&mut self, tag: &str) -> Result<(), FileError> {
         if let Some(record) = &self.proven {
             let record = Record { tag: tag.to_owned(), ..record.clone() };
-            let record = StagedRecord::new(self.deployment.state.proven(), record)?.commit()?;
+            let record = StagedRecord::new(&self.deployment.state.proven(), record)?.commit()?;
             self.set_proven(record);
         }
         Ok(())
-    }
-
-    /// Keeps a note under `name`, a part of a file name, durably.
-    ///
-    /// # Errors
-    ///
-    /// [`FileError`] when the state directory cannot be written.
-    pub fn write_note(&self, name: &str, note: &[u8]) -> Result<(), FileError> {
-        state_dir::write_note(&self.deployment.state.note(name), note)
-    }
-
-    /// Removes the note of this name.
-    ///
-    /// # Errors
-    ///
-    /// [`FileError`] when the state directory cannot be written.
-    pub fn remove_note(&self, name: &str) -> Result<(), FileError> {
-        file::remove(&self.deployment.state.note(name))
     }
 }
 
 #[cfg(test)]
 #[expect(clippy::disallowed_methods, reason = "the tests write what a killed process would have left")]
-mod tests {
+pub(super) mod tests {
     use std::{collections::BTreeSet, fs, mem, path::Path, time::Duration};
 
     use super::*;
@@ -344,7 +218,7 @@ mod tests {
     }
 
     /// A host on which nothing was deployed yet; its Asterisk is asked nothing.
-    fn host() -> (tempfile::TempDir, Deployment) {
+    pub(crate) fn host() -> (tempfile::TempDir, Deployment) {
         let directory = tempfile::tempdir().unwrap();
         let at = |name: &str| directory.path().join(name);
         let files = IncludeFiles { endpoints: at("p.conf"), dialplan: at("e.conf") };
@@ -353,7 +227,7 @@ mod tests {
         (directory, Deployment::new(cli, files, state))
     }
 
-    fn soon() -> Instant {
+    pub(crate) fn soon() -> Instant {
         Instant::now() + Duration::from_secs(10)
     }
 
@@ -362,12 +236,12 @@ mod tests {
         drop(deployment.lock(soon()).unwrap());
         let record = |name| Record { tag: "second".to_owned(), unpurged: BTreeSet::new(), pair: pair(name) };
         let proven = record(if is_proven { "new" } else { "old" });
-        StagedRecord::new(deployment.state.proven(), proven).unwrap().commit().unwrap();
-        StagedRecord::new(deployment.state.journal(), record("old")).unwrap().commit().unwrap();
+        StagedRecord::new(&deployment.state.proven(), proven).unwrap().commit().unwrap();
+        StagedRecord::new(&deployment.state.journal(), record("old")).unwrap().commit().unwrap();
         deployment.files.stage(&pair("new"), BOTH).unwrap().rename().unwrap();
         // What it had staged besides.
         mem::forget(deployment.files.stage(&pair("old"), BOTH).unwrap());
-        mem::forget(StagedRecord::new(deployment.state.proven(), record("new")).unwrap());
+        mem::forget(StagedRecord::new(&deployment.state.proven(), record("new")).unwrap());
     }
 
     #[test]
@@ -472,30 +346,5 @@ mod tests {
         let pair = Pair { endpoints: b"[1]\ntype=endpoint\n".into(), dialplan: Vec::new() };
         assert_eq!(locked.difference(&pair).unwrap().added, ["1"]);
         assert!(locked.difference(&self::pair("x")).is_err());
-    }
-
-    #[test]
-    fn a_note_is_kept_until_it_is_removed() {
-        let (_directory, deployment) = host();
-        deployment.lock(soon()).unwrap().write_note("a", b"\xffnote").unwrap();
-        assert_eq!(deployment.note("a").unwrap().as_deref(), Some(b"\xffnote".as_slice()));
-        assert_eq!(deployment.note("b").unwrap(), None);
-        deployment.lock(soon()).unwrap().remove_note("a").unwrap();
-        assert_eq!(deployment.note("a").unwrap(), None);
-    }
-
-    #[test]
-    fn a_volatile_note_needs_no_lock() {
-        let (_directory, deployment) = host();
-        let locked = deployment.lock(soon()).unwrap();
-        for text in [b"one", b"two"] {
-            deployment.write_volatile_note("b", text).unwrap();
-            assert_eq!(deployment.note("b").unwrap().as_deref(), Some(text.as_slice()));
-        }
-        locked.write_note("a", b"").unwrap();
-        assert_eq!(deployment.notes().unwrap(), ["a", "b"]);
-        deployment.remove_volatile_note("b").unwrap();
-        deployment.remove_volatile_note("b").unwrap();
-        assert_eq!(deployment.notes().unwrap(), ["a"]);
     }
 }

@@ -6,13 +6,9 @@ use crate::{
     deploy::{
         deployment::Deployment,
         error::{Aftermath, Cause},
+        transaction::{StepTimes, timed},
     },
-    files::{
-        file::{FileError, StagedFile},
-        include_files::StagedPair,
-        record::Record,
-        state_dir::StagedRecord,
-    },
+    files::{file::StagedFile, include_files::StagedPair, record::Record, state_dir::StagedRecord},
     proof::live::Foreign,
 };
 
@@ -26,75 +22,58 @@ pub(crate) struct StagedDeployment {
     pub(crate) unproven: StagedFile,
 }
 
-/// The new files are in place, or some of them: this value must end verified or rolled back, and
-/// [`Self::verify`] does either.
+/// Why and how a deployment failed.
 #[derive(Debug)]
-#[must_use = "the files are neither verified nor rolled back"]
-pub(crate) struct Installed<'a> {
-    deployment: &'a Deployment,
-    renamed: Result<(), FileError>,
-    old: StagedPair,
-    proven: StagedRecord,
-    unproven: StagedFile,
-}
-
-/// How it ended. It is not a `Result`, so that no `?` returns early past it, and [`Installed::verify`] alone makes one.
-#[derive(Debug)]
-#[must_use]
-pub(crate) enum End {
-    Verified(Verified),
-    RolledBack(RolledBack),
-}
-
-/// Asterisk runs the new pair, and the state directory says so.
-#[derive(Debug)]
-pub(crate) struct Verified {
-    pub(crate) foreign: Foreign,
-    pub(crate) record: Record,
-    _of_this_module: (),
-}
-
-/// The former pair was restored, as far as that was possible.
-#[derive(Debug)]
-pub(crate) struct RolledBack {
+pub(crate) struct Failed {
     pub(crate) cause: Cause,
     pub(crate) fixes: Vec<String>,
     pub(crate) aftermath: Aftermath,
-    _of_this_module: (),
 }
 
-impl StagedDeployment {
-    /// Renames the new files into place.
-    pub(crate) fn install(self, deployment: &Deployment) -> Installed<'_> {
-        let Self { new, old, proven, unproven } = self;
-        let renamed = new.rename().and_then(|()| deployment.files.sync());
-        Installed { deployment, renamed, old, proven, unproven }
+/// A bare cause means that nothing was changed.
+impl<T: Into<Cause>> From<T> for Failed {
+    fn from(cause: T) -> Self {
+        Self { cause: cause.into(), fixes: Vec::new(), aftermath: Aftermath::Untouched }
     }
 }
 
-impl Installed<'_> {
-    /// Ends it: `verify` says whether Asterisk runs the new pair. Where it does not, `fixes` says what to fix while the
-    /// new files are still there, and `verify_former` whether Asterisk runs the former pair, once it is restored.
-    /// A panic in any of them is a failure like others.
-    pub(crate) fn verify(
+/// How it ended. It is no `Result`, so that no `?` returns early between the renames and an end.
+#[derive(Debug)]
+pub(crate) enum End {
+    Verified(Foreign, Record),
+    RolledBack(Failed),
+}
+
+impl StagedDeployment {
+    /// Renames the new files into place and ends it in one of two ways: the state directory says that Asterisk was
+    /// proven to run the new pair, or the former pair was restored, as far as that was possible.
+    ///
+    /// `verify` says whether Asterisk runs the new pair. Where it does not, `fixes` says what to fix while the new files
+    /// are still there, and `verify_former` whether Asterisk runs the former pair, once it is restored. A panic in any of
+    /// them is a failure like others.
+    pub(crate) fn install(
         self,
-        verify: impl FnOnce() -> Result<Foreign, Cause>,
+        deployment: &Deployment,
+        times: &mut StepTimes,
+        verify: impl FnOnce(&mut StepTimes) -> Result<Foreign, Cause>,
         fixes: impl FnOnce(&Cause) -> Vec<String>,
         verify_former: impl FnOnce(&Cause) -> Result<(), String>,
     ) -> End {
-        let Self { deployment, renamed, old, proven, unproven } = self;
-        let verified = renamed.map_err(Cause::from).and_then(|()| caught(verify).unwrap_or(Err(Cause::Panicked)));
+        let Self { new, old, proven, unproven } = self;
+        let renamed = timed(&mut times.install, || new.rename().and_then(|()| deployment.files.sync()));
+        let verified =
+            renamed.map_err(Cause::from).and_then(|()| caught(|| verify(times)).unwrap_or(Err(Cause::Panicked)));
         match verified.and_then(|foreign| Ok((foreign, proven.commit()?))) {
             Ok((foreign, record)) => {
                 drop(old);
                 deployment.state.mark_proven();
                 deployment.state.close_journal();
-                End::Verified(Verified { foreign, record, _of_this_module: () })
+                End::Verified(foreign, record)
             }
             Err(cause) => {
                 let fixes = caught(|| fixes(&cause)).unwrap_or_default();
                 let aftermath = roll_back(deployment, old, unproven, || verify_former(&cause));
-                End::RolledBack(RolledBack { cause, fixes, aftermath, _of_this_module: () })
+                End::RolledBack(Failed { cause, fixes, aftermath })
             }
         }
     }
@@ -162,17 +141,22 @@ mod tests {
             let staged = StagedDeployment {
                 new: stage("new"),
                 old: stage("old"),
-                proven: StagedRecord::new(deployment.state.proven(), record).unwrap(),
+                proven: StagedRecord::new(&deployment.state.proven(), record).unwrap(),
                 unproven: deployment.state.stage_unproven().unwrap(),
             };
-            let installed = staged.install(&deployment);
-            assert_eq!(deployment.files.read().unwrap(), pair("new"));
-            let end = installed.verify(
-                || if proof_panics { panic!("in the proof") } else { Err(Cause::Panicked) },
+            let mut installed = None;
+            let end = staged.install(
+                &deployment,
+                &mut StepTimes::default(),
+                |_| {
+                    installed = Some(deployment.files.read().unwrap());
+                    if proof_panics { panic!("in the proof") } else { Err(Cause::Panicked) }
+                },
                 |_| panic!("while looking for what to fix"),
                 |_| panic!("in the proof of the former pair"),
             );
-            let End::RolledBack(RolledBack { cause, aftermath, .. }) = end else { panic!("verified") };
+            assert_eq!(installed, Some(pair("new")));
+            let End::RolledBack(Failed { cause, aftermath, .. }) = end else { panic!("verified") };
             assert!(matches!(cause, Cause::Panicked) && matches!(aftermath, Aftermath::NotProven { .. }));
             assert_eq!(deployment.files.read().unwrap(), pair("old"));
             assert_eq!(deployment.proven().unwrap(), None);

@@ -1,7 +1,7 @@
 //! One deployment from beginning to end: the new pair is verified, or the former one restored and verified.
 
 use std::{
-    cell::Cell,
+    cell::{Cell, OnceCell},
     collections::BTreeSet,
     sync::Arc,
     time::{Duration, Instant},
@@ -15,17 +15,17 @@ use crate::{
     deploy::{
         deployment::{Deployment, LockedDeployment},
         error::{Aftermath, Cause},
-        installed::{End, RolledBack, StagedDeployment, Verified},
+        installed::{End, Failed, StagedDeployment},
         unproven::{self, ProvenText},
     },
     files::{file::FileError, record::Record, state_dir::StagedRecord},
     proof::{
-        contacts::{Contacts, FormerOwners},
-        diagnosis::{self, OwnEndpoints},
+        contacts::{self, Contacts, FormerOwners},
+        diagnosis,
         live::{Foreign, Live},
     },
     text::{
-        expected::{Difference, Expected, UnreadablePair},
+        expected::{Difference, Expected},
         modules::{self, Modules},
         pair::Pair,
     },
@@ -79,53 +79,29 @@ pub struct Failure {
     pub times: StepTimes,
 }
 
-/// What is known of a deployment before it ends, however it does.
-#[derive(Default)]
-struct Progress {
-    difference: Difference,
-    kept: BTreeSet<String>,
-    times: StepTimes,
-}
-
-/// The rest of [`Deployed`].
-struct Success {
-    is_changed: bool,
-    foreign: Foreign,
-    unpurged: BTreeSet<String>,
-}
-
-/// The rest of [`Failure`].
-struct Failed {
-    cause: Cause,
-    fixes: Vec<String>,
-    aftermath: Aftermath,
-}
-
-/// A bare cause means that nothing was changed.
-impl From<Cause> for Failed {
-    fn from(cause: Cause) -> Self {
-        Self { cause, fixes: Vec::new(), aftermath: Aftermath::Untouched }
-    }
-}
-
-impl From<UnreadablePair> for Failed {
-    fn from(error: UnreadablePair) -> Self {
-        Cause::from(error).into()
-    }
-}
-
-impl From<FileError> for Failed {
-    fn from(error: FileError) -> Self {
-        Cause::from(error).into()
-    }
-}
-
 /// Adds to `time` how long `step` takes.
-fn timed<T>(time: &mut Duration, step: impl FnOnce() -> T) -> T {
+pub(super) fn timed<T>(time: &mut Duration, step: impl FnOnce() -> T) -> T {
     let began = Instant::now();
     let result = step();
     *time += began.elapsed();
     result
+}
+
+/// What is to be deployed until when, and over what.
+#[derive(Clone, Copy)]
+struct Change<'a> {
+    pair: &'a Pair,
+    tag: &'a str,
+    wanted: &'a Expected,
+    /// What must be live of the former pair; nothing where its text cannot be read.
+    before: &'a Expected,
+    deadline: Instant,
+}
+
+impl Change<'_> {
+    fn record(self, unpurged: BTreeSet<String>) -> Record {
+        Record { tag: self.tag.to_owned(), unpurged, pair: self.pair.clone() }
+    }
 }
 
 /// The pair to roll back to, and what must be live then, if its text can be read.
@@ -155,137 +131,125 @@ impl LockedDeployment<'_> {
     ///
     /// [`Failure`] with the cause and the state that it left.
     pub fn deploy(&mut self, pair: &Pair, tag: &str, deadline: Instant) -> Result<Deployed, Box<Failure>> {
-        let mut progress = Progress::default();
-        let result = self.transact(pair, tag, deadline, &mut progress);
-        let Progress { difference, kept, times } = progress;
-        match result {
-            Ok(Success { is_changed, mut foreign, unpurged }) => {
+        let mut deployed = Deployed {
+            is_changed: false,
+            foreign: Foreign::default(),
+            unpurged: BTreeSet::new(),
+            difference: Difference::default(),
+            times: StepTimes::default(),
+            proven: ProvenText {
+                endpoints: Pair { endpoints: pair.endpoints.clone(), dialplan: Vec::new() },
+                trust: self.deployment.trust,
+                kept: BTreeSet::new(),
+            },
+        };
+        match self.transact(pair, tag, deadline, &mut deployed) {
+            Ok(()) => {
                 let Deployment { cli, files, .. } = self.deployment;
                 let deadline = Instant::now() + cli.timeout();
-                foreign.added = diagnosis::added_sections(cli, files, &pair.endpoints, deadline);
-                let endpoints = Pair { endpoints: pair.endpoints.clone(), dialplan: Vec::new() };
-                let proven = ProvenText { endpoints, trust: self.deployment.trust, kept };
-                Ok(Deployed { is_changed, foreign, unpurged, difference, times, proven })
+                deployed.foreign.added = diagnosis::added_sections(cli, files, &pair.endpoints, deadline);
+                Ok(deployed)
             }
             Err(Failed { cause, fixes, aftermath }) => {
+                let Deployed { difference, times, .. } = deployed;
                 Err(Box::new(Failure { cause, fixes, aftermath, difference, times }))
             }
         }
     }
 
+    /// Fills in what becomes known of the deployment, also of one that fails.
     #[expect(clippy::result_large_err, reason = "one of each deployment, which takes milliseconds")]
-    fn transact(
-        &mut self,
-        pair: &Pair,
-        tag: &str,
-        deadline: Instant,
-        progress: &mut Progress,
-    ) -> Result<Success, Failed> {
-        let files = &self.deployment.files;
+    fn transact(&mut self, pair: &Pair, tag: &str, deadline: Instant, deployed: &mut Deployed) -> Result<(), Failed> {
         let wanted = self.expected(pair)?;
-        let on_disk = files.read()?;
+        let on_disk = self.deployment.files.read()?;
         let former = self.former(&on_disk);
-        let before = former.expected.as_deref().unwrap_or(&NOTHING);
-        progress.difference = wanted.difference(if self.proven().is_some() { before } else { &NOTHING });
-        progress.kept = wanted.kept_names(before);
+        let nothing = Expected::default();
+        let before = former.expected.as_deref().unwrap_or(&nothing);
+        deployed.difference = wanted.difference(if self.proven().is_some() { before } else { &nothing });
+        deployed.proven.kept = wanted.kept_names(before);
         if self.deployment.trust.is_strict {
-            let unproven = unproven::of_pair(pair, self.deployment.trust, &progress.kept)?;
+            let unproven = unproven::of_pair(pair, self.deployment.trust, &deployed.proven.kept)?;
             if !unproven.is_empty() {
                 return Err(Cause::Unproven(unproven).into());
             }
         }
-        let times = &mut progress.times;
+        let times = &mut deployed.times;
+        let change = Change { pair, tag, wanted: &wanted, before, deadline };
+        let mut former_owners = FormerOwners { aors: wanted.aors_of_former_owners(before), contacts: Contacts::new() };
+        // Those that former deployments left a contact at.
+        former_owners.aors.extend(self.proven().into_iter().flat_map(|record| record.unpurged.iter().cloned()));
 
-        let new_aors = wanted.new_aors(before);
-        let is_on_disk = on_disk == *pair;
-        let (contacts, ready) =
-            timed(&mut times.verify, || self.preflight(&new_aors, is_on_disk.then_some((&*wanted, before)), deadline))?;
-        let mut former_owners = FormerOwners { aors: self.pending_purges(), contacts };
-        former_owners.aors.extend(wanted.aors_of_former_owners(before));
-        if let Some(foreign) = ready {
-            let unpurged = timed(&mut times.purge, || self.remember(pair, tag, &former_owners, deadline))?;
-            return Ok(Success { is_changed: false, foreign, unpurged });
+        if on_disk == *pair
+            && let Some(foreign) = timed(&mut times.verify, || self.is_live(change))?
+        {
+            deployed.foreign = foreign;
+            deployed.unpurged = timed(&mut times.purge, || self.remember(change, &former_owners))?;
+            return Ok(());
         }
+        former_owners.contacts = timed(&mut times.verify, || self.contacts(&wanted.new_aors(before), deadline))?;
 
         let modules = self.modules_to_reload(pair, &on_disk)?;
-        let began = Instant::now();
-        let (staged, purged) = self.stage(pair, &former.pair, modules, tag, former_owners.all_aors())?;
-        let installed = staged.install(self.deployment);
-        times.install = began.elapsed();
-
+        let stage = || self.stage(change, &former.pair, modules, former_owners.all_aors());
+        let (staged, purged) = timed(&mut times.install, stage)?;
         // A rollback reloads what was reloaded before it.
         let modules = Cell::new(modules);
-        let end = installed.verify(
-            || self.reload_and_verify(&modules, &wanted, before, deadline, times),
+        let end = staged.install(
+            self.deployment,
+            times,
+            |times| self.reload_and_verify(change, &modules, times),
             |cause| self.fixes(cause, &wanted),
             |cause| self.verify_former(modules.get(), &former, &wanted, cause),
         );
-        match end {
-            End::Verified(Verified { foreign, record, .. }) => {
-                self.set_proven(record);
-                let unpurged = timed(&mut times.purge, || self.purge_stale_contacts(&former_owners, purged, deadline));
-                Ok(Success { is_changed: true, foreign, unpurged })
-            }
-            End::RolledBack(RolledBack { cause, fixes, aftermath, .. }) => Err(Failed { cause, fixes, aftermath }),
-        }
+        let (foreign, record) = match end {
+            End::Verified(foreign, record) => (foreign, record),
+            End::RolledBack(failed) => return Err(failed),
+        };
+        deployed.is_changed = true;
+        deployed.foreign = foreign;
+        self.set_proven(record);
+        deployed.unpurged = timed(&mut times.purge, || self.purge_stale_contacts(&former_owners, purged, deadline));
+        Ok(())
     }
 
-    /// If the files on disk are these already, a read-back that verifies them is the whole preflight, and its result is
-    /// returned. Otherwise: Asterisk answers and has booted; returned are the contacts that are registered at the aors
-    /// to come.
-    fn preflight(
-        &self,
-        new_aors: &BTreeSet<String>,
-        on_disk: Option<(&Expected, &Expected)>,
-        deadline: Instant,
-    ) -> Result<(Contacts, Option<Foreign>), Cause> {
-        let cli = &self.deployment.cli;
-        if let Some((wanted, before)) = on_disk {
-            match self.deployment.verify(wanted, before, deadline) {
-                Ok(foreign) => return Ok((Contacts::default(), Some(foreign))),
-                Err(Cause::NotProven(mismatch)) => log::warn!("Asterisk does not run the files on disk: {mismatch}"),
-                Err(Cause::Unread(Unread::Cli(error))) => return Err(Cause::Unavailable(error.into())),
-                Err(error) => return Err(error),
-            }
-            // The last proof could not be repeated. Whatever comes of this deployment, that proof counts no more.
-            self.deployment.state.mark_unproven()?;
+    /// What is live besides, if Asterisk runs the pair already, which is on disk.
+    fn is_live(&self, Change { wanted, before, deadline, .. }: Change<'_>) -> Result<Option<Foreign>, Cause> {
+        match self.deployment.verify(wanted, before, deadline) {
+            Ok(foreign) => return Ok(Some(foreign)),
+            Err(Cause::NotProven(mismatch)) => log::warn!("Asterisk does not run the files on disk: {mismatch}"),
+            Err(Cause::Unread(Unread::Cli(error))) => return Err(Cause::Unavailable(error.into())),
+            Err(error) => return Err(error),
         }
+        // The last proof could not be repeated. Whatever comes of this deployment, that proof counts no more.
+        self.deployment.state.mark_unproven()?;
+        Ok(None)
+    }
+
+    /// Once Asterisk answers and has booted: the contacts that are registered at the aors to come.
+    fn contacts(&self, new_aors: &BTreeSet<String>, deadline: Instant) -> Result<Contacts, Cause> {
+        let cli = &self.deployment.cli;
         reload::wait_ready(cli, deadline).map_err(Cause::Unavailable)?;
-        let contacts = if new_aors.is_empty() { Contacts::default() } else { Contacts::read(cli, deadline)? };
-        Ok((contacts.of(new_aors), None))
+        let mut registered = if new_aors.is_empty() { Contacts::new() } else { contacts::read(cli, deadline)? };
+        registered.retain(|(aor, ..)| new_aors.contains(aor));
+        Ok(registered)
     }
 
     /// The pair was proven without a deployment: record it, and retry pending purges.
-    fn remember(
-        &mut self,
-        pair: &Pair,
-        tag: &str,
-        former: &FormerOwners,
-        deadline: Instant,
-    ) -> Result<BTreeSet<String>, FileError> {
+    fn remember(&mut self, change: Change<'_>, former: &FormerOwners) -> Result<BTreeSet<String>, FileError> {
         let pending_purges = former.all_aors();
-        let record = |tag: &str, unpurged| Record { tag: tag.to_owned(), unpurged, pair: pair.clone() };
         let path = self.deployment.state.proven();
-        let tag = match self.proven() {
-            Some(record) if record.pair == *pair => record.tag.clone(),
-            _ => {
-                self.set_proven(StagedRecord::new(path.clone(), record(tag, pending_purges.clone()))?.commit()?);
-                tag.to_owned()
-            }
-        };
+        let mut purged = change.record(BTreeSet::new());
+        match self.proven() {
+            Some(record) if record.pair == *change.pair => purged.tag.clone_from(&record.tag),
+            _ => self.set_proven(StagedRecord::new(&path, change.record(pending_purges.clone()))?.commit()?),
+        }
         self.deployment.state.mark_proven();
         if pending_purges.is_empty() {
             return Ok(pending_purges);
         }
         // All is proven and recorded: a purge that cannot be recorded is made once more.
-        let purged = StagedRecord::new(path, record(&tag, BTreeSet::new()));
+        let purged = StagedRecord::new(&path, purged);
         let purged = purged.inspect_err(|error| log::warn!("{error}: the next deployment will purge once more")).ok();
-        Ok(self.purge_stale_contacts(former, purged, deadline))
-    }
-
-    /// The aors that former deployments left a contact at.
-    fn pending_purges(&self) -> BTreeSet<String> {
-        self.proven().map(|record| record.unpurged.clone()).unwrap_or_default()
+        Ok(self.purge_stale_contacts(former, purged, change.deadline))
     }
 
     /// Purges the contacts of former owners, records that it is done, and returns the aors not purged.
@@ -299,13 +263,10 @@ impl LockedDeployment<'_> {
         if pending_purges.is_empty() {
             return pending_purges;
         }
-        let left = match former.purge(&self.deployment.cli, deadline) {
-            Ok(left) => left,
-            Err(error) => {
-                log::warn!("contacts of former owners may be left: {error}");
-                return pending_purges;
-            }
-        };
+        let left = former.purge(&self.deployment.cli, deadline).unwrap_or_else(|error| {
+            log::warn!("contacts of former owners may be left: {error}");
+            pending_purges
+        });
         if left.is_empty() {
             match purged.map(StagedRecord::commit).transpose() {
                 Ok(Some(record)) => self.set_proven(record),
@@ -319,24 +280,22 @@ impl LockedDeployment<'_> {
     /// Writes everything that needs space to disk before anything is touched.
     fn stage(
         &self,
-        pair: &Pair,
+        change: Change<'_>,
         former: &Pair,
         modules: Modules,
-        tag: &str,
         pending_purges: BTreeSet<String>,
     ) -> Result<(StagedDeployment, Option<StagedRecord>), FileError> {
         let Deployment { files, state, .. } = self.deployment;
-        let record = |unpurged| Record { tag: tag.to_owned(), unpurged, pair: pair.clone() };
-        let no_pending_purges = (!pending_purges.is_empty()).then(BTreeSet::new);
-        let purged = no_pending_purges.map(|none| StagedRecord::new(state.proven(), record(none))).transpose()?;
+        let stage_record = |unpurged| StagedRecord::new(&state.proven(), change.record(unpurged));
+        let purged = (!pending_purges.is_empty()).then(|| stage_record(BTreeSet::new())).transpose()?;
         let staged = StagedDeployment {
-            new: files.stage(pair, modules)?,
+            new: files.stage(change.pair, modules)?,
             old: files.stage(former, modules)?,
-            proven: StagedRecord::new(state.proven(), record(pending_purges))?,
+            proven: stage_record(pending_purges)?,
             unproven: state.stage_unproven()?,
         };
-        let journal = Record { tag: tag.to_owned(), unpurged: BTreeSet::new(), pair: former.clone() };
-        StagedRecord::new(state.journal(), journal)?.commit_durably()?;
+        let journal = Record { tag: change.tag.to_owned(), unpurged: BTreeSet::new(), pair: former.clone() };
+        StagedRecord::new(&state.journal(), journal)?.commit_durably()?;
         Ok((staged, purged))
     }
 
@@ -349,10 +308,8 @@ impl LockedDeployment<'_> {
 
     fn reload_and_verify(
         &self,
+        Change { wanted, before, deadline, .. }: Change<'_>,
         modules: &Cell<Modules>,
-        wanted: &Expected,
-        before: &Expected,
-        deadline: Instant,
         times: &mut StepTimes,
     ) -> Result<Foreign, Cause> {
         let cli = &self.deployment.cli;
@@ -418,11 +375,12 @@ impl Deployment {
     ///
     /// A difference is believed when it is read twice: Asterisk may have dropped a line that it does not count.
     pub(crate) fn verify(&self, wanted: &Expected, former: &Expected, deadline: Instant) -> Result<Foreign, Cause> {
-        let own = OwnEndpoints::new(&self.cli, &self.files);
+        let own = OnceCell::new();
+        let is_own = |name: &str| own.get_or_init(|| diagnosis::own_endpoints(&self.cli, &self.files)).contains(name);
         let (mut pause, mut before) = (Pause::new(), None);
         loop {
             let live = Live::read(&self.cli, wanted, former, deadline)?;
-            match live.compare(wanted, former, |name| own.contain(name)).proven() {
+            match live.compare(wanted, former, is_own).proven() {
                 Ok(foreign) => return Ok(foreign),
                 Err(mismatch) if before.as_ref() == Some(&mismatch) || !pause.before(deadline) => {
                     return Err(Cause::NotProven(mismatch));
@@ -432,6 +390,3 @@ impl Deployment {
         }
     }
 }
-
-/// What is to be live of no files at all.
-static NOTHING: Expected = Expected::NOTHING;

@@ -6,8 +6,8 @@ use crate::{
     deploy::{deployment::Deployment, transaction::Deployed},
     text::{
         config_text::Unreadable,
-        digest_names::{File, digits},
-        expected::{self, Expected, UnreadablePair},
+        digest_names::{File, REFERENCES, digits},
+        expected::{Expected, UnreadablePair, read_file},
         pair::Pair,
         sections::{Section, sections},
     },
@@ -120,14 +120,13 @@ impl Deployment {
 
     /// What must be live of a pair for this deployment.
     pub(crate) fn expected(&self, pair: &Pair) -> Result<Expected, UnreadablePair> {
-        if self.trust.is_strict { Expected::read_strictly(pair) } else { Expected::read(pair) }
+        Expected::read_for(pair, self.trust.is_strict)
     }
 }
 
 /// The options of a pair that no proof covers: see [`unproven`].
 pub(crate) fn of_pair(pair: &Pair, trust: Trust, kept: &BTreeSet<String>) -> Result<Vec<Unproven>, UnreadablePair> {
-    let report = expected::text(&pair.endpoints).and_then(|text| unproven(text, trust, kept));
-    report.map_err(|error| UnreadablePair::new("endpoints", error))
+    read_file("endpoints", &pair.endpoints, |text| unproven(text, trust, kept))
 }
 
 /// The options of an endpoints file that no proof covers. `kept` are the endpoints that changed while the names of what
@@ -135,8 +134,8 @@ pub(crate) fn of_pair(pair: &Pair, trust: Trust, kept: &BTreeSet<String>) -> Res
 fn unproven(text: &str, trust: Trust, kept: &BTreeSet<String>) -> Result<Vec<Unproven>, Unreadable> {
     let sections = sections(text)?;
     let file = File::new(&sections);
-    let kept_names: BTreeSet<&str> = file
-        .objects()
+    let kept_names: BTreeSet<&str> = sections
+        .iter()
         .filter(|section| section.kind() == "endpoint" && kept.contains(section.name))
         .flat_map(|endpoint| names(endpoint).chain([endpoint.name]))
         .collect();
@@ -144,8 +143,8 @@ fn unproven(text: &str, trust: Trust, kept: &BTreeSet<String>) -> Result<Vec<Unp
         let is_vouched_for = trust.digests && digits(section.name).is_some() && !kept_names.contains(section.name);
         is_vouched_for || file.is_named_by_digest(section)
     };
-    let digests: BTreeSet<&str> = file
-        .objects()
+    let digests: BTreeSet<&str> = sections
+        .iter()
         .filter(|section| matches!(section.kind(), "auth" | "aor") && is_digest(section))
         .map(|section| section.name)
         .collect();
@@ -156,7 +155,7 @@ fn unproven(text: &str, trust: Trust, kept: &BTreeSet<String>) -> Result<Vec<Unp
         Others::Asked => true,
     };
     let mut unproven = Vec::new();
-    for section in file.objects() {
+    for section in &sections {
         let Some(Proof { kind, listed, others }) = PROOFS.iter().find(|proof| proof.kind == section.kind()) else {
             continue;
         };
@@ -179,7 +178,7 @@ fn unproven(text: &str, trust: Trust, kept: &BTreeSet<String>) -> Result<Vec<Unp
 
 /// The auths and aors that an endpoint names.
 fn names<'a>(endpoint: &Section<'a>) -> impl Iterator<Item = &'a str> {
-    endpoint.names("auth").chain(endpoint.names("outbound_auth")).chain(endpoint.names("aors"))
+    REFERENCES.iter().flat_map(|(key, _)| endpoint.names(key))
 }
 
 #[cfg(test)]

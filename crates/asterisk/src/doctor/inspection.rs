@@ -22,7 +22,7 @@ use crate::{
         rights::{self, WRITE, Who},
     },
     proof::{
-        config_tree::{Tree, canonical},
+        config_tree::{OwnSection, Tree, canonical},
         diagnosis::{EXTENSIONS, PJSIP},
     },
     text::listing,
@@ -45,20 +45,7 @@ pub struct Inspection {
     /// The transports of PJSIP, at least one.
     pub transports: Result<Vec<Transport>, Fault>,
     /// Endpoints and aors that the administrator's own files define.
-    pub own_objects: Vec<OwnObject>,
-}
-
-/// An endpoint or aor that the administrator's own files define, or may define.
-#[derive(Debug, Clone, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct OwnObject {
-    /// Its name.
-    pub name: String,
-    /// The file.
-    pub path: PathBuf,
-    /// Its first line, counted from 1.
-    pub line: usize,
-    last_line: usize,
+    pub own_objects: Vec<OwnSection>,
 }
 
 impl Deployment {
@@ -95,14 +82,17 @@ impl Deployment {
         };
         let pjsip = Tree::read(&directory, PJSIP, &self.files.endpoints);
         let extensions = Tree::read(&directory, EXTENSIONS, &self.files.dialplan);
+        let mut own_sections = pjsip.sections(&self.files.endpoints);
+        let transports = transports::check(&self.cli, &transports, &directory, &own_sections);
+        own_sections.retain(may_clash);
         Ok(Inspection {
             version: version.split(['+', '~', '-']).next().unwrap_or_default().to_owned(),
             default_realm: listing::setting(&settings, "default_realm").map(str::to_owned),
             endpoints_include: include(PJSIP, "res_pjsip.so", &pjsip, &self.files.endpoints),
             dialplan_include: include(EXTENSIONS, "pbx_config.so", &extensions, &self.files.dialplan),
             modules: modules::check(&self.cli, &modules, &directory),
-            transports: transports::check(&self.cli, &transports, &directory, &pjsip.sections(&self.files.endpoints)),
-            own_objects: own_objects(&pjsip, &self.files.endpoints),
+            transports,
+            own_objects: own_sections,
         })
     }
 
@@ -121,15 +111,22 @@ impl Deployment {
 
     /// What comments these sections out and makes Asterisk take notice.
     #[must_use]
-    pub fn removal<'a>(&self, objects: impl IntoIterator<Item = &'a OwnObject>) -> String {
-        let mut files = BTreeMap::<_, Vec<_>>::new();
-        for OwnObject { path, line, last_line, .. } in objects {
-            files.entry(path).or_default().push(format!("{line},{last_line}s/^/; /"));
-        }
-        let edits: Vec<_> =
-            files.into_iter().map(|(path, lines)| format!("sed -i '{}' {}", lines.join(";"), quoted(path))).collect();
-        format!("{} && {}", edits.join(" && "), self.cli.shown("module reload res_pjsip.so"))
+    pub fn removal<'a>(&self, sections: impl IntoIterator<Item = &'a OwnSection>) -> String {
+        let lines = sections
+            .into_iter()
+            .map(|section| (section.path.as_path(), format!("{},{}s/^/; /", section.line, section.last_line)));
+        format!("{} && {}", edit(lines), self.cli.shown("module reload res_pjsip.so"))
     }
+}
+
+/// The command that edits lines of files.
+fn edit<'a>(lines: impl IntoIterator<Item = (&'a Path, String)>) -> String {
+    let mut files = BTreeMap::<_, Vec<_>>::new();
+    for (path, edit) in lines {
+        files.entry(path).or_default().push(edit);
+    }
+    let edits = files.into_iter().map(|(path, edits)| format!("sed -i '{}' {}", edits.join(";"), quoted(path)));
+    edits.collect::<Vec<_>>().join(" && ")
 }
 
 /// The user and group that Asterisk runs as: those of its process, or where that cannot be seen of its socket.
@@ -159,18 +156,13 @@ fn include(main: &Path, tree: &Tree, target: &Path, load: &str, is_read: bool) -
             ))
         }
         _ if !tree.surplus().is_empty() => {
-            let mut files = BTreeMap::<_, Vec<_>>::new();
-            for site in tree.surplus() {
-                files.entry(&site.file).or_default().push(format!("{}d", site.line));
-            }
-            let edits: Vec<_> =
-                files.iter().map(|(file, lines)| format!("sed -i '{}' {}", lines.join(";"), quoted(file))).collect();
+            let edit = edit(tree.surplus().into_iter().map(|site| (site.file.as_path(), format!("{}d", site.line))));
             Err(Fault::new(
                 format!(
                     "{} is included more than once, and Asterisk takes no object that it reads twice",
                     target.display()
                 ),
-                format!("{} && {load}", edits.join(" && ")),
+                format!("{edit} && {load}"),
             ))
         }
         _ if !is_read => Err(Fault::new(
@@ -181,19 +173,9 @@ fn include(main: &Path, tree: &Tree, target: &Path, load: &str, is_read: bool) -
     }
 }
 
-/// Endpoints and aors that other files than ours define, and what adds to one of ours.
-fn own_objects(tree: &Tree, ours: &Path) -> Vec<OwnObject> {
-    let may_clash = |kind: Option<&str>| matches!(kind, None | Some("endpoint" | "aor"));
-    tree.sections(ours)
-        .into_iter()
-        .filter(|section| !section.is_template && (section.adds || may_clash(section.kind)))
-        .map(|section| OwnObject {
-            name: section.name.to_owned(),
-            path: section.path.to_owned(),
-            line: section.line,
-            last_line: section.last_line,
-        })
-        .collect()
+/// Whether it defines an endpoint or an aor, or may do so, or adds to one.
+fn may_clash(section: &OwnSection) -> bool {
+    !section.is_template && (section.adds || matches!(section.kind.as_deref(), None | Some("endpoint" | "aor")))
 }
 
 /// Why Asterisk gives no answer, as far as its socket shows.
@@ -297,7 +279,8 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let text = "[t](!)\ntype=endpoint\n[1000](t)\n[1001]\ntype=identify\n[1002]\ntype=aor\n[1003](+)\nallow=all\n";
         fs::write(directory.path().join(PJSIP), text).unwrap();
-        let own = own_objects(&Tree::read(directory.path(), PJSIP, Path::new("/x")), Path::new("/x"));
+        let mut own = Tree::read(directory.path(), PJSIP, Path::new("/x")).sections(Path::new("/x"));
+        own.retain(may_clash);
         let found: Vec<_> = own.iter().map(|own| (own.name.as_str(), own.line, own.last_line)).collect();
         assert_eq!(found, [("1000", 3, 3), ("1002", 6, 7), ("1003", 8, 9)]);
     }

@@ -13,7 +13,7 @@ use crate::{
     doctor::{
         fault::{Fault, quoted},
         inspection::daemon,
-        rights::{READ, SEARCH, Who},
+        rights::{READ, SEARCH, Who, give},
     },
     files::{
         file::{self, FileError, StagedFile},
@@ -108,12 +108,12 @@ impl Deployment {
 fn rehearse_file(path: &Path, size: usize, own: &Who, asterisk: Option<&Who>) -> Result<(), Fault> {
     let directory = path.parent().unwrap_or(Path::new("/"));
     let group = group_for(own, asterisk);
-    let (in_shell, directory_in_shell) = (quoted(path), quoted(directory));
+    let in_shell = quoted(path);
     let install = format!("install -g {group} -m 0640 /dev/null {in_shell}");
     let parent = match fs::metadata(directory) {
         Ok(parent) => parent,
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
-            let make = format!("install -d -g {group} -m 2770 {directory_in_shell} && {install}");
+            let make = format!("install -d -g {group} -m 2770 {} && {install}", quoted(directory));
             return Err(Fault::new(format!("{}: {error}", directory.display()), with_sandbox(make, directory)));
         }
         Err(error) => {
@@ -147,9 +147,7 @@ fn rehearse_file(path: &Path, size: usize, own: &Who, asterisk: Option<&Who>) ->
     }
     let fault = |error: &FileError| {
         let fix = match error.error.kind() {
-            io::ErrorKind::PermissionDenied if error.action == "read" => {
-                format!("chgrp {group} {in_shell} && chmod 0640 {in_shell}")
-            }
+            io::ErrorKind::PermissionDenied if error.action == "read" => give(path, &group, "0640"),
             io::ErrorKind::PermissionDenied => own.write_fix(directory, &group),
             _ => other_fix(directory, &error.error),
         };
@@ -163,13 +161,10 @@ fn rehearse_file(path: &Path, size: usize, own: &Who, asterisk: Option<&Who>) ->
                 "{} does not give Asterisk's group to new files, so that Asterisk could not read them",
                 directory.display()
             ),
-            format!("chgrp {group} {directory_in_shell} && chmod 2770 {directory_in_shell}"),
+            give(directory, &group, "2770"),
         ));
     }
-    match asterisk {
-        Some(asterisk) => readable(path, directory, &parent, asterisk, &group),
-        None => Ok(()),
-    }
+    asterisk.map_or(Ok(()), |asterisk| readable(path, directory, &parent, asterisk, &group))
 }
 
 /// So many bytes, and a few blocks more for the marks and for what each file takes besides.
@@ -179,17 +174,16 @@ fn content(size: usize) -> Vec<u8> {
 
 /// Whether Asterisk itself may read the file that is there.
 fn readable(path: &Path, directory: &Path, parent: &fs::Metadata, asterisk: &Who, group: &str) -> Result<(), Fault> {
-    let (in_shell, directory_in_shell) = (quoted(path), quoted(directory));
     if !asterisk.may(parent, SEARCH) {
         return Err(Fault::new(
             format!("Asterisk, which runs as {}, may not enter {}", asterisk.user(), directory.display()),
-            format!("chgrp {group} {directory_in_shell} && chmod 2770 {directory_in_shell}"),
+            give(directory, group, "2770"),
         ));
     }
     match fs::metadata(path) {
         Ok(file) if !asterisk.may(&file, READ) => Err(Fault::new(
             format!("Asterisk, which runs as {}, may not read {}", asterisk.user(), path.display()),
-            format!("chgrp {group} {in_shell} && chmod 0640 {in_shell}"),
+            give(path, group, "0640"),
         )),
         _ => Ok(()),
     }

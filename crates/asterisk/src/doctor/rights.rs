@@ -72,13 +72,12 @@ impl Who {
 
     /// What lets this user write in a directory that others of its group may write in, or that is of no use to it yet.
     pub(crate) fn write_fix(&self, directory: &Path, asterisk: &str) -> String {
-        let path = quoted(directory);
         match fs::metadata(directory) {
             Ok(found) if found.mode() & 0o030 == 0o030 && !self.gids.contains(&found.gid()) && found.gid() != 0 => {
                 self.join_fix(found.gid())
             }
-            Ok(found) if self.gids.contains(&found.gid()) => format!("chmod 2770 {path}"),
-            _ => format!("chgrp {asterisk} {path} && chmod 2770 {path}"),
+            Ok(found) if self.gids.contains(&found.gid()) => format!("chmod 2770 {}", quoted(directory)),
+            _ => give(directory, asterisk, "2770"),
         }
     }
 
@@ -86,6 +85,12 @@ impl Who {
     pub(crate) fn join_fix(&self, gid: u32) -> String {
         format!("usermod -a -G {} {} && systemctl try-restart pbx-portal", group(gid), self.user())
     }
+}
+
+/// The command that gives a file or a directory to a group, with this mode.
+pub(crate) fn give(path: &Path, group: &str, mode: &str) -> String {
+    let path = quoted(path);
+    format!("chgrp {group} {path} && chmod {mode} {path}")
 }
 
 /// The name of a group, as commands take it.

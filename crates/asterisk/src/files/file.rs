@@ -64,67 +64,55 @@ pub(crate) struct StagedFile {
 
 impl StagedFile {
     pub(crate) fn new(target: &Path, content: &[u8], mode: u32) -> Result<Self, FileError> {
-        let failed = FileError::new;
-        if content.len() > MOST_OF_OURS {
-            return Err(failed(target, "written")(too_large(MOST_OF_OURS)));
+        Self::write(target, content, mode, File::sync_all)
+    }
+
+    /// As [`Self::new`], whole for every reader; a power cut may take it.
+    pub(crate) fn unsynced(target: &Path, content: &[u8], mode: u32) -> Result<Self, FileError> {
+        Self::write(target, content, mode, |_| Ok(()))
+    }
+
+    fn write(target: &Path, content: &[u8], mode: u32, sync: fn(&File) -> io::Result<()>) -> Result<Self, FileError> {
+        let write = || {
+            if content.len() > MOST_OF_OURS {
+                return Err(too_large(MOST_OF_OURS));
+            }
+            let staged = Builder::new().prefix(&staged_prefix(target)).suffix(STAGED).tempfile_in(directory(target))?;
+            let mut file = staged.as_file();
+            file.set_permissions(Permissions::from_mode(mode))?;
+            file.write_all(content)?;
+            sync(file)?;
+            Ok(Self { staged: staged.into_temp_path(), target: target.to_owned() })
+        };
+        write().map_err(FileError::new(target, "written"))
+    }
+
+    /// Renames it over its target, which is returned. The directory is not synced: [`sync_directory`].
+    pub(crate) fn rename(self) -> Result<PathBuf, FileError> {
+        match self.staged.persist(&self.target) {
+            Ok(()) => Ok(self.target),
+            Err(error) => Err(FileError::new(&self.target, "replaced")(error.error)),
         }
-        let staged = Builder::new()
-            .prefix(&staged_prefix(target))
-            .suffix(STAGED)
-            .tempfile_in(directory(target))
-            .map_err(failed(target, "written"))?;
-        let mut file = staged.as_file();
-        file.set_permissions(Permissions::from_mode(mode))
-            .and_then(|()| file.write_all(content))
-            .and_then(|()| file.sync_all())
-            .map_err(failed(target, "written"))?;
-        Ok(Self { staged: staged.into_temp_path(), target: target.to_owned() })
     }
 
-    /// Renames it over its target. The directory is not synced: [`sync_directory`].
-    pub(crate) fn rename(self) -> Result<(), FileError> {
-        self.staged.persist(&self.target).map_err(|error| FileError {
-            path: self.target.clone(),
-            action: "replaced",
-            error: error.error,
-        })
+    /// Renames it over its target, where it survives a power cut.
+    pub(crate) fn rename_durably(self) -> Result<(), FileError> {
+        sync_directory(&self.rename()?)
     }
 }
 
-/// Replaces `target` with `content`, durably.
-pub(crate) fn replace(target: &Path, content: &[u8], mode: u32) -> Result<(), FileError> {
-    StagedFile::new(target, content, mode)?.rename()?;
-    sync_directory(target)
-}
-
-/// Replaces `target` with `content`, whole for every reader; a power cut may take it.
-pub(crate) fn replace_unsynced(target: &Path, content: &[u8], mode: u32) -> Result<(), FileError> {
-    let staged = Builder::new()
-        .prefix(&staged_prefix(target))
-        .suffix(STAGED)
-        .permissions(Permissions::from_mode(mode))
-        .tempfile_in(directory(target))
-        .and_then(|mut staged| staged.write_all(content).map(|()| staged))
-        .map_err(FileError::new(target, "written"))?;
-    let replaced = staged.into_temp_path().persist(target);
-    replaced.map_err(|error| FileError { path: target.to_owned(), action: "replaced", error: error.error })
-}
-
-/// Removes `target`, which need not be there; a power cut may bring it back.
-pub(crate) fn remove_unsynced(target: &Path) -> Result<(), FileError> {
+/// Removes `target` and says whether it was there; a power cut may bring it back.
+pub(crate) fn remove_unsynced(target: &Path) -> Result<bool, FileError> {
     match fs::remove_file(target) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(FileError::new(target, "removed")(error)),
-        _ => Ok(()),
+        Ok(()) => Ok(true),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
+        Err(error) => Err(FileError::new(target, "removed")(error)),
     }
 }
 
 /// Removes `target`, durably; it need not be there.
 pub(crate) fn remove(target: &Path) -> Result<(), FileError> {
-    match fs::remove_file(target) {
-        Ok(()) => sync_directory(target),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
-        Err(error) => Err(FileError::new(target, "removed")(error)),
-    }
+    if remove_unsynced(target)? { sync_directory(target) } else { Ok(()) }
 }
 
 /// The content of `path`, or `None` where there is no such file.
@@ -171,30 +159,30 @@ pub(crate) fn sync_directory(target: &Path) -> Result<(), FileError> {
     opened.and_then(|opened| opened.sync_all()).map_err(FileError::new(directory, "synced"))
 }
 
+/// The names in a directory, which need not be there.
+pub(crate) fn names(directory: &Path) -> Result<Vec<String>, FileError> {
+    let read = || -> io::Result<Vec<String>> {
+        let names = fs::read_dir(directory)?.map(|entry| entry.map(|entry| entry.file_name().into_string().ok()));
+        names.filter_map(Result::transpose).collect()
+    };
+    match read() {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Vec::new()),
+        names => names.map_err(FileError::new(directory, "read")),
+    }
+}
+
 /// Removes what a killed process left staged for `target`.
 pub(crate) fn remove_stale_temp_files(target: &Path) -> Result<(), FileError> {
     remove_staged(directory(target), &staged_prefix(target))
 }
 
-/// Removes what a killed process left staged for any file of `directory`.
-pub(crate) fn remove_all_stale_temp_files(directory: &Path) -> Result<(), FileError> {
-    remove_staged(directory, ".")
-}
-
-fn remove_staged(directory: &Path, prefix: &str) -> Result<(), FileError> {
-    let entries = match fs::read_dir(directory) {
-        Ok(entries) => entries,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
-        Err(error) => return Err(FileError::new(directory, "read")(error)),
-    };
-    for entry in entries {
-        let name = entry.map_err(FileError::new(directory, "read"))?.file_name();
-        if name.to_str().is_some_and(|name| name.starts_with(prefix) && name.ends_with(STAGED)) {
-            let path = directory.join(name);
-            log::info!("removing {}, which an interrupted apply left", path.display());
-            // A note is also written without the lock, and may be in its place by now.
-            remove_unsynced(&path)?;
-        }
+/// Removes what a killed process left staged, of files whose staged names begin with this.
+pub(crate) fn remove_staged(directory: &Path, prefix: &str) -> Result<(), FileError> {
+    for name in names(directory)?.iter().filter(|name| name.starts_with(prefix) && name.ends_with(STAGED)) {
+        let path = directory.join(name);
+        log::info!("removing {}, which an interrupted apply left", path.display());
+        // A note is also written without the lock, and may be in its place by now.
+        remove_unsynced(&path)?;
     }
     Ok(())
 }
@@ -213,6 +201,10 @@ fn staged_prefix(target: &Path) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn replace(target: &Path, content: &[u8], mode: u32) -> Result<(), FileError> {
+        StagedFile::new(target, content, mode)?.rename_durably()
+    }
 
     #[test]
     fn a_file_is_replaced_with_its_mode_and_leaves_no_temporary_file() {

@@ -28,7 +28,7 @@ pub(crate) struct StagedPair {
 impl StagedPair {
     /// Renames both files into place. That they survive a power cut there is up to [`IncludeFiles::sync`].
     pub(crate) fn rename(self) -> Result<(), FileError> {
-        [self.endpoints, self.dialplan].into_iter().flatten().try_for_each(StagedFile::rename)
+        [self.endpoints, self.dialplan].into_iter().flatten().try_for_each(|file| file.rename().map(drop))
     }
 }
 

@@ -16,7 +16,7 @@ use crate::files::{
 const NOTE: &str = "note-";
 
 /// Only for this program: these files hold credentials.
-const MODE: u32 = 0o600;
+pub(crate) const MODE: u32 = 0o600;
 
 /// The directory that holds what must outlive a crash.
 ///
@@ -31,8 +31,7 @@ const MODE: u32 = 0o600;
 pub(crate) struct StateDir(PathBuf);
 
 /// The host-wide lock, held until it is dropped or the process ends.
-#[derive(Debug)]
-pub(crate) struct HostLock(#[expect(dead_code, reason = "the lock lives as long as the open file")] File);
+pub(crate) type HostLock = File;
 
 impl StateDir {
     pub(crate) fn new(path: PathBuf) -> Self {
@@ -53,7 +52,7 @@ impl StateDir {
         .map_err(FileError::new(&path, "opened"))?;
         loop {
             match file.try_lock() {
-                Ok(()) => return Ok(Some(HostLock(file))),
+                Ok(()) => return Ok(Some(file)),
                 Err(TryLockError::WouldBlock) if Instant::now() >= deadline => return Ok(None),
                 Err(TryLockError::WouldBlock) => thread::sleep(Duration::from_millis(5)),
                 Err(TryLockError::Error(error)) => return Err(FileError::new(&path, "locked")(error)),
@@ -89,7 +88,7 @@ impl StateDir {
 
     /// From now on nobody may rely on the proven pair, until the next proof.
     pub(crate) fn mark_unproven(&self) -> Result<(), FileError> {
-        self.stage_unproven()?.rename()
+        self.stage_unproven()?.rename().map(drop)
     }
 
     /// The mark of [`Self::mark_unproven`], one rename away: a full disk cannot prevent it then.
@@ -106,24 +105,18 @@ impl StateDir {
 
     /// What changes whenever [`Self::claim`] may give another result.
     pub(crate) fn claim_stamp(&self) -> Result<ClaimStamp, FileError> {
-        let stamp = |path: &Path| match fs::symlink_metadata(path) {
-            Ok(file) => Ok(Some((file.ino(), file.mtime(), file.mtime_nsec(), file.size()))),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-            Err(error) => Err(FileError::new(path, "read")(error)),
-        };
         Ok(ClaimStamp { proven: stamp(&self.proven())?, unproven: stamp(&self.unproven())? })
     }
 
     /// Whether nobody knows if Asterisk runs the proven pair.
     pub(crate) fn is_unproven(&self) -> Result<bool, FileError> {
-        let path = self.unproven();
-        fs::exists(&path).map_err(FileError::new(&path, "read"))
+        Ok(stamp(&self.unproven())?.is_some())
     }
 
     /// The record of the proven pair, unless nobody knows whether Asterisk still runs it.
     pub(crate) fn claim(&self) -> Result<Option<Record>, FileError> {
         let proven = read_record(&self.proven())?;
-        Ok(proven.filter(|_| fs::symlink_metadata(self.unproven()).is_err_and(|e| e.kind() == io::ErrorKind::NotFound)))
+        Ok(proven.filter(|_| matches!(self.is_unproven(), Ok(false))))
     }
 
     /// Where a note of the caller is kept.
@@ -133,23 +126,15 @@ impl StateDir {
 
     /// The names of all notes, in order.
     pub(crate) fn notes(&self) -> Result<Vec<String>, FileError> {
-        let entries = match fs::read_dir(&self.0) {
-            Ok(entries) => entries,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
-            Err(error) => return Err(FileError::new(&self.0, "read")(error)),
-        };
-        let mut notes = Vec::new();
-        for entry in entries {
-            let name = entry.map_err(FileError::new(&self.0, "read"))?.file_name();
-            notes.extend(name.to_str().and_then(|name| name.strip_prefix(NOTE)).map(str::to_owned));
-        }
+        let names = file::names(&self.0)?;
+        let mut notes: Vec<_> = names.iter().filter_map(|name| name.strip_prefix(NOTE)).map(str::to_owned).collect();
         notes.sort_unstable();
         Ok(notes)
     }
 
     /// Removes what a killed process left half-written. Every file of this directory is written by the holder of the lock.
     pub(crate) fn remove_stale_temp_files(&self) -> Result<(), FileError> {
-        file::remove_all_stale_temp_files(&self.0)
+        file::remove_staged(&self.0, ".")
     }
 }
 
@@ -172,6 +157,14 @@ impl ClaimStamp {
 /// Inode, modification time and size of a file, if there is one.
 type FileStamp = Option<(u64, i64, i64, u64)>;
 
+fn stamp(path: &Path) -> Result<FileStamp, FileError> {
+    match fs::symlink_metadata(path) {
+        Ok(file) => Ok(Some((file.ino(), file.mtime(), file.mtime_nsec(), file.size()))),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(FileError::new(path, "read")(error)),
+    }
+}
+
 /// The record at `path`; a damaged one is an error, since acting without it could lose what it
 /// protects.
 pub(crate) fn read_record(path: &Path) -> Result<Option<Record>, FileError> {
@@ -188,20 +181,19 @@ pub(crate) fn read_record(path: &Path) -> Result<Option<Record>, FileError> {
 #[derive(Debug)]
 pub(crate) struct StagedRecord {
     staged: StagedFile,
-    path: PathBuf,
     record: Record,
 }
 
 impl StagedRecord {
-    pub(crate) fn new(path: PathBuf, record: Record) -> Result<Self, FileError> {
-        Ok(Self { staged: StagedFile::new(&path, &record.write(), MODE)?, path, record })
+    pub(crate) fn new(path: &Path, record: Record) -> Result<Self, FileError> {
+        Ok(Self { staged: StagedFile::new(path, &record.write(), MODE)?, record })
     }
 
     /// Renames the record into place. The rename is the commit point: a directory that cannot be synced is logged and is
     /// no error. After a power cut the former record may be there again, which claims less.
     pub(crate) fn commit(self) -> Result<Record, FileError> {
-        self.staged.rename()?;
-        if let Err(error) = file::sync_directory(&self.path) {
+        let path = self.staged.rename()?;
+        if let Err(error) = file::sync_directory(&path) {
             log::warn!("{error}");
         }
         Ok(self.record)
@@ -209,17 +201,8 @@ impl StagedRecord {
 
     /// Renames the record into place, where it survives a power cut.
     pub(crate) fn commit_durably(self) -> Result<(), FileError> {
-        self.staged.rename()?;
-        file::sync_directory(&self.path)
+        self.staged.rename_durably()
     }
-}
-
-pub(crate) fn write_note(path: &Path, note: &[u8]) -> Result<(), FileError> {
-    file::replace(path, note, MODE)
-}
-
-pub(crate) fn write_volatile_note(path: &Path, note: &[u8]) -> Result<(), FileError> {
-    file::replace_unsynced(path, note, MODE)
 }
 
 #[cfg(test)]
@@ -254,7 +237,7 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("proven");
         assert_eq!(read_record(&path).unwrap(), None);
-        write_note(&path, b"half a rec").unwrap();
+        StagedFile::new(&path, b"half a rec", MODE).unwrap().rename().unwrap();
         assert!(read_record(&path).unwrap_err().to_string().contains("proven cannot be read: it is damaged"));
     }
 }

@@ -13,7 +13,7 @@ const MOST_FILES: usize = 1000;
 const DEEPEST: usize = 10;
 
 /// A main file with all that it includes, as far as it can be read.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(crate) struct Tree {
     /// Each file that was read, and what its lines say without comments.
     files: BTreeMap<PathBuf, Vec<String>>,
@@ -34,31 +34,29 @@ pub(crate) struct Site {
     is_pattern: bool,
 }
 
-/// A section of one of the files.
+/// A section of one of the administrator's own files.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Section<'a> {
-    pub(crate) name: &'a str,
+#[non_exhaustive]
+pub struct OwnSection {
+    /// Its name.
+    pub name: String,
+    /// The file.
+    pub path: PathBuf,
+    /// Its first line, counted from 1.
+    pub line: usize,
+    pub(crate) last_line: usize,
     /// Its own `type`, or that of the template it names.
-    pub(crate) kind: Option<&'a str>,
+    pub(crate) kind: Option<String>,
     pub(crate) is_template: bool,
     /// Whether it adds to a section of that name: `(+)`.
     pub(crate) adds: bool,
-    pub(crate) path: &'a Path,
-    pub(crate) line: usize,
-    pub(crate) last_line: usize,
 }
 
 impl Tree {
     /// Reads the file `main` of `directory`, and finds out where it includes `target`, which need not be there.
     pub(crate) fn read(directory: &Path, main: &str, target: &Path) -> Self {
         let main = canonical(&directory.join(main));
-        let mut tree = Self {
-            files: BTreeMap::new(),
-            readings: Vec::new(),
-            is_readable: true,
-            ends_in_comment: false,
-            main: main.clone(),
-        };
+        let mut tree = Self { is_readable: true, main: main.clone(), ..Self::default() };
         tree.add(directory, &main, target, &mut Vec::new());
         tree
     }
@@ -88,27 +86,28 @@ impl Tree {
     }
 
     /// The sections of all files but `ours`, in the order of the files' names.
-    pub(crate) fn sections(&self, ours: &Path) -> Vec<Section<'_>> {
+    pub(crate) fn sections(&self, ours: &Path) -> Vec<OwnSection> {
         let ours = canonical(ours);
-        let mut all = Vec::new();
+        let mut all: Vec<OwnSection> = Vec::new();
         let files = self.files.iter().filter(|(path, _)| **path != ours);
         for (path, lines) in files {
             for (line, number) in lines.iter().map(String::as_str).zip(1..) {
                 if let Some((name, options)) = line.strip_prefix('[').and_then(|line| line.split_once(']')) {
                     let options = options.trim().trim_start_matches('(').trim_end_matches(')');
-                    let has = |option: &str| options.split(',').any(|found| found.trim() == option);
-                    let kind = options.split(',').find_map(|template| kind_of(&all, template.trim()));
-                    let section = Section {
-                        name,
-                        kind,
-                        is_template: has("!"),
-                        adds: has("+"),
-                        path,
+                    let options: Vec<_> = options.split(',').map(str::trim).collect();
+                    // The last section of the template's name.
+                    let of_template =
+                        |name: &&str| all.iter().rev().find(|of| of.name == *name).and_then(|of| of.kind.clone());
+                    all.push(OwnSection {
+                        name: name.to_owned(),
+                        path: path.clone(),
                         line: number,
                         last_line: number,
-                    };
-                    all.push(section);
-                } else if let Some(section) = all.last_mut().filter(|section| section.path == path)
+                        kind: options.iter().find_map(of_template),
+                        is_template: options.contains(&"!"),
+                        adds: options.contains(&"+"),
+                    });
+                } else if let Some(section) = all.last_mut().filter(|section| section.path == *path)
                     && !line.is_empty()
                     && !line.starts_with('#')
                 {
@@ -116,7 +115,7 @@ impl Tree {
                     if let Some((key, value)) = line.split_once('=')
                         && key.trim() == "type"
                     {
-                        section.kind = Some(value.trim_start_matches('>').trim());
+                        section.kind = Some(value.trim_start_matches('>').trim().to_owned());
                     }
                 }
             }
@@ -134,7 +133,8 @@ impl Tree {
             self.is_readable = false;
             return;
         };
-        let (lines, depth) = uncommented(&String::from_utf8_lossy(&bytes));
+        let mut depth = 0;
+        let lines: Vec<_> = String::from_utf8_lossy(&bytes).lines().map(|line| uncomment(line, &mut depth)).collect();
         if path == self.main && chain.is_empty() {
             self.ends_in_comment = depth != 0;
         }
@@ -164,11 +164,6 @@ impl Tree {
     }
 }
 
-/// The type that a template of this name gives.
-fn kind_of<'a>(sections: &[Section<'a>], template: &str) -> Option<&'a str> {
-    sections.iter().rev().find(|section| section.name == template).and_then(|section| section.kind)
-}
-
 /// Whether an `#include` of `pattern` reads `target`, once that is there.
 fn matches(pattern: &Path, target: &Path) -> bool {
     let options =
@@ -189,13 +184,8 @@ pub(crate) fn canonical(path: &Path) -> PathBuf {
     path.canonicalize().unwrap_or_else(|_| path.to_owned())
 }
 
-/// The lines as Asterisk sees them: without comments, and trimmed; and how deep in comments the text ends.
-fn uncommented(text: &str) -> (Vec<String>, i32) {
-    let mut depth = 0;
-    let lines = text.lines().map(|line| uncomment(line, &mut depth)).collect();
-    (lines, depth)
-}
-
+/// The line as Asterisk sees it: without comments, and trimmed. `depth` says how deep in comments it begins and ends.
+///
 /// As `config_text_file_load` does it: `;--` begins a comment of many lines and `--;` ends one, another `;` begins one
 /// to the end of the line, unless a backslash stands before it.
 fn uncomment(line: &str, depth: &mut i32) -> String {
@@ -204,34 +194,29 @@ fn uncomment(line: &str, depth: &mut i32) -> String {
     let mut before = String::new();
     while let Some(at) = rest.find(';') {
         let (head, tail) = (&rest[..at], &rest[at + 1..]);
+        let is_said = *depth == 0;
+        if is_said {
+            said.push_str(head.strip_suffix('\\').unwrap_or(head));
+        }
         before.push_str(head);
+        rest = tail;
         if head.ends_with('\\') {
-            if *depth == 0 {
-                said.push_str(&head[..at - 1]);
+            if is_said {
                 said.push(';');
             }
             before.push(';');
-            rest = tail;
         } else if tail.starts_with("--") && !tail.starts_with("---") {
-            if *depth == 0 {
-                said.push_str(head);
-            }
             *depth += 1;
             before.clear();
             rest = &tail[2..];
         } else if before.ends_with("--") {
-            if *depth == 0 {
-                said.push_str(head);
-            }
             *depth -= 1;
             before.clear();
-            rest = tail;
-        } else if *depth == 0 {
-            said.push_str(head);
-            return said.trim().to_owned();
+        } else if is_said {
+            rest = "";
+            break;
         } else {
             before.push(';');
-            rest = tail;
         }
     }
     if *depth == 0 {
@@ -340,8 +325,10 @@ mod tests {
         );
         let tree = config.tree();
         let sections = tree.sections(&config.at("p/ours.conf"));
-        let found: Vec<_> =
-            sections.iter().map(|s| (s.name, s.kind, s.is_template, s.adds, s.line, s.last_line)).collect();
+        let found: Vec<_> = sections
+            .iter()
+            .map(|s| (s.name.as_str(), s.kind.as_deref(), s.is_template, s.adds, s.line, s.last_line))
+            .collect();
         let expected = [
             ("base", Some("endpoint"), true, false, 2, 3),
             ("1000", Some("endpoint"), false, false, 5, 6),

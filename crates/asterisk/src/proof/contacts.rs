@@ -3,10 +3,7 @@
 //! Asterisk keeps a registered contact in its database until it expires, even if the endpoint is removed. So without
 //! this, calls to the number's next owner would ring the former owner's phone.
 
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    time::Instant,
-};
+use std::{collections::BTreeSet, time::Instant};
 
 use crate::{
     ask::{
@@ -21,33 +18,15 @@ const FAMILY: &str = "registrar/contact";
 /// How many contacts are removed side by side.
 const AT_ONCE: usize = 4;
 
-/// Registered contacts by aor, each a key and what is kept under it.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub(crate) struct Contacts(BTreeMap<String, BTreeMap<String, String>>);
+/// Registered contacts: of each the aor, the key and what is kept under it.
+pub(crate) type Contacts = BTreeSet<(String, String, String)>;
 
-impl Contacts {
-    /// Those that are registered now.
-    pub(crate) fn read(cli: &Cli, deadline: Instant) -> Result<Self, Unread> {
-        asking::ask_one(cli, format!("database show {FAMILY}"), deadline, Self::listed)
-    }
-
-    fn listed(answer: &str) -> Result<Self, &'static str> {
-        let mut contacts = Self::default();
-        for (aor, key, value) in listing::contacts(answer)? {
-            contacts.0.entry(aor.to_owned()).or_default().insert(key.to_owned(), value.to_owned());
-        }
-        Ok(contacts)
-    }
-
-    /// Those of these aors alone.
-    pub(crate) fn of(mut self, aors: &BTreeSet<String>) -> Self {
-        self.0.retain(|aor, _| aors.contains(aor));
-        self
-    }
-
-    pub(crate) fn aors(&self) -> impl Iterator<Item = &String> {
-        self.0.keys()
-    }
+/// Those that are registered now.
+pub(crate) fn read(cli: &Cli, deadline: Instant) -> Result<Contacts, Unread> {
+    asking::ask_one(cli, format!("database show {FAMILY}"), deadline, |answer| {
+        let listed = listing::contacts(answer)?.into_iter();
+        Ok(listed.map(|(aor, key, value)| (aor.to_owned(), key.to_owned(), value.to_owned())).collect())
+    })
 }
 
 /// Which contacts are a former owner's.
@@ -63,34 +42,28 @@ pub(crate) struct FormerOwners {
 impl FormerOwners {
     /// Every aor that has, or may have, a contact to be removed.
     pub(crate) fn all_aors(&self) -> BTreeSet<String> {
-        self.aors.iter().chain(self.contacts.aors()).cloned().collect()
+        self.aors.iter().chain(self.contacts.iter().map(|(aor, ..)| aor)).cloned().collect()
     }
 
     /// Removes their contacts, and returns the aors not purged: time was up, or Asterisk did not remove a contact.
     pub(crate) fn purge(&self, cli: &Cli, deadline: Instant) -> Result<BTreeSet<String>, Unread> {
         // The pair is verified by now, so the caller should not wait long for this.
         let deadline = deadline.min(Instant::now() + cli.timeout());
-        let keys: Vec<_> = self.among(&Contacts::read(cli, deadline)?).into_iter().map(|(_, key)| key).collect();
-        if keys.is_empty() {
+        let commands: Vec<_> =
+            self.among(read(cli, deadline)?).map(|(_, key, _)| format!("database del {FAMILY} {key}")).collect();
+        if commands.is_empty() {
             return Ok(BTreeSet::new());
         }
-        log::info!("removing {} contacts of former owners", keys.len());
-        let commands: Vec<_> = keys.iter().map(|key| format!("database del {FAMILY} {key}")).collect();
+        log::info!("removing {} contacts of former owners", commands.len());
         for some in commands.chunks(AT_ONCE) {
             cli.ask_all(some, deadline).into_iter().try_for_each(|answer| answer.map(drop))?;
         }
-        Ok(self.among(&Contacts::read(cli, deadline)?).into_iter().map(|(aor, _)| aor).collect())
+        Ok(self.among(read(cli, deadline)?).map(|(aor, ..)| aor).collect())
     }
 
-    /// Their contacts among those that are registered now, as aor and key.
-    fn among(&self, now: &Contacts) -> Vec<(String, String)> {
-        let is_former = |aor: &String, key: &String, value: &String| {
-            self.aors.contains(aor) || self.contacts.0.get(aor).and_then(|of| of.get(key)) == Some(value)
-        };
-        let all = now.0.iter().flat_map(|(aor, of)| of.iter().map(move |(key, value)| (aor, key, value)));
-        all.filter(|(aor, key, value)| is_former(aor, key, value))
-            .map(|(aor, key, _)| (aor.clone(), key.clone()))
-            .collect()
+    /// Theirs among those that are registered now.
+    fn among(&self, now: Contacts) -> impl Iterator<Item = (String, String, String)> {
+        now.into_iter().filter(|contact| self.aors.contains(&contact.0) || self.contacts.contains(contact))
     }
 }
 
@@ -99,11 +72,7 @@ mod tests {
     use super::*;
 
     fn contacts(listed: &[(&str, &str, &str)]) -> Contacts {
-        let mut contacts = Contacts::default();
-        for (aor, key, value) in listed {
-            contacts.0.entry((*aor).to_owned()).or_default().insert((*key).to_owned(), (*value).to_owned());
-        }
-        contacts
+        listed.iter().map(|(aor, key, value)| ((*aor).to_owned(), (*key).to_owned(), (*value).to_owned())).collect()
     }
 
     #[test]
@@ -119,7 +88,7 @@ mod tests {
             ("1001", "1001;@c", "new"),
             ("1002", "1002;@a", "old"),
         ]);
-        let keys: Vec<_> = former.among(&now).into_iter().map(|(_, key)| key).collect();
+        let keys: Vec<_> = former.among(now).map(|(_, key, _)| key).collect();
         assert_eq!(keys, ["1000;@x", "1001;@a"]);
         assert_eq!(former.all_aors().into_iter().collect::<Vec<_>>(), ["1000", "1001"]);
     }

@@ -2,19 +2,12 @@
 //!
 //! This reads the administrator's files and changes nothing; what it cannot read it leaves out.
 
-use std::{
-    cell::OnceCell,
-    collections::BTreeSet,
-    fs,
-    os::unix::fs::MetadataExt as _,
-    path::{Path, PathBuf},
-    time::Instant,
-};
+use std::{collections::BTreeSet, fs, os::unix::fs::MetadataExt as _, path::Path, time::Instant};
 
 use crate::{
     ask::cli::Cli,
     proof::{
-        config_tree::{Section, Tree},
+        config_tree::{OwnSection, Tree},
         mismatch::{Mismatch, Names},
     },
     text::{
@@ -36,7 +29,7 @@ pub(crate) fn fixes(
     mismatch: Option<&Mismatch>,
     deadline: Instant,
 ) -> Vec<String> {
-    let Some(directory) = config_directory(cli, deadline) else { return Vec::new() };
+    let Some(directory) = cli.config_directory(deadline) else { return Vec::new() };
     let mut fixes = Vec::new();
     let pjsip = Tree::read(&directory, PJSIP, &files.endpoints);
     let extensions = Tree::read(&directory, EXTENSIONS, &files.dialplan);
@@ -55,11 +48,6 @@ pub(crate) fn fixes(
         fixes.extend([&files.endpoints, &files.dialplan].into_iter().filter_map(|path| unreadable_to_others(path)));
     }
     fixes
-}
-
-/// Where Asterisk reads its configuration.
-pub(crate) fn config_directory(cli: &Cli, deadline: Instant) -> Option<PathBuf> {
-    cli.config_directory(deadline)
 }
 
 /// The sentence for an `#include` line that is not there, where that can be seen.
@@ -94,64 +82,38 @@ fn defined_twice(tree: &Tree, ours: &IncludeFiles, wanted: &Expected) -> Vec<Str
         all.extend(named.into_iter().flat_map(|(kind, names)| names.iter().map(move |name| (kind, name.as_str()))));
     }
     let is_ours = |kind: &str, name: &str| all.contains(&(kind, name));
-    let sections = tree.sections(&ours.endpoints).into_iter();
-    let objects = sections.filter(|section| !section.is_template).filter_map(|section| Some((section.kind?, section)));
-    objects
-        .filter(|(kind, section)| is_ours(kind, section.name))
-        .map(|(kind, Section { name, path, line, .. })| format!("the {kind} {name} ({}, line {line})", path.display()))
+    let sections = tree.sections(&ours.endpoints).into_iter().filter(|section| !section.is_template);
+    sections
+        .filter_map(|OwnSection { name, path, line, kind, .. }| {
+            let kind = kind.filter(|kind| is_ours(kind, &name))?;
+            Some(format!("the {kind} {name} ({}, line {line})", path.display()))
+        })
         .collect()
 }
 
-/// Sections of the administrator's that add to objects of ours (`[1000](+)`), as far as his files can be read.
-pub(crate) fn added_sections(cli: &Cli, ours: &IncludeFiles, endpoints: &[u8], deadline: Instant) -> Vec<Added> {
-    let Some(directory) = config_directory(cli, deadline) else { return Vec::new() };
-    let tree = Tree::read(&directory, PJSIP, &ours.endpoints);
-    let mut added: Vec<_> = tree.sections(&ours.endpoints).into_iter().filter(|section| section.adds).collect();
+/// The sections of the administrator's own PJSIP configuration, as far as it can be read.
+fn own_sections(cli: &Cli, ours: &IncludeFiles, deadline: Instant) -> Vec<OwnSection> {
+    let Some(directory) = cli.config_directory(deadline) else { return Vec::new() };
+    Tree::read(&directory, PJSIP, &ours.endpoints).sections(&ours.endpoints)
+}
+
+/// Those that add to objects of ours (`[1000](+)`).
+pub(crate) fn added_sections(cli: &Cli, ours: &IncludeFiles, endpoints: &[u8], deadline: Instant) -> Vec<OwnSection> {
+    let mut added = own_sections(cli, ours, deadline);
+    added.retain(|section| section.adds);
     if !added.is_empty() {
         let header = |line: &str| Some(line.trim().strip_prefix('[')?.split_once(']')?.0.to_owned());
         let names: BTreeSet<String> = String::from_utf8_lossy(endpoints).lines().filter_map(header).collect();
-        added.retain(|section| names.contains(section.name));
+        added.retain(|section| names.contains(&section.name));
     }
-    let owned =
-        |Section { name, path, line, .. }: Section<'_>| Added { name: name.to_owned(), path: path.to_owned(), line };
-    added.into_iter().map(owned).collect()
+    added
 }
 
-/// A section that adds to an object of ours.
-#[derive(Debug, Clone, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct Added {
-    /// The object's name.
-    pub name: String,
-    /// The file of the administrator's.
-    pub path: PathBuf,
-    /// The line of the section's head, from 1.
-    pub line: usize,
-}
-
-/// The administrator's own endpoints, read when they are first asked for.
-pub(crate) struct OwnEndpoints<'a> {
-    cli: &'a Cli,
-    ours: &'a IncludeFiles,
-    names: OnceCell<BTreeSet<String>>,
-}
-
-impl<'a> OwnEndpoints<'a> {
-    pub(crate) fn new(cli: &'a Cli, ours: &'a IncludeFiles) -> Self {
-        Self { cli, ours, names: OnceCell::new() }
-    }
-
-    /// Whether his configuration, as far as it can be read, defines this endpoint.
-    pub(crate) fn contain(&self, name: &str) -> bool {
-        let read = || {
-            let directory = config_directory(self.cli, Instant::now() + self.cli.timeout()).unwrap_or_default();
-            let tree = Tree::read(&directory, PJSIP, &self.ours.endpoints);
-            let sections = tree.sections(&self.ours.endpoints).into_iter();
-            let endpoints = sections.filter(|section| section.kind == Some("endpoint") && !section.is_template);
-            endpoints.map(|section| section.name.to_owned()).collect()
-        };
-        self.names.get_or_init(read).contains(name)
-    }
+/// The names of the endpoints that the administrator's own configuration defines.
+pub(crate) fn own_endpoints(cli: &Cli, ours: &IncludeFiles) -> BTreeSet<String> {
+    let mut sections = own_sections(cli, ours, Instant::now() + cli.timeout());
+    sections.retain(|section| section.kind.as_deref() == Some("endpoint") && !section.is_template);
+    sections.into_iter().map(|section| section.name).collect()
 }
 
 /// A file whose group and mode shut Asterisk out, unless Asterisk runs as its owner.
@@ -217,8 +179,7 @@ mod tests {
         let Config { directory, files } = config("#include p/*.conf\n[door]\ntype=endpoint\n[bell]\ntype=aor\n");
         let says = format!("/usr/bin/printf Configuration\\040directory:\\040{}\\n", directory.path().display());
         let cli = Cli::new(&says, Duration::from_secs(30)).unwrap();
-        let own = OwnEndpoints::new(&cli, &files);
-        assert_eq!(["door", "bell", "1000"].map(|name| own.contain(name)), [true, false, false]);
+        assert_eq!(own_endpoints(&cli, &files).into_iter().collect::<Vec<_>>(), ["door"]);
     }
 
     #[test]

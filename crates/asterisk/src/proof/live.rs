@@ -8,7 +8,7 @@ use crate::{
         cli::Cli,
     },
     proof::{
-        diagnosis::Added,
+        config_tree::OwnSection,
         mismatch::{Mismatch, same_steps},
     },
     text::{
@@ -43,21 +43,21 @@ impl Live {
                 questions.insert(format!("pjsip list {kind}s like ^{prefix}"), Question::Standalone(kind));
             }
         }
-        for (kind, name) in wanted.shown.keys() {
-            questions.insert(format!("pjsip show {kind} {name}"), Question::Object(*kind, name));
+        for object @ (kind, name) in wanted.shown.keys() {
+            questions.insert(format!("pjsip show {kind} {name}"), Question::Object(object));
         }
         let mut live = Self::default();
         ask_whole(cli, questions.keys().cloned().collect(), deadline, |question, answer| {
             match questions.get(question) {
-                Some(Question::Endpoints) => live.endpoints = read_endpoints(answer)?,
-                Some(Question::Standalone(kind)) => live.standalone.extend(read_names(*kind, answer)?),
+                Some(Question::Endpoints) => live.endpoints = listing::endpoints(answer)?,
+                Some(Question::Standalone(kind)) => live.standalone.extend(listing::names(*kind, answer)?),
                 Some(Question::Context(name)) => {
-                    live.contexts
-                        .extend(dialplan_listing::context(answer, name)?.map(|read| ((*name).to_owned(), read)));
+                    let extens = dialplan_listing::context(answer, name)?;
+                    live.contexts.extend(extens.map(|extens| ((*name).clone(), extens)));
                 }
-                Some(Question::Object(kind, name)) => {
-                    let options = Options::read(answer, name)?;
-                    live.shown.extend(options.map(|options| ((*kind, (*name).to_owned()), options)));
+                Some(Question::Object(object)) => {
+                    let options = Options::read(answer, &object.1)?;
+                    live.shown.extend(options.map(|options| ((*object).clone(), options)));
                 }
                 None => {}
             }
@@ -73,8 +73,8 @@ impl Live {
             dialplan_listing::context(answer, name).map(|read| read.map(|read| (name.clone(), read))).transpose()
         };
         Ok(Self {
-            endpoints: read_endpoints(endpoints)?,
-            standalone: read_names(Kind::Aor, markers)?,
+            endpoints: listing::endpoints(endpoints)?,
+            standalone: listing::names(Kind::Aor, markers)?,
             contexts: contexts.iter().filter_map(context).collect::<Result<_, _>>()?,
             shown: BTreeMap::new(),
         })
@@ -139,12 +139,9 @@ impl Live {
         for (kind, name) in stale.filter(|object| former.defines(object) && !wanted.has(object)) {
             mismatch.stale.push(format!("{kind} {name}"));
         }
-        let of = |expected: &Expected, context: &str, exten: &str| -> Option<Vec<Step>> {
-            expected.contexts.get(context)?.get(exten).cloned()
-        };
         for (context, extens) in &self.contexts {
-            for (exten, steps) in extens.iter().filter(|(exten, _)| of(wanted, context, exten).is_none()) {
-                if of(former, context, exten).is_some_and(|former| same_steps(&former, steps)) {
+            for (exten, steps) in extens.iter().filter(|(exten, _)| wanted.steps(context, exten).is_none()) {
+                if former.steps(context, exten).is_some_and(|former| same_steps(former, steps)) {
                     mismatch.stale.push(format!("extension {exten}@{context}"));
                 } else if let Some((_, origin)) = steps.first().filter(|_| wanted.has_number(exten)) {
                     let file = origin.split(':').next().unwrap_or_default();
@@ -185,23 +182,15 @@ pub struct Foreign {
     pub extens: Vec<(String, String)>,
     /// Sections that add to objects of ours, as far as the administrator's files can be read. What they change no
     /// listing shows.
-    pub added: Vec<Added>,
+    pub added: Vec<OwnSection>,
 }
 
 /// What is asked of Asterisk.
 enum Question<'a> {
     Endpoints,
     Standalone(Kind),
-    Context(&'a str),
-    Object(Kind, &'a str),
-}
-
-fn read_endpoints(answer: &str) -> Result<BTreeMap<String, Endpoint>, &'static str> {
-    Ok(listing::endpoints(answer)?.into_iter().map(|(name, endpoint)| (name.to_owned(), endpoint)).collect())
-}
-
-fn read_names(kind: Kind, answer: &str) -> Result<Standalone, &'static str> {
-    Ok(listing::names(kind, answer)?.into_iter().map(|name| (kind, name.to_owned())).collect())
+    Context(&'a String),
+    Object(&'a (Kind, String)),
 }
 
 /// What the names have in common up to a `-`: one listing of that finds them all, and what is

@@ -73,23 +73,15 @@ pub(crate) fn same_steps(wanted: &[Step], live: &[(Step, String)]) -> bool {
 
 impl fmt::Display for Mismatch {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let mut first = true;
-        for (what, names) in [
+        let all = [
             ("defined twice", &self.conflicts),
             ("not live", &self.missing),
             ("live with other content", &self.different),
             ("still live", &self.stale),
-        ] {
-            if names.is_empty() {
-                continue;
-            }
-            if !first {
-                f.write_str("; ")?;
-            }
-            first = false;
-            write!(f, "{what}: {}", Names(names))?;
-        }
-        if first { f.write_str("no difference") } else { Ok(()) }
+        ];
+        let found = all.iter().filter(|(_, names)| !names.is_empty());
+        let found: Vec<_> = found.map(|(what, names)| format!("{what}: {}", Names(names))).collect();
+        if found.is_empty() { f.write_str("no difference") } else { f.write_str(&found.join("; ")) }
     }
 }
 

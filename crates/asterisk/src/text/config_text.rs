@@ -4,8 +4,6 @@
 //! "reloaded successfully". So a file that is to be proven must be one that can be read without
 //! guessing.
 
-use std::fmt;
-
 /// One line with something on it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Line<'a> {
@@ -70,57 +68,42 @@ pub(crate) struct Unreadable {
     pub(crate) reason: Reason,
 }
 
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum Reason {
+    #[error("is neither a section, nor a setting, nor a comment")]
     NotALine,
+    #[error("is not UTF-8")]
     NotUtf8,
+    #[error("stands before the first section")]
     NoSection,
+    #[error("names the template {0:?}, which the file does not define before it")]
     UnknownTemplate(String),
+    #[error(
+        "begins an object of type {0:?}; only endpoint, auth, aor, identify and registration can be proven, others belong \
+         into pjsip.conf itself"
+    )]
     UnprovableType(String),
+    #[error("defines {0} a second time")]
     Twice(String),
+    #[error(
+        "begins no context that can be proven: without template, of at most 79 bytes, without blanks and @ \" \\; \
+         [general] and [globals] belong into extensions.conf itself"
+    )]
     NotAContext,
+    #[error(
+        "is none of `exten => name,priority,application`, `same => …`, `include => …`, `ignorepat => …` and \
+         `switch => …`, each with what it needs"
+    )]
     NotAnExtension,
+    #[error("identifies the endpoint {0:?}, which the file does not define")]
     StrangersIdentify(String),
+    #[error("is a step of which Asterisk would list only the beginning")]
     TooLong,
+    #[error(
+        "has the name {name:?}, which Asterisk does not list whole: at most {longest} bytes without blanks and slashes \
+         can be proven"
+    )]
     Unlistable { name: String, longest: usize },
-}
-
-impl fmt::Display for Reason {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::NotALine => f.write_str("is neither a section, nor a setting, nor a comment"),
-            Self::NotUtf8 => f.write_str("is not UTF-8"),
-            Self::NoSection => f.write_str("stands before the first section"),
-            Self::UnknownTemplate(name) => {
-                write!(f, "names the template {name:?}, which the file does not define before it")
-            }
-            Self::UnprovableType(kind) => {
-                write!(
-                    f,
-                    "begins an object of type {kind:?}; only endpoint, auth, aor, identify and registration can be \
-                     proven, others belong into pjsip.conf itself"
-                )
-            }
-            Self::Twice(name) => write!(f, "defines {name} a second time"),
-            Self::NotAContext => f.write_str(
-                "begins no context that can be proven: without template, of at most 79 bytes, without blanks and \
-                 @ \" \\; [general] and [globals] belong into extensions.conf itself",
-            ),
-            Self::NotAnExtension => f.write_str(
-                "is none of `exten => name,priority,application`, `same => …`, `include => …`, `ignorepat => …` and \
-                 `switch => …`, each with what it needs",
-            ),
-            Self::StrangersIdentify(name) => {
-                write!(f, "identifies the endpoint {name:?}, which the file does not define")
-            }
-            Self::Unlistable { name, longest } => write!(
-                f,
-                "has the name {name:?}, which Asterisk does not list whole: at most {longest} bytes without blanks and \
-                 slashes can be proven"
-            ),
-            Self::TooLong => f.write_str("is a step of which Asterisk would list only the beginning"),
-        }
-    }
 }
 
 #[cfg(test)]

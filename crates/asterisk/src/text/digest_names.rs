@@ -9,7 +9,7 @@ use sha2::{Digest as _, Sha256};
 
 use crate::text::{
     config_text::Unreadable,
-    expected::UnreadablePair,
+    expected::{UnreadablePair, read_file},
     sections::{Section, sections},
 };
 
@@ -17,7 +17,7 @@ use crate::text::{
 const DIGITS: usize = 12;
 
 /// What names an object in another's options, and the kind of what it names.
-const REFERENCES: [(&str, &str); 3] = [("auth", "auth"), ("outbound_auth", "auth"), ("aors", "aor")];
+pub(crate) const REFERENCES: [(&str, &str); 3] = [("auth", "auth"), ("outbound_auth", "auth"), ("aors", "aor")];
 
 /// Gives the auths, identifies and aors of a file names that are digests, so that a deployment proves all their settings
 /// and those of the endpoints that name them: `carrier` becomes `carrier-<12 hexadecimal digits>`, and the options that
@@ -43,7 +43,7 @@ const REFERENCES: [(&str, &str); 3] = [("auth", "auth"), ("outbound_auth", "auth
 ///
 /// [`UnreadablePair`] where Asterisk might read the text otherwise than we do.
 pub fn name_by_digest(endpoints: &str) -> Result<String, UnreadablePair> {
-    named(endpoints).map_err(|error| UnreadablePair::new("endpoints", error))
+    read_file("endpoints", endpoints.as_bytes(), named)
 }
 
 fn named(text: &str) -> Result<String, Unreadable> {
@@ -51,7 +51,7 @@ fn named(text: &str) -> Result<String, Unreadable> {
     let file = File::new(&sections);
     let mut names: BTreeMap<(&str, &str), String> = BTreeMap::new();
     let mut headers: BTreeMap<usize, String> = BTreeMap::new();
-    for section in file.objects().filter(|section| may_be_renamed(section)) {
+    for section in sections.iter().filter(|section| may_be_renamed(section)) {
         let name = format!("{}-{}", base(section.name), file.digest(section));
         headers.insert(section.line, name.clone());
         names.insert((section.kind(), section.name), name);
@@ -92,7 +92,7 @@ pub(crate) struct File<'a> {
 impl<'a> File<'a> {
     pub(crate) fn new(sections: &'a [Section<'a>]) -> Self {
         let mut named_by = BTreeMap::<_, BTreeSet<usize>>::new();
-        let endpoints = sections.iter().enumerate().filter(|(_, section)| is(section, "endpoint"));
+        let endpoints = sections.iter().enumerate().filter(|(_, section)| section.kind() == "endpoint");
         for (at, endpoint) in endpoints {
             for (key, kind) in REFERENCES {
                 for name in endpoint.names(key) {
@@ -101,10 +101,6 @@ impl<'a> File<'a> {
             }
         }
         Self { sections, named_by }
-    }
-
-    pub(crate) fn objects(&self) -> impl Iterator<Item = &'a Section<'a>> + use<'a> {
-        self.sections.iter().filter(|section| !section.is_template)
     }
 
     /// Whether the name of this object is the digest of its settings.
@@ -135,10 +131,6 @@ fn may_be_renamed(section: &Section<'_>) -> bool {
         "aor" => section.names("contact").next().is_some(),
         _ => false,
     }
-}
-
-fn is(section: &Section<'_>, kind: &str) -> bool {
-    !section.is_template && section.kind() == kind
 }
 
 /// Its settings, in which names have no digests.
@@ -184,11 +176,11 @@ mod tests {
         let named = named(TRUNK).unwrap();
         let sections = sections(&named).unwrap();
         let file = File::new(&sections);
-        let proven: Vec<_> = file.objects().filter(|section| file.is_named_by_digest(section)).collect();
+        let proven: Vec<_> = sections.iter().filter(|section| file.is_named_by_digest(section)).collect();
         assert_eq!(proven.iter().map(|section| base(section.name)).collect::<Vec<_>>(), ["us", "carrier", "carrier"]);
         let plain = names(TRUNK);
         let kept: Vec<_> = names(&named).into_iter().filter(|name| plain.contains(name)).collect();
-        assert_eq!(kept, ["endpoint t", "endpoint carrier", "aor spare", "registration carrier"]);
+        assert_eq!(kept, ["endpoint carrier", "aor spare", "registration carrier"]);
         let [us, aor] = [0, 1].map(|at| proven[at].name);
         assert!(named.contains(&format!("\nOutbound_Auth => {us}\n[{us}]\n")), "{named}");
         assert!(named.contains(&format!("\noutbound_auth={us}\n")), "{named}");
@@ -217,7 +209,7 @@ mod tests {
         let stale = once.replace("from-carrier", "internal");
         let sections = sections(&stale).unwrap();
         let file = File::new(&sections);
-        let still: Vec<_> = file.objects().filter(|section| file.is_named_by_digest(section)).collect();
+        let still: Vec<_> = sections.iter().filter(|section| file.is_named_by_digest(section)).collect();
         assert_eq!(still.iter().map(|section| section.kind()).collect::<Vec<_>>(), ["identify"]);
     }
 }

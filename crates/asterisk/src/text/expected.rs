@@ -7,8 +7,7 @@ use crate::text::{
     config_text::{Reason, Unreadable},
     dialplan_file,
     pair::Pair,
-    pjsip_file::{self, Objects},
-    sections::sections,
+    pjsip_file,
     shown::Options,
 };
 
@@ -20,10 +19,10 @@ pub struct Expected {
     pub(crate) endpoints: BTreeMap<String, Endpoint>,
     pub(crate) standalone: Standalone,
     pub(crate) contexts: BTreeMap<String, Context>,
-    /// What each auth asks of a phone, by the auth's name.
-    credentials: BTreeMap<String, Credential>,
+    /// What each auth asks of a phone, as a hash, by the auth's name.
+    pub(crate) credentials: BTreeMap<String, u64>,
     /// What the file says of each object that stands alone, as a hash.
-    fingerprints: BTreeMap<(Kind, String), u64>,
+    pub(crate) fingerprints: BTreeMap<(Kind, String), u64>,
     /// What Asterisk must show of an object that it is asked for by name.
     pub(crate) shown: BTreeMap<(Kind, String), Options>,
 }
@@ -56,16 +55,6 @@ impl Kind {
 impl fmt::Display for Kind {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.word())
-    }
-}
-
-/// The settings of an auth that a phone must know. They are secret: `Debug` shows nothing.
-#[derive(Clone, Default, PartialEq, Eq)]
-pub(crate) struct Credential(pub(crate) String);
-
-impl fmt::Debug for Credential {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Credential(…)")
     }
 }
 
@@ -116,16 +105,6 @@ pub(crate) enum Step {
 }
 
 impl Expected {
-    /// What must be live of no files at all.
-    pub(crate) const NOTHING: Self = Self {
-        endpoints: BTreeMap::new(),
-        standalone: BTreeSet::new(),
-        contexts: BTreeMap::new(),
-        credentials: BTreeMap::new(),
-        fingerprints: BTreeMap::new(),
-        shown: BTreeMap::new(),
-    };
-
     /// Reads what must be live from both files.
     ///
     /// # Errors
@@ -133,24 +112,13 @@ impl Expected {
     /// [`UnreadablePair`] where a file holds what cannot be proven, or what Asterisk might read
     /// otherwise than we do.
     pub fn read(pair: &Pair) -> Result<Self, UnreadablePair> {
-        let Objects { endpoints, standalone, credentials, fingerprints, registrations } = text(&pair.endpoints)
-            .and_then(pjsip_file::read)
-            .map_err(|error| UnreadablePair { file: "endpoints", error })?;
-        let contexts = text(&pair.dialplan)
-            .and_then(dialplan_file::read)
-            .map_err(|error| UnreadablePair { file: "dialplan", error })?;
-        let shown = registrations.into_iter().map(|(name, options)| ((Kind::Registration, name), options)).collect();
-        Ok(Self { endpoints, standalone, contexts, credentials, fingerprints, shown })
+        Self::read_for(pair, false)
     }
 
-    /// Reads it for a strict deployment, which asks for each aor too.
-    pub(crate) fn read_strictly(pair: &Pair) -> Result<Self, UnreadablePair> {
-        let mut expected = Self::read(pair)?;
-        let sections = text(&pair.endpoints).and_then(sections);
-        let sections = sections.map_err(|error| UnreadablePair::new("endpoints", error))?;
-        let aors = sections.iter().filter(|section| !section.is_template && section.kind() == Kind::Aor.word());
-        expected.shown.extend(aors.map(|aor| ((Kind::Aor, aor.name.to_owned()), Options::of(aor))));
-        Ok(expected)
+    /// Reads it for a deployment, of which a strict one asks for each aor too.
+    pub(crate) fn read_for(pair: &Pair, is_strict: bool) -> Result<Self, UnreadablePair> {
+        let endpoints = read_file("endpoints", &pair.endpoints, |text| pjsip_file::read(text, is_strict))?;
+        Ok(Self { contexts: read_file("dialplan", &pair.dialplan, dialplan_file::read)?, ..endpoints })
     }
 
     /// The names of the endpoints, in order.
@@ -174,6 +142,10 @@ impl Expected {
         let extens = self.contexts.iter().flat_map(|(context, of)| of.iter().map(move |exten| (context, exten)));
         let extens = extens.filter(|(_, (_, steps))| !steps.is_empty());
         extens.map(|(context, (name, steps))| (context.as_str(), name.as_str(), steps.len()))
+    }
+
+    pub(crate) fn steps(&self, context: &str, exten: &str) -> Option<&[Step]> {
+        self.contexts.get(context)?.get(exten).map(Vec::as_slice)
     }
 
     /// Whether a context has the number that `exten` is dialled by: another context with `1000`, or with `1000/2000` for
@@ -213,8 +185,8 @@ impl Expected {
     /// The endpoints that `former` had and that are no more, or that ask for another credential now: a phone that is
     /// registered there is a former owner.
     pub(crate) fn former_owners<'a>(&'a self, former: &'a Self) -> impl Iterator<Item = (&'a str, &'a Endpoint)> {
-        let credentials = |of: &'a Self, endpoint: &'a Endpoint| -> Vec<Option<&'a Credential>> {
-            endpoint.auths.iter().map(|auth| of.credentials.get(auth)).collect()
+        let credentials = |of: &Self, endpoint: &Endpoint| -> Vec<Option<u64>> {
+            endpoint.auths.iter().map(|auth| of.credentials.get(auth).copied()).collect()
         };
         let owners = former.endpoints.iter().map(|(name, before)| (name.as_str(), before));
         owners.filter(move |(name, before)| {
@@ -286,10 +258,6 @@ pub struct UnreadablePair {
 }
 
 impl UnreadablePair {
-    pub(crate) const fn new(file: &'static str, error: Unreadable) -> Self {
-        Self { file, error }
-    }
-
     /// Which of the two: `endpoints` or `dialplan`.
     #[must_use]
     pub fn file(&self) -> &'static str {
@@ -303,11 +271,17 @@ impl UnreadablePair {
     }
 }
 
-pub(crate) fn text(bytes: &[u8]) -> Result<&str, Unreadable> {
-    std::str::from_utf8(bytes).map_err(|error| {
+/// Reads one of the two files.
+pub(crate) fn read_file<'a, T>(
+    file: &'static str,
+    bytes: &'a [u8],
+    read: impl FnOnce(&'a str) -> Result<T, Unreadable>,
+) -> Result<T, UnreadablePair> {
+    let text = std::str::from_utf8(bytes).map_err(|error| {
         let before = &bytes[..error.valid_up_to()];
         Unreadable { line: before.split(|byte| *byte == b'\n').count(), reason: Reason::NotUtf8 }
-    })
+    });
+    text.and_then(read).map_err(|error| UnreadablePair { file, error })
 }
 
 #[cfg(test)]
@@ -363,8 +337,12 @@ mod tests {
         let text = "[1]\ntype=endpoint\nauth=1-a\naors=1\n[1-a]\ntype=auth\n[1]\ntype=aor\n[m]\ntype=aor\n";
         let asked = |text: &str, is_strict: bool| {
             let pair = Pair { endpoints: text.into(), dialplan: Vec::new() };
-            let expected = if is_strict { Expected::read_strictly(&pair) } else { Expected::read(&pair) }.unwrap();
-            expected.shown.into_keys().map(|(kind, name)| format!("{kind} {name}")).collect::<Vec<_>>()
+            Expected::read_for(&pair, is_strict)
+                .unwrap()
+                .shown
+                .into_keys()
+                .map(|(kind, name)| format!("{kind} {name}"))
+                .collect::<Vec<_>>()
         };
         assert_eq!(asked(text, false), [""; 0]);
         assert_eq!(asked(text, true), ["aor 1", "aor m"]);
@@ -384,7 +362,7 @@ mod tests {
         let aors: Vec<_> = now.aors_of_former_owners(&former).into_iter().collect();
         assert_eq!(aors, ["aor-2", "aor-3"]);
         let shown = format!("{former:?}");
-        assert!(!shown.contains("MD5") && shown.contains("Credential(…)"), "{shown}");
+        assert!(!shown.contains("MD5"), "{shown}");
         assert_eq!(now.new_aors(&former).into_iter().collect::<Vec<_>>(), ["aor-4"]);
     }
 

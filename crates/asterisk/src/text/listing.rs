@@ -3,7 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::text::expected::{Endpoint, Kind};
+use crate::text::expected::{Endpoint, Kind, Standalone};
 
 /// A listing that is not one, or not whole.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -17,14 +17,15 @@ pub struct Unlisted {
 pub(crate) const CUT: &str = "is cut short";
 pub(crate) const STRANGE: &str = "is no listing";
 
-/// Reads `pjsip show endpoints`: every endpoint with the auths, aors and identifies that are loaded for it.
+/// Reads `pjsip show endpoints`: every endpoint with the auths, aors and identifies that are loaded for it. Of two whose
+/// names are the same where Asterisk cuts them, what is listed of either.
 ///
 /// # Errors
 ///
 /// What is wrong with the answer.
-pub fn endpoints(answer: &str) -> Result<BTreeMap<&str, Endpoint>, &'static str> {
-    // In the order of the listing, which is nearly that of the names: sorting it is one pass.
-    let mut endpoints: Vec<(&str, Endpoint)> = Vec::new();
+pub fn endpoints(answer: &str) -> Result<BTreeMap<String, Endpoint>, &'static str> {
+    let (mut endpoints, mut found) = (BTreeMap::<_, Endpoint>::new(), 0);
+    let mut current: Option<&mut Endpoint> = None;
     let (mut is_in_channels, mut is_after_blank) = (false, false);
     for line in objects(answer) {
         let is_after_blank = std::mem::replace(&mut is_after_blank, line.is_empty());
@@ -33,8 +34,10 @@ pub fn endpoints(answer: &str) -> Result<BTreeMap<&str, Endpoint>, &'static str>
         }
         is_in_channels = line.starts_with("    Channel: ");
         if let Some(rest) = line.strip_prefix(" Endpoint:  ") {
-            endpoints.push((until(rest, |byte| matches!(byte, b'/' | b' ')), Endpoint::default()));
-        } else if let Some((_, endpoint)) = endpoints.last_mut() {
+            let name = until(rest, |byte| matches!(byte, b'/' | b' ')).to_owned();
+            current = Some(endpoints.entry(name).or_default());
+            found += 1;
+        } else if let Some(endpoint) = &mut current {
             if let Some(rest) = line.strip_prefix("     InAuth:  ") {
                 endpoint.auths.insert(until(rest, |byte| byte == b'/').to_owned());
             } else if let Some(rest) = line.strip_prefix("        Aor:  ") {
@@ -46,20 +49,7 @@ pub fn endpoints(answer: &str) -> Result<BTreeMap<&str, Endpoint>, &'static str>
             }
         }
     }
-    check_count(answer, endpoints.len())?;
-    if endpoints.is_sorted_by(|(name, _), (next, _)| name < next) {
-        return Ok(endpoints.into_iter().collect());
-    }
-    // Names that Asterisk cuts may be the same: that endpoint then has what is listed of either.
-    let mut merged = BTreeMap::<&str, Endpoint>::new();
-    for (name, mut endpoint) in endpoints {
-        let first = merged.entry(name).or_default();
-        first.auths.append(&mut endpoint.auths);
-        first.aors.append(&mut endpoint.aors);
-        first.outbound_auths.append(&mut endpoint.outbound_auths);
-        first.identifies.append(&mut endpoint.identifies);
-    }
-    Ok(merged)
+    check_count(answer, found).map(|()| endpoints)
 }
 
 /// Whether this line is surely the head of an endpoint's block, which ends the channels of the block before it.
@@ -107,7 +97,7 @@ fn until(text: &str, is_end: impl Fn(u8) -> bool) -> &str {
 }
 
 /// Reads `pjsip list aors`, `auths` or `registrations`: their names.
-pub(crate) fn names(kind: Kind, answer: &str) -> Result<BTreeSet<&str>, &'static str> {
+pub(crate) fn names(kind: Kind, answer: &str) -> Result<Standalone, &'static str> {
     let before = match kind {
         Kind::Aor => "      Aor:  ",
         Kind::Auth => "     Auth:  ",
@@ -115,7 +105,7 @@ pub(crate) fn names(kind: Kind, answer: &str) -> Result<BTreeSet<&str>, &'static
     };
     let names: Vec<_> = objects(answer)
         .filter_map(|line| line.strip_prefix(before))
-        .map(|rest| until(rest, |byte| matches!(byte, b'/' | b' ')))
+        .map(|rest| (kind, until(rest, |byte| matches!(byte, b'/' | b' ')).to_owned()))
         .collect();
     check_count(answer, names.len()).map(|()| names.into_iter().collect())
 }
@@ -218,7 +208,7 @@ Objects found: 2
     #[test]
     fn endpoints_come_with_what_is_loaded_for_them() {
         let read = endpoints(ENDPOINTS).unwrap();
-        assert_eq!(read.keys().copied().collect::<Vec<_>>(), ["1000", "trunk"]);
+        assert_eq!(read.keys().collect::<Vec<_>>(), ["1000", "trunk"]);
         assert_eq!(read["1000"].auths, BTreeSet::from(["1000-5625853c4d76".to_owned()]));
         assert_eq!(read["1000"].aors, BTreeSet::from(["1000".to_owned()]));
         assert!(read["trunk"].auths.is_empty());
@@ -227,7 +217,7 @@ Objects found: 2
         assert_eq!(read["trunk"].identifies, BTreeSet::from(["office".to_owned()]));
         assert_eq!(endpoints("No objects found.\n\n"), Ok(BTreeMap::new()));
         assert!(endpoints(&ENDPOINTS.replace("Objects found: 2", "No objects found.")).is_err());
-        assert_eq!(names(Kind::Aor, "\n No objects found.\n\n"), Ok(BTreeSet::new()));
+        assert_eq!(names(Kind::Aor, "\n No objects found.\n\n"), Ok(Standalone::new()));
     }
 
     /// The listing with a call to 1000, whose caller sent this.
@@ -273,18 +263,21 @@ Objects found: 2
     fn endpoints_of_one_name_have_what_is_loaded_for_either() {
         let answer = ENDPOINTS.replace("1000/1000", "trunk/1000");
         let read = endpoints(&answer).unwrap();
-        assert_eq!(read.keys().copied().collect::<Vec<_>>(), ["trunk"]);
+        assert_eq!(read.keys().collect::<Vec<_>>(), ["trunk"]);
         assert_eq!((read["trunk"].auths.len(), read["trunk"].aors.len()), (1, 3));
     }
 
     #[test]
     fn objects_of_each_kind_are_listed() {
         let answer = "\n      Aor:  <Aor....>  <MaxContact>\n=====\n\n      Aor:  synergycall-generation-8f3a1c5e0b77a1b2      0\n\nObjects found: 1\n\n";
-        assert_eq!(names(Kind::Aor, answer), Ok(BTreeSet::from(["synergycall-generation-8f3a1c5e0b77a1b2"])));
+        assert_eq!(
+            names(Kind::Aor, answer),
+            Ok(BTreeSet::from([(Kind::Aor, "synergycall-generation-8f3a1c5e0b77a1b2".to_owned())]))
+        );
         let answer = "\n  I/OAuth:  <AuthId/UserName>\n=====\n\n     Auth:  carrier/4930\n\nObjects found: 1\n\n";
-        assert_eq!(names(Kind::Auth, answer), Ok(BTreeSet::from(["carrier"])));
+        assert_eq!(names(Kind::Auth, answer), Ok(BTreeSet::from([(Kind::Auth, "carrier".to_owned())])));
         let answer = "\n <Registration/ServerURI>  <Auth>  <Status>\n=====\n\n carrier/sip:192.0.2.1    n/a   Unregistered      (exp. 10s)\n\nObjects found: 1\n\n";
-        assert_eq!(names(Kind::Registration, answer), Ok(BTreeSet::from(["carrier"])));
+        assert_eq!(names(Kind::Registration, answer), Ok(BTreeSet::from([(Kind::Registration, "carrier".to_owned())])));
     }
 
     #[test]

@@ -1,13 +1,13 @@
 //! What must be live once Asterisk has taken an endpoints file.
 
 use std::{
-    collections::{BTreeMap, BTreeSet, HashMap},
+    collections::{BTreeMap, BTreeSet},
     hash::{DefaultHasher, Hash as _, Hasher as _},
 };
 
 use crate::text::{
     config_text::{Reason, Unreadable},
-    expected::{Credential, Endpoint, Kind, Standalone},
+    expected::{Endpoint, Expected, Kind},
     sections::{Section, sections},
     shown::Options,
 };
@@ -22,45 +22,30 @@ const LONE_AOR: usize = 41;
 const IDENTIFY: usize = 80;
 const OTHERS: usize = 200;
 
-/// What a file defines: an object that an endpoint names is not alone.
-#[derive(Debug, Default)]
-pub(crate) struct Objects {
-    pub(crate) endpoints: BTreeMap<String, Endpoint>,
-    pub(crate) standalone: Standalone,
-    pub(crate) credentials: BTreeMap<String, Credential>,
-    /// What the file says of each object that stands alone.
-    pub(crate) fingerprints: BTreeMap<(Kind, String), u64>,
-    /// The options of the registrations, which are read back one by one.
-    pub(crate) registrations: BTreeMap<String, Options>,
-}
-
-/// Reads the objects of an endpoints file.
-pub(crate) fn read(text: &str) -> Result<Objects, Unreadable> {
-    sort_objects(&sections(text)?)
-}
-
-fn sort_objects(sections: &[Section<'_>]) -> Result<Objects, Unreadable> {
-    let mut objects = Objects::default();
-    let Objects { endpoints, standalone, credentials, fingerprints, registrations } = &mut objects;
+/// Reads the objects of an endpoints file. A strict deployment asks for each aor by its name, too.
+pub(crate) fn read(text: &str, is_strict: bool) -> Result<Expected, Unreadable> {
+    let sections = sections(text)?;
+    let mut expected = Expected::default();
+    let Expected { endpoints, standalone, credentials, fingerprints, shown, contexts: _ } = &mut expected;
     let mut identifies = BTreeMap::new();
-    let mut said: HashMap<(Kind, &str), u64> = HashMap::new();
-    for section in sections.iter().filter(|section| !section.is_template) {
+    for section in &sections {
         let name = |longest| section.listed(section.name, longest);
-        let mut stand_alone = |kind, name| {
-            said.insert((kind, section.name), section.fingerprint());
-            standalone.insert((kind, name))
+        let mut stand_alone = |kind, longest, is_asked_for| {
+            let object = (kind, name(longest)?);
+            fingerprints.insert(object.clone(), section.fingerprint());
+            if is_asked_for {
+                shown.insert(object.clone(), Options::of(section));
+            }
+            Ok(standalone.insert(object))
         };
         let is_new = match section.kind() {
             "endpoint" => endpoints.insert(name(ENDPOINT)?, endpoint(section)?).is_none(),
             "auth" => {
                 credentials.insert(name(OTHERS)?, credential(section));
-                stand_alone(Kind::Auth, name(OTHERS)?)
+                stand_alone(Kind::Auth, OTHERS, false)?
             }
-            "aor" => stand_alone(Kind::Aor, name(LONE_AOR)?),
-            "registration" => {
-                registrations.insert(name(OTHERS)?, Options::of(section));
-                stand_alone(Kind::Registration, name(OTHERS)?)
-            }
+            "aor" => stand_alone(Kind::Aor, LONE_AOR, is_strict)?,
+            "registration" => stand_alone(Kind::Registration, OTHERS, true)?,
             "identify" => identifies.insert(name(IDENTIFY)?, section).is_none(),
             kind => return Err(section.unreadable(Reason::UnprovableType(kind.to_owned()))),
         };
@@ -69,16 +54,17 @@ fn sort_objects(sections: &[Section<'_>]) -> Result<Objects, Unreadable> {
             return Err(section.unreadable(twice));
         }
     }
-    for Endpoint { auths, outbound_auths, aors, said: of_endpoint, .. } in endpoints.values_mut() {
+    for Endpoint { auths, outbound_auths, aors, said, .. } in endpoints.values_mut() {
         let mut all = DefaultHasher::new();
-        of_endpoint.hash(&mut all);
+        said.hash(&mut all);
         for (kind, names) in [(Kind::Auth, auths), (Kind::Auth, outbound_auths), (Kind::Aor, aors)] {
             for name in names.iter() {
-                said.get(&(kind, name.as_str())).hash(&mut all);
-                standalone.remove(&(kind, name.clone()));
+                let object = (kind, name.clone());
+                fingerprints.get(&object).hash(&mut all);
+                standalone.remove(&object);
             }
         }
-        *of_endpoint = all.finish();
+        *said = all.finish();
     }
     for (name, section) in identifies {
         let of = section.values("endpoint").next_back().unwrap_or_default();
@@ -89,15 +75,15 @@ fn sort_objects(sections: &[Section<'_>]) -> Result<Objects, Unreadable> {
         (endpoint.said, section.fingerprint()).hash(&mut all);
         endpoint.said = all.finish();
     }
-    let defined = |object: &(Kind, String)| Some((object.clone(), *said.get(&(object.0, object.1.as_str()))?));
-    *fingerprints = standalone.iter().filter_map(defined).collect();
     // Asterisk takes a registration whose auth there is not. It may be the administrator's, or nobody's.
-    for section in sections.iter().filter(|section| !section.is_template && section.kind() == "registration") {
-        for name in section.names("outbound_auth").filter(|name| !said.contains_key(&(Kind::Auth, *name))) {
-            standalone.insert((Kind::Auth, section.listed(name, OTHERS)?));
-        }
+    let mut others = BTreeSet::new();
+    for section in sections.iter().filter(|section| section.kind() == "registration") {
+        others.extend(section.all_listed("outbound_auth", OTHERS)?.into_iter().map(|name| (Kind::Auth, name)));
     }
-    Ok(objects)
+    others.retain(|object| !fingerprints.contains_key(object));
+    fingerprints.retain(|object, _| standalone.contains(object));
+    standalone.append(&mut others);
+    Ok(expected)
 }
 
 fn endpoint(section: &Section<'_>) -> Result<Endpoint, Unreadable> {
@@ -110,10 +96,13 @@ fn endpoint(section: &Section<'_>) -> Result<Endpoint, Unreadable> {
     })
 }
 
-fn credential(section: &Section<'_>) -> Credential {
+/// A hash of what a phone must know.
+fn credential(section: &Section<'_>) -> u64 {
     let known = |key: &str| CREDENTIAL_KEYS.into_iter().find(|known| known.eq_ignore_ascii_case(key));
     let settings = section.settings.iter().filter_map(|(key, value)| Some((known(key)?, value)));
-    Credential(settings.flat_map(|(key, value)| [key, "=", value, "\n"]).collect())
+    let mut hasher = DefaultHasher::new();
+    settings.for_each(|setting| setting.hash(&mut hasher));
+    hasher.finish()
 }
 
 #[cfg(test)]
@@ -127,13 +116,13 @@ mod tests {
         BTreeSet::from([name.to_owned()])
     }
 
-    fn objects(text: &str) -> Result<Objects, String> {
-        read(text).map_err(|error| error.to_string())
+    fn objects(text: &str) -> Result<Expected, String> {
+        read(text, false).map_err(|error| error.to_string())
     }
 
     #[test]
     fn endpoints_are_read_through_templates_and_lone_aors_stay() {
-        let Objects { mut endpoints, standalone, .. } = objects(ENDPOINTS).unwrap();
+        let Expected { mut endpoints, standalone, .. } = objects(ENDPOINTS).unwrap();
         for endpoint in endpoints.values_mut() {
             endpoint.said = 0;
         }
@@ -147,7 +136,7 @@ mod tests {
         let text = "[carrier]\ntype=endpoint\naors = carrier ; the carrier's\nOutbound_Auth = carrier-auth\n\
             [carrier]\ntype = aor\n[carrier]\ntype=identify\nendpoint=carrier\nmatch=192.0.2.1\n[carrier-auth]\n\
             type=auth\n[reg-auth]\ntype=auth\n[reg]\ntype=registration\noutbound_auth=reg-auth\n";
-        let Objects { mut endpoints, standalone, .. } = objects(text).unwrap();
+        let Expected { mut endpoints, standalone, .. } = objects(text).unwrap();
         for endpoint in endpoints.values_mut() {
             endpoint.said = 0;
         }
@@ -166,7 +155,7 @@ mod tests {
     #[test]
     fn an_auth_that_only_a_registration_names_must_be_live_and_is_not_of_the_file() {
         let text = "[a]\ntype=auth\n[r]\ntype=registration\noutbound_auth=a\n[s]\ntype=registration\noutbound_auth=his";
-        let Objects { standalone, fingerprints, .. } = objects(text).unwrap();
+        let Expected { standalone, fingerprints, .. } = objects(text).unwrap();
         let names = |(kind, name): &(Kind, String)| format!("{kind} {name}");
         assert_eq!(
             standalone.iter().map(names).collect::<Vec<_>>(),
@@ -201,7 +190,7 @@ mod tests {
     #[test]
     fn the_last_of_all_templates_and_own_settings_counts() {
         let text = "[t](!)\ntype=endpoint\naors=a,b\nauth=p\n[u](!)\nAuth=q,,\n[x](t,u)\nAORS=c\n[y](t)\nauth=\n";
-        let Objects { endpoints, .. } = objects(text).unwrap();
+        let Expected { endpoints, .. } = objects(text).unwrap();
         let of = |name: &str| {
             [&endpoints[name].auths, &endpoints[name].aors]
                 .map(|names| names.iter().map(String::as_str).collect::<Vec<_>>().join(" "))

@@ -1,4 +1,4 @@
-//! The sections of an endpoints file, with their templates worked in.
+//! The objects of an endpoints file, with their templates worked in.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -12,7 +12,7 @@ use crate::text::config_text::{Line, Reason, Unreadable, lines};
 pub(crate) struct Section<'a> {
     pub(crate) line: usize,
     pub(crate) name: &'a str,
-    pub(crate) is_template: bool,
+    is_template: bool,
     pub(crate) settings: Vec<(&'a str, &'a str)>,
     said: DefaultHasher,
 }
@@ -55,7 +55,7 @@ impl<'a> Section<'a> {
     }
 }
 
-/// All sections of an endpoints file, templates too.
+/// All sections of an endpoints file but for its templates.
 pub(crate) fn sections(text: &str) -> Result<Vec<Section<'_>>, Unreadable> {
     let mut sections: Vec<Section<'_>> = Vec::new();
     let mut templates: BTreeMap<&str, usize> = BTreeMap::new();
@@ -85,5 +85,6 @@ pub(crate) fn sections(text: &str) -> Result<Vec<Section<'_>>, Unreadable> {
             }
         }
     }
+    sections.retain(|section| !section.is_template);
     Ok(sections)
 }

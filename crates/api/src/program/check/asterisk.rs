@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use pbx_asterisk::{Deployment, Expected, Fault, Inspection, OwnObject};
+use pbx_asterisk::{Deployment, Expected, Fault, Inspection, OwnSection};
 use pbx_domain::{Extension, ExtensionRange, User};
 
 use super::{report::Report, service};
@@ -43,7 +43,7 @@ impl Check<'_> {
     }
 
     /// An object with the number of a user, or of the next one, keeps Asterisk from loading any of its type.
-    fn check_own_objects(&self, objects: &[OwnObject], report: &mut Report<'_>) {
+    fn check_own_objects(&self, objects: &[OwnSection], report: &mut Report<'_>) {
         const POINT: &str = "numbers";
         let taken: Option<Vec<Extension>> = self.users.map(|users| users.iter().map(|user| user.extension).collect());
         let next = taken.as_ref().and_then(|taken| ExtensionRange::PORTAL.lowest_free(taken.iter().copied()));
@@ -51,7 +51,7 @@ impl Check<'_> {
             |number: Extension| taken.as_ref().is_none_or(|taken| taken.contains(&number) || next == Some(number));
         let numbered = objects.iter().filter_map(|object| Some((object, object.name.parse::<Extension>().ok()?)));
         let (clashing, others): (Vec<_>, Vec<_>) = numbered.partition(|(_, number)| is_users(*number));
-        let shown = |objects: &[(&OwnObject, Extension)]| {
+        let shown = |objects: &[(&OwnSection, Extension)]| {
             let all = objects
                 .iter()
                 .map(|(object, _)| format!("[{}] ({}, line {})", object.name, object.path.display(), object.line));

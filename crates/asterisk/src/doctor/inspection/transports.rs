@@ -6,7 +6,7 @@ use crate::{
         fault::{Fault, quoted},
         sip,
     },
-    proof::{config_tree::Section, diagnosis::PJSIP},
+    proof::{config_tree::OwnSection, diagnosis::PJSIP},
     text::listing,
 };
 
@@ -51,7 +51,7 @@ pub(super) fn check(
     cli: &Cli,
     answer: &str,
     directory: &Path,
-    sections: &[Section<'_>],
+    sections: &[OwnSection],
 ) -> Result<Vec<Transport>, Fault> {
     const NONE: &str = "PJSIP has no transport, so that no phone gets an answer";
     let transports = read(answer);
@@ -59,7 +59,7 @@ pub(super) fn check(
         return Ok(transports);
     }
     let reload = cli.shown("module reload res_pjsip.so");
-    let written = sections.iter().find(|section| section.kind == Some("transport") && !section.is_template);
+    let written = sections.iter().find(|section| section.kind.as_deref() == Some("transport") && !section.is_template);
     Err(match written {
         Some(section) => Fault::new(
             format!(

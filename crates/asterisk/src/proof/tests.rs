@@ -161,7 +161,7 @@ fn doctor(answers: &mut Answers, at: prop::sample::Index, doctored: impl Fn(&str
 proptest! {
     #[test]
     fn the_truth_is_a_proof(expected in expected(), former in expected()) {
-        prop_assert!(Answers::of(&expected).prove(&expected, &Expected::NOTHING));
+        prop_assert!(Answers::of(&expected).prove(&expected, &Expected::default()));
         prop_assert!(Answers::of(&expected).prove(&expected, &former));
     }
 
@@ -180,14 +180,14 @@ proptest! {
         let answer = &mut *answers.all()[answer];
         let whole = answer.trim_end().len();
         answer.truncate(at.index(whole));
-        prop_assert!(!answers.prove(&expected, &Expected::NOTHING), "{:?} of {:?}", answers, truth);
+        prop_assert!(!answers.prove(&expected, &Expected::default()), "{:?} of {:?}", answers, truth);
     }
 
     #[test]
     fn a_listing_without_one_of_its_lines_is_none(expected in expected(), at in any::<prop::sample::Index>()) {
         let mut answers = Answers::of(&expected);
         doctor(&mut answers, at, |_| Vec::new());
-        prop_assert!(!answers.prove(&expected, &Expected::NOTHING), "{:?}", answers);
+        prop_assert!(!answers.prove(&expected, &Expected::default()), "{:?}", answers);
     }
 
     #[test]
@@ -204,7 +204,7 @@ proptest! {
             vec![line.replacen(part, &String::from_iter(changed), 1)]
         });
         if squeezed(&answers) != squeezed(&truth) {
-            prop_assert!(!answers.prove(&expected, &Expected::NOTHING), "{:?}", answers);
+            prop_assert!(!answers.prove(&expected, &Expected::default()), "{:?}", answers);
         }
     }
 
@@ -219,7 +219,7 @@ proptest! {
             if is_idle { vec![line.to_owned()] } else { again.into_iter().map(str::to_owned).collect() }
         });
         if answers != truth {
-            prop_assert!(!answers.prove(&expected, &Expected::NOTHING), "{:?}", answers);
+            prop_assert!(!answers.prove(&expected, &Expected::default()), "{:?}", answers);
         }
     }
 
@@ -233,7 +233,7 @@ proptest! {
             return Ok(());
         }
         *answer = twice;
-        prop_assert!(!answers.prove(&expected, &Expected::NOTHING), "{:?}", answers);
+        prop_assert!(!answers.prove(&expected, &Expected::default()), "{:?}", answers);
     }
 
     #[test]
@@ -242,6 +242,6 @@ proptest! {
         let texts: Vec<String> = answers.all().into_iter().map(|answer| answer.clone()).collect();
         let (one, other) = (one.index(texts.len()), other.index(texts.len()));
         texts[other].clone_into(answers.all()[one]);
-        prop_assert_eq!(answers.prove(&expected, &Expected::NOTHING), texts[one] == texts[other]);
+        prop_assert_eq!(answers.prove(&expected, &Expected::default()), texts[one] == texts[other]);
     }
 }

@@ -1,0 +1,26 @@
+use std::time::Instant;
+
+use crate::deploy::deployment::Deployment;
+
+/// An option that every Asterisk knows: where it does not say so, its documentation is missing, and says nothing about any option.
+const KNOWN: &str = "context";
+
+impl Deployment {
+    /// Those of these options of PJSIP endpoints (`media_encryption`) that Asterisk does not know, as far as it answers
+    /// until `deadline`: which of them may be to blame where it took no endpoint. Changes nothing.
+    #[must_use]
+    pub fn unknown_endpoint_options<'a>(
+        &self,
+        options: impl IntoIterator<Item = &'a str>,
+        deadline: Instant,
+    ) -> Vec<&'a str> {
+        let is_unknown = |option: &str| {
+            let is_word = option.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_');
+            let ask = || self.cli.run(&format!("config show help res_pjsip endpoint {option}"), deadline);
+            let says = format!("No option {option} found for res_pjsip:endpoint");
+            !is_word || ask().is_ok_and(|answer| answer.trim() == says)
+        };
+        let unknown: Vec<_> = options.into_iter().filter(|option| is_unknown(option)).collect();
+        if unknown.is_empty() || is_unknown(KNOWN) { Vec::new() } else { unknown }
+    }
+}
