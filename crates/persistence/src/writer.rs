@@ -169,12 +169,11 @@ impl Writer {
         let mut remembered = memory.take();
         let mut is_fresh = false;
         loop {
-            let known = match remembered.take() {
-                Some(known) => known,
-                None => {
-                    is_fresh = true;
-                    self.read(begun, None)?.ok_or_else(no_state)?
-                }
+            let known = if let Some(known) = remembered.take() {
+                known
+            } else {
+                is_fresh = true;
+                self.read(begun, None)?.ok_or_else(no_state)?
             };
             let mut plan = Plan::of(known.roster, Change::of(known.token, is_fresh), batch);
             if plan.change.is_empty() {
