@@ -132,3 +132,26 @@ fn a_strict_deployment_refuses_what_it_cannot_prove_and_reads_each_aor() {
     let reported = deploy(&site.deployment(), &other).unwrap().unproven();
     assert_eq!(reported[0].to_string(), "aor door (max_contacts, default_expiration)");
 }
+
+#[test]
+fn an_option_that_says_the_default_may_come_and_go() {
+    const LEAST: [(&str, &str); 2] = [
+        ("aor door", "[door]\ntype=aor\n"),
+        ("registration line", "[line]\ntype=registration\nserver_uri=sip:127.0.0.1:5999\nclient_uri=sip:1@127.0.0.1\n"),
+    ];
+    let site = Site::start();
+    let deployment = site.deployment().strict();
+    for (object, least) in LEAST {
+        deploy(&deployment, least).unwrap();
+        let shown = site.0.rx(&format!("pjsip show {object}"));
+        let defaults = shown.lines().filter_map(|line| line.split_once(" : ")).map(|(key, value)| (key.trim(), value));
+        let defaults: Vec<_> = defaults.filter(|(key, value)| !value.is_empty() && !least.contains(key)).collect();
+        assert!(defaults.len() > 8, "{shown}");
+        for (option, default) in defaults.into_iter().skip(1) {
+            for text in [format!("{least}{option}={default}\n"), least.to_owned()] {
+                let deployed = deploy(&deployment, &text);
+                assert!(deployed.is_ok(), "{option}={default} of {object}: {deployed:?}");
+            }
+        }
+    }
+}

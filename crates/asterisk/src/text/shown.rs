@@ -14,9 +14,9 @@ pub(crate) struct Options(BTreeMap<String, Vec<String>>);
 /// An option that may be given several times; of any other the last counts.
 const LISTS: [&str; 1] = ["contact"];
 
-/// What Asterisk 22 shows of an option that a registration does not give. It is needed only where a former file gave the
+/// What Asterisk 22 shows of an option that a registration or an aor does not give. It is needed only where a former file gave the
 /// option: an option that is as before is then no sign that the former object was kept.
-const DEFAULTS: [(&str, &str); 16] = [
+const DEFAULTS: [(&str, &str); 21] = [
     ("auth_rejection_permanent", "yes"),
     ("expiration", "3600"),
     ("fatal_retry_interval", "0"),
@@ -28,11 +28,16 @@ const DEFAULTS: [(&str, &str); 16] = [
     ("security_negotiation", "no"),
     ("support_outbound", "no"),
     ("support_path", "no"),
+    ("authenticate_qualify", "no"),
     ("default_expiration", "3600"),
     ("maximum_expiration", "7200"),
     ("minimum_expiration", "60"),
     ("max_contacts", "0"),
+    ("qualify_2xx_only", "no"),
+    ("qualify_frequency", "0"),
     ("qualify_timeout", "3"),
+    ("remove_existing", "no"),
+    ("remove_unavailable", "no"),
 ];
 
 impl Options {
