@@ -155,3 +155,26 @@ fn an_option_that_says_the_default_may_come_and_go() {
         }
     }
 }
+
+#[test]
+fn a_value_that_asterisk_refuses_is_not_the_former_one_in_another_spelling() {
+    let site = Site::start();
+    let deployment = site.deployment().strict();
+    let line = "[line]\ntype=registration\nserver_uri=sip:127.0.0.1:5999\nclient_uri=sip:1@127.0.0.1\n";
+    for (least, option, former, refused) in [
+        ("[door]\ntype=aor\n", "max_contacts", "1", &["yes", "on", "1.0"][..]),
+        ("[door]\ntype=aor\n", "default_expiration", "8", &["08", "8.0"]),
+        (line, "max_retries", "1", &["true", "1.0"]),
+        (line, "expiration", "60", &["60.0"]),
+    ] {
+        for value in refused {
+            deploy(&deployment, &format!("{least}{option}={former}\n")).unwrap();
+            let deployed = deploy(&deployment, &format!("{least}{option}={value}\n"));
+            assert_eq!(
+                deployed.map_err(|failure| failure.aftermath).err(),
+                Some(Aftermath::RolledBack),
+                "{option}={value}"
+            );
+        }
+    }
+}
