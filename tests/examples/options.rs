@@ -114,6 +114,30 @@ fn where_names_are_digests_each_wrong_option_is_rolled_back_or_live() {
     }
 }
 
+/// Without it, Asterisk refuses the object and keeps the former one.
+#[test]
+fn an_option_that_is_left_out_is_reported_as_well() {
+    let site = Site::start();
+    let deployment = site.deployment();
+    for (object, line) in [
+        ("auth carrier-out", "password = secret\n"),
+        ("auth carrier-out", "username = 493012345\n"),
+        ("identify carrier", "match = 192.0.2.1\n"),
+    ] {
+        deploy(&deployment, TRUNK).unwrap();
+        let option = line.split(' ').next().unwrap();
+        let deployed = deploy(&deployment, &TRUNK.replacen(line, "", 1)).unwrap();
+        let reported = deployed.unproven();
+        let is_reported = reported.iter().any(|of| of.object == object && of.options.iter().any(|of| of == option));
+        assert!(is_reported, "{option} of {object}: {reported:?}");
+    }
+    let strict = site.deployment().strict();
+    let door = "[door]\ntype=aor\n";
+    deploy(&strict, door).unwrap();
+    let failure = deploy(&strict, &format!("{door}no_such_option=\n")).unwrap_err();
+    assert_eq!(failure.aftermath, Aftermath::RolledBack);
+}
+
 #[test]
 fn a_strict_deployment_refuses_what_it_cannot_prove_and_reads_each_aor() {
     let site = Site::start();

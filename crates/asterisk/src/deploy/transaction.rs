@@ -84,6 +84,7 @@ pub struct Failure {
 struct Progress {
     difference: Difference,
     kept: BTreeSet<String>,
+    former: Pair,
     times: StepTimes,
 }
 
@@ -157,14 +158,14 @@ impl LockedDeployment<'_> {
     pub fn deploy(&mut self, pair: &Pair, tag: &str, deadline: Instant) -> Result<Deployed, Box<Failure>> {
         let mut progress = Progress::default();
         let result = self.transact(pair, tag, deadline, &mut progress);
-        let Progress { difference, kept, times } = progress;
+        let Progress { difference, kept, former, times } = progress;
         match result {
             Ok(Success { is_changed, mut foreign, unpurged }) => {
                 let Deployment { cli, files, .. } = self.deployment;
                 let deadline = Instant::now() + cli.timeout();
                 foreign.added = diagnosis::added_sections(cli, files, &pair.endpoints, deadline);
                 let endpoints = Pair { endpoints: pair.endpoints.clone(), dialplan: Vec::new() };
-                let proven = ProvenText { endpoints, trust: self.deployment.trust, kept };
+                let proven = ProvenText { endpoints, former, trust: self.deployment.trust, kept };
                 Ok(Deployed { is_changed, foreign, unpurged, difference, times, proven })
             }
             Err(Failed { cause, fixes, aftermath }) => {
@@ -188,8 +189,9 @@ impl LockedDeployment<'_> {
         let before = former.expected.as_deref().unwrap_or(&NOTHING);
         progress.difference = wanted.difference(if self.proven().is_some() { before } else { &NOTHING });
         progress.kept = wanted.kept_names(before);
+        progress.former.endpoints.clone_from(&former.pair.endpoints);
         if self.deployment.trust.is_strict {
-            let unproven = unproven::of_pair(pair, self.deployment.trust, &progress.kept)?;
+            let unproven = unproven::of_pair(pair, &progress.former, self.deployment.trust, &progress.kept)?;
             if !unproven.is_empty() {
                 return Err(Cause::Unproven(unproven).into());
             }

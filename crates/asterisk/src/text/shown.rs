@@ -94,9 +94,11 @@ impl Options {
         let none = Vec::new();
         let mut other = Vec::new();
         for (key, wanted) in &self.0 {
-            let shown = live.0.get(key).unwrap_or(&none);
-            if !same_values(wanted, shown) {
-                other.push(format!("{key} is {:?}", shown.join(",")));
+            // Even without a value, an option that Asterisk does not know makes it refuse the object.
+            match live.0.get(key) {
+                None => other.push(format!("{key} is not shown")),
+                Some(shown) if same_values(wanted, shown) => {}
+                Some(shown) => other.push(format!("{key} is {:?}", shown.join(","))),
             }
         }
         let gone = former.into_iter().flat_map(|former| &former.0).filter(|(key, _)| !self.0.contains_key(*key));
@@ -173,8 +175,8 @@ mod tests {
             ("=600", "=abc", "expiration is \"600\""),
             ("=600", "=0600", "expiration is \"600\""),
             ("contact_user=", "contact_user=1", "contact_user is \"\""),
-            ("contact_user=", "nonsense=", ""),
-            ("contact_user=", "nonsense=1", "nonsense is \"\""),
+            ("contact_user=", "nonsense=", "nonsense is not shown"),
+            ("contact_user=", "nonsense=1", "nonsense is not shown"),
             ("contact_user=", "auth_rejection_permanent=no", "auth_rejection_permanent is \"true\""),
             ("contact_user=", "auth_rejection_permanent=Yes", ""),
         ] {
