@@ -190,6 +190,7 @@ fn a_value_that_asterisk_refuses_is_not_the_former_one_in_another_spelling() {
         ("[door]\ntype=aor\n", "default_expiration", "8", &["08", "8.0"]),
         (line, "max_retries", "1", &["true", "1.0"]),
         (line, "expiration", "60", &["60.0"]),
+        (line, "security_negotiation", "no", &["0", "false"]),
     ] {
         for value in refused {
             deploy(&deployment, &format!("{least}{option}={former}\n")).unwrap();

@@ -128,8 +128,9 @@ fn is_shown_as(written: &str, shown: &str) -> bool {
     let is = |words: [&str; 6]| words.iter().any(|word| word.eq_ignore_ascii_case(written));
     let digits = |text: &str| text.bytes().all(|byte| byte.is_ascii_digit());
     match shown {
-        "yes" | "true" => is(YES),
-        "no" | "false" => is(NO),
+        // `no` is a word of `security_negotiation`, which is not 0.
+        "true" => is(YES),
+        "false" => is(NO),
         // A fraction, as in 3.500000.
         _ if shown.split_once('.').is_some_and(|(whole, part)| digits(whole) && digits(part)) => {
             written.parse::<f64>().ok() == shown.parse().ok()
