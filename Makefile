@@ -1,6 +1,6 @@
 # The two commands of a newcomer, and what they are made of.
 .DEFAULT_GOAL := help
-.PHONY: help demo test bench ha soak sandbox check run-tests slowest deb fuzz fuzz-build release-check public-api deny package minimal-versions
+.PHONY: help demo test bench clients ha soak sandbox check run-tests slowest deb fuzz fuzz-build release-check public-api deny package minimal-versions
 
 step := deploy/sandbox/step
 with_servers := deploy/sandbox/with-servers
@@ -29,6 +29,13 @@ ha: ## two nodes on one database, and a PostgreSQL (Patroni, etcd) whose leader 
 	@deploy/sandbox/asterisk
 	@$(step) "Building" cargo build --locked --workspace --bin pbx-portal --test ha
 	@exec $(with_servers) cargo test --locked --workspace --bin pbx-portal --test ha -- --nocapture --test-threads=1
+
+clients: ## three generators make clients of the OpenAPI document, which run the four operations and their errors
+	@deploy/sandbox/packages clients
+	@deploy/sandbox/asterisk
+	@deploy/sandbox/clients
+	@$(step) "Building" cargo build --locked --workspace --bin pbx-portal --test clients
+	@exec $(with_servers) cargo test --locked --workspace --bin pbx-portal --test clients
 
 soak: ## random changes, applies and faults, each round checked: MINUTES=1, SEED=any number (a failing round prints its own)
 	@deploy/sandbox/packages soak
@@ -82,7 +89,7 @@ minimal-versions: ## the library crates with the oldest dependencies and compile
 release-check: ## everything that a release needs, from a clean tree
 	@deploy/sandbox/packages release
 	@deploy/release-check
-	@$(MAKE) --no-print-directory test deb public-api deny package minimal-versions fuzz-build
+	@$(MAKE) --no-print-directory test clients deb public-api deny package minimal-versions fuzz-build
 
 fuzz-build: ## whether the fuzz targets compile, with any toolchain
 	@$(step) "Fuzz targets" env RUSTFLAGS='--cfg fuzzing' cargo check --locked --manifest-path fuzz/Cargo.toml

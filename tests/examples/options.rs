@@ -114,6 +114,30 @@ fn where_names_are_digests_each_wrong_option_is_rolled_back_or_live() {
     }
 }
 
+/// Without it, Asterisk refuses the object and keeps the former one.
+#[test]
+fn an_option_that_is_left_out_is_reported_as_well() {
+    let site = Site::start();
+    let deployment = site.deployment();
+    for (object, line) in [
+        ("auth carrier-out", "password = secret\n"),
+        ("auth carrier-out", "username = 493012345\n"),
+        ("identify carrier", "match = 192.0.2.1\n"),
+    ] {
+        deploy(&deployment, TRUNK).unwrap();
+        let option = line.split(' ').next().unwrap();
+        let deployed = deploy(&deployment, &TRUNK.replacen(line, "", 1)).unwrap();
+        let reported = deployed.unproven();
+        let is_reported = reported.iter().any(|of| of.object == object && of.options.iter().any(|of| of == option));
+        assert!(is_reported, "{option} of {object}: {reported:?}");
+    }
+    let strict = site.deployment().strict();
+    let door = "[door]\ntype=aor\n";
+    deploy(&strict, door).unwrap();
+    let failure = deploy(&strict, &format!("{door}no_such_option=\n")).unwrap_err();
+    assert_eq!(failure.aftermath, Aftermath::RolledBack);
+}
+
 #[test]
 fn a_strict_deployment_refuses_what_it_cannot_prove_and_reads_each_aor() {
     let site = Site::start();
@@ -131,4 +155,51 @@ fn a_strict_deployment_refuses_what_it_cannot_prove_and_reads_each_aor() {
     assert_eq!(failure.aftermath, Aftermath::RolledBack);
     let reported = deploy(&site.deployment(), &other).unwrap().unproven();
     assert_eq!(reported[0].to_string(), "aor door (max_contacts, default_expiration)");
+}
+
+#[test]
+fn an_option_that_says_the_default_may_come_and_go() {
+    const LEAST: [(&str, &str); 2] = [
+        ("aor door", "[door]\ntype=aor\n"),
+        ("registration line", "[line]\ntype=registration\nserver_uri=sip:127.0.0.1:5999\nclient_uri=sip:1@127.0.0.1\n"),
+    ];
+    let site = Site::start();
+    let deployment = site.deployment().strict();
+    for (object, least) in LEAST {
+        deploy(&deployment, least).unwrap();
+        let shown = site.0.rx(&format!("pjsip show {object}"));
+        let defaults = shown.lines().filter_map(|line| line.split_once(" : ")).map(|(key, value)| (key.trim(), value));
+        let defaults: Vec<_> = defaults.filter(|(key, value)| !value.is_empty() && !least.contains(key)).collect();
+        assert!(defaults.len() > 8, "{shown}");
+        for (option, default) in defaults.into_iter().skip(1) {
+            for text in [format!("{least}{option}={default}\n"), least.to_owned()] {
+                let deployed = deploy(&deployment, &text);
+                assert!(deployed.is_ok(), "{option}={default} of {object}: {deployed:?}");
+            }
+        }
+    }
+}
+
+#[test]
+fn a_value_that_asterisk_refuses_is_not_the_former_one_in_another_spelling() {
+    let site = Site::start();
+    let deployment = site.deployment().strict();
+    let line = "[line]\ntype=registration\nserver_uri=sip:127.0.0.1:5999\nclient_uri=sip:1@127.0.0.1\n";
+    for (least, option, former, refused) in [
+        ("[door]\ntype=aor\n", "max_contacts", "1", &["yes", "on", "1.0"][..]),
+        ("[door]\ntype=aor\n", "default_expiration", "8", &["08", "8.0"]),
+        (line, "max_retries", "1", &["true", "1.0"]),
+        (line, "expiration", "60", &["60.0"]),
+        (line, "security_negotiation", "no", &["0", "false"]),
+    ] {
+        for value in refused {
+            deploy(&deployment, &format!("{least}{option}={former}\n")).unwrap();
+            let deployed = deploy(&deployment, &format!("{least}{option}={value}\n"));
+            assert_eq!(
+                deployed.map_err(|failure| failure.aftermath).err(),
+                Some(Aftermath::RolledBack),
+                "{option}={value}"
+            );
+        }
+    }
 }

@@ -1,19 +1,26 @@
+use std::process;
 use std::time::{Duration, SystemTime};
 
 use pbx_domain::{ApplyId, NewUser, Realm, SipPassword};
 use pbx_persistence::StartedApply;
 
-use crate::examples::run;
+use crate::examples::{repository, run};
 
 #[test]
 fn a_report_lists_users_applies_and_what_waits() {
     let outside = pbx_tests::Database::create();
-    let report = || run("report", &[], &[("DATABASE_URL", &outside.url())], "");
-    let old = report().unwrap_err();
+    let report = |url: &str| run("report", &[], &[("DATABASE_URL", url)], "");
+    let old = report(&outside.url()).unwrap_err();
     assert!(old.contains("run `pbx-portal migrate`"), "{old}");
 
     let inside = pbx_persistence::Database::connect(&outside.url(), 1, Duration::from_secs(20)).unwrap();
     inside.migrate().unwrap();
+    // The role of the crate's page, under a name that no other run has.
+    let page = repository("crates/persistence/README.md");
+    let role = format!("report_{}", process::id());
+    outside.sql(&page.split("```").find_map(|block| block.strip_prefix("sql\n")).unwrap().replace("report", &role));
+    let url = outside.url().replace("//postgres@", &format!("//{role}@"));
+    let report = || report(&url);
     assert_eq!(report().as_deref(), Ok("0 users at revision 0\n"));
     for (name, email) in [("Alice", "alice@example.com"), ("Bob", "bob@Example.com")] {
         let new = NewUser { name: name.parse().unwrap(), email: email.parse().unwrap(), replaces: None };
@@ -35,4 +42,7 @@ fn a_report_lists_users_applies_and_what_waits() {
     let expected = "1000 Alice <alice@example.com>\n1001 Bob <bob@Example.com>\n2 users at revision 2\n\
         pbx-b: revision 2 was applied\npbx-a: revision 2 is running\npbx-a: 2 new or changed users wait\n";
     assert_eq!(report().as_deref(), Ok(expected));
+    outside.sql("CREATE TABLE later (number integer)");
+    assert_eq!(outside.sql(&format!("SELECT has_table_privilege('{role}', 'later', 'SELECT')")), "t");
+    outside.sql(&format!("DROP OWNED BY {role}; DROP ROLE {role}"));
 }

@@ -37,7 +37,7 @@ pub struct User {
     pub ha1: Ha1,
     /// When the user was created.
     pub created_at: SystemTime,
-    /// The tenant's revision when this user last changed: Asterisk runs with this user as it is
-    /// once an equal or higher revision was applied.
+    /// The tenant's revision when this user last changed: an order for people. Asterisk runs with this user as it is once an
+    /// equal or higher revision of the same history was applied.
     pub revision: Revision,
 }

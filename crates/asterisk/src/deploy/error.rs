@@ -27,7 +27,7 @@ pub enum Cause {
     #[error(transparent)]
     Unprovable(#[from] UnreadablePair),
     /// The deployment is strict, and no proof covers these options.
-    #[error("cannot be proven, as no listing shows them: {}", shown(.0))]
+    #[error("cannot be proven, as no listing shows them and no name is their digest (`name_by_digest`): {}", shown(.0))]
     Unproven(Vec<Unproven>),
     /// A file could not be read or written.
     #[error(transparent)]

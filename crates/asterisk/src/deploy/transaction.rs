@@ -139,6 +139,7 @@ impl LockedDeployment<'_> {
             times: StepTimes::default(),
             proven: ProvenText {
                 endpoints: Pair { endpoints: pair.endpoints.clone(), dialplan: Vec::new() },
+                former: Pair::default(),
                 trust: self.deployment.trust,
                 kept: BTreeSet::new(),
             },
@@ -167,8 +168,10 @@ impl LockedDeployment<'_> {
         let before = former.expected.as_deref().unwrap_or(&nothing);
         deployed.difference = wanted.difference(if self.proven().is_some() { before } else { &nothing });
         deployed.proven.kept = wanted.kept_names(before);
+        deployed.proven.former.endpoints.clone_from(&former.pair.endpoints);
         if self.deployment.trust.is_strict {
-            let unproven = unproven::of_pair(pair, self.deployment.trust, &deployed.proven.kept)?;
+            let ProvenText { former, trust, kept, .. } = &deployed.proven;
+            let unproven = unproven::of_pair(pair, former, *trust, kept)?;
             if !unproven.is_empty() {
                 return Err(Cause::Unproven(unproven).into());
             }

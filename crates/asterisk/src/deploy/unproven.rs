@@ -19,7 +19,7 @@ use crate::{
 pub struct Unproven {
     /// The object with its kind: `endpoint carrier`.
     pub object: String,
-    /// The options, in the order of the file.
+    /// The options, in the order of the file; then those that the former file gave this object and this one does not.
     pub options: Vec<String>,
 }
 
@@ -68,11 +68,12 @@ pub(crate) struct Trust {
     pub(crate) is_strict: bool,
 }
 
-/// What was deployed, how, and over which endpoints of the same names.
+/// What was deployed, how, over what, and over which endpoints of the same names.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct ProvenText {
     /// Without the dialplan, which is proven as a whole.
     pub(crate) endpoints: Pair,
+    pub(crate) former: Pair,
     pub(crate) trust: Trust,
     pub(crate) kept: BTreeSet<String>,
 }
@@ -84,8 +85,8 @@ impl Deployed {
     /// Computed when it is asked for, from the text of the files alone.
     #[must_use]
     pub fn unproven(&self) -> Vec<Unproven> {
-        let ProvenText { endpoints, trust, kept } = &self.proven;
-        of_pair(endpoints, *trust, kept).unwrap_or_default()
+        let ProvenText { endpoints, former, trust, kept } = &self.proven;
+        of_pair(endpoints, former, *trust, kept).unwrap_or_default()
     }
 }
 
@@ -115,7 +116,7 @@ impl Deployment {
     ///
     /// [`UnreadablePair`] when `pair` cannot be read.
     pub fn unproven(&self, pair: &Pair) -> Result<Vec<Unproven>, UnreadablePair> {
-        of_pair(pair, self.trust, &BTreeSet::new())
+        of_pair(pair, &Pair::default(), self.trust, &BTreeSet::new())
     }
 
     /// What must be live of a pair for this deployment.
@@ -125,13 +126,21 @@ impl Deployment {
 }
 
 /// The options of a pair that no proof covers: see [`unproven`].
-pub(crate) fn of_pair(pair: &Pair, trust: Trust, kept: &BTreeSet<String>) -> Result<Vec<Unproven>, UnreadablePair> {
-    read_file("endpoints", &pair.endpoints, |text| unproven(text, trust, kept))
+pub(crate) fn of_pair(
+    pair: &Pair,
+    former: &Pair,
+    trust: Trust,
+    kept: &BTreeSet<String>,
+) -> Result<Vec<Unproven>, UnreadablePair> {
+    let former = std::str::from_utf8(&former.endpoints).unwrap_or_default();
+    read_file("endpoints", &pair.endpoints, |text| unproven(text, former, trust, kept))
 }
 
-/// The options of an endpoints file that no proof covers. `kept` are the endpoints that changed while the names of what
+/// The options of an endpoints file that no proof covers: without an option that it needs, Asterisk refuses an object and
+/// keeps the `former` one, with that option. `kept` are the endpoints that changed while the names of what
 /// they name did not: those are no digests, whoever vouches for them.
-fn unproven(text: &str, trust: Trust, kept: &BTreeSet<String>) -> Result<Vec<Unproven>, Unreadable> {
+fn unproven(text: &str, former: &str, trust: Trust, kept: &BTreeSet<String>) -> Result<Vec<Unproven>, Unreadable> {
+    let former = sections(former).unwrap_or_default();
     let sections = sections(text)?;
     let file = File::new(&sections);
     let kept_names: BTreeSet<&str> = sections
@@ -162,8 +171,9 @@ fn unproven(text: &str, trust: Trust, kept: &BTreeSet<String>) -> Result<Vec<Unp
         if is_proven(section, others) {
             continue;
         }
+        let same = |of: &&Section<'_>| (of.kind(), of.name) == (section.kind(), section.name);
         let mut options: Vec<String> = Vec::new();
-        for (key, _) in &section.settings {
+        for (key, _) in section.settings.iter().chain(former.iter().filter(same).flat_map(|of| &of.settings)) {
             let key = key.to_ascii_lowercase();
             if !listed.contains(&key.as_str()) && !options.contains(&key) {
                 options.push(key);
@@ -190,7 +200,7 @@ mod tests {
 
     fn report(text: &str, trust: Trust, kept: &[&str]) -> String {
         let kept = kept.iter().map(|name| (*name).to_owned()).collect();
-        unproven(text, trust, &kept).unwrap().iter().map(ToString::to_string).collect::<Vec<_>>().join("; ")
+        unproven(text, "", trust, &kept).unwrap().iter().map(ToString::to_string).collect::<Vec<_>>().join("; ")
     }
 
     const TRUNK: &str = "[t](!)\ntype=endpoint\nallow=alaw\n[carrier](t)\ncontext=c\nallow=ulaw\naors=carrier\n\

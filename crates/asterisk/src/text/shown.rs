@@ -14,9 +14,9 @@ pub(crate) struct Options(BTreeMap<String, Vec<String>>);
 /// An option that may be given several times; of any other the last counts.
 const LISTS: [&str; 1] = ["contact"];
 
-/// What Asterisk 22 shows of an option that a registration does not give. It is needed only where a former file gave the
+/// What Asterisk 22 shows of an option that a registration or an aor does not give. It is needed only where a former file gave the
 /// option: an option that is as before is then no sign that the former object was kept.
-const DEFAULTS: [(&str, &str); 16] = [
+const DEFAULTS: [(&str, &str); 21] = [
     ("auth_rejection_permanent", "yes"),
     ("expiration", "3600"),
     ("fatal_retry_interval", "0"),
@@ -28,11 +28,16 @@ const DEFAULTS: [(&str, &str); 16] = [
     ("security_negotiation", "no"),
     ("support_outbound", "no"),
     ("support_path", "no"),
+    ("authenticate_qualify", "no"),
     ("default_expiration", "3600"),
     ("maximum_expiration", "7200"),
     ("minimum_expiration", "60"),
     ("max_contacts", "0"),
+    ("qualify_2xx_only", "no"),
+    ("qualify_frequency", "0"),
     ("qualify_timeout", "3"),
+    ("remove_existing", "no"),
+    ("remove_unavailable", "no"),
 ];
 
 impl Options {
@@ -89,16 +94,18 @@ impl Options {
         let none = Vec::new();
         let mut other = Vec::new();
         for (key, wanted) in &self.0 {
-            let shown = live.0.get(key).unwrap_or(&none);
-            if !same_values(wanted, shown) {
-                other.push(format!("{key} is {:?}", shown.join(",")));
+            // Even without a value, an option that Asterisk does not know makes it refuse the object.
+            match live.0.get(key) {
+                None => other.push(format!("{key} is not shown")),
+                Some(shown) if same_values(wanted, shown) => {}
+                Some(shown) => other.push(format!("{key} is {:?}", shown.join(","))),
             }
         }
         let gone = former.into_iter().flat_map(|former| &former.0).filter(|(key, _)| !self.0.contains_key(*key));
         for (key, before) in gone {
             let default = DEFAULTS.iter().find(|(of, _)| of == key).map_or("", |(_, value)| value);
             let shown = live.0.get(key).unwrap_or(&none);
-            if same_values(before, shown) && !same_values(before, &[default.to_owned()]) {
+            if same_values(before, shown) && !same_values(&[default.to_owned()], shown) {
                 other.push(format!("{key} is still {:?}", shown.join(",")));
             }
         }
@@ -106,26 +113,29 @@ impl Options {
     }
 }
 
-/// Whether they are the same but for order, and for the ways to write a number or yes and no.
-fn same_values(wanted: &[String], shown: &[String]) -> bool {
-    let all = |values: &[String]| -> BTreeSet<String> {
-        values.iter().map(|value| plain(value)).filter(|value| !value.is_empty()).collect()
-    };
-    all(wanted) == all(shown)
+/// Whether all that is written is shown and nothing else, in any order.
+fn same_values(written: &[String], shown: &[String]) -> bool {
+    let some = |values: &[String]| values.iter().filter(|value| !value.is_empty()).cloned().collect::<BTreeSet<_>>();
+    let (written, shown) = (some(written), some(shown));
+    written.len() == shown.len() && shown.iter().all(|shown| written.iter().any(|written| is_shown_as(written, shown)))
 }
 
-/// One spelling of a value.
-fn plain(value: &str) -> String {
+/// Whether Asterisk takes a written value for the one that it shows. What it shows says which kind of option it is:
+/// `yes` is no number of contacts, `08` and `8.0` are none either, and Asterisk keeps the former aor then.
+fn is_shown_as(written: &str, shown: &str) -> bool {
     const YES: [&str; 6] = ["yes", "true", "y", "t", "1", "on"];
     const NO: [&str; 6] = ["no", "false", "n", "f", "0", "off"];
-    let is = |words: [&str; 6]| words.iter().any(|word| word.eq_ignore_ascii_case(value));
-    match value.parse::<f64>() {
-        _ if is(YES) => "1".to_owned(),
-        _ if is(NO) => "0".to_owned(),
-        Ok(number) if number.is_finite() && value.bytes().all(|byte| byte.is_ascii_digit() || byte == b'.') => {
-            number.to_string()
+    let is = |words: [&str; 6]| words.iter().any(|word| word.eq_ignore_ascii_case(written));
+    let digits = |text: &str| text.bytes().all(|byte| byte.is_ascii_digit());
+    match shown {
+        // `no` is a word of `security_negotiation`, which is not 0.
+        "true" => is(YES),
+        "false" => is(NO),
+        // A fraction, as in 3.500000.
+        _ if shown.split_once('.').is_some_and(|(whole, part)| digits(whole) && digits(part)) => {
+            written.parse::<f64>().ok() == shown.parse().ok()
         }
-        _ => value.split(',').map(str::trim).collect::<Vec<_>>().join(","),
+        _ => written.split(',').map(str::trim).eq(shown.split(',').map(str::trim)),
     }
 }
 
@@ -154,7 +164,7 @@ mod tests {
         Options::of(&sections(text).unwrap()[0])
     }
 
-    const WANTED: &str = "[carrier]\ntype=registration\nOutbound_Auth=out\nclient_uri=sip:1@127.0.0.1\\;x=y\nexpiration=0600\ncontact_user=\n";
+    const WANTED: &str = "[carrier]\ntype=registration\nOutbound_Auth=out\nclient_uri=sip:1@127.0.0.1\\;x=y\nexpiration=600\ncontact_user=\n";
 
     #[test]
     fn an_object_is_what_asterisk_shows_of_it() {
@@ -163,11 +173,11 @@ mod tests {
         for (from, to, other) in [
             ("=out", "=other", "outbound_auth is \"out\""),
             ("sip:1@", "sip:2@", "client_uri is \"sip:1@127.0.0.1;x=y\""),
-            ("0600", "abc", "expiration is \"600\""),
-            ("0600", "601", "expiration is \"600\""),
+            ("=600", "=abc", "expiration is \"600\""),
+            ("=600", "=0600", "expiration is \"600\""),
             ("contact_user=", "contact_user=1", "contact_user is \"\""),
-            ("contact_user=", "nonsense=", ""),
-            ("contact_user=", "nonsense=1", "nonsense is \"\""),
+            ("contact_user=", "nonsense=", "nonsense is not shown"),
+            ("contact_user=", "nonsense=1", "nonsense is not shown"),
             ("contact_user=", "auth_rejection_permanent=no", "auth_rejection_permanent is \"true\""),
             ("contact_user=", "auth_rejection_permanent=Yes", ""),
         ] {
@@ -180,7 +190,7 @@ mod tests {
         let live = Options::read(ANSWER, "carrier").unwrap().unwrap();
         let former = options(WANTED);
         let without = |line: &str| options(&WANTED.replace(line, "")).differences(Some(&former), &live);
-        assert_eq!(without("expiration=0600\n"), ["expiration is still \"600\""]);
+        assert_eq!(without("expiration=600\n"), ["expiration is still \"600\""]);
         assert_eq!(without("contact_user=\n"), [""; 0]);
         let of_default = live.0.clone().into_keys().map(|key| (key, vec!["3600".to_owned()]));
         let (former, live) = (options("[c]\nexpiration=3600"), Options(of_default.collect()));
