@@ -23,7 +23,7 @@ fn listing(count: usize) -> String {
     answer
 }
 
-#[divan::bench(args = [10, 100, 1000, 10_000, 100_000])]
+#[divan::bench(args = [10, 100, 1000])]
 fn endpoints(bencher: Bencher<'_, '_>, count: usize) {
     let answer = listing(count);
     bencher.counter(BytesCount::of_str(&answer)).bench(|| pbx_asterisk::listed_endpoints(&answer));
