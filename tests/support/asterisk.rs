@@ -112,7 +112,9 @@ impl Asterisk {
                 let console = fs::read_to_string(self.home().join("log/console")).unwrap_or_default();
                 panic!("Asterisk ended at its start ({status}):\n{console}{}", self.log());
             }
-            self.rx("core waitfullybooted").contains("fully booted").then_some(())
+            // For a moment after it has booted it does not know `core show …` yet.
+            let is_booted = self.rx("core waitfullybooted").contains("fully booted");
+            (is_booted && self.rx("core show version").starts_with("Asterisk ")).then_some(())
         });
     }
 
