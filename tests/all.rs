@@ -12,6 +12,7 @@ mod names;
 mod persistence;
 mod recipes;
 mod schemathesis;
+mod service;
 mod soak;
 mod strangers;
 #[path = "support/tests.rs"]

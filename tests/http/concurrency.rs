@@ -2,7 +2,7 @@
 
 use std::thread;
 
-use crate::http::Service;
+use crate::service::Service;
 
 #[test]
 fn of_many_that_want_one_address_one_has_it() {

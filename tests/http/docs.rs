@@ -1,6 +1,6 @@
 //! The documentation out of the binary.
 
-use crate::http::Service;
+use crate::service::Service;
 
 #[test]
 fn the_document_served_is_the_one_printed() {

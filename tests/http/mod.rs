@@ -19,34 +19,12 @@ mod replaces;
 mod request_id;
 mod secrets;
 
-use pbx_tests::{Asterisk, Cluster, Database, Portal, Response, Settings};
+use pbx_tests::Response;
 use serde_json::{Value, json};
 
-/// A portal whose Asterisk does not run: all of the API but a successful apply.
-struct Service {
-    portal: Portal,
-    database: Database,
-    _asterisk: Asterisk,
-}
+use crate::service::Service;
 
 impl Service {
-    fn start() -> Self {
-        Self::start_with(|settings| settings)
-    }
-
-    fn start_with(change: impl FnOnce(Settings) -> Settings) -> Self {
-        let (database, asterisk) = (Database::create(), Asterisk::configured());
-        let portal = change(Settings::new(&database.url(), &asterisk)).start();
-        Self { portal, database, _asterisk: asterisk }
-    }
-
-    /// With a PostgreSQL of its own, to stop and to freeze.
-    fn start_in(cluster: &Cluster) -> Self {
-        let (database, asterisk) = (Database::create_in(&cluster.url()), Asterisk::configured());
-        let settings = Settings::new(&database.url(), &asterisk).with("PBX_PORTAL__DATABASE__TIMEOUT_SECONDS", "3");
-        Self { portal: settings.start(), database, _asterisk: asterisk }
-    }
-
     fn create(&self, name: &str, email: &str) -> Response {
         self.portal.http().post("/users", &json!({ "name": name, "email": email }))
     }

@@ -3,7 +3,7 @@
 use pbx_tests::Response;
 use serde_json::{Value, json};
 
-use crate::http::Service;
+use crate::service::Service;
 
 fn replace(service: &Service, email: &str, replaced: &Value) -> Response {
     service.portal.http().post("/users", &json!({ "name": "New", "email": email, "replaces": replaced }))

@@ -1,6 +1,6 @@
 //! The id of each request, and log lines that no input can forge.
 
-use crate::http::Service;
+use crate::service::Service;
 
 fn is_uuid(id: &str) -> bool {
     id.len() == 36 && id.split('-').map(str::len).eq([8, 4, 4, 4, 12])

@@ -2,7 +2,7 @@
 
 use std::fs;
 
-use crate::http::Service;
+use crate::service::Service;
 
 #[test]
 fn neither_tokens_nor_passwords_reach_the_log_an_error_or_the_process_list() {

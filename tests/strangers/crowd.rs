@@ -7,10 +7,10 @@ use std::time::{Duration, Instant};
 use pbx_tests::wait::LIMIT;
 use rustix::process::{Pid, Resource, Rlimit, prlimit};
 
-use crate::strangers::Service;
+use crate::service::Service;
 use crate::strangers::clients::{Kind, NOW_AND_THEN, Stranger, address};
-use crate::strangers::number;
 use crate::strangers::watch::Watch;
+use crate::strangers::{number, warm};
 
 /// More than there is room for; `PBX_TEST_STRANGERS` says how many.
 fn crowd(service: &Service, kinds: &[Kind]) -> Vec<Stranger> {
@@ -33,7 +33,7 @@ fn stay(crowd: &mut [Stranger], time: Duration) {
 
 #[test]
 fn a_crowd_that_reads_nothing_costs_little_and_keeps_nobody_out() {
-    let service = Service::start();
+    let service = warm(Service::start());
     let watch = Watch::start(&service.portal);
     let mut crowd = crowd(&service, &[Kind::NeverReads]);
     stay(&mut crowd, Duration::from_secs(2));
@@ -43,7 +43,7 @@ fn a_crowd_that_reads_nothing_costs_little_and_keeps_nobody_out() {
 
 #[test]
 fn a_crowd_of_all_kinds_costs_little_and_keeps_nobody_out() {
-    let service = Service::start();
+    let service = warm(Service::start());
     let watch = Watch::start(&service.portal);
     let mut crowd = crowd(&service, &Kind::ALL);
     stay(&mut crowd, Duration::from_secs(2));
@@ -53,7 +53,7 @@ fn a_crowd_of_all_kinds_costs_little_and_keeps_nobody_out() {
 
 #[test]
 fn a_crowd_leaves_descriptors_to_the_service_where_it_has_few() {
-    let service = Service::start();
+    let service = warm(Service::start());
     // What a shell gives where nobody said more.
     let few = Rlimit { current: Some(1024), maximum: Some(1024) };
     let process = Pid::from_raw(service.portal.id().try_into().unwrap());
@@ -71,9 +71,9 @@ fn a_crowd_delays_neither_the_watchdog_nor_the_end() {
     let path = directory.path().join("notify");
     let socket = UnixDatagram::bind(&path).unwrap();
     socket.set_read_timeout(Some(LIMIT)).unwrap();
-    let mut service = Service::start_with(|settings| {
+    let mut service = warm(Service::start_with(|settings| {
         settings.with("NOTIFY_SOCKET", path.to_str().unwrap()).with("WATCHDOG_USEC", "8000000")
-    });
+    }));
     let notified = || {
         loop {
             let mut buffer = [0; 200];

@@ -5,11 +5,11 @@ use std::thread;
 
 use serde_json::Value;
 
-use crate::strangers::Service;
+use crate::service::Service;
 use crate::strangers::clients::{address, exchange};
 use crate::strangers::malformed_requests::all;
-use crate::strangers::number;
 use crate::strangers::watch::Watch;
+use crate::strangers::{number, warm};
 
 const SMALL: &[u8] = b"GET /openapi.json HTTP/1.1\r\nHost: x\r\n\r\n";
 
@@ -38,7 +38,7 @@ fn is_problem((status, body): &(u16, Value)) -> bool {
 #[test]
 fn a_hundred_kinds_of_malformed_requests_are_refused_with_a_problem() {
     // As it logs by default.
-    let service = Service::start_with(|settings| settings.without("RUST_LOG"));
+    let service = warm(Service::start_with(|settings| settings.without("RUST_LOG")));
     let requests = all();
     let kinds = requests.iter().collect::<std::collections::BTreeSet<_>>().len();
     assert!(kinds >= 100, "{kinds} kinds");
@@ -71,7 +71,7 @@ fn a_hundred_kinds_of_malformed_requests_are_refused_with_a_problem() {
 /// `PBX_TEST_REQUESTS` says how many.
 #[test]
 fn many_requests_of_which_half_are_malformed_leave_nothing_behind() {
-    let service = Service::start_with(|settings| settings.with("RUST_LOG", "warn"));
+    let service = warm(Service::start_with(|settings| settings.with("RUST_LOG", "warn")));
     let address = address(service.portal.url());
     let requests = all();
     let total = number("PBX_TEST_REQUESTS", 1000);

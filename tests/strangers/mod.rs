@@ -12,30 +12,15 @@ mod watch;
 
 use std::env;
 
-use pbx_tests::{Asterisk, Database, Portal, Settings};
+use crate::service::Service;
 
-/// A portal with a user in it, whose Asterisk does not run.
-struct Service {
-    portal: Portal,
-    _database: Database,
-    _asterisk: Asterisk,
-}
-
-impl Service {
-    fn start() -> Self {
-        Self::start_with(|settings| settings)
+/// A service with a user, in which what is made at the first request is there.
+fn warm(service: Service) -> Service {
+    service.portal.create_user("A", "a@example.com");
+    for path in ["/users", "/openapi.json", "/docs/swagger-ui-bundle.js"] {
+        service.portal.http().get(path).expect(200);
     }
-
-    fn start_with(change: impl FnOnce(Settings) -> Settings) -> Self {
-        let (database, asterisk) = (Database::create(), Asterisk::configured());
-        let portal = change(Settings::new(&database.url(), &asterisk)).start();
-        portal.create_user("A", "a@example.com");
-        // What is made at the first request is there.
-        for path in ["/users", "/openapi.json", "/docs/swagger-ui-bundle.js"] {
-            portal.http().get(path).expect(200);
-        }
-        Self { portal, _database: database, _asterisk: asterisk }
-    }
+    service
 }
 
 /// How many, unless the environment says so.
