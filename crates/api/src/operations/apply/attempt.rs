@@ -155,9 +155,9 @@ impl Attempt {
         Some((
             Code::OtherDatabase,
             format!(
-                "This is not the database that the users in Asterisk were applied from, and with its users {losses}. If it is the wrong one, correct DATABASE_URL and restart the \
-                 portal. If this is meant, look at POST /apply?dry_run=true, and apply with its ETag in If-Match. Nothing \
-                 was changed."
+                "This is not the database that the users in Asterisk were applied from, and with its users {losses}. If it \
+                 is the wrong one, correct DATABASE_URL and restart the portal. If this is meant, look at POST \
+                 /apply?dry_run=true, and apply with its ETag in If-Match. Nothing was changed."
             ),
         ))
     }
@@ -178,7 +178,8 @@ impl Attempt {
         record.changes = changes(&locked.difference(&pair).map_err(Problem::internal)?);
         if let Some(losses) = losses_to_another_database(&locked, &pair, list.database) {
             record.warnings.push(format!(
-                "this is not the database that the users in Asterisk were applied from, and {losses}; an apply needs If-Match with this answer's ETag"
+                "this is not the database that the users in Asterisk were applied from, and {losses}; an apply needs \
+                 If-Match with this answer's ETag"
             ));
         }
         let began = Instant::now();
