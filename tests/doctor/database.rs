@@ -2,7 +2,7 @@
 
 use pbx_tests::Database;
 
-use crate::doctor::host::{Host, check};
+use crate::doctor::host::{Host, Place, check};
 
 #[test]
 fn a_missing_or_wrong_setting_stops_no_other_point() {
@@ -34,6 +34,30 @@ fn a_role_without_rights_on_the_tables_gets_them() {
     assert!(found.lines.iter().any(|line| line.contains("INSERT on users")), "{found:#?}");
     host.heals_with(&settings, found.faults()[0].0);
     host.database.sql(&format!("DROP OWNED BY {role}; DROP ROLE {role}"));
+}
+
+#[test]
+fn a_migration_needs_the_owner_of_the_tables() {
+    let mut host = Host::new();
+    let role = format!("stranger_{}", std::process::id());
+    host.database.sql(&format!("CREATE ROLE {role} LOGIN; GRANT ALL ON ALL TABLES IN SCHEMA public TO {role}"));
+    // The last migration may be applied twice.
+    host.database.sql("DELETE FROM __diesel_schema_migrations WHERE version LIKE '20261128%'");
+    let settings =
+        host.settings.clone().with("DATABASE_URL", &host.database.url().replacen("postgres@", &format!("{role}@"), 1));
+    let refused = settings.run(&["migrate"]);
+    assert_ne!(refused.status.code(), Some(0));
+    let found = check(&settings);
+    let [("migrations", fix)] = found.faults()[..] else { panic!("{found:#?}") };
+    assert!(fix.contains("ALTER FUNCTION pbx_lock_tenants() OWNER TO"), "{found:#?}");
+    host.run("migrations", fix, &Place::default());
+    let found = check(&settings);
+    assert!(matches!(found.faults()[..], [("migrations", "pbx-portal migrate")]), "{found:#?}");
+    let migrated = settings.run(&["migrate"]);
+    assert_eq!(migrated.status.code(), Some(0), "{}", migrated.stderr);
+    check(&settings).is_well();
+    host.works();
+    host.database.sql(&format!("REASSIGN OWNED BY {role} TO postgres; DROP OWNED BY {role}; DROP ROLE {role}"));
 }
 
 #[test]

@@ -24,6 +24,8 @@ pub struct Inspection {
     pub unknown: Vec<String>,
     /// The rights that the role needs and does not have, as in `INSERT on users`.
     pub missing_rights: Vec<String>,
+    /// What a pending migration may change and the role does not own, as SQL names it: `TABLE users`.
+    pub not_owned: Vec<String>,
 }
 
 /// How a connection to PostgreSQL is protected. Behind a pooler, this is the pooler's connection.
@@ -55,6 +57,13 @@ const RIGHTS: &str = "SELECT 'USAGE on schema public' WHERE current_schema() IS 
      ) AS needed (\"table\", \"right\") WHERE CASE WHEN to_regclass(needed.table) IS NOT NULL \
      THEN NOT has_table_privilege(needed.table, needed.right) ELSE false END";
 
+/// A migration alters tables and replaces functions, which their owner alone may, and makes new ones.
+const NOT_OWNED: &str = "SELECT object FROM (\
+     SELECT 'TABLE ' || relname, relowner FROM pg_class WHERE relnamespace = current_schema()::regnamespace \
+     AND relname IN ('tenants', 'users', 'extensions', 'apply_audit_log', '__diesel_schema_migrations') UNION ALL \
+     SELECT 'FUNCTION ' || oid::regprocedure, proowner FROM pg_proc WHERE pronamespace = current_schema()::regnamespace \
+     AND proname LIKE 'pbx\\_%') AS found (object, owner) WHERE NOT pg_has_role(owner, 'USAGE') ORDER BY object";
+
 pub(crate) fn inspect(
     connection: &mut PgConnection,
     verifies_certificate: bool,
@@ -63,6 +72,7 @@ pub(crate) fn inspect(
     // What was applied may not be read then.
     let may_read = !missing_rights.iter().any(|right| right.ends_with("__diesel_schema_migrations"));
     let (pending, unknown) = if may_read { database::compare_migrations(connection)? } else { Default::default() };
+    let not_owned = if pending.is_empty() { Vec::new() } else { sql::<Text>(NOT_OWNED).load(connection)? };
     let server_version = sql::<Text>("SELECT current_setting('server_version')").get_result(connection)?;
     let (is_local, tls): (bool, Option<String>) = sql::<(Bool, Nullable<Text>)>(
         "SELECT coalesce(inet_server_addr() <<= inet '127.0.0.0/8' OR inet_server_addr() = inet '::1', true), \
@@ -75,5 +85,5 @@ pub(crate) fn inspect(
         None => Protection::ClearText,
     };
     let pending = database::names(&pending);
-    Ok(Inspection { server_version, protection, pending, unknown, missing_rights })
+    Ok(Inspection { server_version, protection, pending, unknown, missing_rights, not_owned })
 }

@@ -22,12 +22,13 @@ pub(super) fn fault(error: &DatabaseError, url: &str) -> Fault {
     Fault::new(words, fix)
 }
 
-/// The command that gives the role its rights on the schema and its tables.
-pub(super) fn grant(url: &str) -> String {
+/// The command that gives the role its rights on the schema and its tables, and what it has to own.
+pub(super) fn grant(url: &str, not_owned: &[String]) -> String {
     let names = Names::of(url);
     let role = &names.role;
+    let owner: String = not_owned.iter().map(|object| format!("ALTER {object} OWNER TO \"{role}\"; ")).collect();
     names.in_database(&format!(
-        "GRANT ALL ON SCHEMA public TO \"{role}\"; GRANT ALL ON ALL TABLES IN SCHEMA public TO \"{role}\""
+        "{owner}GRANT ALL ON SCHEMA public TO \"{role}\"; GRANT ALL ON ALL TABLES IN SCHEMA public TO \"{role}\""
     ))
 }
 
@@ -54,7 +55,7 @@ fn fix(words: &str, url: &str) -> String {
     if has("permission denied for database") {
         names.in_database(&format!("GRANT CONNECT ON DATABASE \"{database}\" TO \"{role}\""))
     } else if has("permission denied for") {
-        grant(url)
+        grant(url, &[])
     } else if has("not permitted to log in") {
         names.in_database(&format!("ALTER ROLE \"{role}\" LOGIN"))
     } else if has("Peer authentication failed") {

@@ -29,16 +29,22 @@ pub(super) fn check(survey: &Survey, report: &mut Report<'_>) -> Option<Vec<User
     };
     report.good(POINT, format_args!("PostgreSQL {} answers", inspection.server_version));
     tell_protection(&inspection.protection, report);
-    let Inspection { pending, unknown, missing_rights, .. } = inspection;
+    let Inspection { pending, unknown, missing_rights, not_owned, .. } = inspection;
     // Without its rights, what was applied may not be known.
     if !missing_rights.is_empty() {
         let what = format!("the role lacks {}", missing_rights.join(", "));
-        report.fault("tables", &Fault::new(what, connection::grant(url)));
+        report.fault("tables", &Fault::new(what, connection::grant(url, &not_owned)));
         return None;
     }
     if !unknown.is_empty() {
         let what = format!("{} are of a newer portal, whose database this is", unknown.join(", "));
         report.fault("migrations", &Fault::new(what, "apt-get install --only-upgrade pbx-portal"));
+        return None;
+    }
+    if !not_owned.is_empty() {
+        let what =
+            format!("{} are not applied, and the role does not own {}", pending.join(", "), not_owned.join(", "));
+        report.fault("migrations", &Fault::new(what, connection::grant(url, &not_owned)));
         return None;
     }
     if !pending.is_empty() {
