@@ -202,7 +202,7 @@ bootstrap:
     retry_timeout: 5
     synchronous_mode: {synchronous}
     synchronous_mode_strict: {synchronous}
-    postgresql: {{use_pg_rewind: true}}
+    postgresql: {{use_pg_rewind: true, parameters: {{wal_retrieve_retry_interval: 500ms}}}}
   initdb: [{{encoding: UTF8}}, no-locale]
 postgresql:
   listen: '{address}'
