@@ -55,6 +55,7 @@ impl Changes {
             let picked = pick(&view, change.pick).cloned();
             let sure = is_sure.then_some(&view);
             match (change.what, picked) {
+                (Change::Create, Some(row)) if is_many(&view) => self.delete(shared, change, &row, is_sure),
                 (Change::Create, _) => self.create(shared, change, (name, &email), None, sure),
                 (Change::Replace, Some(row)) => self.create(shared, change, (name, &email), Some(&row), sure),
                 (Change::Delete, Some(row)) => self.delete(shared, change, &row, is_sure),
@@ -216,6 +217,12 @@ fn pick(users: &Users, number: usize) -> Option<&Row> {
     let all: Vec<&Row> =
         users.values().filter(|row| row.email != BYSTANDER && !row.email.starts_with("bulk")).collect();
     (!all.is_empty()).then(|| all[number % all.len()])
+}
+
+/// Below the numbers that `Changes::bulk` takes, however many rounds there are.
+fn is_many(users: &Users) -> bool {
+    const MANY: usize = 150;
+    users.values().filter(|row| !row.email.starts_with("bulk")).count() >= MANY
 }
 
 fn came(answer: Option<&Response>) -> Came {

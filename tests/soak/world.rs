@@ -96,6 +96,8 @@ impl World {
         let bystander = Phone::of(&asterisk, &user);
         portal.http().post_empty("/apply").expect(200);
         let users = observed::users(&database).unwrap();
+        assert_eq!(bystander.register(), 200);
+        let registered = users.values().map(|row| (row.extension, row.ha1.clone())).collect();
         let shared = Shared { https: RwLock::new(vec![portal.http().clone()]), database: RwLock::new(database) };
         let parts = Parts {
             portals: vec![portal],
@@ -108,9 +110,17 @@ impl World {
             standby: None,
             directory: tempfile::tempdir().unwrap(),
         };
-        let (passwords, registered) = (BTreeMap::new(), BTreeMap::new());
         let proven = Pair::of(&users).sha256();
-        Self { shared, parts, users, proven, dumps: Vec::new(), passwords, registered, lost_records: 0 }
+        Self {
+            shared,
+            parts,
+            users,
+            proven,
+            dumps: Vec::new(),
+            passwords: BTreeMap::new(),
+            registered,
+            lost_records: 0,
+        }
     }
 
     /// Brings about what a round begins with.
