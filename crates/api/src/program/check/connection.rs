@@ -26,10 +26,9 @@ pub(super) fn fault(error: &DatabaseError, url: &str) -> Fault {
 pub(super) fn grant(url: &str, not_owned: &[String]) -> String {
     let names = Names::of(url);
     let role = &names.role;
-    let owner: String = not_owned.iter().map(|object| format!("ALTER {object} OWNER TO \"{role}\"; ")).collect();
-    names.in_database(&format!(
-        "{owner}GRANT ALL ON SCHEMA public TO \"{role}\"; GRANT ALL ON ALL TABLES IN SCHEMA public TO \"{role}\""
-    ))
+    let own = not_owned.iter().map(|object| format!("ALTER {object} OWNER TO \"{role}\""));
+    let grants = ["SCHEMA", "ALL TABLES IN SCHEMA"].map(|what| format!("GRANT ALL ON {what} public TO \"{role}\""));
+    names.in_database(&own.chain(grants).collect::<Vec<_>>().join("; "))
 }
 
 fn another_encoding(names: &Names) -> String {
