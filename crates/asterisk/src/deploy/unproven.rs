@@ -35,6 +35,8 @@ struct Proof {
     /// The options that a listing of all objects shows.
     listed: &'static [&'static str],
     others: Others,
+    /// Without it, Asterisk refuses an object, and keeps one of any former deployment.
+    needed: Option<&'static str>,
 }
 
 /// How those are proven that no listing of all objects shows.
@@ -52,11 +54,16 @@ enum Others {
 
 /// All kinds of objects that a file may define.
 const PROOFS: [Proof; 5] = [
-    Proof { kind: "endpoint", listed: &["type", "auth", "outbound_auth", "aors"], others: Others::NamedDigest },
-    Proof { kind: "auth", listed: &["type"], others: Others::OwnDigest },
-    Proof { kind: "aor", listed: &["type"], others: Others::OwnDigestOrAsked },
-    Proof { kind: "identify", listed: &["type", "endpoint"], others: Others::OwnDigest },
-    Proof { kind: "registration", listed: &["type"], others: Others::Asked },
+    Proof {
+        kind: "endpoint",
+        listed: &["type", "auth", "outbound_auth", "aors"],
+        others: Others::NamedDigest,
+        needed: None,
+    },
+    Proof { kind: "auth", listed: &["type"], others: Others::OwnDigest, needed: Some("username") },
+    Proof { kind: "aor", listed: &["type"], others: Others::OwnDigestOrAsked, needed: None },
+    Proof { kind: "identify", listed: &["type", "endpoint"], others: Others::OwnDigest, needed: Some("match") },
+    Proof { kind: "registration", listed: &["type"], others: Others::Asked, needed: None },
 ];
 
 /// What the author of a file vouches for, and what is asked besides.
@@ -165,7 +172,8 @@ fn unproven(text: &str, former: &str, trust: Trust, kept: &BTreeSet<String>) -> 
     };
     let mut unproven = Vec::new();
     for section in &sections {
-        let Some(Proof { kind, listed, others }) = PROOFS.iter().find(|proof| proof.kind == section.kind()) else {
+        let Some(Proof { kind, listed, others, needed }) = PROOFS.iter().find(|proof| proof.kind == section.kind())
+        else {
             continue;
         };
         if is_proven(section, others) {
@@ -178,6 +186,9 @@ fn unproven(text: &str, former: &str, trust: Trust, kept: &BTreeSet<String>) -> 
             if !listed.contains(&key.as_str()) && !options.contains(&key) {
                 options.push(key);
             }
+        }
+        if options.is_empty() {
+            options.extend(needed.map(str::to_owned));
         }
         if !options.is_empty() {
             unproven.push(Unproven { object: format!("{kind} {}", section.name), options });
@@ -242,7 +253,7 @@ mod tests {
     fn the_table_of_the_crates_page_says_how_each_option_is_proven() {
         let mut table =
             "| object | options that a listing proves | all its other options |\n|---|---|---|\n".to_owned();
-        for Proof { kind, listed, others } in &PROOFS {
+        for Proof { kind, listed, others, .. } in &PROOFS {
             let listed: Vec<_> = listed.iter().map(|option| format!("`{option}`")).collect();
             let others = match others {
                 Others::NamedDigest => "proven where the name of an auth or aor that it names is a digest".to_owned(),
