@@ -110,7 +110,8 @@ impl Deployment {
     /// the object and of the endpoint that names it, as the auths of `pbx-confgen` are. Those of
     /// [`name_by_digest`](crate::name_by_digest) need nobody to vouch for them.
     ///
-    /// Such a name is no digest where a pair changes an endpoint and not the name: its options are unproven then.
+    /// Such a name is no digest where a pair changes the object, or the endpoint, and not the name: their options are unproven
+    /// then.
     #[must_use]
     pub fn vouching_for_digests(mut self) -> Self {
         self.trust.digests = true;
@@ -145,7 +146,7 @@ pub(crate) fn of_pair(
 
 /// The options of an endpoints file that no proof covers: without an option that it needs, Asterisk refuses an object and
 /// keeps the `former` one, with that option. `kept` are the endpoints that changed while the names of what
-/// they name did not: those are no digests, whoever vouches for them.
+/// they name did not: those are no digests, whoever vouches for them, and neither is the name of an object that changed.
 fn unproven(text: &str, former: &str, trust: Trust, kept: &BTreeSet<String>) -> Result<Vec<Unproven>, Unreadable> {
     let former = sections(former).unwrap_or_default();
     let sections = sections(text)?;
@@ -155,8 +156,12 @@ fn unproven(text: &str, former: &str, trust: Trust, kept: &BTreeSet<String>) -> 
         .filter(|section| section.kind() == "endpoint" && kept.contains(section.name))
         .flat_map(|endpoint| names(endpoint).chain([endpoint.name]))
         .collect();
+    let same = |section: &Section<'_>, of: &&Section<'_>| (of.kind(), of.name) == (section.kind(), section.name);
+    let is_other =
+        |section: &Section<'_>| former.iter().any(|of| same(section, &of) && of.settings != section.settings);
     let is_digest = |section: &Section<'_>| {
-        let is_vouched_for = trust.digests && digits(section.name).is_some() && !kept_names.contains(section.name);
+        let is_kept = || kept_names.contains(section.name) || is_other(section);
+        let is_vouched_for = trust.digests && digits(section.name).is_some() && !is_kept();
         is_vouched_for || file.is_named_by_digest(section)
     };
     let digests: BTreeSet<&str> = sections
@@ -179,9 +184,10 @@ fn unproven(text: &str, former: &str, trust: Trust, kept: &BTreeSet<String>) -> 
         if is_proven(section, others) {
             continue;
         }
-        let same = |of: &&Section<'_>| (of.kind(), of.name) == (section.kind(), section.name);
         let mut options: Vec<String> = Vec::new();
-        for (key, _) in section.settings.iter().chain(former.iter().filter(same).flat_map(|of| &of.settings)) {
+        for (key, _) in
+            section.settings.iter().chain(former.iter().filter(|of| same(section, of)).flat_map(|of| &of.settings))
+        {
             let key = key.to_ascii_lowercase();
             if !listed.contains(&key.as_str()) && !options.contains(&key) {
                 options.push(key);
