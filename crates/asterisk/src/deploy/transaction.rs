@@ -141,7 +141,6 @@ impl LockedDeployment<'_> {
                 endpoints: Pair { endpoints: pair.endpoints.clone(), dialplan: Vec::new() },
                 former: Pair::default(),
                 trust: self.deployment.trust,
-                kept: BTreeSet::new(),
             },
         };
         match self.transact(pair, tag, deadline, &mut deployed) {
@@ -167,11 +166,10 @@ impl LockedDeployment<'_> {
         let nothing = Expected::default();
         let before = former.expected.as_deref().unwrap_or(&nothing);
         deployed.difference = wanted.difference(if self.proven().is_some() { before } else { &nothing });
-        deployed.proven.kept = wanted.kept_names(before);
         deployed.proven.former.endpoints.clone_from(&former.pair.endpoints);
         if self.deployment.trust.is_strict {
-            let ProvenText { former, trust, kept, .. } = &deployed.proven;
-            let unproven = unproven::of_pair(pair, former, *trust, kept)?;
+            let ProvenText { former, trust, .. } = &deployed.proven;
+            let unproven = unproven::of_pair(pair, former, *trust)?;
             if !unproven.is_empty() {
                 return Err(Cause::Unproven(unproven).into());
             }

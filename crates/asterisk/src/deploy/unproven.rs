@@ -75,14 +75,13 @@ pub(crate) struct Trust {
     pub(crate) is_strict: bool,
 }
 
-/// What was deployed, how, over what, and over which endpoints of the same names.
+/// What was deployed, how, and over what.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct ProvenText {
     /// Without the dialplan, which is proven as a whole.
     pub(crate) endpoints: Pair,
     pub(crate) former: Pair,
     pub(crate) trust: Trust,
-    pub(crate) kept: BTreeSet<String>,
 }
 
 impl Deployed {
@@ -92,8 +91,8 @@ impl Deployed {
     /// Computed when it is asked for, from the text of the files alone.
     #[must_use]
     pub fn unproven(&self) -> Vec<Unproven> {
-        let ProvenText { endpoints, former, trust, kept } = &self.proven;
-        of_pair(endpoints, former, *trust, kept).unwrap_or_default()
+        let ProvenText { endpoints, former, trust } = &self.proven;
+        of_pair(endpoints, former, *trust).unwrap_or_default()
     }
 }
 
@@ -124,7 +123,7 @@ impl Deployment {
     ///
     /// [`UnreadablePair`] when `pair` cannot be read.
     pub fn unproven(&self, pair: &Pair) -> Result<Vec<Unproven>, UnreadablePair> {
-        of_pair(pair, &Pair::default(), self.trust, &BTreeSet::new())
+        of_pair(pair, &Pair::default(), self.trust)
     }
 
     /// What must be live of a pair for this deployment.
@@ -134,36 +133,34 @@ impl Deployment {
 }
 
 /// The options of a pair that no proof covers: see [`unproven`].
-pub(crate) fn of_pair(
-    pair: &Pair,
-    former: &Pair,
-    trust: Trust,
-    kept: &BTreeSet<String>,
-) -> Result<Vec<Unproven>, UnreadablePair> {
+pub(crate) fn of_pair(pair: &Pair, former: &Pair, trust: Trust) -> Result<Vec<Unproven>, UnreadablePair> {
     let former = std::str::from_utf8(&former.endpoints).unwrap_or_default();
-    read_file("endpoints", &pair.endpoints, |text| unproven(text, former, trust, kept))
+    read_file("endpoints", &pair.endpoints, |text| unproven(text, former, trust))
 }
 
 /// The options of an endpoints file that no proof covers: without an option that it needs, Asterisk refuses an object and
-/// keeps the `former` one, with that option. `kept` are the endpoints that changed while the names of what
-/// they name did not: those are no digests, whoever vouches for them, and neither is the name of an object that changed.
-fn unproven(text: &str, former: &str, trust: Trust, kept: &BTreeSet<String>) -> Result<Vec<Unproven>, Unreadable> {
+/// keeps the `former` one, with that option. A name is no digest, whoever vouches for it, where the object or an endpoint
+/// that names it says something else than in `former` under the same name.
+fn unproven(text: &str, former: &str, trust: Trust) -> Result<Vec<Unproven>, Unreadable> {
     let former = sections(former).unwrap_or_default();
     let sections = sections(text)?;
     let file = File::new(&sections);
-    let kept_names: BTreeSet<&str> = sections
-        .iter()
-        .filter(|section| section.kind() == "endpoint" && kept.contains(section.name))
-        .flat_map(|endpoint| names(endpoint).chain([endpoint.name]))
-        .collect();
-    let same = |section: &Section<'_>, of: &&Section<'_>| (of.kind(), of.name) == (section.kind(), section.name);
-    let is_other =
-        |section: &Section<'_>| former.iter().any(|of| same(section, &of) && of.settings != section.settings);
-    let is_digest = |section: &Section<'_>| {
-        let is_kept = || kept_names.contains(section.name) || is_other(section);
-        let is_vouched_for = trust.digests && digits(section.name).is_some() && !is_kept();
-        is_vouched_for || file.is_named_by_digest(section)
+    let was = |section: &Section<'_>| {
+        let (kind, name) = (section.kind(), section.name);
+        former.iter().find(move |of| (of.kind(), of.name) == (kind, name))
     };
+    let is_other = |section: &Section<'_>| was(section).is_some_and(|of| of.settings != section.settings);
+    let named_by_others: BTreeSet<&str> = sections
+        .iter()
+        .filter(|section| section.kind() == "endpoint" && is_other(section))
+        .flat_map(|endpoint| names(endpoint))
+        .collect();
+    let may_be_digest = |section: &Section<'_>| {
+        digits(section.name).is_some()
+            && !is_other(section)
+            && !(named_by_others.contains(section.name) && was(section).is_some())
+    };
+    let is_digest = |section: &Section<'_>| trust.digests && may_be_digest(section) || file.is_named_by_digest(section);
     let digests: BTreeSet<&str> = sections
         .iter()
         .filter(|section| matches!(section.kind(), "auth" | "aor") && is_digest(section))
@@ -185,9 +182,7 @@ fn unproven(text: &str, former: &str, trust: Trust, kept: &BTreeSet<String>) -> 
             continue;
         }
         let mut options: Vec<String> = Vec::new();
-        for (key, _) in
-            section.settings.iter().chain(former.iter().filter(|of| same(section, of)).flat_map(|of| &of.settings))
-        {
+        for (key, _) in section.settings.iter().chain(was(section).into_iter().flat_map(|of| &of.settings)) {
             let key = key.to_ascii_lowercase();
             if !listed.contains(&key.as_str()) && !options.contains(&key) {
                 options.push(key);
@@ -215,9 +210,8 @@ mod tests {
     use super::*;
     use crate::text::digest_names::name_by_digest;
 
-    fn report(text: &str, trust: Trust, kept: &[&str]) -> String {
-        let kept = kept.iter().map(|name| (*name).to_owned()).collect();
-        unproven(text, "", trust, &kept).unwrap().iter().map(ToString::to_string).collect::<Vec<_>>().join("; ")
+    fn report(text: &str, trust: Trust, former: &str) -> String {
+        unproven(text, former, trust).unwrap().iter().map(ToString::to_string).collect::<Vec<_>>().join("; ")
     }
 
     const TRUNK: &str = "[t](!)\ntype=endpoint\nallow=alaw\n[carrier](t)\ncontext=c\nallow=ulaw\naors=carrier\n\
@@ -230,16 +224,16 @@ mod tests {
     fn what_no_listing_shows_is_named_by_object_and_option() {
         let identify = "identify carrier (match)";
         let all = format!("endpoint carrier (allow, context); auth us (username); aor carrier (contact); {identify}");
-        assert_eq!(report(TRUNK, Trust::default(), &[]), all);
-        assert_eq!(report(TRUNK, STRICT, &[]), all.replace(" aor carrier (contact);", ""));
+        assert_eq!(report(TRUNK, Trust::default(), ""), all);
+        assert_eq!(report(TRUNK, STRICT, ""), all.replace(" aor carrier (contact);", ""));
     }
 
     #[test]
     fn names_that_are_digests_prove_the_rest() {
         let named = name_by_digest(TRUNK).unwrap();
-        assert_eq!(report(&named, Trust::default(), &[]), "");
+        assert_eq!(report(&named, Trust::default(), ""), "");
         // The settings of the endpoint are other ones now, and so would be the digests of what it names.
-        let other = report(&named.replace("context=c", "context=d"), Trust::default(), &[]);
+        let other = report(&named.replace("context=c", "context=d"), Trust::default(), "");
         assert!(other.starts_with("endpoint carrier (allow, context); auth us-"), "{other}");
     }
 
@@ -247,10 +241,10 @@ mod tests {
     fn the_digests_of_others_count_where_their_author_vouches_for_them_and_nothing_contradicts_it() {
         let users = "[1000]\ntype=endpoint\ncontext=c\nauth=1000-0123456789ab\naors=1000\n[1000-0123456789ab]\n\
             type=auth\nusername=1000\n[1000]\ntype=aor\nmax_contacts=5\n";
-        assert_eq!(report(users, VOUCHED, &[]), "aor 1000 (max_contacts)");
+        assert_eq!(report(users, VOUCHED, ""), "aor 1000 (max_contacts)");
         let all = "endpoint 1000 (context); auth 1000-0123456789ab (username); aor 1000 (max_contacts)";
-        assert_eq!(report(users, Trust::default(), &[]), all);
-        assert_eq!(report(users, VOUCHED, &["1000"]), all);
+        assert_eq!(report(users, Trust::default(), ""), all);
+        assert_eq!(report(users, VOUCHED, &users.replace("context=c", "context=d")), all);
     }
 
     /// The table of the crate's page, which `UPDATE_GOLDEN=1` writes.

@@ -212,17 +212,6 @@ impl Expected {
         difference.others = objects.chain(contexts).collect();
         difference
     }
-
-    /// The endpoints that say something else than in `former` although all that they name has the same name.
-    pub(crate) fn kept_names(&self, former: &Self) -> BTreeSet<String> {
-        let said = |(name, now): &(&String, &Endpoint)| {
-            former
-                .endpoints
-                .get(*name)
-                .is_some_and(|before| before.said != now.said && Endpoint { said: now.said, ..before.clone() } == **now)
-        };
-        self.endpoints.iter().filter(said).map(|(name, _)| name.clone()).collect()
-    }
 }
 
 /// The keys that only one of the two has, or under which they hold something else; in order.
