@@ -2,6 +2,7 @@
 
 use std::fs::{self, Permissions};
 use std::os::unix::fs::{PermissionsExt as _, chown, symlink};
+use std::process::Command;
 
 use pbx_tests::Asterisk;
 
@@ -32,6 +33,8 @@ fn an_include_directory_or_file_that_is_gone_is_made_again() {
         }
         fs::rename(file, file.with_extension("away")).unwrap();
         symlink(file.with_extension("away"), file).unwrap();
+        host.heals(point);
+        fs::File::create(file).unwrap().set_len(3 << 30).unwrap();
         host.heals(point);
     }
 }
@@ -77,6 +80,12 @@ fn a_state_directory_that_is_gone_open_or_damaged_is_put_right() {
     for record in ["proven", "journal"] {
         fs::write(state.join(record), "half a rec").unwrap();
         host.portal.http().post_empty("/apply").expect(500);
+        host.heals("state_dir");
+    }
+    // No kind of file blocks it.
+    for file in ["proven", "journal", "lock"] {
+        _ = fs::remove_file(state.join(file));
+        assert!(Command::new("mkfifo").arg(state.join(file)).status().unwrap().success());
         host.heals("state_dir");
     }
     fs::set_permissions(&state, Permissions::from_mode(0o755)).unwrap();

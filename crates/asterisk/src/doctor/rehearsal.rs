@@ -80,7 +80,8 @@ impl Deployment {
         }
         let fault = |error: &FileError| {
             let fix = match error.error.kind() {
-                io::ErrorKind::InvalidData => {
+                // Damaged, too large, or no regular file.
+                io::ErrorKind::InvalidData | io::ErrorKind::Other => {
                     let damaged = quoted(&error.path);
                     format!("mv {damaged} {damaged}.damaged")
                 }
@@ -90,7 +91,7 @@ impl Deployment {
             Fault::new(plainly(error), fix)
         };
         let lock = directory.join("lock");
-        match File::options().append(true).open(&lock) {
+        match file::regular(File::options().append(true), &lock) {
             Ok(lock) => *is_busy = matches!(lock.try_lock(), Err(fs::TryLockError::WouldBlock)),
             Err(error) if error.kind() == io::ErrorKind::NotFound => {}
             Err(error) => return Err(fault(&FileError::new(&lock, "opened")(error))),
@@ -128,14 +129,13 @@ fn rehearse_file(path: &Path, size: usize, own: &Who, asterisk: Option<&Who>) ->
         if parent.mode() & 0o2000 == 0 { own.gids.first().copied().unwrap_or(parent.gid()) } else { parent.gid() };
     let reads_new = |asterisk: &Who| asterisk.is_root() || asterisk.uid == own.uid || asterisk.gids.contains(&new_gid);
     let stays_closed = asterisk.map_or(parent.mode() & 0o2000 == 0 && new_gid != parent.gid(), |who| !reads_new(who));
+    let replace_by =
+        |content: &str| format!("mv {in_shell} {in_shell}.old && install -g {group} -m 0640 {content} {in_shell}");
     match fs::symlink_metadata(path) {
         Ok(file) if !file.is_file() => {
             // What a link leads to is what Asterisk runs.
             let content = if path.is_file() { format!("{in_shell}.old") } else { "/dev/null".to_owned() };
-            return Err(Fault::new(
-                format!("{} is no regular file", path.display()),
-                format!("mv {in_shell} {in_shell}.old && install -g {group} -m 0640 {content} {in_shell}"),
-            ));
+            return Err(Fault::new(format!("{} is no regular file", path.display()), replace_by(&content)));
         }
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
             return Err(Fault::new(
@@ -149,6 +149,8 @@ fn rehearse_file(path: &Path, size: usize, own: &Who, asterisk: Option<&Who>) ->
         let fix = match error.error.kind() {
             io::ErrorKind::PermissionDenied if error.action == "read" => give(path, &group, "0640"),
             io::ErrorKind::PermissionDenied => own.write_fix(directory, &group),
+            // It is too large.
+            io::ErrorKind::Other => replace_by("/dev/null"),
             _ => other_fix(directory, &error.error),
         };
         Fault::new(plainly(error), fix)
