@@ -267,8 +267,9 @@ fn check_answer(plan: &Plan, attempt: &Attempt, wrong: &mut Wrong) {
         _ if plan.fault.is_harmless() => {
             answer.status >= 503 && answer.json["apply"]["duration_ms"].as_f64() > Some(LONG)
         }
-        (503, "refused") => matches!(code, "asterisk-unavailable" | "apply-busy"),
+        // Whatever became of it, its record could not be closed.
         (503, _) if code == "database-unavailable" => true,
+        (503, "refused") => matches!(code, "asterisk-unavailable" | "apply-busy"),
         (503, "rolled_back") => matches!(code, "asterisk-unavailable" | "apply-busy"),
         (502, "rolled_back" | "rollback_failed") => code == "apply-rejected",
         (504, "rolled_back" | "rollback_failed" | "refused") => code == "asterisk-timeout",

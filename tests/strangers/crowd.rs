@@ -1,5 +1,7 @@
 //! Many at once, who never go.
 
+use std::io::{Read as _, Write as _};
+use std::net::TcpStream;
 use std::os::unix::net::UnixDatagram;
 use std::thread;
 use std::time::{Duration, Instant};
@@ -49,6 +51,20 @@ fn a_crowd_of_all_kinds_costs_little_and_keeps_nobody_out() {
     stay(&mut crowd, Duration::from_secs(2));
     drop(crowd);
     watch.end();
+}
+
+#[test]
+fn who_has_not_asked_yet_stays_when_a_crowd_that_has_comes() {
+    let service = warm(Service::start());
+    // As on a slow network: its request is under way.
+    let mut client = TcpStream::connect(address(service.portal.url())).unwrap();
+    let _crowd = crowd(&service, &[Kind::Idle]);
+    let token = service.portal.settings().token();
+    let host = address(service.portal.url());
+    write!(client, "GET /users HTTP/1.1\r\nHost: {host}\r\nAuthorization: Bearer {token}\r\n\r\n").unwrap();
+    let mut status = [0; 12];
+    client.read_exact(&mut status).unwrap();
+    assert_eq!(&status, b"HTTP/1.1 200");
 }
 
 #[test]

@@ -2,15 +2,20 @@
 //!
 //! A connection is in one of two states. Either the service works for it, which has its own deadlines; or the service
 //! waits for the client: for the next request, or for room to send a response. That waiting is bounded in time for each
-//! client. Clients that showed no token are bounded in number as well: when one too many connects, the one that waited
-//! longest is disconnected. So there is always room for a client with a token, however many others connect and stay.
+//! client. Clients that showed no token are bounded in number as well: when one too many connects, another one is
+//! disconnected. So there is always room for a client with a token, however many others connect and stay.
 //!
 //! Example: 900 connections that send nothing. With a plain limit of connections they would keep everybody out until
 //! their timeouts; here each new one displaces the oldest of them, and a client with a token is no longer counted.
+//!
+//! A client with a token is a stranger until its first request has come, and thousands may connect in that time. So the
+//! address with the most strangers makes room first; of its clients, one that has shown already that it has no token.
 
 use std::{
     cell::{Cell, RefCell},
+    cmp::Reverse,
     collections::BTreeMap,
+    net::IpAddr,
     rc::{Rc, Weak},
     task::Waker,
     time::Instant,
@@ -28,7 +33,9 @@ pub(crate) struct Strangers {
 /// The other end of one connection, as its requests and its stream know it.
 pub(crate) struct Client {
     number: u64,
+    address: Option<IpAddr>,
     strangers: Weak<Strangers>,
+    has_asked: Cell<bool>,
     worked_for: Cell<bool>,
     waiting_since: Cell<Instant>,
     disconnected: Cell<bool>,
@@ -40,12 +47,14 @@ impl Strangers {
         Rc::new(Self { limit, next: Cell::default(), here: RefCell::default() })
     }
 
-    /// Admits a client. If that makes too many, the one that waited longest is disconnected.
-    pub(crate) fn admit(self: &Rc<Self>) -> Rc<Client> {
+    /// Admits a client of this address. If that makes too many, another one is disconnected.
+    pub(crate) fn admit(self: &Rc<Self>, address: Option<IpAddr>) -> Rc<Client> {
         let number = self.next.replace(self.next.get() + 1);
         let client = Rc::new(Client {
             number,
+            address,
             strangers: Rc::downgrade(self),
+            has_asked: Cell::new(false),
             worked_for: Cell::new(false),
             waiting_since: Cell::new(Instant::now()),
             disconnected: Cell::new(false),
@@ -53,14 +62,27 @@ impl Strangers {
         });
         let mut here = self.here.borrow_mut();
         if here.len() >= self.limit
-            && let Some(longest) = here.values().find(|other| !other.worked_for.get()).map(|other| other.number)
-            && let Some(other) = here.remove(&longest)
+            && let Some(number) = one_to_disconnect(&here)
+            && let Some(other) = here.remove(&number)
         {
             other.disconnect();
         }
         here.insert(number, Rc::clone(&client));
         client
     }
+}
+
+/// Of those that the service waits for: of the address with the most strangers, one that has asked, the oldest.
+fn one_to_disconnect(here: &BTreeMap<u64, Rc<Client>>) -> Option<u64> {
+    let mut of_address = BTreeMap::<_, usize>::new();
+    for client in here.values() {
+        *of_address.entry(client.address).or_default() += 1;
+    }
+    let waited_for = here.values().filter(|client| !client.worked_for.get());
+    let first = |client: &&Rc<Client>| {
+        (of_address.get(&client.address).copied(), client.has_asked.get(), Reverse(client.number))
+    };
+    waited_for.max_by_key(first).map(|client| client.number)
 }
 
 impl Client {
@@ -81,6 +103,7 @@ impl Client {
     /// Until this is dropped, the service works for the client and does not wait for it.
     pub(crate) fn work_for(self: &Rc<Self>) -> impl Drop + use<> {
         self.worked_for.set(true);
+        self.has_asked.set(true);
         Working(Rc::clone(self))
     }
 
@@ -126,25 +149,44 @@ mod tests {
     #[test]
     fn the_client_that_waited_longest_makes_room_unless_it_is_worked_for_or_known() {
         let strangers = Strangers::new(3);
-        let [known, busy, slow] = [(); 3].map(|()| strangers.admit());
+        let [known, busy, slow] = [(); 3].map(|()| strangers.admit(None));
         known.leave();
         let work = busy.work_for();
-        let third = strangers.admit();
+        let third = strangers.admit(None);
         let gone = || [&known, &busy, &slow, &third].map(|client| client.is_disconnected());
         assert_eq!(gone(), [false; 4]);
-        let fourth = strangers.admit();
+        let fourth = strangers.admit(None);
         assert_eq!(gone(), [false, false, true, false]);
         drop(work);
-        strangers.admit();
+        strangers.admit(None);
         assert_eq!(gone(), [false, true, true, false]);
         fourth.leave();
-        strangers.admit();
+        strangers.admit(None);
         assert_eq!(gone(), [false, true, true, false]);
     }
 
     #[test]
+    fn who_has_asked_makes_room_before_who_may_have_a_token() {
+        let strangers = Strangers::new(2);
+        let [older, asked] = [(); 2].map(|()| strangers.admit(None));
+        drop(asked.work_for());
+        strangers.admit(None);
+        assert_eq!([&older, &asked].map(|client| client.is_disconnected()), [false, true]);
+    }
+
+    #[test]
+    fn the_address_with_the_most_strangers_makes_room() {
+        let [one, other] = [1, 2].map(|last| Some(IpAddr::from([192, 0, 2, last])));
+        let strangers = Strangers::new(3);
+        let clients = [one, other, other].map(|address| strangers.admit(address));
+        drop(clients[0].work_for());
+        strangers.admit(one);
+        assert_eq!(clients.map(|client| client.is_disconnected()), [false, true, false]);
+    }
+
+    #[test]
     fn nobody_waits_for_a_client_that_is_worked_for() {
-        let client = Strangers::new(1).admit();
+        let client = Strangers::new(1).admit(None);
         let before = client.waiting_since().unwrap();
         let work = client.work_for();
         assert_eq!(client.waiting_since(), None);

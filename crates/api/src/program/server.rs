@@ -50,7 +50,7 @@ const CLOSE_TIMEOUT: Duration = Duration::from_secs(5);
 /// The most connections at once; more wait in the listener's queue. A process has 1024 descriptors where nobody says
 /// more.
 const MAX_CONNECTIONS: usize = 768;
-/// The most connections at once of clients that showed no token; the one that waited longest makes room for another.
+/// The most connections at once of clients that showed no token; one of them makes room for another.
 const MAX_STRANGERS: usize = 512;
 /// How many connections may wait to be accepted. Accepting is fast, but many may arrive at once.
 const BACKLOG: u32 = 1024;
@@ -170,7 +170,8 @@ async fn run(mut settings: Settings, database: Database, applier: Applier) -> an
                 .finish(map_config(app, |()| AppConfig::default()));
             fn_service(move |stream: TcpStream| {
                 let peer = stream.peer_addr().ok();
-                let connection = Connection::new(stream, strangers.admit(), stop());
+                let client = strangers.admit(peer.map(|peer| peer.ip()));
+                let connection = Connection::new(stream, client, stop());
                 async move { Ok::<_, DispatchError>((connection, Protocol::Http1, peer)) }
             })
             .and_then(http)
