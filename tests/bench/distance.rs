@@ -55,7 +55,10 @@ pub(crate) fn all(asterisk: &Asterisk, effort: &Effort, report: &mut Report) -> 
                 work: format!("{work}, {USERS} users, PostgreSQL {time} ms away"),
                 unit: "ms",
                 figure: medians[index],
-                floor: Some(("1 round trip and 1.5 times 0 ms away", round_trip + 1.5 * medians[0])),
+                floor: Some((
+                    "one round trip, and 1.5 times what it takes without delay",
+                    round_trip + 1.5 * medians[0],
+                )),
                 must: Must::TimesFloor(1.0),
             });
         }
@@ -63,7 +66,7 @@ pub(crate) fn all(asterisk: &Asterisk, effort: &Effort, report: &mut Report) -> 
             work: format!("`POST /apply`, one of {USERS} changed, PostgreSQL {time} ms away"),
             unit: "ms",
             figure: distance.applies[index],
-            floor: Some(("4 round trips and 0 ms away", 4.0 * round_trip + distance.applies[0])),
+            floor: Some(("four round trips, and what it takes without delay", 4.0 * round_trip + distance.applies[0])),
             must: Must::TimesFloor(1.0),
         });
     }

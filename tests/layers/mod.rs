@@ -18,8 +18,8 @@ const ARROWS: [(&str, &[&str]); 5] = [
     ("pbx-api", &["pbx-asterisk", "pbx-confgen", "pbx-domain", "pbx-persistence"]),
 ];
 
-/// Outside packages that live in one room, or in a few.
-const ROOMS: [(&str, &[&str]); 15] = [
+/// Outside packages that one crate uses, or a few.
+const HOMES: [(&str, &[&str]); 15] = [
     ("actix-web", &["pbx-api"]),
     ("anyhow", &["pbx-api"]),
     ("askama", &["pbx-confgen"]),
@@ -40,14 +40,14 @@ const ROOMS: [(&str, &[&str]); 15] = [
 ];
 
 /// The rooms of the large crates, each of which uses those before it. What stands beside them (`lib.rs`, say) is for all.
-const WITHIN: [(&str, &[&str]); 2] = [
+const ROOMS: [(&str, &[&str]); 2] = [
     ("asterisk", &["text", "files", "ask", "proof", "deploy", "doctor"]),
     ("api", &["http", "settings", "operations", "program"]),
 ];
 
 #[test]
 fn within_a_crate_each_room_uses_those_before_it() {
-    for (name, rooms) in WITHIN {
+    for (name, rooms) in ROOMS {
         let source = format!("{}/../crates/{name}/src", env!("CARGO_MANIFEST_DIR"));
         for (position, room) in rooms.iter().enumerate() {
             let files = files_of(&PathBuf::from(format!("{source}/{room}")));
@@ -94,7 +94,7 @@ fn every_arrow_between_our_crates_is_a_decision() {
 #[test]
 fn outside_packages_stay_in_their_rooms() {
     let found = dependencies();
-    for (package, rooms) in ROOMS {
+    for (package, rooms) in HOMES {
         let homes: Vec<&str> = found
             .iter()
             .filter(|(name, dependencies)| *name != "pbx-tests" && dependencies.contains(package))

@@ -10,6 +10,7 @@ pub mod logging;
 pub(crate) mod problem;
 pub(crate) mod query;
 pub(crate) mod request_id;
+mod web_pages;
 pub(crate) mod work;
 
 /// Whether this is 1 to 64 of `A-Z a-z 0-9 . _ -`: a name that a line of the log and a header take as it is.

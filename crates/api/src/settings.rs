@@ -24,7 +24,7 @@ use crate::http::auth::Tokens;
 /// Where the settings file is looked for when `--config` names none.
 pub const DEFAULT_FILE: &str = "/etc/pbx-portal/config.toml";
 
-/// Everything that the administrator decides, validated. `Debug` shows no secret.
+/// Everything that the administrator decides, validated; the keys and their defaults are [`KEYS`]. `Debug` shows no secret.
 #[derive(Debug, Clone)]
 pub struct Settings {
     /// Where the service listens.

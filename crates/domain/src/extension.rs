@@ -123,7 +123,8 @@ impl ExtensionRange {
         self.extension(number)
     }
 
-    /// The lowest extension of this range that is not in `taken`, or `None` when all are.
+    /// The lowest extension of this range that is not in `taken`, or `None` when all are. Who gets it, and who gets another's,
+    /// is decided by [`Roster`](crate::Roster).
     ///
     /// `taken` may come in any order, hold a number twice and hold numbers outside the range.
     /// The cost is one pass over `taken` and one over a flag for each number of the range.

@@ -26,13 +26,13 @@ pub(crate) struct Known {
     pub(crate) users: Vec<(UserId, SystemTime, Revision)>,
 }
 
-/// The users, or `None` where they are surely those of the token `but`. Unlike a list, they may break rules: whoever does
-/// can be deleted, and keeps nobody from changing others.
+/// The users, or `None` where `known` is still their token. Unlike a list, it takes users that break a rule: they can be
+/// deleted, and keep nobody from changing others.
 pub(crate) fn read(
     connection: &mut PgConnection,
-    but: Option<ChangeToken>,
+    known: Option<ChangeToken>,
 ) -> Result<Option<Known>, Abort<DatabaseError>> {
-    let Some(rows) = list::read_rows(connection, but)? else { return Ok(None) };
+    let Some(rows) = list::read_rows(connection, known)? else { return Ok(None) };
     let (token, _) = list::tenant_of(&rows).map_err(Abort::Reason)?;
     let mut known = Known { token, roster: Roster::default(), users: Vec::with_capacity(rows.len()) };
     for user in rows.into_iter().filter_map(|(.., user)| user) {

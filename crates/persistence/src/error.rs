@@ -60,7 +60,7 @@ impl Error for ErrorDetail {
     }
 }
 
-/// Why a user was not created.
+/// Why a user was not created: as [`Roster`](pbx_domain::Roster) decides, before anything is written.
 #[derive(Debug, thiserror::Error)]
 pub enum CreateUserError {
     /// Another user of the tenant has this mail address, in whatever case.

@@ -44,7 +44,7 @@ pub(crate) type ListRow = (i64, Uuid, Uuid, bool, Option<Row>);
 pub(crate) const UNGUARDED: &str = "((SELECT count(*) FROM pg_trigger WHERE tgrelid IN ('users'::regclass, 'extensions'::regclass) \
      AND tgname ~ '^(users|extensions)_(token|revision|truncated)$' AND tgenabled = 'A') <> 6)";
 
-/// The list of the tenant, without its users where the token is the one that follows. OFFSET keeps the planner from joining
+/// The list of the tenant, without its users where its token is the known one, which goes between the pieces. OFFSET keeps the planner from joining
 /// before it has compared the tokens: while nothing changed, no user is read.
 ///
 /// It is a FULL JOIN because PostgreSQL does that by a hash, whatever it believes of the tables. Of an inner join on tables

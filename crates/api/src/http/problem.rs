@@ -59,6 +59,7 @@ macro_rules! codes {
     };
 }
 
+// The titles. The detail stands where the problem is made.
 codes! {
     MalformedJson 400 "malformed-json" "The body is not JSON in UTF-8",
     MalformedId 400 "malformed-id" "The id is not a UUID",

@@ -1,11 +1,12 @@
-//! `POST /apply`: one attempt after the other. Each is recorded, and each response says what Asterisk runs.
+//! `POST /apply`: one attempt after the other. Each is recorded, and each response says what Asterisk runs. The steps of one
+//! are in [`attempt`].
 
 mod attempt;
 mod audit;
+mod claim;
 mod last;
-mod options;
+mod option_fix;
 mod plan;
-mod proven;
 mod verdict;
 mod waiting;
 
@@ -26,10 +27,10 @@ use pbx_domain::User;
 use pbx_persistence::Database;
 use tokio::sync::Mutex;
 
-use self::{attempt::Attempt, audit::Audit, plan::Review, proven::ClaimCache};
+use self::{attempt::Attempt, audit::Audit, claim::ClaimCache, plan::Review};
 pub(crate) use self::{
+    claim::{Claim, Standing},
     last::LastApplyResponse,
-    proven::{Claim, Standing},
 };
 use crate::{
     AppState, Settings,

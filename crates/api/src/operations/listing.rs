@@ -68,8 +68,8 @@ pub(crate) struct UserListResponse {
     /// The number of the last change.
     #[schema(minimum = 0, example = 42)]
     pub revision: i64,
-    /// The revision that the pair was made of which Asterisk on this host was proven to run, for people; 0 where nothing is
-    /// claimed. After a restore of the database it may be above `revision`.
+    /// The revision of the pair that Asterisk on this host was last proven to run, for people; 0 where nothing is claimed.
+    /// After a restore of the database it may be above `revision`.
     #[schema(minimum = 0, example = 41)]
     pub applied_revision: i64,
     /// Whether `POST /apply` would bring Asterisk something else than it was proven to run.

@@ -4,8 +4,8 @@
 //! the other points.
 
 mod asterisk;
-mod connection;
 mod database;
+mod database_fix;
 mod report;
 mod service;
 

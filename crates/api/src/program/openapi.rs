@@ -192,8 +192,9 @@ fn example(code: Code) -> ProblemDocument {
         }
         Code::ApplyRejected => Problem::new(
             code,
-            "Asterisk has another endpoint 1001, which /etc/asterisk/pjsip.conf defines as well. To fix: remove or \
-             rename it there, then apply again. The former files are back and proven.",
+            "Asterisk does not run what was installed: not live: aor 1001 of endpoint 1001. The old files are back, and \
+             Asterisk was proven to run them. To fix: the administrator's own configuration defines the endpoint 1001 \
+             (/etc/asterisk/pjsip.conf, line 40) too: remove it there.",
         ),
         _ => Problem::new(code, format!("{}.", code.title())),
     };
@@ -235,7 +236,7 @@ mod tests {
         assert!(
             committed == json(),
             "crates/api/openapi.json is not what the code says; bring it up to date with \
-             `cargo run -p pbx-api -- openapi > crates/api/openapi.json`"
+             `cargo run --bin pbx-portal -- openapi >crates/api/openapi.json`"
         );
     }
 

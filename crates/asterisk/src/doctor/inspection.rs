@@ -23,9 +23,12 @@ use crate::{
     },
     proof::{
         config_tree::{OwnSection, Tree, canonical},
-        diagnosis::{EXTENSIONS, PJSIP},
+        diagnosis::{EXTENSIONS_CONF, PJSIP_CONF},
     },
-    text::listing,
+    text::{
+        listing,
+        modules::{DIALPLAN, PJSIP},
+    },
 };
 
 /// What Asterisk says of itself, as far as an apply and the calls after it depend on it.
@@ -80,16 +83,16 @@ impl Deployment {
             let load = self.cli.shown(&format!("module {load} {module}"));
             include(&directory.join(main), tree, target, &load, has_read(&files, target))
         };
-        let pjsip = Tree::read(&directory, PJSIP, &self.files.endpoints);
-        let extensions = Tree::read(&directory, EXTENSIONS, &self.files.dialplan);
+        let pjsip = Tree::read(&directory, PJSIP_CONF, &self.files.endpoints);
+        let extensions = Tree::read(&directory, EXTENSIONS_CONF, &self.files.dialplan);
         let mut own_sections = pjsip.sections(&self.files.endpoints);
         let transports = transports::check(&self.cli, &transports, &directory, &own_sections);
         own_sections.retain(may_clash);
         Ok(Inspection {
             version: version.split(['+', '~', '-']).next().unwrap_or_default().to_owned(),
             default_realm: listing::setting(&settings, "default_realm").map(str::to_owned),
-            endpoints_include: include(PJSIP, "res_pjsip.so", &pjsip, &self.files.endpoints),
-            dialplan_include: include(EXTENSIONS, "pbx_config.so", &extensions, &self.files.dialplan),
+            endpoints_include: include(PJSIP_CONF, PJSIP, &pjsip, &self.files.endpoints),
+            dialplan_include: include(EXTENSIONS_CONF, DIALPLAN, &extensions, &self.files.dialplan),
             modules: modules::check(&self.cli, &modules, &directory),
             transports,
             own_objects: own_sections,
@@ -278,8 +281,8 @@ mod tests {
     fn what_may_clash_with_a_user_is_an_own_object() {
         let directory = tempfile::tempdir().unwrap();
         let text = "[t](!)\ntype=endpoint\n[1000](t)\n[1001]\ntype=identify\n[1002]\ntype=aor\n[1003](+)\nallow=all\n";
-        fs::write(directory.path().join(PJSIP), text).unwrap();
-        let mut own = Tree::read(directory.path(), PJSIP, Path::new("/x")).sections(Path::new("/x"));
+        fs::write(directory.path().join(PJSIP_CONF), text).unwrap();
+        let mut own = Tree::read(directory.path(), PJSIP_CONF, Path::new("/x")).sections(Path::new("/x"));
         own.retain(may_clash);
         let found: Vec<_> = own.iter().map(|own| (own.name.as_str(), own.line, own.last_line)).collect();
         assert_eq!(found, [("1000", 3, 3), ("1002", 6, 7), ("1003", 8, 9)]);

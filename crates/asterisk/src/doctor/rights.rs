@@ -70,7 +70,7 @@ impl Who {
         group(self.gids.first().copied().unwrap_or(self.uid))
     }
 
-    /// What lets this user write in a directory that others of its group may write in, or that is of no use to it yet.
+    /// What lets this user write in the directory: it joins the group that may, or the directory is given to it.
     pub(crate) fn write_fix(&self, directory: &Path, asterisk: &str) -> String {
         match fs::metadata(directory) {
             Ok(found) if found.mode() & 0o030 == 0o030 && !self.gids.contains(&found.gid()) && found.gid() != 0 => {

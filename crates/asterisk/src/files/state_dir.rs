@@ -132,7 +132,7 @@ impl StateDir {
         Ok(notes)
     }
 
-    /// Removes what a killed process left half-written. Every file of this directory is written by the holder of the lock.
+    /// Removes what a killed process left half-written: with the lock, as all but volatile notes are written with it.
     pub(crate) fn remove_stale_temp_files(&self) -> Result<(), FileError> {
         file::remove_staged(&self.0, ".")
     }

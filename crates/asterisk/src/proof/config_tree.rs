@@ -71,7 +71,8 @@ impl Tree {
         self.ends_in_comment
     }
 
-    /// The lines without which the file is included once: a pattern stays rather than a single name, which it covers.
+    /// The `#include` lines to remove, so that the file is included once: a pattern stays rather than a single name, which it
+    /// covers.
     pub(crate) fn surplus(&self) -> Vec<&Site> {
         let is_pattern = |chain: &&Vec<Site>| chain.last().is_some_and(|site| site.is_pattern);
         let Some(kept) = self.readings.iter().find(is_pattern).or(self.readings.first()) else { return Vec::new() };

@@ -17,9 +17,9 @@ use crate::{
 };
 
 /// The main file that includes our endpoints.
-pub(crate) const PJSIP: &str = "pjsip.conf";
+pub(crate) const PJSIP_CONF: &str = "pjsip.conf";
 /// The main file that includes our dialplan.
-pub(crate) const EXTENSIONS: &str = "extensions.conf";
+pub(crate) const EXTENSIONS_CONF: &str = "extensions.conf";
 
 /// What to fix, one sentence each, after a reload that did not bring `wanted`.
 pub(crate) fn fixes(
@@ -31,9 +31,11 @@ pub(crate) fn fixes(
 ) -> Vec<String> {
     let Some(directory) = cli.config_directory(deadline) else { return Vec::new() };
     let mut fixes = Vec::new();
-    let pjsip = Tree::read(&directory, PJSIP, &files.endpoints);
-    let extensions = Tree::read(&directory, EXTENSIONS, &files.dialplan);
-    for (main, tree, target) in [(PJSIP, &pjsip, &files.endpoints), (EXTENSIONS, &extensions, &files.dialplan)] {
+    let pjsip = Tree::read(&directory, PJSIP_CONF, &files.endpoints);
+    let extensions = Tree::read(&directory, EXTENSIONS_CONF, &files.dialplan);
+    for (main, tree, target) in
+        [(PJSIP_CONF, &pjsip, &files.endpoints), (EXTENSIONS_CONF, &extensions, &files.dialplan)]
+    {
         fixes.extend(missing_include(&directory, main, tree, target));
         fixes.extend(included_twice(tree, target));
     }
@@ -94,7 +96,7 @@ fn defined_twice(tree: &Tree, ours: &IncludeFiles, wanted: &Expected) -> Vec<Str
 /// The sections of the administrator's own PJSIP configuration, as far as it can be read.
 fn own_sections(cli: &Cli, ours: &IncludeFiles, deadline: Instant) -> Vec<OwnSection> {
     let Some(directory) = cli.config_directory(deadline) else { return Vec::new() };
-    Tree::read(&directory, PJSIP, &ours.endpoints).sections(&ours.endpoints)
+    Tree::read(&directory, PJSIP_CONF, &ours.endpoints).sections(&ours.endpoints)
 }
 
 /// Those that add to objects of ours (`[1000](+)`).
@@ -150,7 +152,7 @@ mod tests {
         let at = |name: &str| directory.path().join(name);
         fs::create_dir_all(at("p")).unwrap();
         fs::write(at("p/ours.conf"), "[1000]\ntype=endpoint\n").unwrap();
-        fs::write(at(PJSIP), pjsip).unwrap();
+        fs::write(at(PJSIP_CONF), pjsip).unwrap();
         let files = IncludeFiles { endpoints: at("p/ours.conf"), dialplan: at("none.conf") };
         Config { directory, files }
     }
@@ -159,8 +161,8 @@ mod tests {
         let Config { directory, files } = config(pjsip);
         missing_include(
             directory.path(),
-            PJSIP,
-            &Tree::read(directory.path(), PJSIP, &files.endpoints),
+            PJSIP_CONF,
+            &Tree::read(directory.path(), PJSIP_CONF, &files.endpoints),
             &files.endpoints,
         )
     }
@@ -205,7 +207,7 @@ mod tests {
         );
         let pair = Pair { endpoints: b"[1000]\ntype=endpoint\naors=1000\n".to_vec(), dialplan: Vec::new() };
         let found = defined_twice(
-            &Tree::read(directory.path(), PJSIP, &files.endpoints),
+            &Tree::read(directory.path(), PJSIP_CONF, &files.endpoints),
             &files,
             &Expected::read(&pair).unwrap(),
         );
@@ -221,7 +223,7 @@ mod tests {
         let ours = "[a]\ntype=endpoint\nauth=a-1\naors=a\n[m-1]\ntype=aor\n";
         let pair = Pair { endpoints: ours.into(), dialplan: Vec::new() };
         let found = defined_twice(
-            &Tree::read(directory.path(), PJSIP, &files.endpoints),
+            &Tree::read(directory.path(), PJSIP_CONF, &files.endpoints),
             &files,
             &Expected::read(&pair).unwrap(),
         );

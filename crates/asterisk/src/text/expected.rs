@@ -223,7 +223,7 @@ fn other_keys<'a, K: Ord, V: PartialEq>(
     other.chain(former.keys().filter(|key| !now.contains_key(key))).collect::<BTreeSet<_>>().into_iter()
 }
 
-/// What one pair says otherwise than another: nothing is in no list but a comment. Each list ascends.
+/// What one pair says otherwise than another. Every difference but one of comments is in one of these lists; each list ascends.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Difference {

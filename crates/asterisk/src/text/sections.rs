@@ -37,7 +37,7 @@ impl<'a> Section<'a> {
         Unreadable { line: self.line, reason }
     }
 
-    /// Another one where anything that the file says of the section is another.
+    /// A hash of all that the file says of the section.
     pub(crate) fn fingerprint(&self) -> u64 {
         self.said.finish()
     }

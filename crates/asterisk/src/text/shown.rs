@@ -89,7 +89,7 @@ impl Options {
         if is_ended { Ok(Some(Self(options))) } else { Err(CUT) }
     }
 
-    /// How `live` is something else than this, of which `former` may have been kept; by option.
+    /// In which options `live` is something else than this, one sentence each; `former` is what Asterisk may have kept instead.
     pub(crate) fn differences(&self, former: Option<&Self>, live: &Self) -> Vec<String> {
         let none = Vec::new();
         let mut other = Vec::new();

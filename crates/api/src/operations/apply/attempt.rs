@@ -10,9 +10,9 @@ use sha2::{Digest as _, Sha256};
 use super::{
     Applier,
     audit::AuditError,
-    options,
+    claim::Tag,
+    option_fix,
     plan::{self, Review},
-    proven::Tag,
     verdict,
 };
 use crate::http::{
@@ -133,7 +133,8 @@ impl Attempt {
             }
             Err(failure) => {
                 let (outcome, code, mut detail) = verdict::of_failure(&failure);
-                if let Some(fix) = options::fix(&self.applier.0.deployment, &self.applier.0.endpoint_options, &failure)
+                if let Some(fix) =
+                    option_fix::fix(&self.applier.0.deployment, &self.applier.0.endpoint_options, &failure)
                 {
                     detail = format!("{detail} To fix: {fix}.");
                 }
@@ -267,8 +268,8 @@ fn last_tag(locked: &LockedDeployment<'_>) -> Option<Tag> {
     locked.last_proven().and_then(|(tag, _)| tag.parse().ok())
 }
 
-/// How many users `pair` takes their numbers away, and the first of these, where its users are from another database than
-/// theirs. Where it is not known from which theirs are, it counts as the same.
+/// Where `pair` is from another database than the pair last proven: how many users of that one would lose their numbers, and
+/// the first of these. An unknown origin counts as the same.
 fn losses_to_another_database(locked: &LockedDeployment<'_>, pair: &Pair, database: DatabaseId) -> Option<String> {
     last_tag(locked)?.database.filter(|former| *former != database)?;
     let former = locked.former_owners(pair).ok().filter(|former| !former.is_empty())?;

@@ -5,7 +5,7 @@ use pbx_domain::User;
 use pbx_persistence::{Database, Inspection, Protection};
 
 use super::{
-    connection::{self, fault},
+    database_fix::{self, fault},
     report::Report,
     service,
 };
@@ -33,7 +33,7 @@ pub(super) fn check(survey: &Survey, report: &mut Report<'_>) -> Option<Vec<User
     // Without its rights, what was applied may not be known.
     if !missing_rights.is_empty() {
         let what = format!("the role lacks {}", missing_rights.join(", "));
-        report.fault("tables", &Fault::new(what, connection::grant(url, &not_owned)));
+        report.fault("tables", &Fault::new(what, database_fix::grant(url, &not_owned)));
         return None;
     }
     if !unknown.is_empty() {
@@ -44,7 +44,7 @@ pub(super) fn check(survey: &Survey, report: &mut Report<'_>) -> Option<Vec<User
     if !not_owned.is_empty() {
         let what =
             format!("{} are not applied, and the role does not own {}", pending.join(", "), not_owned.join(", "));
-        report.fault("migrations", &Fault::new(what, connection::grant(url, &not_owned)));
+        report.fault("migrations", &Fault::new(what, database_fix::grant(url, &not_owned)));
         return None;
     }
     if !pending.is_empty() {

@@ -6,7 +6,7 @@ use crate::{
         fault::{Fault, quoted},
         sip,
     },
-    proof::{config_tree::OwnSection, diagnosis::PJSIP},
+    proof::{config_tree::OwnSection, diagnosis::PJSIP_CONF},
     text::listing,
 };
 
@@ -74,7 +74,7 @@ pub(super) fn check(
             NONE,
             format!(
                 "printf '\\n[transport-udp]\\ntype=transport\\nprotocol=udp\\nbind=0.0.0.0:5060\\n' >> {} && {reload}",
-                quoted(&directory.join(PJSIP))
+                quoted(&directory.join(PJSIP_CONF))
             ),
         ),
     })
