@@ -4,8 +4,9 @@ use std::fs;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
 use std::thread;
+use std::time::Duration;
 
-use pbx_tests::{Http, Response};
+use pbx_tests::{Behaviour, Http, Response};
 
 use crate::faults::matrix;
 use crate::faults::world::{Disk, Running, World, create};
@@ -86,6 +87,28 @@ fn a_caller_that_does_not_get_the_lock_gets_503_and_a_record() {
         first.join().unwrap().expect(200);
     });
     assert_eq!(world.records() - records, 3, "a dry run leaves none");
+    world.recovers();
+}
+
+#[test]
+fn who_gets_its_turn_late_says_nothing_of_asterisk() {
+    let world = World::new();
+    let settings = world.portal.settings().clone();
+    let late = settings
+        .with("PBX_PORTAL__ASTERISK__APPLY_TIMEOUT_SECONDS", "3")
+        .with("PBX_PORTAL__ASTERISK__COMMAND_TIMEOUT_SECONDS", "2")
+        .start();
+    let lock = fs::File::open(late.settings().state_dir().join("lock")).unwrap();
+    lock.lock().unwrap();
+    world.stand_in.on("core waitfullybooted", &Behaviour::Hang);
+    let answer = thread::scope(|scope| {
+        let apply = scope.spawn(|| late.http().post_empty("/apply"));
+        thread::sleep(Duration::from_millis(2200));
+        lock.unlock().unwrap();
+        apply.join().unwrap()
+    });
+    world.check(matrix::NO_TURN, &answer);
+    world.stand_in.behave();
     world.recovers();
 }
 

@@ -12,7 +12,7 @@ mod waiting;
 
 use std::{
     sync::Arc,
-    time::{Instant, SystemTime},
+    time::{Duration, Instant, SystemTime},
 };
 
 use actix_web::{
@@ -56,7 +56,8 @@ struct Inner {
     node: String,
     audit: Audit,
     claims: ClaimCache,
-    apply_timeout: std::time::Duration,
+    apply_timeout: Duration,
+    command_timeout: Duration,
     /// The order in which the callers of this process take the lock; the host's lock orders
     /// processes.
     queue: Arc<Mutex<()>>,
@@ -79,6 +80,7 @@ impl Applier {
             renderer: renderer(settings),
             node: settings.node.clone(),
             apply_timeout: settings.asterisk.apply_timeout,
+            command_timeout: settings.asterisk.command_timeout,
             queue: Arc::default(),
             deployment,
             audit,

@@ -55,7 +55,7 @@ impl Attempt {
         let mut record = self.record(id, list.revision, list.users.len());
         record.timings.snapshot = began.elapsed();
 
-        let outcome = self.deploy(&mut locked, &list, &mut record);
+        let outcome = self.deploy(&mut locked, &list, began - self.began, &mut record);
         record.duration = self.began.elapsed();
         let code = outcome.err();
         let level = if code.is_none() { log::Level::Info } else { log::Level::Error };
@@ -95,7 +95,13 @@ impl Attempt {
     }
 
     /// Renders, deploys, and writes into the record how it went; the code where it failed.
-    fn deploy(&self, locked: &mut LockedDeployment<'_>, list: &UserList, record: &mut ApplyRecord) -> Result<(), Code> {
+    fn deploy(
+        &self,
+        locked: &mut LockedDeployment<'_>,
+        list: &UserList,
+        waited: Duration,
+        record: &mut ApplyRecord,
+    ) -> Result<(), Code> {
         let pair = self.render(list, record).map_err(|error| {
             log::error!("apply {}: {error:#}", record.id);
             record.detail = Some("The portal failed; its log has the reason. Nothing was changed.".to_owned());
@@ -132,7 +138,7 @@ impl Attempt {
                 Ok(())
             }
             Err(failure) => {
-                let (outcome, code, mut detail) = verdict::of_failure(&failure);
+                let (outcome, code, mut detail) = verdict::of_failure(&failure, waited, self.applier.0.command_timeout);
                 if let Some(fix) =
                     option_fix::fix(&self.applier.0.deployment, &self.applier.0.endpoint_options, &failure)
                 {

@@ -1,13 +1,26 @@
 //! What the end of a deployment means for the caller and for the record.
 
-use pbx_asterisk::{Aftermath, Cause, Deployed, Failure, ReloadError};
+use std::time::Duration;
+
+use pbx_asterisk::{Aftermath, Cause, CliError, Deployed, Failure, ReloadError};
 use pbx_domain::{ApplyOutcome, Extension};
 
 use crate::http::problem::Code;
 
 /// The outcome for the record, the code for the caller, and the words for both.
-pub(super) fn of_failure(failure: &Failure) -> (ApplyOutcome, Code, String) {
+///
+/// `waited` for its turn, it had less than `command_timeout` left for Asterisk's answer: that says nothing of Asterisk.
+pub(super) fn of_failure(
+    failure: &Failure,
+    waited: Duration,
+    command_timeout: Duration,
+) -> (ApplyOutcome, Code, String) {
     let code = match &failure.cause {
+        Cause::Unavailable(ReloadError::Cli(CliError::TimedOut { after, .. }))
+            if *after < command_timeout.min(waited) =>
+        {
+            Code::ApplyBusy
+        }
         Cause::Unavailable(_) => Code::AsteriskUnavailable,
         // A question of the preflight.
         Cause::Unread(_) if failure.aftermath == Aftermath::Untouched => Code::AsteriskUnavailable,
@@ -31,7 +44,14 @@ pub(super) fn of_failure(failure: &Failure) -> (ApplyOutcome, Code, String) {
             format!("The old files could not be restored; the next apply or start tries again: {reason}."),
         ),
     };
-    let mut detail = format!("{}. {state}", failure.cause);
+    let mut detail = match (&failure.cause, code) {
+        (Cause::Unavailable(_), Code::ApplyBusy) => format!(
+            "Other applies took {:.1} s of the time that this one had, and in the rest {}. {state}",
+            waited.as_secs_f64(),
+            failure.cause
+        ),
+        _ => format!("{}. {state}", failure.cause),
+    };
     for fix in &failure.fixes {
         detail.push_str(" To fix: ");
         detail.push_str(fix);
