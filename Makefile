@@ -1,6 +1,6 @@
 # The two commands of a newcomer, and what they are made of.
 .DEFAULT_GOAL := help
-.PHONY: help demo test bench clients ha soak sandbox check run-tests slowest deb fuzz fuzz-build release-check public-api deny package minimal-versions
+.PHONY: help demo test bench clients ha soak sandbox check run-tests slowest mutants deb fuzz fuzz-build release-check public-api deny package minimal-versions
 
 step := deploy/sandbox/step
 with_servers := deploy/sandbox/with-servers
@@ -70,6 +70,9 @@ slowest: ## the ten slowest tests, with their seconds
 	@exec env $(test_threads) $(with_servers) cargo test --quiet --locked --workspace --tests --no-fail-fast \
 	  --config 'target."cfg(unix)".runner = ["env", "RUSTC_BOOTSTRAP=1"]' -- --format pretty -Z unstable-options --report-time \
 	  | sed -nE 's/^test (.*) \.\.\. ok <([0-9.]+)s>$$/\2 s  \1/p' | sort --numeric-sort --reverse | head -n 10
+
+mutants: ## change a crate in each of its lines, and see whether its own tests notice: CRATE=domain (cargo install --locked cargo-mutants)
+	@cargo mutants --package pbx-$(or $(CRATE),domain) --output target --cap-lints=true -- --locked --tests
 
 deb: ## the Debian package, in target/debian (tests/package/story proves it); VERIFY=1 builds it twice and compares
 	@deploy/package

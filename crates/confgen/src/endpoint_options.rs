@@ -135,6 +135,7 @@ mod tests {
             options.added_to("disallow=all\nallow=ulaw,alaw\n"),
             "disallow=all\nallow=ulaw,alaw\ndisallow=ulaw\n"
         );
+        assert_eq!((options.is_empty(), EndpointOptions::default().is_empty()), (false, true));
     }
 
     #[test]

@@ -56,3 +56,15 @@ pub(crate) fn generate() -> uuid::Uuid {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("must be a UUID")]
 pub struct InvalidId;
+
+#[cfg(test)]
+mod tests {
+    use super::generate;
+
+    #[test]
+    fn each_identity_is_a_new_one_of_version_7() {
+        let (one, other) = (generate(), generate());
+        assert_eq!((one.get_version_num(), other.get_version_num()), (7, 7));
+        assert!(one < other, "{one} and {other}");
+    }
+}
