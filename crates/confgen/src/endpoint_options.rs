@@ -157,6 +157,7 @@ mod tests {
         for option in ["x=1\n[1000]", "x\n=1", "x=1\r", "x=1\0", "x=\u{85}y", &long] {
             assert!(refused(option).contains("a line of"), "{option:?}");
         }
+        assert!(EndpointOptions::new([&long[..MAX_BYTES]]).is_ok());
         assert!(refused(r"outbound_proxy=sip:192.0.2.1\;lr").contains("without a backslash"));
         assert_eq!(EndpointOptions::new(["type=auth"]).unwrap_err().option(), "type=auth");
     }

@@ -274,4 +274,9 @@ fn a_renderer_for_other_numbers_takes_no_others() {
         assert!(office.clone().in_context(&own.parse().unwrap()).is_err(), "{own}");
     }
     assert_eq!(office.clone().in_context(&"office-internal".parse().unwrap()).unwrap().render(&[]), office.render(&[]));
+    let shown = format!("{office:?}");
+    assert!(shown.contains("office-internal") && shown.contains("office-endpoint"), "{shown}");
+    let elsewhere = office.in_context(&"doors".parse().unwrap()).unwrap().render(&[]).unwrap();
+    assert!(elsewhere.endpoints.contains("\ncontext=doors\n"), "{}", elsewhere.endpoints);
+    assert!(elsewhere.routing.contains("\n[doors]\n"), "{}", elsewhere.routing);
 }
