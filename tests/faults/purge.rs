@@ -4,7 +4,7 @@ use std::fs;
 use std::io::Write as _;
 
 use pbx_tests::misbehaving::RELOADED;
-use pbx_tests::{Asterisk, Behaviour, Database, Phone, Response};
+use pbx_tests::{Asterisk, Behaviour, Database, Phone, Response, until};
 
 use crate::faults::disk::read_only_from;
 use crate::faults::matrix;
@@ -71,6 +71,26 @@ fn the_phone_of_a_number_with_a_new_owner_is_gone() {
 }
 
 #[test]
+fn a_contact_that_was_removed_does_not_come_back_with_an_asterisk_that_was_killed() {
+    let key = "/registrar/contact/1001;@";
+    let mut world = World::new();
+    let former = owner(&world);
+    let _at_former = former.answering();
+    // Asterisk writes one change of its database at once, and what comes within a second after it then.
+    until("the registration to be on disk", || {
+        let written = fs::read(world.asterisk.home().join("db/astdb.sqlite3")).unwrap();
+        written.windows(key.len()).any(|part| part == key.as_bytes()).then_some(())
+    });
+    delete(&world, 1001);
+    world.check_bystander();
+    apply(&world);
+    assert_eq!(world.asterisk.complaints(), Vec::<String>::new());
+    world.asterisk.kill();
+    world.asterisk.start();
+    assert!(!world.has_contact("1001"));
+}
+
+#[test]
 fn the_phone_of_a_user_who_was_replaced_is_gone_and_stays_out() {
     let world = World::new();
     let former = owner(&world);
@@ -113,6 +133,21 @@ fn a_purge_that_fails_is_a_warning_and_is_made_up_for() {
         assert!(!world.has_contact("1001"));
         assert_eq!(world.recovers().json["outcome"], "unchanged");
     }
+}
+
+#[test]
+fn a_removal_that_asterisk_does_not_write_is_a_warning() {
+    let world = World::new();
+    let former = owner(&world);
+    assert_eq!(former.register(), 200);
+    delete(&world, 1001);
+    let locked = Behaviour::Say("Error executing query: database is locked\n".to_owned());
+    world.stand_in.on_next(1, "database query*", &locked);
+    let answer = world.apply(matrix::PURGE_FAILS);
+    assert!(answer.json["warnings"][0].as_str().unwrap_or_default().contains("1001"), "{}", answer.text);
+    assert_eq!(pending_purges(&world), "unpurged 1001");
+    world.recovers();
+    assert_eq!(pending_purges(&world), "unpurged ");
 }
 
 #[test]

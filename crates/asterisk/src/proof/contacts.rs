@@ -8,12 +8,17 @@ use std::{collections::BTreeSet, time::Instant};
 use crate::{
     ask::{
         asking::{self, Unread},
-        cli::Cli,
+        cli::{Cli, excerpt},
     },
     text::listing,
 };
 
 const FAMILY: &str = "registrar/contact";
+
+/// Makes Asterisk write its database now. By itself it does so a second after a change, and one that is killed before that
+/// would have the contacts again at its next start. It keeps a transaction open all the time, which its next change goes
+/// into.
+const WRITE: &str = "database query \"COMMIT; BEGIN; SELECT 'written'\"";
 
 /// How many contacts are removed side by side.
 const AT_ONCE: usize = 4;
@@ -45,7 +50,8 @@ impl FormerOwners {
         self.aors.iter().chain(self.contacts.iter().map(|(aor, ..)| aor)).cloned().collect()
     }
 
-    /// Removes their contacts, and returns the aors not purged: time was up, or Asterisk did not remove a contact.
+    /// Removes their contacts, and returns the aors not purged: time was up, or Asterisk did not remove a contact, or did not
+    /// write that it did.
     pub(crate) fn purge(&self, cli: &Cli, deadline: Instant) -> Result<BTreeSet<String>, Unread> {
         // The pair is verified by now, so the caller should not wait long for this.
         let deadline = deadline.min(Instant::now() + cli.timeout());
@@ -57,6 +63,11 @@ impl FormerOwners {
         log::info!("removing {} contacts of former owners", commands.len());
         for some in commands.chunks(AT_ONCE) {
             cli.ask_all(some, deadline).into_iter().try_for_each(|answer| answer.map(drop))?;
+        }
+        let written = cli.ask(WRITE, deadline)?;
+        if !written.contains("written") {
+            log::warn!("Asterisk may not have written that the contacts are gone: {}", excerpt(&written));
+            return Ok(self.all_aors());
         }
         Ok(self.among(read(cli, deadline)?).map(|(aor, ..)| aor).collect())
     }
