@@ -25,6 +25,46 @@ fn a_file_that_is_included_twice_is_included_once_again() {
 }
 
 #[test]
+fn a_line_in_another_spelling_is_that_line() {
+    let host = Host::new();
+    let pjsip = host.asterisk.etc().join("pjsip.conf");
+    for other in ["#Include pjsip.d/synergycall/*.conf", "#include pjsip.d/{trunks,synergycall}/*.conf"] {
+        edit(&pjsip, LINE, other);
+        host.asterisk.rx("module reload res_pjsip.so");
+        host.check().is_well();
+        host.works();
+        edit(&pjsip, other, LINE);
+    }
+    edit(&pjsip, LINE, &format!("{LINE}\n#Include pjsip.d/{{trunks,synergycall}}/*.conf"));
+    let found = host.check();
+    assert!(found.status == 1 && found.lines.concat().contains("is included more than once"), "{found:#?}");
+}
+
+#[test]
+fn a_line_for_which_asterisk_takes_nothing_is_found_before_it_reads_it() {
+    let mut host = Host::new();
+    for (file, lines) in [
+        ("pjsip.conf", "#include nowhere.conf"),
+        ("extensions.conf", "#include nowhere/*.conf"),
+        ("pjsip.conf", "[trunk](nobody)\ntype=aor\nmax_contacts=1"),
+        ("extensions.conf", "[from-trunk\nexten => 1,1,NoOp()"),
+    ] {
+        for restart in [false, true] {
+            host.asterisk.append(file, lines);
+            if restart {
+                host.asterisk.restart();
+            }
+            host.heals(if file == "pjsip.conf" {
+                "#include of asterisk.pjsip_include"
+            } else {
+                "#include of asterisk.dialplan_include"
+            });
+            host.takes_more();
+        }
+    }
+}
+
+#[test]
 fn an_own_object_with_the_number_of_a_user_goes() {
     let mut host = Host::new();
     for own in
@@ -113,6 +153,14 @@ fn modules_that_are_missing_are_loaded_now_and_at_every_start() {
         host.check().is_well();
         host.works();
     }
+}
+
+#[test]
+fn the_native_bridge_alone_joins_nobody() {
+    let mut host = Host::new();
+    edit(&host.asterisk.etc().join("modules.conf"), "load=bridge_simple.so", "load=bridge_native_rtp.so");
+    host.asterisk.restart();
+    host.heals("modules");
 }
 
 #[test]

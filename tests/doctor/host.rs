@@ -76,6 +76,15 @@ impl Host {
         assert_eq!(alice.call("1001"), 200);
     }
 
+    /// An apply that changes both files works.
+    #[track_caller]
+    pub(crate) fn takes_more(&self) {
+        let user = self.portal.create_user("one more", "more@example.com");
+        self.portal.http().post_empty("/apply").expect(200);
+        self.portal.http().delete(&format!("/users/{}", user.string("/id"))).expect(204);
+        self.works();
+    }
+
     /// `check` finds the point, its fixes fix, and all works again.
     #[track_caller]
     pub(crate) fn heals(&mut self, expected: &str) -> Found {

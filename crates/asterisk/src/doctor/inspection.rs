@@ -149,6 +149,17 @@ fn has_read(listed: &str, file: &Path) -> bool {
 /// Whether `main` includes `target`, once, and Asterisk has read it.
 fn include(main: &Path, tree: &Tree, target: &Path, load: &str, is_read: bool) -> Result<(), Fault> {
     let directory = main.parent().unwrap_or(main);
+    let obstacles = tree.obstacles(target);
+    if !obstacles.is_empty() {
+        let shown =
+            obstacles.iter().map(|found| format!("{}, line {} {}", found.file.display(), found.line, found.what));
+        let shown = shown.collect::<Vec<_>>().join("; ");
+        let edit = edit(obstacles.iter().map(|found| (found.file.as_path(), found.edit.clone())));
+        return Err(Fault::new(
+            format!("Asterisk takes nothing of {}: {shown}", main.display()),
+            format!("{edit} && {load}"),
+        ));
+    }
     match tree.count() {
         Some(0) => {
             let end = if tree.ends_in_comment() { "--;\\n" } else { "" };

@@ -1,11 +1,15 @@
 //! The administrator's configuration as Asterisk reads it: a main file with all that it includes. Nothing is changed.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
+    io,
     path::{Path, PathBuf},
 };
 
-use crate::files::file;
+use crate::{
+    files::file,
+    proof::config_lines::{expand, included, templates, unclosed, uncomment},
+};
 
 /// More files than any configuration has.
 const MOST_FILES: usize = 1000;
@@ -23,7 +27,20 @@ pub(crate) struct Tree {
     is_readable: bool,
     /// Whether the main file ends within a comment of many lines.
     ends_in_comment: bool,
+    /// The `#include` lines that lead to no file.
+    dangling: Vec<Site>,
     main: PathBuf,
+}
+
+/// A line for which Asterisk takes nothing of the whole tree, and the edit that makes it take the rest.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Obstacle {
+    pub(crate) file: PathBuf,
+    pub(crate) line: usize,
+    /// What is wrong with it.
+    pub(crate) what: String,
+    /// A command of `sed`.
+    pub(crate) edit: String,
 }
 
 /// The place of an `#include`.
@@ -86,6 +103,43 @@ impl Tree {
         surplus
     }
 
+    /// The lines for which Asterisk takes nothing of the whole tree.
+    pub(crate) fn obstacles(&self, ours: &Path) -> Vec<Obstacle> {
+        let mut all = Vec::new();
+        for Site { file, line, .. } in &self.dangling {
+            let (what, edit) = ("includes no regular file".to_owned(), format!("{line}s/#include/#tryinclude/I"));
+            all.push(Obstacle { file: file.clone(), line: *line, what, edit });
+        }
+        let sections = self.sections(ours);
+        let names: BTreeSet<_> = sections.iter().map(|section| section.name.as_str()).collect();
+        // It may be one of our own, or of a file that cannot be read.
+        let is_known = |name: &str| !self.is_readable || name.starts_with("synergycall-") || names.contains(name);
+        for section in &sections {
+            let OwnSection { path, line, last_line, .. } = section;
+            let header = &self.files[path][line - 1];
+            if let Some(template) = templates(header).find(|name| !is_known(name)) {
+                let what = format!("names the template {template}, which there is not");
+                let edit = format!("{line},{last_line}s/^/; /");
+                all.push(Obstacle { file: path.clone(), line: *line, what, edit });
+            }
+        }
+        let ours = canonical(ours);
+        for (path, lines) in self.files.iter().filter(|(path, _)| **path != ours) {
+            let broken = lines.iter().zip(1..).filter_map(|(line, number)| Some((number, unclosed(line)?)));
+            // In other files a section may have begun before.
+            let begun = lines.iter().position(|line| line.starts_with(['[', '#'])).unwrap_or(lines.len());
+            let early = lines[..begun].iter().zip(1..).filter(|(line, _)| !line.is_empty() && *path == self.main);
+            let early = early.map(|(_, number)| (number, "stands before the first section"));
+            all.extend(broken.chain(early).map(|(line, what)| Obstacle {
+                file: path.clone(),
+                line,
+                what: what.to_owned(),
+                edit: format!("{line}s/^/; /"),
+            }));
+        }
+        all
+    }
+
     /// The sections of all files but `ours`, in the order of the files' names.
     pub(crate) fn sections(&self, ours: &Path) -> Vec<OwnSection> {
         let ours = canonical(ours);
@@ -135,34 +189,58 @@ impl Tree {
             return;
         };
         let mut depth = 0;
-        let lines: Vec<_> = String::from_utf8_lossy(&bytes).lines().map(|line| uncomment(line, &mut depth)).collect();
+        let text = String::from_utf8_lossy(&bytes);
+        // Asterisk skips a byte order mark.
+        let lines = text.strip_prefix('\u{feff}').unwrap_or(&text).lines();
+        let lines: Vec<_> = lines.map(|line| uncomment(line, &mut depth)).collect();
         if path == self.main && chain.is_empty() {
             self.ends_in_comment = depth != 0;
         }
         let includes: Vec<_> = lines
             .iter()
             .zip(1..)
-            .filter_map(|(line, number)| included(line).map(|pattern| (pattern.to_owned(), number)))
+            .filter_map(|(line, number)| included(line).map(|(pattern, is_tried)| (expand(pattern), is_tried, number)))
             .collect();
         self.files.entry(path.to_owned()).or_insert(lines);
-        for (pattern, line) in includes {
-            // An absolute pattern replaces the directory.
-            let pattern = directory.join(pattern);
-            let is_pattern = pattern.to_string_lossy().contains(['*', '?', '[']);
+        for (patterns, is_tried, line) in includes {
+            let mut is_dangling = !is_tried;
+            let is_pattern = patterns.len() > 1 || patterns.iter().any(|pattern| pattern.contains(['*', '?', '[']));
             chain.push(Site { file: path.to_owned(), line, is_pattern });
-            if matches(&pattern, target) {
-                self.readings.push(chain.clone());
-            }
-            for path in pattern.to_str().and_then(|pattern| glob::glob(pattern).ok()).into_iter().flatten().flatten() {
-                let path = canonical(&path);
-                // A file that includes itself, directly or through others.
-                if chain.len() < DEEPEST && chain.iter().all(|site| site.file != path) {
-                    self.add(directory, &path, target, chain);
+            // An absolute pattern replaces the directory.
+            for pattern in patterns.iter().map(|pattern| directory.join(pattern)) {
+                if matches(&pattern, target) {
+                    is_dangling = false;
+                    self.readings.push(chain.clone());
+                }
+                let found = pattern.to_str().and_then(|pattern| glob::glob(pattern).ok());
+                for path in found.into_iter().flatten().flatten() {
+                    let path = canonical(&path);
+                    // Asterisk passes over what is no regular file.
+                    if path.metadata().is_ok_and(|file| !file.is_file()) {
+                        continue;
+                    }
+                    is_dangling = false;
+                    // A file that includes itself, directly or through others.
+                    if chain.len() < DEEPEST && chain.iter().all(|site| site.file != path) {
+                        self.add(directory, &path, target, chain);
+                    }
+                }
+                if is_dangling && !is_visible(&pattern) {
+                    (is_dangling, self.is_readable) = (false, false);
                 }
             }
-            chain.pop();
+            self.dangling.extend(chain.pop().filter(|_| is_dangling));
         }
     }
+}
+
+/// Whether what a pattern matches can be seen: all directories up to its first `*` can be searched.
+fn is_visible(pattern: &Path) -> bool {
+    let is_plain = |path: &&Path| !path.to_string_lossy().contains(['*', '?', '[']);
+    let plain = pattern.ancestors().find(is_plain).unwrap_or(pattern);
+    let is_denied = |error: &io::Error| error.kind() == io::ErrorKind::PermissionDenied;
+    let found = if plain == pattern { plain.metadata().map(drop) } else { plain.read_dir().map(drop) };
+    !found.is_err_and(|error| is_denied(&error))
 }
 
 /// Whether an `#include` of `pattern` reads `target`, once that is there.
@@ -183,53 +261,6 @@ fn matches(pattern: &Path, target: &Path) -> bool {
 
 pub(crate) fn canonical(path: &Path) -> PathBuf {
     path.canonicalize().unwrap_or_else(|_| path.to_owned())
-}
-
-/// The line as Asterisk sees it: without comments, and trimmed. `depth` says how deep in comments it begins and ends.
-///
-/// As `config_text_file_load` does it: `;--` begins a comment of many lines and `--;` ends one, another `;` begins one
-/// to the end of the line, unless a backslash stands before it.
-fn uncomment(line: &str, depth: &mut i32) -> String {
-    let mut said = String::new();
-    let mut rest = line;
-    let mut before = String::new();
-    while let Some(at) = rest.find(';') {
-        let (head, tail) = (&rest[..at], &rest[at + 1..]);
-        let is_said = *depth == 0;
-        if is_said {
-            said.push_str(head.strip_suffix('\\').unwrap_or(head));
-        }
-        before.push_str(head);
-        rest = tail;
-        if head.ends_with('\\') {
-            if is_said {
-                said.push(';');
-            }
-            before.push(';');
-        } else if tail.starts_with("--") && !tail.starts_with("---") {
-            *depth += 1;
-            before.clear();
-            rest = &tail[2..];
-        } else if before.ends_with("--") {
-            *depth -= 1;
-            before.clear();
-        } else if is_said {
-            rest = "";
-            break;
-        } else {
-            before.push(';');
-        }
-    }
-    if *depth == 0 {
-        said.push_str(rest);
-    }
-    said.trim().to_owned()
-}
-
-/// The pattern of an `#include` or `#tryinclude` line.
-fn included(line: &str) -> Option<&str> {
-    let rest = line.strip_prefix("#include").or_else(|| line.strip_prefix("#tryinclude"))?;
-    rest.starts_with([' ', '\t', '"', '<']).then(|| rest.trim().trim_matches(['"', '<', '>']))
 }
 
 #[cfg(test)]
@@ -272,6 +303,9 @@ mod tests {
             ";-- a\nb --; #include p/ours.conf",
             "a=b\\;-- \n#include p/ours.conf",
             ";--- no comment of many lines\n#include p/ours.conf",
+            "#Include p/ours.conf",
+            "\u{feff}#TRYINCLUDE p/ours.conf",
+            "#include {q,p}/{{x,y},o*s}.conf",
         ] {
             let config = Config::new(line);
             assert_eq!(config.tree().count(), Some(1), "{line}");
@@ -316,6 +350,32 @@ mod tests {
     fn a_tree_that_cannot_be_read_proves_nothing() {
         let directory = tempfile::tempdir().unwrap();
         assert_eq!(Tree::read(directory.path(), "main.conf", Path::new("/x")).count(), None);
+    }
+
+    #[test]
+    fn lines_for_which_asterisk_takes_nothing_are_found_with_their_edits() {
+        for (text, edit) in [
+            ("#include p/ours.conf\n#include nowhere.conf\n", "2s/#include/#tryinclude/I"),
+            ("#include n*.conf\n", "1s/#include/#tryinclude/I"),
+            ("#include p\n", "1s/#include/#tryinclude/I"),
+            ("[a](none)\ntype=aor\n[b]\n", "1,2s/^/; /"),
+            ("[a]\n[b\ntype=aor\n", "2s/^/; /"),
+            ("[a]\n[b](a\n", "2s/^/; /"),
+            ("; mine\ntype=aor\n[b]\n", "2s/^/; /"),
+        ] {
+            let config = Config::new(text);
+            let found: Vec<_> =
+                config.tree().obstacles(&config.at("p/ours.conf")).into_iter().map(|o| o.edit).collect();
+            assert_eq!(found, [edit], "{text}");
+        }
+        for text in [
+            "#tryinclude nowhere.conf\n#include p/*.conf\n",
+            "[b](a,!)\n[a](!)\n[c](b)\n[d](+)\n[e](synergycall-aor-1)\n",
+            "#include main.conf\n[a] (x\n",
+        ] {
+            let config = Config::new(text);
+            assert_eq!(config.tree().obstacles(&config.at("p/ours.conf")), [], "{text}");
+        }
     }
 
     #[test]

@@ -1,0 +1,92 @@
+//! One line of a configuration file, as Asterisk reads it.
+
+/// The line as Asterisk sees it: without comments, and trimmed. `depth` says how deep in comments it begins and ends.
+///
+/// As `config_text_file_load` does it: `;--` begins a comment of many lines and `--;` ends one, another `;` begins one
+/// to the end of the line, unless a backslash stands before it.
+pub(super) fn uncomment(line: &str, depth: &mut i32) -> String {
+    let mut said = String::new();
+    let mut rest = line;
+    let mut before = String::new();
+    while let Some(at) = rest.find(';') {
+        let (head, tail) = (&rest[..at], &rest[at + 1..]);
+        let is_said = *depth == 0;
+        if is_said {
+            said.push_str(head.strip_suffix('\\').unwrap_or(head));
+        }
+        before.push_str(head);
+        rest = tail;
+        if head.ends_with('\\') {
+            if is_said {
+                said.push(';');
+            }
+            before.push(';');
+        } else if tail.starts_with("--") && !tail.starts_with("---") {
+            *depth += 1;
+            before.clear();
+            rest = &tail[2..];
+        } else if before.ends_with("--") {
+            *depth -= 1;
+            before.clear();
+        } else if is_said {
+            rest = "";
+            break;
+        } else {
+            before.push(';');
+        }
+    }
+    if *depth == 0 {
+        said.push_str(rest);
+    }
+    said.trim().to_owned()
+}
+
+/// The pattern of an `#include` or `#tryinclude` line, in letters of either case, and whether it is the latter.
+pub(super) fn included(line: &str) -> Option<(&str, bool)> {
+    let (word, rest) = line.strip_prefix('#')?.split_once([' ', '\t'])?;
+    let is_tried = word.eq_ignore_ascii_case("tryinclude");
+    (is_tried || word.eq_ignore_ascii_case("include")).then(|| (rest.trim().trim_matches(['"', '<', '>']), is_tried))
+}
+
+/// The patterns that one with `{a,b}` stands for.
+pub(super) fn expand(pattern: &str) -> Vec<String> {
+    let (mut depth, mut cuts) = (0, Vec::new());
+    for (at, c) in pattern.char_indices() {
+        let is_cut = match c {
+            '{' => {
+                depth += 1;
+                depth == 1
+            }
+            '}' if depth > 0 => {
+                depth -= 1;
+                depth == 0
+            }
+            _ => c == ',' && depth == 1,
+        };
+        if is_cut {
+            cuts.push(at);
+        }
+        if c == '}' && !cuts.is_empty() && depth == 0 {
+            break;
+        }
+    }
+    let (Some(first), Some(last)) = (cuts.first(), cuts.last().filter(|_| depth == 0)) else {
+        return vec![pattern.to_owned()];
+    };
+    let parts = cuts.windows(2).map(|cut| &pattern[cut[0] + 1..cut[1]]);
+    parts.flat_map(|part| expand(&format!("{}{part}{}", &pattern[..*first], &pattern[last + 1..]))).collect()
+}
+
+/// The templates that the head of a section names.
+pub(super) fn templates(header: &str) -> impl Iterator<Item = &str> {
+    let options = header.split_once("](").and_then(|(_, options)| options.split_once(')')).map(|(options, _)| options);
+    options.into_iter().flat_map(|options| options.split(',')).map(str::trim).filter(|option| {
+        !option.is_empty() && *option != "!" && !option.starts_with(['+', '&']) && !option.contains('=')
+    })
+}
+
+/// What is missing at the end of the head of a section.
+pub(super) fn unclosed(line: &str) -> Option<&'static str> {
+    let Some((_, options)) = line.strip_prefix('[')?.split_once(']') else { return Some("has no ] at the end") };
+    (options.starts_with('(') && !options.contains(')')).then_some("has no ) at the end")
+}
