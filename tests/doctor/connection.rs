@@ -139,6 +139,8 @@ fn a_role_that_is_not_let_in_gets_in_as_printed() {
     let sql = |remote: &Remote, sql: &str| drop(remote.host.database.sql(sql));
     sql(&remote, "ALTER ROLE \"pbx-portal\" PASSWORD 'another'");
     remote.recovers(&well, "password authentication failed");
+    sql(&remote, "ALTER ROLE \"pbx-portal\" VALID UNTIL '2020-01-01'");
+    remote.recovers(&well, "password authentication failed");
     sql(&remote, "ALTER ROLE \"pbx-portal\" NOLOGIN");
     remote.recovers(&well, "not permitted to log in");
     sql(&remote, "REVOKE INSERT ON users FROM \"pbx-portal\"");

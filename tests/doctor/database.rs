@@ -1,6 +1,6 @@
 //! The settings and PostgreSQL.
 
-use pbx_tests::Database;
+use pbx_tests::{Cluster, Database};
 
 use crate::doctor::host::{Host, Place, check};
 
@@ -95,4 +95,38 @@ fn the_database_of_a_newer_portal_is_named() {
     let found = check(&host.settings);
     assert!(found.lines.iter().any(|line| line.contains("29991231000000 are of a newer portal")), "{found:#?}");
     assert_eq!(found.status, 1);
+}
+
+#[test]
+fn a_database_that_takes_no_changes_is_found_and_made_to() {
+    let mut host = Host::new();
+    let name = host.database.sql("SELECT current_database()");
+    host.database.sql(&format!("ALTER DATABASE \"{}\" SET default_transaction_read_only = on", name.trim()));
+    host.heals("database");
+    host.takes_more();
+    host.database.sql("ALTER TABLE apply_audit_log RENAME TO lost");
+    let found = host.check();
+    assert!(
+        found.status == 1 && found.faults()[0].0 == "tables" && found.faults()[0].1.starts_with("restore"),
+        "{found:#?}"
+    );
+}
+
+#[test]
+fn a_standby_is_no_database_to_write_to() {
+    let cluster = Cluster::start_new();
+    let database = Database::create_in(&cluster.url());
+    let host = Host::new();
+    let settings = host.settings.clone().with("DATABASE_URL", &database.url());
+    assert_eq!(settings.run(&["migrate"]).status.code(), Some(0));
+    let standby = cluster.standby();
+    let url = database.url().replace(&cluster.address(), &standby.address());
+    let found = check(&host.settings.clone().with("DATABASE_URL", &url));
+    assert!(
+        found
+            .faults()
+            .iter()
+            .any(|(point, fix)| *point == "database" && fix.starts_with("write the primary's address")),
+        "{found:#?}"
+    );
 }

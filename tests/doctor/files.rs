@@ -88,6 +88,14 @@ fn a_state_directory_that_is_gone_open_or_damaged_is_put_right() {
         assert!(Command::new("mkfifo").arg(state.join(file)).status().unwrap().success());
         host.heals("state_dir");
     }
+    for (file, to) in [("proven", "proven"), ("lock", "lock"), ("lock", "/nonexistent/lock")] {
+        _ = fs::remove_file(state.join(file));
+        symlink(to, state.join(file)).unwrap();
+        host.heals("state_dir");
+    }
+    fs::remove_dir_all(&state).unwrap();
+    fs::write(&state, "").unwrap();
+    host.heals("state_dir");
     fs::set_permissions(&state, Permissions::from_mode(0o755)).unwrap();
     host.heals("state_dir");
     fs::remove_dir_all(&state).unwrap();

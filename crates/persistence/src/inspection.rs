@@ -26,6 +26,20 @@ pub struct Inspection {
     pub missing_rights: Vec<String>,
     /// What a pending migration may change and the role does not own, as SQL names it: `TABLE users`.
     pub not_owned: Vec<String>,
+    /// The tables that are gone although no migration is pending, as after a restore that failed in part.
+    pub missing_tables: Vec<String>,
+    /// Why nothing can be written, where that is so.
+    pub read_only: Option<ReadOnly>,
+}
+
+/// Why a database takes no changes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum ReadOnly {
+    /// The server is a standby.
+    Standby,
+    /// `default_transaction_read_only` is on, for the database, the role or the server.
+    Setting,
 }
 
 /// How a connection to PostgreSQL is protected. Behind a pooler, this is the pooler's connection.
@@ -57,6 +71,9 @@ const RIGHTS: &str = "SELECT 'USAGE on schema public' WHERE current_schema() IS 
      ) AS needed (\"table\", \"right\") WHERE CASE WHEN to_regclass(needed.table) IS NOT NULL \
      THEN NOT has_table_privilege(needed.table, needed.right) ELSE false END";
 
+const MISSING_TABLES: &str = "SELECT name FROM unnest(ARRAY['tenants', 'users', 'extensions', 'apply_audit_log']) AS name \
+     WHERE to_regclass(name) IS NULL";
+
 /// A migration alters tables and replaces functions, which their owner alone may, and makes new ones.
 const NOT_OWNED: &str = "SELECT object FROM (\
      SELECT 'TABLE ' || relname, relowner FROM pg_class WHERE relnamespace = current_schema()::regnamespace \
@@ -73,6 +90,16 @@ pub(crate) fn inspect(
     let may_read = !missing_rights.iter().any(|right| right.ends_with("__diesel_schema_migrations"));
     let (pending, unknown) = if may_read { database::compare_migrations(connection)? } else { Default::default() };
     let not_owned = if pending.is_empty() { Vec::new() } else { sql::<Text>(NOT_OWNED).load(connection)? };
+    let missing_tables =
+        if may_read && pending.is_empty() { sql::<Text>(MISSING_TABLES).load(connection)? } else { Vec::new() };
+    let (is_standby, is_read_only): (bool, bool) =
+        sql::<(Bool, Bool)>("SELECT pg_is_in_recovery(), current_setting('default_transaction_read_only')::boolean")
+            .get_result(connection)?;
+    let read_only = match (is_standby, is_read_only) {
+        (true, _) => Some(ReadOnly::Standby),
+        (false, true) => Some(ReadOnly::Setting),
+        (false, false) => None,
+    };
     let server_version = sql::<Text>("SELECT current_setting('server_version')").get_result(connection)?;
     let (is_local, tls): (bool, Option<String>) = sql::<(Bool, Nullable<Text>)>(
         "SELECT coalesce(inet_server_addr() <<= inet '127.0.0.0/8' OR inet_server_addr() = inet '::1', true), \
@@ -85,5 +112,14 @@ pub(crate) fn inspect(
         None => Protection::ClearText,
     };
     let pending = database::names(&pending);
-    Ok(Inspection { server_version, protection, pending, unknown, missing_rights, not_owned })
+    Ok(Inspection {
+        server_version,
+        protection,
+        pending,
+        unknown,
+        missing_rights,
+        not_owned,
+        missing_tables,
+        read_only,
+    })
 }

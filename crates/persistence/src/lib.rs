@@ -79,7 +79,7 @@ pub use apply_history::{LoggedApply, Waiting};
 pub use apply_log::{ApplyLog, StartedApply};
 pub use database::Database;
 pub use error::{CreateUserError, DatabaseError, DeleteUserError, ErrorDetail};
-pub use inspection::{Inspection, Protection};
+pub use inspection::{Inspection, Protection, ReadOnly};
 pub use list::{ChangeToken, UserList};
 pub use users::UserRepository;
 

@@ -72,28 +72,34 @@ impl Deployment {
         let found = fs::metadata(directory).map_err(|error| {
             Fault::new(format!("{}: {error}", directory.display()), with_sandbox(make.clone(), directory))
         })?;
+        if !found.is_dir() {
+            let what = format!("{} is no directory", directory.display());
+            return Err(Fault::new(what, format!("mv {path} {path}.old && {make}")));
+        }
         if found.mode() & 0o007 != 0 {
             return Err(Fault::new(
                 format!("{} is open to everybody, and holds credentials", directory.display()),
                 format!("chmod o= {path}"),
             ));
         }
+        let lock = directory.join("lock");
         let fault = |error: &FileError| {
+            use io::ErrorKind::{InvalidData, NotFound, Other};
+            let is_loop = error.error.raw_os_error() == Some(rustix::io::Errno::LOOP.raw_os_error());
             let fix = match error.error.kind() {
-                // Damaged, too large, or no regular file.
-                io::ErrorKind::InvalidData | io::ErrorKind::Other => {
+                io::ErrorKind::PermissionDenied => format!("chown -R {owner} {path} && chmod -R u+rwX {path}"),
+                // Damaged, too large, no regular file, or a link that leads nowhere.
+                kind if is_loop || matches!(kind, InvalidData | Other | NotFound) => {
                     let damaged = quoted(&error.path);
                     format!("mv {damaged} {damaged}.damaged")
                 }
-                io::ErrorKind::PermissionDenied => format!("chown -R {owner} {path} && chmod -R u+rwX {path}"),
                 _ => other_fix(directory, &error.error),
             };
             Fault::new(plainly(error), fix)
         };
-        let lock = directory.join("lock");
         match file::regular(File::options().append(true), &lock) {
             Ok(lock) => *is_busy = matches!(lock.try_lock(), Err(fs::TryLockError::WouldBlock)),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            Err(error) if error.kind() == io::ErrorKind::NotFound && fs::symlink_metadata(&lock).is_err() => {}
             Err(error) => return Err(fault(&FileError::new(&lock, "opened")(error))),
         }
         // The journal, and the record of the new pair twice: with its pending purges and without.

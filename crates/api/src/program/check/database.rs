@@ -2,7 +2,7 @@
 
 use pbx_asterisk::Fault;
 use pbx_domain::User;
-use pbx_persistence::{Database, Inspection, Protection};
+use pbx_persistence::{Database, Inspection, Protection, ReadOnly};
 
 use super::{
     database_fix::{self, fault},
@@ -29,7 +29,19 @@ pub(super) fn check(survey: &Survey, report: &mut Report<'_>) -> Option<Vec<User
     };
     report.good(POINT, format_args!("PostgreSQL {} answers", inspection.server_version));
     tell_protection(&inspection.protection, report);
-    let Inspection { pending, unknown, missing_rights, not_owned, .. } = inspection;
+    let Inspection { pending, unknown, missing_rights, not_owned, missing_tables, read_only, .. } = inspection;
+    if let Some(read_only) = read_only {
+        let what = match read_only {
+            ReadOnly::Standby => "it is a standby, which takes no changes",
+            _ => "default_transaction_read_only is on, so that it takes no changes",
+        };
+        report.fault(POINT, &Fault::new(what, database_fix::writable(url, read_only)));
+    }
+    if !missing_tables.is_empty() {
+        let what = format!("{} is gone, as after a restore that failed in part", missing_tables.join(", "));
+        report.fault("tables", &Fault::new(what, database_fix::RESTORE));
+        return None;
+    }
     // Without its rights, what was applied may not be known.
     if !missing_rights.is_empty() {
         let what = format!("the role lacks {}", missing_rights.join(", "));

@@ -3,10 +3,12 @@
 use std::{fs, io, net::IpAddr};
 
 use pbx_asterisk::Fault;
-use pbx_persistence::DatabaseError;
+use pbx_persistence::{DatabaseError, ReadOnly};
 
 use crate::settings::Environment;
 
+/// No command makes up for what is lost.
+pub(super) const RESTORE: &str = "restore the database from a backup (Backup and restore in operations.md)";
 /// Where the certificate of the authority that signed PostgreSQL's belongs.
 const AUTHORITY: &str = "/etc/pbx-portal/database-ca.crt";
 const RESTART: &str = "systemctl try-restart pbx-portal";
@@ -29,6 +31,25 @@ pub(super) fn grant(url: &str, not_owned: &[String]) -> String {
     let own = not_owned.iter().map(|object| format!("ALTER {object} OWNER TO \"{role}\""));
     let grants = ["SCHEMA", "ALL TABLES IN SCHEMA"].map(|what| format!("GRANT ALL ON {what} public TO \"{role}\""));
     names.in_database(&own.chain(grants).collect::<Vec<_>>().join("; "))
+}
+
+/// The command that makes the database take changes again, or the way to the server that does.
+pub(super) fn writable(url: &str, read_only: ReadOnly) -> String {
+    if read_only == ReadOnly::Standby {
+        return format!("write the primary's address: {}", correct_url());
+    }
+    let names = Names::of(url);
+    let Names { database, role, .. } = &names;
+    let reset = "RESET default_transaction_read_only";
+    let steps = [
+        "SET default_transaction_read_only = off".to_owned(),
+        format!("ALTER DATABASE \"{database}\" {reset}"),
+        format!("ALTER ROLE \"{role}\" {reset}"),
+        format!("ALTER ROLE \"{role}\" IN DATABASE \"{database}\" {reset}"),
+        format!("ALTER SYSTEM {reset}"),
+        "SELECT pg_reload_conf()".to_owned(),
+    ];
+    names.there(&format!("psql -c '{}'", steps.join("' -c '")))
 }
 
 fn another_encoding(names: &Names) -> String {
@@ -62,7 +83,8 @@ fn fix(words: &str, url: &str) -> String {
     } else if has("password authentication failed") || is_missing("role") && !names.are_ours() {
         // With passwords, PostgreSQL does not say which of the two it is.
         names.there(&format!(
-            "psql -c 'CREATE ROLE \"{role}\" LOGIN' -c '\\password \"{role}\"'   # the password of DATABASE_URL; that \
+            "psql -c 'CREATE ROLE \"{role}\" LOGIN' -c '\\password \"{role}\"' -c 'ALTER ROLE \"{role}\" VALID UNTIL \
+             $$infinity$$'   # the password of DATABASE_URL; that \
              the role exists is no harm"
         ))
     } else if has("no password supplied") {
@@ -85,6 +107,8 @@ fn fix(words: &str, url: &str) -> String {
         names.there(&names.create_database())
     } else if is_missing("database") || is_missing("role") {
         "sh /usr/share/doc/pbx-portal/examples/postgresql/create.sh".to_owned()
+    } else if is_missing("relation") || is_missing("column") || has("restore the database from a backup") {
+        RESTORE.to_owned()
     } else if has("Operation not permitted") {
         format!("systemctl edit pbx-portal, and write: [Service] IPAddressAllow=ADDRESS of PostgreSQL; then: {RESTART}")
     } else if *is_local || has("127.0.0.1") || has("::1") {
