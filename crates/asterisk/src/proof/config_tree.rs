@@ -111,9 +111,13 @@ impl Tree {
             all.push(Obstacle { file: file.clone(), line: *line, what, edit });
         }
         let sections = self.sections(ours);
-        let names: BTreeSet<_> = sections.iter().map(|section| section.name.as_str()).collect();
-        // It may be one of our own, or of a file that cannot be read.
-        let is_known = |name: &str| !self.is_readable || name.starts_with("synergycall-") || names.contains(name);
+        let text = file::read(ours).ok().flatten().unwrap_or_default();
+        let text = String::from_utf8_lossy(&text);
+        let header = |line: &'_ str| Some(line.trim().strip_prefix('[')?.split_once(']')?.0.to_owned());
+        let mut names: BTreeSet<String> = text.lines().filter_map(header).collect();
+        names.extend(sections.iter().map(|section| section.name.clone()));
+        // It may be of a file that cannot be read.
+        let is_known = |name: &str| !self.is_readable || names.contains(name);
         for section in &sections {
             let OwnSection { path, line, last_line, .. } = section;
             let header = &self.files[path][line - 1];
@@ -370,7 +374,7 @@ mod tests {
         }
         for text in [
             "#tryinclude nowhere.conf\n#include p/*.conf\n",
-            "[b](a,!)\n[a](!)\n[c](b)\n[d](+)\n[e](synergycall-aor-1)\n",
+            "[b](a,!)\n[a](!)\n[c](b)\n[d](+)\n[e](1000)\n",
             "#include main.conf\n[a] (x\n",
         ] {
             let config = Config::new(text);
