@@ -73,21 +73,26 @@ fn the_phone_of_a_number_with_a_new_owner_is_gone() {
 #[test]
 fn a_contact_that_was_removed_does_not_come_back_with_an_asterisk_that_was_killed() {
     let key = "/registrar/contact/1001;@";
-    let mut world = World::new();
-    let former = owner(&world);
-    let _at_former = former.answering();
-    // Asterisk writes one change of its database at once, and what comes within a second after it then.
-    until("the registration to be on disk", || {
-        let written = fs::read(world.asterisk.home().join("db/astdb.sqlite3")).unwrap();
-        written.windows(key.len()).any(|part| part == key.as_bytes()).then_some(())
-    });
-    delete(&world, 1001);
-    world.check_bystander();
-    apply(&world);
-    assert_eq!(world.asterisk.complaints(), Vec::<String>::new());
-    world.asterisk.kill();
-    world.asterisk.start();
-    assert!(!world.has_contact("1001"));
+    for by_command in [false, true] {
+        let mut world = World::new();
+        if by_command {
+            world.stand_in.ask_by_command();
+        }
+        let former = owner(&world);
+        let _at_former = former.answering();
+        // Asterisk writes one change of its database at once, and what comes within a second after it then.
+        until("the registration to be on disk", || {
+            let written = fs::read(world.asterisk.home().join("db/astdb.sqlite3")).unwrap();
+            written.windows(key.len()).any(|part| part == key.as_bytes()).then_some(())
+        });
+        delete(&world, 1001);
+        world.check_bystander();
+        assert_eq!(apply(&world).json["warnings"], serde_json::json!([]));
+        assert_eq!(world.asterisk.complaints(), Vec::<String>::new());
+        world.asterisk.kill();
+        world.asterisk.start();
+        assert!(!world.has_contact("1001"), "by command: {by_command}");
+    }
 }
 
 #[test]
