@@ -2,7 +2,7 @@
 
 use std::fs;
 
-use crate::doctor::host::{Host, edit};
+use crate::doctor::host::{Found, Host, Place, edit};
 
 const LINE: &str = "#include pjsip.d/synergycall/*.conf";
 const EXACT: &str = "#include pjsip.d/synergycall/generated_endpoints.conf";
@@ -82,6 +82,109 @@ fn an_own_object_with_the_number_of_a_user_goes() {
     let found = host.check();
     found.is_well();
     assert!(found.lines.iter().any(|line| line.starts_with("note  numbers: [1700] (")), "{found:#?}");
+}
+
+#[test]
+fn a_copy_of_an_include_file_that_the_pattern_includes_goes() {
+    let mut host = Host::new();
+    let files = [(host.asterisk.pjsip_include(), "numbers"), (host.asterisk.dialplan_include(), "extensions")];
+    for (file, point) in files {
+        // Read before ours, and after it.
+        for name in ["backup.conf", "old.conf"] {
+            fs::copy(&file, file.with_file_name(name)).unwrap();
+            host.heals(point);
+            host.takes_more();
+        }
+    }
+}
+
+#[test]
+fn an_own_extension_with_the_number_of_a_user_goes() {
+    let mut host = Host::new();
+    host.asterisk.append("extensions.conf", "[synergycall-users]\nexten => 600,1,Answer()\nexten => 1700,1,Answer()");
+    let found = host.check();
+    found.is_well();
+    assert!(found.lines.iter().any(|line| line.starts_with("note  extensions: [1700] (")), "{found:#?}");
+    let extensions = host.asterisk.etc().join("extensions.conf");
+    for context in ["synergycall-users", "synergycall-internal"] {
+        let own =
+            format!("[globals]\n[{context}]\nexten => 1000,1,NoOp()\n same => n,Hangup()\nexten => 601,1,Answer()");
+        edit(&extensions, "[globals]", &own);
+        let found = host.heals("extensions");
+        assert_eq!(found.faults().len(), 1, "{found:#?}");
+        assert!(fs::read_to_string(&extensions).unwrap().contains("\nexten => 601,1,Answer()"));
+        host.takes_more();
+    }
+}
+
+#[test]
+fn what_catches_the_calls_of_users_comes_behind_them() {
+    let mut host = Host::new();
+    host.asterisk.append("extensions.conf", "[synergycall-internal]\nexten => _X.,1,Hangup(21)");
+    host.asterisk.restart();
+    host.heals("calls");
+    let extensions = host.asterisk.etc().join("extensions.conf");
+    let outside = "[globals]\n[synergycall-internal]\ninclude => outside\n[outside]\nexten => _X.,1,Hangup(21)";
+    edit(&extensions, "[globals]", outside);
+    host.asterisk.restart();
+    host.heals("calls");
+}
+
+#[test]
+fn a_user_who_may_not_reload_gets_the_permission() {
+    let mut host = Host::new();
+    let denied = "[general]\ndefault_perm=permit\n[root]\ndeny=module reload\n";
+    fs::write(host.asterisk.etc().join("cli_permissions.conf"), denied).unwrap();
+    host.asterisk.restart();
+    host.heals("cli_permissions.conf");
+}
+
+#[test]
+fn a_range_of_too_few_ports_for_audio_is_widened() {
+    let mut host = Host::new();
+    fs::write(host.asterisk.etc().join("rtp.conf"), "[general]\nrtpstart=20000\nrtpend=20001\n").unwrap();
+    host.asterisk.restart();
+    host.heals("rtp.conf");
+}
+
+#[test]
+fn an_endpoint_that_takes_every_phone_comes_behind_the_users() {
+    let mut host = Host::new();
+    let anonymous = "load=res_pjsip_nat.so\nload=res_pjsip_endpoint_identifier_anonymous.so";
+    edit(&host.asterisk.etc().join("modules.conf"), "load=res_pjsip_nat.so", anonymous);
+    let order = "type=global\nendpoint_identifier_order=anonymous,username";
+    edit(&host.asterisk.etc().join("pjsip.conf"), "type=global", order);
+    host.asterisk.restart();
+    host.check().is_well();
+    host.asterisk.append("pjsip.conf", "[anonymous]\ntype=endpoint\ncontext=x\nallow=ulaw");
+    host.asterisk.restart();
+    host.heals("identification");
+}
+
+#[test]
+fn options_that_asterisk_does_not_take_are_found_before_an_apply() {
+    let mut host = Host::new();
+    let file = host.settings.working_directory().join("config.toml");
+    let path = file.to_str().unwrap().to_owned();
+    let check = |host: &Host, options: &str| {
+        fs::write(&file, format!("[asterisk]\nendpoint_options = [{options}\n]\n")).unwrap();
+        host.settings.run(&["check", "--config", &path])
+    };
+    let good = check(&host, "\n  'language=de', 'transport=transport-udp', 'media_encryption=no'");
+    assert_eq!(good.status.code(), Some(0), "{}", good.stdout);
+    let place = Place { replaced: vec![("/etc/pbx-portal/config.toml".to_owned(), path.clone())], ..Place::default() };
+    for (option, why) in [
+        ("colour=red", "colour, which Asterisk does not know"),
+        ("media_encryption=sdes", "media_encryption, which needs res_srtp.so"),
+        ("transport=nowhere", "transport, which names a transport that there is not"),
+    ] {
+        let found = Found::of(&check(&host, &format!("\n  'language=de',\n  '{option}'")));
+        let [(point, fix)] = found.faults()[..] else { panic!("one fault: {found:#?}") };
+        assert!(point == "asterisk.endpoint_options" && found.lines.concat().contains(why), "{found:#?}");
+        host.run(point, fix, &place);
+        assert_eq!(fs::read_to_string(&file).unwrap(), "[asterisk]\nendpoint_options = [\"language=de\"]\n");
+        Found::of(&host.settings.run(&["check", "--config", &path])).is_well();
+    }
 }
 
 #[test]

@@ -1,8 +1,10 @@
 //! The settings and PostgreSQL.
 
+use std::fs;
+
 use pbx_tests::{Cluster, Database};
 
-use crate::doctor::host::{Host, Place, check};
+use crate::doctor::host::{Found, Host, Place, check};
 
 #[test]
 fn a_missing_or_wrong_setting_stops_no_other_point() {
@@ -129,4 +131,23 @@ fn a_standby_is_no_database_to_write_to() {
             .any(|(point, fix)| *point == "database" && fix.starts_with("write the primary's address")),
         "{found:#?}"
     );
+}
+
+#[test]
+fn an_address_that_the_service_cannot_listen_on_is_found() {
+    let mut host = Host::new();
+    let file = host.settings.working_directory().join("config.toml");
+    let path = file.to_str().unwrap().to_owned();
+    let settings = host.settings.clone().without("PBX_PORTAL__SERVER__BIND");
+    let other = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let taken = other.local_addr().unwrap().to_string();
+    let place = Place { replaced: vec![("/etc/pbx-portal/config.toml".to_owned(), path.clone())], ..Place::default() };
+    for (bind, words) in [("203.0.113.1:0", "cannot listen on"), (taken.as_str(), "another program listens")] {
+        fs::write(&file, format!("[server]\nbind = \"{bind}\"\n")).unwrap();
+        let found = Found::of(&settings.run(&["check", "--config", &path]));
+        let [(point, fix)] = found.faults()[..] else { panic!("one fault: {found:#?}") };
+        assert!(point == "server.bind" && found.lines.concat().contains(words), "{found:#?}");
+        host.run(point, fix, &place);
+        Found::of(&settings.run(&["check", "--config", &path])).is_well();
+    }
 }

@@ -7,6 +7,7 @@ use std::process::Command;
 use pbx_tests::Asterisk;
 
 use crate::doctor::host::Host;
+use crate::faults::mounts::able_to_mount;
 
 #[test]
 fn an_include_directory_or_file_that_is_gone_is_made_again() {
@@ -100,4 +101,16 @@ fn a_state_directory_that_is_gone_open_or_damaged_is_put_right() {
     host.heals("state_dir");
     fs::remove_dir_all(&state).unwrap();
     host.heals("state_dir");
+}
+
+#[test]
+fn a_file_that_is_mounted_and_cannot_be_replaced_is_unmounted() {
+    able_to_mount("doctor::files::a_file_that_is_mounted_and_cannot_be_replaced_is_unmounted", || {
+        let mut host = Host::new();
+        let dialplan = host.asterisk.dialplan_include();
+        let mounted = Command::new("mount").arg("--bind").args([&dialplan, &dialplan]).status();
+        assert!(mounted.is_ok_and(|status| status.success()));
+        host.heals("asterisk.dialplan_include");
+        host.takes_more();
+    });
 }

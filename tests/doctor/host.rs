@@ -6,7 +6,7 @@ use std::process::{Child, Command, Stdio};
 use std::thread;
 use std::time::Duration;
 
-use pbx_tests::{Asterisk, Database, Phone, Portal, Response, Settings};
+use pbx_tests::{Asterisk, Database, Finished, Phone, Portal, Response, Settings};
 
 /// A right system: two users, applied, whose phones call each other.
 pub(crate) struct Host {
@@ -25,6 +25,11 @@ pub(crate) struct Found {
 }
 
 impl Found {
+    pub(crate) fn of(finished: &Finished) -> Self {
+        let lines = finished.stdout.lines().map(str::to_owned).collect();
+        Self { status: finished.status.code().expect("it ends by itself"), lines }
+    }
+
     /// The failures: the point, and the fix.
     pub(crate) fn faults(&self) -> Vec<(&str, &str)> {
         let failures = self.lines.iter().filter_map(|line| line.strip_prefix("FAIL  "));
@@ -56,6 +61,7 @@ impl Host {
         let settings = Settings::new(&database.url(), &asterisk);
         fs::set_permissions(settings.state_dir(), Permissions::from_mode(0o750)).unwrap();
         let portal = settings.start();
+        let settings = settings.with("PBX_PORTAL__SERVER__BIND", portal.url().trim_start_matches("http://"));
         let users = ["alice", "bob"].map(|name| portal.create_user(name, &format!("{name}@example.com")));
         let host = Self { settings, portal, asterisk, database, users };
         host.works();
@@ -114,7 +120,6 @@ impl Host {
         fs::write(&token, format!("Authorization: Bearer {}\n", self.settings.token())).unwrap();
         let adapted = fix
             .replace("@/root/pbx-token", &format!("@{}", token.display()))
-            .replace("http://127.0.0.1:8000", self.portal.url())
             .replace("0.0.0.0:5060", &format!("127.0.0.1:{}", self.asterisk.port()));
         let adapted = place.replaced.iter().fold(adapted, |fix, (from, to)| fix.replace(from, to));
         let mut shell = tools.start(&adapted, &place.answers);
@@ -139,9 +144,7 @@ impl Host {
 }
 
 pub(crate) fn check(settings: &Settings) -> Found {
-    let finished = settings.run(&["check"]);
-    let lines = finished.stdout.lines().map(str::to_owned).collect();
-    Found { status: finished.status.code().expect("it ends by itself"), lines }
+    Found::of(&settings.run(&["check"]))
 }
 
 /// Where a fix is run, and what is answered to its questions.

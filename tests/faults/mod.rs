@@ -20,7 +20,7 @@ mod histories;
 mod kill;
 mod lies;
 mod matrix;
-mod mounts;
+pub(crate) mod mounts;
 mod plans;
 mod processes;
 mod purge;

@@ -70,6 +70,7 @@ fn a_healthy_host_passes_point_by_point() {
     let expected = [
         "settings",
         "service",
+        "server.bind",
         "database",
         "database connection",
         "migrations",
@@ -82,7 +83,12 @@ fn a_healthy_host_passes_point_by_point() {
         "#include of asterisk.pjsip_include",
         "#include of asterisk.dialplan_include",
         "numbers",
+        "extensions",
         "modules",
+        "cli_permissions.conf",
+        "rtp.conf",
+        "identification",
+        "asterisk.endpoint_options",
         "transport",
         "asterisk.realm",
         "live",
@@ -149,6 +155,6 @@ fn files_that_were_never_applied_are_drift() {
     fs::write(host.asterisk.dialplan_include(), "[synergycall-users]\nexten => 1,1,NoOp()\n").unwrap();
     host.finds(
         "live",
-        &["never applied on this node", "curl -sS -H @/root/pbx-token -X POST http://127.0.0.1:8000/apply"],
+        &["never applied on this node", "curl -sS -H @/root/pbx-token -X POST http://127.0.0.1:0/apply"],
     );
 }

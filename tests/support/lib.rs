@@ -45,7 +45,7 @@ pub use misbehaving_socket::SocketFault;
 pub use patroni::Patroni;
 pub use pgbouncer::PgBouncer;
 pub use phone::{AnsweringPhone, Lamp, Phone};
-pub use portal::{Portal, Settings};
+pub use portal::{Finished, Portal, Settings};
 pub use postgres::{Database, Transaction};
 pub use proxy::Proxy;
 pub use tls::Certificates;

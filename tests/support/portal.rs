@@ -124,6 +124,10 @@ impl Settings {
     pub fn run(&self, arguments: &[&str]) -> Finished {
         let (stdout, stderr) = (self.directory.path().join("stdout"), self.directory.path().join("stderr"));
         let mut command = self.command(arguments);
+        // A port that nobody has, where neither a variable nor a file says which.
+        if !self.environment.contains_key("PBX_PORTAL__SERVER__BIND") && !arguments.contains(&"--config") {
+            command.env("PBX_PORTAL__SERVER__BIND", "127.0.0.1:0");
+        }
         command.stdout(File::create(&stdout).expect("a file for its output"));
         command.stderr(File::create(&stderr).expect("a file for its log"));
         let status = Program::start(command).wait();

@@ -33,6 +33,7 @@ pub fn run(survey: &Survey, quiet: bool) -> ExitCode {
         );
     }
     service::check(settings, &mut report);
+    service::check_bind(settings, &mut report);
     let users = database::check(survey, &mut report);
     match apply::deployment(settings) {
         Ok(deployment) => {

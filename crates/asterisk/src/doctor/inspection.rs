@@ -1,5 +1,6 @@
 //! What Asterisk says of itself, as far as an apply and the calls after it depend on it. Nothing is changed.
 
+mod calls;
 mod modules;
 mod transports;
 
@@ -45,10 +46,18 @@ pub struct Inspection {
     pub dialplan_include: Result<(), Fault>,
     /// Whether the modules run without which phones cannot register and call.
     pub modules: Result<(), Fault>,
+    /// Whether `cli_permissions.conf` lets this user reload.
+    pub reload_permission: Result<(), Fault>,
+    /// Whether a call finds ports for its audio.
+    pub rtp_ports: Result<(), Fault>,
+    /// Whether a phone is known by its user name.
+    pub identification: Result<(), Fault>,
     /// The transports of PJSIP, at least one.
     pub transports: Result<Vec<Transport>, Fault>,
-    /// Endpoints and aors that the administrator's own files define.
+    /// Endpoints and aors that the administrator's own files define, and objects that they and we define.
     pub own_objects: Vec<OwnSection>,
+    /// Extensions that the administrator's own files add to contexts of ours.
+    pub own_extensions: Vec<OwnSection>,
 }
 
 impl Deployment {
@@ -85,17 +94,20 @@ impl Deployment {
         };
         let pjsip = Tree::read(&directory, PJSIP_CONF, &self.files.endpoints);
         let extensions = Tree::read(&directory, EXTENSIONS_CONF, &self.files.dialplan);
-        let mut own_sections = pjsip.sections(&self.files.endpoints);
-        let transports = transports::check(&self.cli, &transports, &directory, &own_sections);
-        own_sections.retain(may_clash);
+        let sections = pjsip.objects(&self.files.endpoints);
+        let transports = transports::check(&self.cli, &transports, &directory, &sections);
         Ok(Inspection {
             version: version.split(['+', '~', '-']).next().unwrap_or_default().to_owned(),
             default_realm: listing::setting(&settings, "default_realm").map(str::to_owned),
             endpoints_include: include(PJSIP_CONF, PJSIP, &pjsip, &self.files.endpoints),
             dialplan_include: include(EXTENSIONS_CONF, DIALPLAN, &extensions, &self.files.dialplan),
             modules: modules::check(&self.cli, &modules, &directory),
+            reload_permission: calls::check_permission(&self.cli, &directory, deadline)?,
+            rtp_ports: calls::check_ports(&self.cli, &directory, deadline)?,
+            identification: calls::check_identification(&self.cli, &settings, &sections, deadline)?,
             transports,
-            own_objects: own_sections,
+            own_objects: sections.into_iter().filter(|own| own.is_ours_too || may_clash(own)).collect(),
+            own_extensions: extensions.extensions(&self.files.dialplan),
         })
     }
 
@@ -115,10 +127,15 @@ impl Deployment {
     /// What comments these sections out and makes Asterisk take notice.
     #[must_use]
     pub fn removal<'a>(&self, sections: impl IntoIterator<Item = &'a OwnSection>) -> String {
-        let lines = sections
-            .into_iter()
-            .map(|section| (section.path.as_path(), format!("{},{}s/^/; /", section.line, section.last_line)));
-        format!("{} && {}", edit(lines), self.cli.shown("module reload res_pjsip.so"))
+        let mut ranges: Vec<(&Path, usize, usize)> = Vec::new();
+        for OwnSection { path, line, last_line, .. } in sections {
+            match ranges.last_mut().filter(|(of, _, last)| of == path && last + 1 == *line) {
+                Some((_, _, last)) => *last = *last_line,
+                None => ranges.push((path, *line, *last_line)),
+            }
+        }
+        let lines = ranges.into_iter().map(|(path, line, last)| (path, format!("{line},{last}s/^/; /")));
+        format!("{} && {}", edit(lines), self.cli.shown("module reload res_pjsip.so pbx_config.so"))
     }
 }
 

@@ -6,7 +6,7 @@ use std::{
     time::Instant,
 };
 
-use rustix::fs::{StatVfsMountFlags, statvfs};
+use rustix::fs::{AtFlags, CWD, StatVfsMountFlags, StatxAttributes, StatxFlags, statvfs, statx};
 
 use crate::{
     deploy::deployment::Deployment,
@@ -97,6 +97,9 @@ impl Deployment {
             };
             Fault::new(plainly(error), fix)
         };
+        for at in [directory, &self.state.proven(), &self.state.journal()] {
+            replaceable(at)?;
+        }
         match file::regular(File::options().append(true), &lock) {
             Ok(lock) => *is_busy = matches!(lock.try_lock(), Err(fs::TryLockError::WouldBlock)),
             Err(error) if error.kind() == io::ErrorKind::NotFound && fs::symlink_metadata(&lock).is_err() => {}
@@ -161,6 +164,9 @@ fn rehearse_file(path: &Path, size: usize, own: &Who, asterisk: Option<&Who>) ->
         };
         Fault::new(plainly(error), fix)
     };
+    for at in [directory, path] {
+        replaceable(at)?;
+    }
     StagedFile::new(path, &content(size), 0o600).map(drop).map_err(|error| fault(&error))?;
     file::read(path).map_err(|error| fault(&error))?;
     if stays_closed {
@@ -173,6 +179,23 @@ fn rehearse_file(path: &Path, size: usize, own: &Who, asterisk: Option<&Who>) ->
         ));
     }
     asterisk.map_or(Ok(()), |asterisk| readable(path, directory, &parent, asterisk, &group))
+}
+
+/// Whether a file may be renamed over this one, or into this directory, as far as its attributes say.
+fn replaceable(path: &Path) -> Result<(), Fault> {
+    // What nobody can tell is no fault.
+    let Ok(found) = statx(CWD, path, AtFlags::SYMLINK_NOFOLLOW, StatxFlags::BASIC_STATS) else { return Ok(()) };
+    let in_shell = quoted(path);
+    if found.stx_attributes.intersects(StatxAttributes::IMMUTABLE | StatxAttributes::APPEND) {
+        let what = format!("{} is protected from changes, as lsattr shows", path.display());
+        return Err(Fault::new(what, format!("chattr -ia {in_shell}")));
+    }
+    // A directory may well be a mount of its own.
+    if found.stx_attributes.contains(StatxAttributes::MOUNT_ROOT) && !path.is_dir() {
+        let what = format!("{} is mounted there and cannot be replaced: mount its directory instead", path.display());
+        return Err(Fault::new(what, format!("umount {in_shell}")));
+    }
+    Ok(())
 }
 
 /// So many bytes, and a few blocks more for the marks and for what each file takes besides.

@@ -9,6 +9,7 @@ use std::{
 use crate::{
     files::file,
     proof::config_lines::{expand, included, templates, unclosed, uncomment},
+    text::{dialplan_file, sections},
 };
 
 /// More files than any configuration has.
@@ -51,16 +52,18 @@ pub(crate) struct Site {
     is_pattern: bool,
 }
 
-/// A section of one of the administrator's own files.
+/// A section of one of the administrator's own files, or an extension that one of them adds to a context of ours.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct OwnSection {
-    /// Its name.
+    /// Its name, or the extension's.
     pub name: String,
     /// The file.
     pub path: PathBuf,
     /// Its first line, counted from 1.
     pub line: usize,
+    /// Whether the include file defines the same, as where this is in a copy of it.
+    pub is_ours_too: bool,
     pub(crate) last_line: usize,
     /// Its own `type`, or that of the template it names.
     pub(crate) kind: Option<String>,
@@ -111,8 +114,7 @@ impl Tree {
             all.push(Obstacle { file: file.clone(), line: *line, what, edit });
         }
         let sections = self.sections(ours);
-        let text = file::read(ours).ok().flatten().unwrap_or_default();
-        let text = String::from_utf8_lossy(&text);
+        let text = text_of(ours);
         let header = |line: &'_ str| Some(line.trim().strip_prefix('[')?.split_once(']')?.0.to_owned());
         let mut names: BTreeSet<String> = text.lines().filter_map(header).collect();
         names.extend(sections.iter().map(|section| section.name.clone()));
@@ -162,6 +164,7 @@ impl Tree {
                         path: path.clone(),
                         line: number,
                         last_line: number,
+                        is_ours_too: false,
                         kind: options.iter().find_map(of_template),
                         is_template: options.contains(&"!"),
                         adds: options.contains(&"+"),
@@ -176,6 +179,48 @@ impl Tree {
                     {
                         section.kind = Some(value.trim_start_matches('>').trim().to_owned());
                     }
+                }
+            }
+        }
+        all
+    }
+
+    /// The sections of all files but `ours`, and whether that one has an object of the same name and type.
+    pub(crate) fn objects(&self, ours: &Path) -> Vec<OwnSection> {
+        let text = text_of(ours);
+        let of_ours = sections::sections(&text).unwrap_or_default();
+        let of_ours: BTreeSet<_> = of_ours.iter().map(|section| (section.name, section.kind())).collect();
+        let mut all = self.sections(ours);
+        for section in all.iter_mut().filter(|section| !section.is_template) {
+            let kind = section.kind.as_deref().unwrap_or_default();
+            section.is_ours_too = of_ours.contains(&(section.name.as_str(), kind));
+        }
+        all
+    }
+
+    /// The extensions that all files but `ours` add to its contexts.
+    pub(crate) fn extensions(&self, ours: &Path) -> Vec<OwnSection> {
+        let contexts = dialplan_file::read(&text_of(ours)).unwrap_or_default();
+        let mut all: Vec<OwnSection> = Vec::new();
+        for section in self.sections(ours) {
+            let Some(context) = contexts.get(&section.name) else { continue };
+            let lines = &self.files[&section.path][section.line..section.last_line];
+            for (line, number) in lines.iter().zip(section.line + 1..) {
+                let Some((key, value)) = line.split_once('=') else { continue };
+                let name = value.trim_start_matches('>').split([',', '/']).next().unwrap_or_default().trim();
+                let before = all.last_mut().filter(|last| last.path == section.path && last.line > section.line);
+                match (key.trim(), before) {
+                    // It goes with the extension above it.
+                    ("same", Some(extension)) => extension.last_line = number,
+                    ("exten", Some(extension)) if extension.name == name => extension.last_line = number,
+                    ("exten", _) => all.push(OwnSection {
+                        name: name.to_owned(),
+                        line: number,
+                        last_line: number,
+                        is_ours_too: context.contains_key(name),
+                        ..section.clone()
+                    }),
+                    _ => {}
                 }
             }
         }
@@ -236,6 +281,12 @@ impl Tree {
             self.dangling.extend(chain.pop().filter(|_| is_dangling));
         }
     }
+}
+
+/// As far as it can be read.
+fn text_of(path: &Path) -> String {
+    let bytes = file::read(path).ok().flatten().unwrap_or_default();
+    String::from_utf8_lossy(&bytes).into_owned()
 }
 
 /// Whether what a pattern matches can be seen: all directories up to its first `*` can be searched.

@@ -162,9 +162,9 @@ impl Attempt {
         Some((
             Code::OtherDatabase,
             format!(
-                "This is not the database that the users in Asterisk were applied from, and with its users {losses}. If it \
-                 is the wrong one, correct DATABASE_URL and restart the portal. If this is meant, look at POST \
-                 /apply?dry_run=true, and apply with its ETag in If-Match. Nothing was changed."
+                "The users in Asterisk were applied from another database than this one, and {losses}. If this is the wrong \
+                 one, correct DATABASE_URL and restart the portal. If it is meant, look at POST /apply?dry_run=true, and \
+                 apply with its ETag in If-Match. Nothing was changed."
             ),
         ))
     }
@@ -185,7 +185,7 @@ impl Attempt {
         record.changes = changes(&locked.difference(&pair).map_err(Problem::internal)?);
         if let Some(losses) = losses_to_another_database(&locked, &pair, list.database) {
             record.warnings.push(format!(
-                "this is not the database that the users in Asterisk were applied from, and {losses}; an apply needs \
+                "the users in Asterisk were applied from another database than this one, and {losses}; an apply needs \
                  If-Match with this answer's ETag"
             ));
         }
@@ -281,7 +281,7 @@ fn losses_to_another_database(locked: &LockedDeployment<'_>, pair: &Pair, databa
     let former = locked.former_owners(pair).ok().filter(|former| !former.is_empty())?;
     let rest = if former.len() > MOST_NAMED { ", …" } else { "" };
     let named = former[..former.len().min(MOST_NAMED)].join(", ");
-    Some(format!("{} of those would lose their numbers: {named}{rest}", former.len()))
+    Some(format!("{} of them would lose their numbers: {named}{rest}", former.len()))
 }
 
 fn changes(difference: &Difference) -> Changes {

@@ -12,6 +12,10 @@ use crate::{Settings, operations::apply};
 const OLDEST: [u32; 3] = [22, 2, 0];
 /// The newest version of its series that fixes security holes, when this program was made.
 const SECURE: [u32; 3] = [22, 10, 1];
+/// Where phones call, and where the users are.
+const CONTEXTS: [&str; 2] = ["synergycall-internal", "synergycall-users"];
+/// How many sections are named at most.
+const MOST_NAMED: usize = 5;
 /// How long a transport may take to answer.
 const PATIENCE: Duration = Duration::from_secs(5);
 
@@ -35,36 +39,46 @@ impl Check<'_> {
         let read = |()| "read once";
         report.point("#include of asterisk.pjsip_include", found.endpoints_include.clone().map(read));
         report.point("#include of asterisk.dialplan_include", found.dialplan_include.clone().map(read));
-        self.check_own_objects(&found.own_objects, report);
+        let twice = "Asterisk takes no object that is defined twice";
+        self.check_own("numbers", &found.own_objects, twice, report);
+        let first = "calls may go there, and an apply cannot be proven";
+        self.check_own("extensions", &found.own_extensions, first, report);
         report.point("modules", found.modules.clone().map(|()| "all that calls need are running"));
+        report.point("cli_permissions.conf", found.reload_permission.clone().map(|()| "this user may reload"));
+        report.point("rtp.conf", found.rtp_ports.clone().map(|()| "calls find ports for their audio"));
+        report.point("identification", found.identification.clone().map(|()| "a phone is known by its user name"));
+        report.point("asterisk.endpoint_options", self.check_options());
         self.check_transports(&found, report);
         report.point("asterisk.realm", check_realm(self.settings, &found));
         self.check_live(report);
     }
 
-    /// An object with the number of a user, or of the next one, keeps Asterisk from loading any of its type.
-    fn check_own_objects(&self, objects: &[OwnSection], report: &mut Report<'_>) {
-        const POINT: &str = "numbers";
+    /// What the administrator defines with the number of a user, or of the next one, or as we do, keeps ours from being
+    /// what Asterisk runs.
+    fn check_own(&self, point: &str, own: &[OwnSection], harm: &str, report: &mut Report<'_>) {
         let taken: Option<Vec<Extension>> = self.users.map(|users| users.iter().map(|user| user.extension).collect());
         let next = taken.as_ref().and_then(|taken| ExtensionRange::PORTAL.lowest_free(taken.iter().copied()));
         let is_users =
             |number: Extension| taken.as_ref().is_none_or(|taken| taken.contains(&number) || next == Some(number));
-        let numbered = objects.iter().filter_map(|object| Some((object, object.name.parse::<Extension>().ok()?)));
-        let (clashing, others): (Vec<_>, Vec<_>) = numbered.partition(|(_, number)| is_users(*number));
-        let shown = |objects: &[(&OwnSection, Extension)]| {
-            let all = objects
-                .iter()
-                .map(|(object, _)| format!("[{}] ({}, line {})", object.name, object.path.display(), object.line));
-            all.collect::<Vec<_>>().join(", ")
+        let number = |own: &OwnSection| own.name.parse::<Extension>().ok();
+        let (clashing, others): (Vec<_>, Vec<_>) =
+            own.iter().partition(|own| own.is_ours_too || number(own).is_some_and(is_users));
+        let shown = |own: &[&OwnSection]| {
+            let rest =
+                if own.len() > MOST_NAMED { format!(" and {} more", own.len() - MOST_NAMED) } else { String::new() };
+            let named = own.iter().take(MOST_NAMED);
+            let named = named.map(|own| format!("[{}] ({}, line {})", own.name, own.path.display(), own.line));
+            named.collect::<Vec<_>>().join(", ") + &rest
         };
+        let others: Vec<_> = others.into_iter().filter(|own| number(own).is_some()).collect();
         if !others.is_empty() {
-            report.note(POINT, format_args!("{} will clash with the user who gets the number", shown(&others)));
+            report.note(point, format_args!("{} will clash with the user who gets the number", shown(&others)));
         }
         if clashing.is_empty() {
-            return report.good(POINT, "no object of the administrator's has one of a user");
+            return report.good(point, "none of the administrator's is one of a user");
         }
-        let what = format!("{}: Asterisk takes no object that is defined twice", shown(&clashing));
-        report.fault(POINT, &Fault::new(what, self.deployment.removal(clashing.iter().map(|(object, _)| *object))));
+        let fault = Fault::new(format!("{}: {harm}", shown(&clashing)), self.deployment.removal(clashing));
+        report.fault(point, &fault);
     }
 
     fn check_transports(&self, found: &Inspection, report: &mut Report<'_>) {
@@ -79,6 +93,32 @@ impl Check<'_> {
         }
     }
 
+    /// Whether Asterisk takes the options that the administrator chose, and calls get through with them.
+    fn check_options(&self) -> Result<&'static str, Fault> {
+        let options: Vec<_> = self.settings.asterisk.endpoint_options.iter().collect();
+        let unfit = self.deployment.unfit_endpoint_options(&options, self.deadline);
+        if unfit.is_empty() {
+            return Ok("Asterisk knows them");
+        }
+        let shown: Vec<_> = unfit.iter().map(|(name, why)| format!("{name}, {why}")).collect();
+        let kept = options.iter().filter(|(name, _)| unfit.iter().all(|(unfit, _)| unfit != name));
+        let kept: Vec<_> = kept.map(|(name, value)| format!("{name}={value}")).collect();
+        Err(Fault::new(shown.join("; "), service::options_fix(&kept)))
+    }
+
+    /// Whether phones that call each other reach each other; asked for some, as what catches one number catches many.
+    fn check_reach(&self, report: &mut Report<'_>) {
+        const MOST: usize = 50;
+        let numbers = self.users.unwrap_or_default().iter().map(|user| user.extension.to_string());
+        let numbers: Vec<_> = numbers.take(MOST).collect();
+        if numbers.is_empty() {
+            return;
+        }
+        let [context, target] = CONTEXTS;
+        let reach = self.deployment.check_reach(&numbers, context, target, self.deadline);
+        report.point("calls", reach.map(|()| "phones that call each other reach each other"));
+    }
+
     /// Whether files and Asterisk are as last applied, and whether users wait for an apply.
     fn check_live(&self, report: &mut Report<'_>) {
         let problems = self.deployment.drift(self.deadline);
@@ -86,6 +126,7 @@ impl Check<'_> {
             return report.fault("live", &Fault::new(problems.join("; "), service::apply_command(self.settings)));
         }
         report.good("live", "files and Asterisk are as last applied");
+        self.check_reach(report);
         if let Some(users) = self.users {
             match self.waiting(users) {
                 Ok(None) => report.good("users", format_args!("{} applied", users.len())),

@@ -1,6 +1,13 @@
 //! Whether this runs as the service does, and the commands that are for the service.
 
-use std::{env, fs, net::SocketAddr, os::unix::fs::MetadataExt as _, path::Path};
+use std::{
+    env, fs,
+    io::{self, Read as _, Write as _},
+    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, TcpStream},
+    os::unix::fs::MetadataExt as _,
+    path::Path,
+    time::Duration,
+};
 
 use pbx_asterisk::Fault;
 
@@ -34,6 +41,60 @@ pub(super) fn check(settings: &Settings, report: &mut Report<'_>) {
     }
 }
 
+/// Whether the service can listen, or does so already.
+pub(super) fn check_bind(settings: &Settings, report: &mut Report<'_>) {
+    const POINT: &str = "server.bind";
+    let bind = settings.bind;
+    let move_to = |ip: IpAddr, port: u16| {
+        let address = SocketAddr::new(ip, port);
+        format!(
+            "sed -i 's/^#*bind *=.*/bind = \"{address}\"/' /etc/pbx-portal/config.toml && systemctl try-restart pbx-portal"
+        )
+    };
+    match TcpListener::bind(bind) {
+        Ok(_) => report.good(POINT, format_args!("{bind} can be listened on")),
+        Err(error) if error.kind() == io::ErrorKind::AddrInUse => {
+            if is_portal(reachable(bind)).unwrap_or_default() {
+                report.good(POINT, format_args!("the portal answers at {bind}"));
+            } else {
+                let next = bind.port().checked_add(1).unwrap_or(8000);
+                let what = format!("another program listens on {bind} (ss -ltnp)");
+                report.fault(POINT, &Fault::new(what, move_to(bind.ip(), next)));
+            }
+        }
+        Err(error) => {
+            let fix = match error.kind() {
+                // Ports below 1024 are root's.
+                io::ErrorKind::PermissionDenied => move_to(bind.ip(), 8000),
+                _ => move_to(Ipv4Addr::LOCALHOST.into(), bind.port()),
+            };
+            report.fault(POINT, &Fault::new(format!("the service cannot listen on {bind}: {error}"), fix));
+        }
+    }
+}
+
+/// The address at which this host reaches who listens there.
+fn reachable(bind: SocketAddr) -> SocketAddr {
+    let ip = match bind.ip() {
+        IpAddr::V4(ip) if ip.is_unspecified() => Ipv4Addr::LOCALHOST.into(),
+        IpAddr::V6(ip) if ip.is_unspecified() => Ipv6Addr::LOCALHOST.into(),
+        ip => ip,
+    };
+    SocketAddr::new(ip, bind.port())
+}
+
+/// Whether a portal answers there.
+fn is_portal(address: SocketAddr) -> io::Result<bool> {
+    const PATIENCE: Duration = Duration::from_secs(3);
+    let mut stream = TcpStream::connect_timeout(&address, PATIENCE)?;
+    stream.set_read_timeout(Some(PATIENCE))?;
+    write!(stream, "GET /nowhere HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n")?;
+    let mut answer = Vec::new();
+    // Of what never ends, no more than a portal says.
+    stream.take(16 << 10).read_to_end(&mut answer)?;
+    Ok(String::from_utf8_lossy(&answer).contains("urn:pbx-portal:"))
+}
+
 /// A command of the program as the service would run it.
 pub(super) fn command(command: &str) -> String {
     format!("{} {command}", if Path::new(RUN).exists() { "pbx-portal-run" } else { "pbx-portal" })
@@ -51,14 +112,24 @@ pub(super) fn settings_fix(error: &SettingsError) -> String {
     error.fix.clone()
 }
 
+/// What leaves these options of endpoints alone.
+pub(super) fn options_fix(kept: &[String]) -> String {
+    const FILE: &str = "/etc/pbx-portal/config.toml";
+    let list = format!(
+        "endpoint_options = [{}]",
+        kept.iter().map(|option| format!("{option:?}")).collect::<Vec<_>>().join(", ")
+    );
+    let is_plain = |c: char| c.is_ascii_alphanumeric() || "_=.,:!*@+ -".contains(c);
+    if kept.iter().any(|option| !option.chars().all(is_plain)) {
+        return format!("write {list} in {FILE}, then: systemctl try-restart pbx-portal");
+    }
+    // The list may have been written over several lines.
+    let join = "-e ':a; /^#*endpoint_options *=[^]]*$/{N;ba}'";
+    format!("sed -i {join} -e 's|^#*endpoint_options *=.*|{list}|' {FILE} && systemctl try-restart pbx-portal")
+}
+
 /// The apply that fixes drift.
 pub(super) fn apply_command(settings: &Settings) -> String {
     let header = if settings.tokens.is_empty() { "" } else { "-H @/root/pbx-token " };
-    let ip = settings.bind.ip();
-    let ip = match ip {
-        _ if !ip.is_unspecified() => ip,
-        _ if ip.is_ipv4() => std::net::Ipv4Addr::LOCALHOST.into(),
-        _ => std::net::Ipv6Addr::LOCALHOST.into(),
-    };
-    format!("curl -sS {header}-X POST http://{}/apply", SocketAddr::new(ip, settings.bind.port()))
+    format!("curl -sS {header}-X POST http://{}/apply", reachable(settings.bind))
 }

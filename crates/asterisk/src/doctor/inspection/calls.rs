@@ -1,0 +1,106 @@
+//! What the administrator's settings do to each reload or call.
+
+use std::{path::Path, time::Instant};
+
+use crate::{
+    ask::{cli::Cli, cli_error::CliError},
+    deploy::deployment::Deployment,
+    doctor::{
+        fault::{Fault, quoted},
+        inspection::edit,
+    },
+    proof::{
+        config_tree::{OwnSection, Tree},
+        diagnosis::EXTENSIONS_CONF,
+    },
+    text::listing,
+};
+
+/// Whether `cli_permissions.conf` lets this user reload: asked with a module that does not exist.
+pub(super) fn check_permission(cli: &Cli, directory: &Path, deadline: Instant) -> Result<Result<(), Fault>, CliError> {
+    let answer = cli.run("module reload pbx-portal-rehearsal.so", deadline)?;
+    if !answer.contains("You don't have permissions") {
+        return Ok(Ok(()));
+    }
+    let path = directory.join("cli_permissions.conf");
+    Ok(Err(Fault::new(
+        format!("{} does not let this user reload modules", path.display()),
+        format!(
+            "sed -i -E -e '/^ *deny *=>? *(all|module)/d' -e 's/^ *default_perm *=.*/default_perm=permit/' {} && {}",
+            quoted(&path),
+            cli.shown("cli reload permissions")
+        ),
+    )))
+}
+
+/// Whether a call between two phones finds ports for its audio: RTP and RTCP for each of them.
+pub(super) fn check_ports(cli: &Cli, directory: &Path, deadline: Instant) -> Result<Result<(), Fault>, CliError> {
+    let answer = cli.ask("rtp show settings", deadline)?;
+    let port = |name: &str| listing::setting(&answer, name).and_then(|port| port.parse::<u32>().ok());
+    Ok(match port("Port start").zip(port("Port end")) {
+        Some((start, end)) if end < start + 3 => Err(Fault::new(
+            format!("the audio of a call takes four ports, and rtpstart to rtpend is {start} to {end}"),
+            format!(
+                "sed -i -E -e 's/^ *rtpstart *=.*/rtpstart=10000/' -e 's/^ *rtpend *=.*/rtpend=20000/' {} && {}",
+                quoted(&directory.join("rtp.conf")),
+                cli.shown("module reload res_rtp_asterisk.so")
+            ),
+        )),
+        _ => Ok(()),
+    })
+}
+
+/// Whether an endpoint `anonymous` takes each phone before its user name is looked at.
+pub(super) fn check_identification(
+    cli: &Cli,
+    settings: &str,
+    sections: &[OwnSection],
+    deadline: Instant,
+) -> Result<Result<(), Fault>, CliError> {
+    let order = listing::setting(settings, "endpoint_identifier_order").unwrap_or_default();
+    let at = |name: &str| order.split(',').position(|of| of.trim() == name);
+    let is_before = at("anonymous").is_some_and(|anonymous| at("username").is_none_or(|user| anonymous < user));
+    if !is_before || cli.ask("pjsip show endpoint anonymous", deadline)?.starts_with("Unable to find") {
+        return Ok(Ok(()));
+    }
+    let global = sections.iter().find(|section| section.kind.as_deref() == Some("global"));
+    let edits = global.map(|at| {
+        let order = "s/^ *endpoint_identifier_order *=.*/endpoint_identifier_order=ip,username,anonymous/";
+        (at.path.as_path(), format!("{},{}{order}", at.line, at.last_line))
+    });
+    Ok(Err(Fault::new(
+        "endpoint_identifier_order has anonymous before username, so that each phone is the endpoint anonymous",
+        format!("{} && systemctl restart asterisk", edit(edits)),
+    )))
+}
+
+impl Deployment {
+    /// Whether whoever calls these numbers in `context` reaches what the context `target` has for them, as far as
+    /// Asterisk answers until `deadline`: what stands in `context` itself, or in what it includes before, comes first.
+    ///
+    /// # Errors
+    ///
+    /// A [`Fault`] that names what comes first.
+    pub fn check_reach(&self, numbers: &[String], context: &str, target: &str, deadline: Instant) -> Result<(), Fault> {
+        let questions: Vec<_> = numbers.iter().map(|number| format!("dialplan show {number}@{context}")).collect();
+        let answers = self.cli.ask_all(&questions, deadline);
+        let caught = numbers.iter().zip(&answers).find_map(|(number, answer)| {
+            let answer = answer.as_ref().ok()?;
+            let first = answer.lines().find_map(|line| line.split_once("ontext '")?.1.split_once('\''))?.0;
+            (first != target).then_some((number, first))
+        });
+        let Some((number, first)) = caught else { return Ok(()) };
+        let directory = self.cli.config_directory(deadline).unwrap_or_else(|| Path::new("/etc/asterisk").to_owned());
+        let own = Tree::read(&directory, EXTENSIONS_CONF, &self.files.dialplan).sections(&self.files.dialplan);
+        let heads = own.iter().filter(|section| section.name == context);
+        let renamed = edit(heads.map(|head| (head.path.as_path(), format!("{}s/.*/[from-users]/", head.line))));
+        Err(Fault::new(
+            format!("a phone that calls {number} gets what [{first}] has for it, and not the user"),
+            format!(
+                "{renamed} && printf '\\n[{context}]\\ninclude => from-users\\n' >> {} && {}",
+                quoted(&directory.join(EXTENSIONS_CONF)),
+                self.cli.shown("module reload pbx_config.so")
+            ),
+        ))
+    }
+}
