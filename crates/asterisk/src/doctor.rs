@@ -3,5 +3,4 @@
 pub(crate) mod fault;
 pub(crate) mod inspection;
 pub(crate) mod rehearsal;
-pub(crate) mod rights;
 pub(crate) mod sip;

@@ -18,17 +18,20 @@ use crate::{
         reload::{self, ReloadError},
     },
     deploy::deployment::Deployment,
-    doctor::{
-        fault::{Fault, quoted},
-        rights::{self, WRITE, Who},
+    doctor::fault::Fault,
+    files::{
+        file,
+        rights::{self, WRITE, Who, quoted},
     },
     proof::{
         config_tree::{OwnSection, Tree, canonical},
         diagnosis::{EXTENSIONS_CONF, PJSIP_CONF},
     },
     text::{
+        expected::Expected,
         listing,
         modules::{DIALPLAN, PJSIP},
+        pair::Pair,
     },
 };
 
@@ -94,7 +97,10 @@ impl Deployment {
         };
         let pjsip = Tree::read(&directory, PJSIP_CONF, &self.files.endpoints);
         let extensions = Tree::read(&directory, EXTENSIONS_CONF, &self.files.dialplan);
-        let sections = pjsip.objects(&self.files.endpoints);
+        let read = |path| file::read(path).ok().flatten().unwrap_or_default();
+        let there = Pair { endpoints: read(&self.files.endpoints), dialplan: read(&self.files.dialplan) };
+        let expected = Expected::read(&there).unwrap_or_default();
+        let sections = pjsip.objects(&self.files.endpoints, &expected);
         let transports = transports::check(&self.cli, &transports, &directory, &sections);
         Ok(Inspection {
             version: version.split(['+', '~', '-']).next().unwrap_or_default().to_owned(),
@@ -107,7 +113,7 @@ impl Deployment {
             identification: calls::check_identification(&self.cli, &settings, &sections, deadline)?,
             transports,
             own_objects: sections.into_iter().filter(|own| own.is_ours_too || may_clash(own)).collect(),
-            own_extensions: extensions.extensions(&self.files.dialplan),
+            own_extensions: extensions.extensions(&self.files.dialplan, &expected),
         })
     }
 
@@ -147,14 +153,6 @@ fn edit<'a>(lines: impl IntoIterator<Item = (&'a Path, String)>) -> String {
     }
     let edits = files.into_iter().map(|(path, edits)| format!("sed -i '{}' {}", edits.join(";"), quoted(path)));
     edits.collect::<Vec<_>>().join(" && ")
-}
-
-/// The user and group that Asterisk runs as: those of its process, or where that cannot be seen of its socket.
-pub(crate) fn daemon(cli: &Cli, deadline: Instant) -> Option<Who> {
-    let core = cli.run("core show settings", deadline).ok()?;
-    let process = listing::setting(&core, "PID file").and_then(|path| std::fs::read_to_string(path).ok());
-    let socket = || Who::owner(&Path::new(listing::setting(&core, "Run/Sockets directory")?).join("asterisk.ctl"));
-    process.and_then(|process| Who::of_process(process.trim())).or_else(socket)
 }
 
 /// Whether `config list` names this file, whatever links lead to it.

@@ -10,14 +10,11 @@ use rustix::fs::{AtFlags, CWD, StatVfsMountFlags, StatxAttributes, StatxFlags, s
 
 use crate::{
     deploy::deployment::Deployment,
-    doctor::{
-        fault::{Fault, quoted},
-        inspection::daemon,
-        rights::{READ, SEARCH, Who, give},
-    },
+    doctor::fault::Fault,
     files::{
         file::{self, FileError, StagedFile},
         record::Record,
+        rights::{READ, SEARCH, Who, give, quoted},
         state_dir,
     },
     text::pair::{IncludeFiles, Pair},
@@ -46,7 +43,8 @@ impl Deployment {
     #[must_use]
     pub fn rehearse(&self, pair: &Pair, deadline: Instant) -> Rehearsal {
         let own = Who::of_process("self").unwrap_or(Who { uid: u32::MAX, gids: Vec::new() });
-        let asterisk = daemon(&self.cli, deadline);
+        let settings = self.cli.run("core show settings", deadline);
+        let asterisk = settings.ok().and_then(|settings| Who::of_asterisk(&settings));
         let mut is_busy = false;
         let state_dir = self.rehearse_state(&own, pair, &mut is_busy);
         // The file to come, and the one that is there, to roll back to.

@@ -9,7 +9,7 @@ use std::{
 use crate::{
     files::file,
     proof::config_lines::{expand, included, templates, unclosed, uncomment},
-    text::{dialplan_file, sections},
+    text::expected::Expected,
 };
 
 /// More files than any configuration has.
@@ -114,7 +114,8 @@ impl Tree {
             all.push(Obstacle { file: file.clone(), line: *line, what, edit });
         }
         let sections = self.sections(ours);
-        let text = text_of(ours);
+        let text = file::read(ours).ok().flatten().unwrap_or_default();
+        let text = String::from_utf8_lossy(&text);
         let header = |line: &'_ str| Some(line.trim().strip_prefix('[')?.split_once(']')?.0.to_owned());
         let mut names: BTreeSet<String> = text.lines().filter_map(header).collect();
         names.extend(sections.iter().map(|section| section.name.clone()));
@@ -185,31 +186,28 @@ impl Tree {
         all
     }
 
-    /// The sections of all files but `ours`, and whether that one has an object of the same name and type.
-    pub(crate) fn objects(&self, ours: &Path) -> Vec<OwnSection> {
-        let text = text_of(ours);
-        let of_ours = sections::sections(&text).unwrap_or_default();
-        let of_ours: BTreeSet<_> = of_ours.iter().map(|section| (section.name, section.kind())).collect();
+    /// The sections of all files but `ours`, and whether an object of ours has the same type and name.
+    pub(crate) fn objects(&self, ours: &Path, expected: &Expected) -> Vec<OwnSection> {
+        let of_ours = expected.objects();
         let mut all = self.sections(ours);
         for section in all.iter_mut().filter(|section| !section.is_template) {
             let kind = section.kind.as_deref().unwrap_or_default();
-            section.is_ours_too = of_ours.contains(&(section.name.as_str(), kind));
+            section.is_ours_too = of_ours.contains(&(kind, section.name.as_str()));
         }
         all
     }
 
     /// The extensions that all files but `ours` add to its contexts.
-    pub(crate) fn extensions(&self, ours: &Path) -> Vec<OwnSection> {
-        let contexts = dialplan_file::read(&text_of(ours)).unwrap_or_default();
+    pub(crate) fn extensions(&self, ours: &Path, expected: &Expected) -> Vec<OwnSection> {
         let mut all: Vec<OwnSection> = Vec::new();
         for section in self.sections(ours) {
-            let Some(context) = contexts.get(&section.name) else { continue };
+            let Some(context) = expected.contexts.get(&section.name) else { continue };
+            let begin = all.len();
             let lines = &self.files[&section.path][section.line..section.last_line];
             for (line, number) in lines.iter().zip(section.line + 1..) {
                 let Some((key, value)) = line.split_once('=') else { continue };
                 let name = value.trim_start_matches('>').split([',', '/']).next().unwrap_or_default().trim();
-                let before = all.last_mut().filter(|last| last.path == section.path && last.line > section.line);
-                match (key.trim(), before) {
+                match (key.trim(), all[begin..].last_mut()) {
                     // It goes with the extension above it.
                     ("same", Some(extension)) => extension.last_line = number,
                     ("exten", Some(extension)) if extension.name == name => extension.last_line = number,
@@ -281,12 +279,6 @@ impl Tree {
             self.dangling.extend(chain.pop().filter(|_| is_dangling));
         }
     }
-}
-
-/// As far as it can be read.
-fn text_of(path: &Path) -> String {
-    let bytes = file::read(path).ok().flatten().unwrap_or_default();
-    String::from_utf8_lossy(&bytes).into_owned()
 }
 
 /// Whether what a pattern matches can be seen: all directories up to its first `*` can be searched.

@@ -2,18 +2,16 @@
 //!
 //! This reads the administrator's files and changes nothing; what it cannot read it leaves out.
 
-use std::{collections::BTreeSet, fs, os::unix::fs::MetadataExt as _, path::Path, time::Instant};
+use std::{collections::BTreeSet, fs, path::Path, time::Instant};
 
 use crate::{
     ask::cli::Cli,
+    files::rights::{READ, SEARCH, Who, give},
     proof::{
         config_tree::{OwnSection, Tree},
         mismatch::{Mismatch, Names},
     },
-    text::{
-        expected::{Endpoint, Expected},
-        pair::IncludeFiles,
-    },
+    text::{expected::Expected, pair::IncludeFiles},
 };
 
 /// The main file that includes our endpoints.
@@ -46,8 +44,11 @@ pub(crate) fn fixes(
     let is_unread = |mismatch: &Mismatch| {
         wanted.standalone.iter().all(|(kind, name)| mismatch.missing.contains(&format!("{kind} {name}")))
     };
-    if fixes.is_empty() && mismatch.is_none_or(is_unread) {
-        fixes.extend([&files.endpoints, &files.dialplan].into_iter().filter_map(|path| unreadable_to_others(path)));
+    if fixes.is_empty()
+        && mismatch.is_none_or(is_unread)
+        && let Some(asterisk) = cli.run("core show settings", deadline).ok().and_then(|said| Who::of_asterisk(&said))
+    {
+        fixes.extend([&files.endpoints, &files.dialplan].into_iter().filter_map(|path| unreadable(path, &asterisk)));
     }
     fixes
 }
@@ -76,19 +77,10 @@ fn included_twice(tree: &Tree, target: &Path) -> Option<String> {
 
 /// Objects of ours that other files of the tree define as well.
 fn defined_twice(tree: &Tree, ours: &IncludeFiles, wanted: &Expected) -> Vec<String> {
-    let mut all: BTreeSet<(&str, &str)> =
-        wanted.standalone.iter().map(|(kind, name)| (kind.word(), name.as_str())).collect();
-    for (name, Endpoint { auths, outbound_auths, aors, identifies, said: _ }) in &wanted.endpoints {
-        all.insert(("endpoint", name));
-        let named = [("auth", auths), ("auth", outbound_auths), ("aor", aors), ("identify", identifies)];
-        all.extend(named.into_iter().flat_map(|(kind, names)| names.iter().map(move |name| (kind, name.as_str()))));
-    }
-    let is_ours = |kind: &str, name: &str| all.contains(&(kind, name));
-    let sections = tree.sections(&ours.endpoints).into_iter().filter(|section| !section.is_template);
-    sections
-        .filter_map(|OwnSection { name, path, line, kind, .. }| {
-            let kind = kind.filter(|kind| is_ours(kind, &name))?;
-            Some(format!("the {kind} {name} ({}, line {line})", path.display()))
+    let twice = tree.objects(&ours.endpoints, wanted).into_iter().filter(|section| section.is_ours_too);
+    twice
+        .map(|OwnSection { name, path, line, kind, .. }| {
+            format!("the {} {name} ({}, line {line})", kind.unwrap_or_default(), path.display())
         })
         .collect()
 }
@@ -118,18 +110,17 @@ pub(crate) fn own_endpoints(cli: &Cli, ours: &IncludeFiles) -> BTreeSet<String> 
     sections.into_iter().map(|section| section.name).collect()
 }
 
-/// A file whose group and mode shut Asterisk out, unless Asterisk runs as its owner.
-fn unreadable_to_others(path: &Path) -> Option<String> {
+/// A file that owners and modes keep from Asterisk.
+fn unreadable(path: &Path, asterisk: &Who) -> Option<String> {
     let directory = path.parent()?;
     let (file, parent) = (fs::metadata(path).ok()?, fs::metadata(directory).ok()?);
-    (file.gid() != parent.gid() || parent.mode() & 0o2000 == 0).then(|| {
+    (!asterisk.may(&parent, SEARCH) || !asterisk.may(&file, READ)).then(|| {
+        let (shown, group) = (directory.display(), asterisk.group());
         format!(
-            "Asterisk may be unable to read {} (owner {}, group {}): give {directory} to Asterisk's group and set its \
-             setgid bit (chgrp asterisk {directory}; chmod 2770 {directory})",
+            "Asterisk, which runs as {}, is unable to read {}: give {shown} to its group and set its setgid bit ({})",
+            asterisk.user(),
             path.display(),
-            file.uid(),
-            file.gid(),
-            directory = directory.display(),
+            give(directory, &group, "2770"),
         )
     })
 }
@@ -185,19 +176,25 @@ mod tests {
     }
 
     #[test]
-    fn a_directory_that_gives_its_group_on_shuts_nobody_out() {
+    fn a_file_that_asterisk_may_not_read_is_named() {
         let Config { directory: _directory, files } = config("");
-        let parent = files.endpoints.parent().unwrap();
+        let asterisk = Who { uid: 3_999_999_999, gids: vec![3_999_999_998] };
         let fix = |mode| {
-            fs::set_permissions(parent, fs::Permissions::from_mode(mode)).unwrap();
-            fs::remove_file(&files.endpoints).unwrap();
-            fs::write(&files.endpoints, "").unwrap();
-            unreadable_to_others(&files.endpoints)
+            fs::set_permissions(&files.endpoints, fs::Permissions::from_mode(mode)).unwrap();
+            unreadable(&files.endpoints, &asterisk)
         };
-        assert_eq!(fix(0o2770), None);
-        let hint = fix(0o770).unwrap();
-        assert!(hint.starts_with(&format!("Asterisk may be unable to read {}", files.endpoints.display())), "{hint}");
-        assert!(hint.ends_with(&format!("chmod 2770 {})", parent.display())), "{hint}");
+        fs::set_permissions(files.endpoints.parent().unwrap(), fs::Permissions::from_mode(0o755)).unwrap();
+        assert_eq!(fix(0o644), None);
+        let hint = fix(0o640).unwrap();
+        let parent = files.endpoints.parent().unwrap().display().to_string();
+        assert!(
+            hint.starts_with(&format!(
+                "Asterisk, which runs as 3999999999, is unable to read {}: ",
+                files.endpoints.display()
+            )),
+            "{hint}"
+        );
+        assert!(hint.ends_with(&format!("(chgrp 3999999998 {parent} && chmod 2770 {parent})")), "{hint}");
     }
 
     #[test]

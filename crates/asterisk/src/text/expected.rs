@@ -121,6 +121,17 @@ impl Expected {
         Ok(Self { contexts: read_file("dialplan", &pair.dialplan, dialplan_file::read)?, ..endpoints })
     }
 
+    /// The types and names of all objects: `aor`, `1000`.
+    pub(crate) fn objects(&self) -> BTreeSet<(&str, &str)> {
+        let mut all: BTreeSet<_> = self.standalone.iter().map(|(kind, name)| (kind.word(), name.as_str())).collect();
+        for (name, Endpoint { auths, outbound_auths, aors, identifies, said: _ }) in &self.endpoints {
+            all.insert(("endpoint", name));
+            let named = [("auth", auths), ("auth", outbound_auths), ("aor", aors), ("identify", identifies)];
+            all.extend(named.into_iter().flat_map(|(kind, names)| names.iter().map(move |name| (kind, name.as_str()))));
+        }
+        all
+    }
+
     /// The names of the endpoints, in order.
     pub fn endpoints(&self) -> impl Iterator<Item = &str> {
         self.endpoints.keys().map(String::as_str)

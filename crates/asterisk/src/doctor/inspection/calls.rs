@@ -5,10 +5,8 @@ use std::{path::Path, time::Instant};
 use crate::{
     ask::{cli::Cli, cli_error::CliError},
     deploy::deployment::Deployment,
-    doctor::{
-        fault::{Fault, quoted},
-        inspection::edit,
-    },
+    doctor::{fault::Fault, inspection::edit},
+    files::rights::quoted,
     proof::{
         config_tree::{OwnSection, Tree},
         diagnosis::EXTENSIONS_CONF,

@@ -1,9 +1,6 @@
 use std::{collections::BTreeSet, fs, path::Path};
 
-use crate::{
-    ask::cli::Cli,
-    doctor::fault::{Fault, quoted},
-};
+use crate::{ask::cli::Cli, doctor::fault::Fault, files::rights::quoted};
 
 /// The modules without which phones cannot register and call, each behind those that it needs: with `autoload=no`,
 /// Asterisk loads no module for another's sake.

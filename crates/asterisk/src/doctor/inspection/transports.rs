@@ -2,10 +2,8 @@ use std::{fmt, io, net::SocketAddr, path::Path, time::Instant};
 
 use crate::{
     ask::cli::Cli,
-    doctor::{
-        fault::{Fault, quoted},
-        sip,
-    },
+    doctor::{fault::Fault, sip},
+    files::rights::quoted,
     proof::{config_tree::OwnSection, diagnosis::PJSIP_CONF},
     text::listing,
 };

@@ -6,7 +6,7 @@ use std::{
     path::Path,
 };
 
-use crate::doctor::fault::quoted;
+use crate::text::listing;
 
 /// Read, write, and search or execute, as in the last digit of a mode.
 pub(crate) const READ: u32 = 4;
@@ -32,6 +32,15 @@ impl Who {
         let mut gids = vec![*numbers("Gid:")?.get(1)?];
         gids.extend(numbers("Groups:")?);
         Some(Self { uid: *numbers("Uid:")?.get(1)?, gids })
+    }
+
+    /// The user that Asterisk runs as: that of its process, or where that cannot be seen of its socket. `settings` is
+    /// what it says to `core show settings`.
+    pub(crate) fn of_asterisk(settings: &str) -> Option<Self> {
+        let process = listing::setting(settings, "PID file").and_then(|path| fs::read_to_string(path).ok());
+        let socket =
+            || Self::owner(&Path::new(listing::setting(settings, "Run/Sockets directory")?).join("asterisk.ctl"));
+        process.and_then(|process| Self::of_process(process.trim())).or_else(socket)
     }
 
     /// The owner of the file.
@@ -93,6 +102,13 @@ pub(crate) fn give(path: &Path, group: &str, mode: &str) -> String {
     format!("chgrp {group} {path} && chmod {mode} {path}")
 }
 
+/// A path as a word of a shell's command.
+pub(crate) fn quoted(path: &Path) -> String {
+    let path = path.display().to_string();
+    let is_plain = |c: char| c.is_ascii_alphanumeric() || "/._-+=:,@".contains(c);
+    if path.chars().all(is_plain) { path } else { format!("'{}'", path.replace('\'', "'\\''")) }
+}
+
 /// The name of a group, as commands take it.
 pub(crate) fn group(gid: u32) -> String {
     name("/etc/group", gid)
@@ -134,5 +150,11 @@ mod tests {
     fn names_are_those_of_the_system() {
         assert_eq!((name("/etc/passwd", 0), group(0)), ("root".to_owned(), "root".to_owned()));
         assert_eq!(group(3_999_999_999), "3999999999");
+    }
+
+    #[test]
+    fn a_path_is_one_word_of_a_shell() {
+        assert_eq!(quoted(Path::new("/etc/asterisk/pjsip.d/a_b-1.conf")), "/etc/asterisk/pjsip.d/a_b-1.conf");
+        assert_eq!(quoted(Path::new("/my pbx/it's")), r"'/my pbx/it'\''s'");
     }
 }
