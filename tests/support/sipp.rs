@@ -1,5 +1,6 @@
 //! One run of `sipp`, the SIP phone that nobody here wrote.
 
+use std::collections::BTreeSet;
 use std::fs::{self, File, OpenOptions};
 use std::io::Write;
 use std::os::unix::fs::OpenOptionsExt;
@@ -132,13 +133,15 @@ impl Sipp {
         })
     }
 
-    /// How many responses of this code the request that `CSeq` names has had.
+    /// How many calls had a response of this code to the request that `CSeq` names. A busy machine repeats messages.
     pub(crate) fn answers(&self, code: u16, cseq: &str) -> usize {
         let start = format!("SIP/2.0 {code} ");
         let is_one = |message: &&Message| {
             message.received && message.text.starts_with(&start) && message.header("CSeq") == Some(cseq)
         };
-        self.messages().iter().filter(is_one).count()
+        let messages = self.messages();
+        let calls: BTreeSet<_> = messages.iter().filter(is_one).filter_map(|one| one.header("Call-ID")).collect();
+        calls.len()
     }
 
     /// What it had to say, for a panic.
