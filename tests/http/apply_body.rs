@@ -1,5 +1,7 @@
 //! The body of `POST /apply`: an option in the wrong place applies nothing.
 
+use std::thread;
+
 use crate::http::{Service, assert_problem, fields};
 
 #[test]
@@ -39,4 +41,26 @@ fn a_body_with_anything_in_it_applies_nothing() {
     let recorded = "to_char(finished_at AT TIME ZONE 'UTC', 'YYYY-MM-DD\"T\"HH24:MI:SS.US\"Z\"')";
     let recorded = service.database.sql(&format!("SELECT {recorded} FROM apply_audit_log WHERE id = '{id}'"));
     assert_eq!(recorded, last.string("/last_apply/finished_at"));
+}
+
+#[test]
+fn an_apply_that_was_killed_before_its_record_was_opened_is_none() {
+    let mut service = Service::start();
+    let lock = service.database.begin("LOCK TABLE apply_audit_log IN SHARE MODE");
+    thread::scope(|scope| {
+        let http = service.portal.http().clone();
+        scope.spawn(move || assert!(http.try_post_empty("/apply").is_none(), "it was killed"));
+        service.database.wait_for_waiting(1);
+        service.portal.kill();
+    });
+    // Its statement ends with it, or with the lock.
+    service
+        .database
+        .sql("SELECT pg_terminate_backend(pid, 10000) FROM pg_stat_activity WHERE wait_event_type = 'Lock'");
+    drop(lock);
+    service.portal = service.portal.settings().start();
+    let last = || service.portal.http().get("/users").expect(200).json["last_apply"].clone();
+    assert_eq!(last(), serde_json::Value::Null);
+    assert_eq!(service.database.sql("SELECT count(*) FROM apply_audit_log"), "0");
+    assert_eq!(last(), serde_json::Value::Null);
 }

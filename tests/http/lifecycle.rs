@@ -5,7 +5,7 @@ use std::net::{TcpListener, TcpStream};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use pbx_tests::wait::LIMIT;
+use pbx_tests::wait::{LIMIT, until};
 use pbx_tests::{Asterisk, Cluster, Database, Settings, Transaction};
 
 use crate::http::{Service, raw};
@@ -43,6 +43,19 @@ fn a_request_in_flight_ends_before_the_service_does() {
     let answer = raw::receive(stream);
     assert_eq!(answer.status, 201, "{}", answer.head);
     ended(service);
+}
+
+#[test]
+fn what_was_done_for_a_client_that_has_gone_is_in_the_log() {
+    let service = Service::start();
+    let (stream, lock) = create_under_way(&service);
+    // At once, with a reset.
+    rustix::net::sockopt::set_socket_linger(&stream, Some(Duration::ZERO)).unwrap();
+    drop(stream);
+    let gone = |line: &str| line.contains("POST /users - ") && line.contains("actor=test: the client went away");
+    until("the client's line", || service.portal.log().lines().any(gone).then_some(()));
+    lock.commit();
+    until("the user's line", || service.portal.log().contains("created user ").then_some(()));
 }
 
 #[test]

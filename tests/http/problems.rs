@@ -134,8 +134,17 @@ fn a_request_that_is_no_http_is_a_problem_too() {
     assert_eq!(both.status, 308, "{}", both.head);
     let second = String::from_utf8_lossy(&both.body);
     assert!(second.starts_with("HTTP/1.1 400 ") && second.contains("urn:pbx-portal:malformed-request"), "{second}");
-    let cut = service.raw_with_token("POST /users", &format!("{JSON}Transfer-Encoding: chunked\r\n\r\nzz\r\n"));
-    cut.assert_problem(400, "malformed-json");
+    let user = service.create("A", "a@example.com").expect(201).string("/id");
+    for (line, status, code) in [
+        ("POST /users", 400, "malformed-json"),
+        ("POST /apply", 422, "invalid-body"),
+        ("GET /users", 400, "malformed-request"),
+        (&format!("DELETE /users/{user}"), 400, "malformed-request"),
+    ] {
+        let cut = service.raw_with_token(line, &format!("{JSON}Transfer-Encoding: chunked\r\n\r\nzz\r\n"));
+        cut.assert_problem(status, code);
+    }
+    assert_eq!(service.database.sql("SELECT count(*) FROM users"), "1", "nothing is deleted without an answer");
     let log = service.portal.log();
     assert!(log.contains("no request 400") && !log.contains("ERROR"), "a mistake of the client's: {log}");
 }

@@ -21,7 +21,7 @@ use actix_web::{
 };
 
 use crate::http::{
-    auth::Actor,
+    auth::CallerSlot,
     body::{self, MAX_BYTES},
     clients::Client,
     logging::OneLine,
@@ -49,10 +49,12 @@ async fn answer(
         method: request.method().to_string(),
         path: shown_path(&request),
         started,
-        actor: None,
+        actor: CallerSlot::default(),
+        is_written: false,
         peer: request.peer_addr().map(|peer| peer.ip().to_canonical()),
     };
 
+    request.extensions_mut().insert(line.actor.clone());
     if announces_too_much(request.headers()) {
         let response = request.error_response(Problem::new(Code::BodyTooLarge, body::TOO_LARGE));
         line.write(response.status());
@@ -74,7 +76,6 @@ async fn answer(
     if let Some(error) = response.response().error() {
         log_cause(error);
     }
-    line.actor = response.request().extensions().get::<Actor>().and_then(|actor| actor.0.clone());
     line.write(response.status());
 
     let headers = response.headers_mut();
@@ -133,13 +134,15 @@ struct AccessLine {
     method: String,
     path: String,
     started: Instant,
-    actor: Option<String>,
+    actor: CallerSlot,
+    is_written: bool,
     /// The client's address, or that of a proxy in front.
     peer: Option<IpAddr>,
 }
 
 impl AccessLine {
-    fn write(&self, status: StatusCode) {
+    fn write(&mut self, status: StatusCode) {
+        self.is_written = true;
         // For fail2ban, which reads this line.
         let refused = matches!(status, StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN);
         let peer = self.peer.filter(|_| refused).map(|peer| format!(" peer={peer}")).unwrap_or_default();
@@ -149,8 +152,23 @@ impl AccessLine {
             OneLine(&self.path),
             status.as_u16(),
             self.started.elapsed().as_secs_f64() * 1000.0,
-            self.actor.as_deref().unwrap_or("-"),
+            self.actor.name(),
         );
+    }
+}
+
+/// Who goes away before the answer has a line all the same: what was asked for may be done.
+impl Drop for AccessLine {
+    fn drop(&mut self) {
+        if !self.is_written {
+            log::info!(
+                "{} {} - {:.1} ms actor={}: the client went away before its answer",
+                OneLine(&self.method),
+                OneLine(&self.path),
+                self.started.elapsed().as_secs_f64() * 1000.0,
+                self.actor.name(),
+            );
+        }
     }
 }
 

@@ -1,9 +1,11 @@
 //! Authentication: bearer tokens with names ([RFC 6750](https://www.rfc-editor.org/rfc/rfc6750)).
 
 use std::{
+    cell::RefCell,
     collections::BTreeSet,
     fmt,
     future::{Ready, ready},
+    rc::Rc,
 };
 
 use actix_web::{
@@ -143,6 +145,16 @@ impl fmt::Debug for Tokens {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Actor(pub Option<String>);
 
+/// Where the line of the log finds the caller, once it is known.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct CallerSlot(Rc<RefCell<Option<String>>>);
+
+impl CallerSlot {
+    pub(crate) fn name(&self) -> String {
+        self.0.borrow().clone().unwrap_or_else(|| "-".to_owned())
+    }
+}
+
 impl FromRequest for Actor {
     type Error = Problem;
     type Future = Ready<Result<Self, Problem>>;
@@ -168,7 +180,9 @@ impl Actor {
             return Err(Problem::new(Code::Unauthorized, detail));
         };
         let actor = Self(Some(token.name.clone()));
-        request.extensions_mut().insert(actor.clone());
+        if let Some(slot) = request.extensions().get::<CallerSlot>() {
+            slot.0.replace(actor.0.clone());
+        }
         Client::trust(request);
         if token.read_only && !only_reads(request) {
             let detail = "This token may only read: GET /users and POST /apply?dry_run=true. Use one of auth.tokens.";

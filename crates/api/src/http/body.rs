@@ -72,15 +72,34 @@ impl MessageBody for Pieces {
     }
 }
 
+/// What is said of a body that is no HTTP.
+const BROKEN: &str = "ended too early or was sent malformed";
+
 /// The body, if it is short and arrives soon.
 pub(crate) async fn read(payload: Payload) -> Result<Bytes, Problem> {
+    read_or(payload, || Problem::new(Code::MalformedJson, format!("The body {BROKEN}."))).await
+}
+
+/// Refuses every body but an empty one and `{}`, so that no option in the wrong place is ignored.
+pub(crate) async fn read_nothing(payload: Payload) -> Result<(), Problem> {
+    let broken = || Problem::invalid_body(vec![FieldError::new("body", BROKEN)]);
+    must_be_nothing(&read_or(payload, broken).await?)
+}
+
+/// Reads a body that means nothing. Where one that is no HTTP is not read, what was asked for is done, and no answer is
+/// sent.
+pub(crate) async fn ignore(payload: Payload) -> Result<(), Problem> {
+    read_or(payload, || Problem::new(Code::MalformedRequest, format!("The body {BROKEN}."))).await.map(drop)
+}
+
+async fn read_or(payload: Payload, broken: impl FnOnce() -> Problem) -> Result<Bytes, Problem> {
     let Ok(read) = tokio::time::timeout(TIMEOUT, payload.to_bytes_limited(MAX_BYTES)).await else {
         let detail = format!("The body did not arrive within {} seconds.", TIMEOUT.as_secs());
         return Err(Problem::new(Code::RequestTimeout, detail));
     };
     match read {
         Err(_) => Err(Problem::new(Code::BodyTooLarge, TOO_LARGE)),
-        Ok(Err(_)) => Err(Problem::new(Code::MalformedJson, "The body ended too early or was sent malformed.")),
+        Ok(Err(_)) => Err(broken()),
         Ok(Ok(bytes)) => Ok(bytes),
     }
 }
@@ -121,8 +140,7 @@ pub(crate) fn members(body: &[u8]) -> Result<Option<Members<'_>>, Problem> {
     serde_json::from_str(text).map(Some).map_err(not_json)
 }
 
-/// Refuses every body but an empty one and `{}`, so that no option in the wrong place is ignored.
-pub(crate) fn must_be_nothing(body: &[u8]) -> Result<(), Problem> {
+fn must_be_nothing(body: &[u8]) -> Result<(), Problem> {
     if body.trim_ascii().is_empty() {
         return Ok(());
     }

@@ -29,7 +29,7 @@ use tokio::sync::Mutex;
 
 use self::{attempt::Attempt, audit::Audit, claim::ClaimCache, plan::Review};
 pub(crate) use self::{
-    claim::{Claim, Standing},
+    claim::{Claim, Standing, losses_to_another_database},
     last::LastApplyResponse,
 };
 use crate::{
@@ -185,7 +185,7 @@ pub(crate) async fn apply(
     state: web::Data<AppState>,
 ) -> Result<HttpResponse, Problem> {
     let dry_run = query::dry_run(&request)?;
-    body::must_be_nothing(&body::read(payload).await?)?;
+    body::read_nothing(payload).await?;
     let applier = state.applier.clone();
     let deadline = Instant::now() + applier.0.apply_timeout;
     let attempt = Attempt {

@@ -73,10 +73,11 @@ pub(crate) async fn create(
     let created = state.with_database(move |database| {
         let password = SipPassword::generate().map_err(Problem::internal)?;
         let user = database.users().create(&new, &realm, &password)?;
+        // Here, as the client may be gone by now.
+        log::info!("created user {} with extension {}", user.id, user.extension);
         Ok::<_, Problem>((user, password))
     });
     let (user, password) = created.await??;
-    log::info!("created user {} with extension {}", user.id, user.extension);
     // No apply can have had a user that is only being answered for.
     let created =
         CreatedUserResponse { user: UserResponse::of(&user, false), sip_password: password.reveal().to_owned() };
@@ -136,9 +137,11 @@ impl From<CreateUserError> for Problem {
 pub(crate) async fn list(
     _actor: Actor,
     request: HttpRequest,
+    payload: web::Payload,
     state: web::Data<AppState>,
 ) -> Result<HttpResponse, Problem> {
     query::none(&request)?;
+    body::ignore(payload).await?;
     let listing = listing::answer(&state).await?;
     let known = is_known(&request, &listing.etag);
     let mut response = if known { HttpResponse::NotModified() } else { HttpResponse::Ok() };
@@ -170,12 +173,17 @@ fn is_known(request: &HttpRequest, etag: &str) -> bool {
 pub(crate) async fn delete(
     _actor: Actor,
     request: HttpRequest,
+    payload: web::Payload,
     state: web::Data<AppState>,
 ) -> Result<HttpResponse, Problem> {
     query::none(&request)?;
     let id = user_id(request.match_info().query("id"))?;
-    state.with_database(move |database| database.users().delete(id)).await??;
-    log::info!("deleted user {id}");
+    body::ignore(payload).await?;
+    let deleted = state.with_database(move |database| {
+        // There, as the client may be gone when it is done.
+        database.users().delete(id).inspect(|()| log::info!("deleted user {id}"))
+    });
+    deleted.await??;
     Ok(HttpResponse::NoContent().finish())
 }
 

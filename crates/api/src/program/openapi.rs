@@ -53,15 +53,17 @@ struct Document;
 /// What any operation may answer besides its successes.
 const ANY: &[Code] = &[
     Code::MalformedQuery,
+    Code::MalformedRequest,
     Code::Unauthorized,
     Code::Forbidden,
+    Code::RequestTimeout,
     Code::BodyTooLarge,
+    Code::HeadTooLarge,
     Code::Internal,
     Code::DatabaseUnavailable,
 ];
 const CREATE: &[Code] = &[
     Code::MalformedJson,
-    Code::RequestTimeout,
     Code::NotFound,
     Code::EmailTaken,
     Code::ExtensionsExhausted,
@@ -70,7 +72,6 @@ const CREATE: &[Code] = &[
 ];
 const DELETE: &[Code] = &[Code::MalformedId, Code::NotFound];
 const APPLY: &[Code] = &[
-    Code::RequestTimeout,
     Code::OtherDatabase,
     Code::PlanChanged,
     Code::InvalidBody,
@@ -328,7 +329,7 @@ mod tests {
             }
         }
         // These are answered where there is no operation, so they have no place in the document.
-        let apart = [Code::MethodNotAllowed, Code::MalformedRequest, Code::HeadTooLarge];
+        let apart = [Code::MethodNotAllowed];
         let all = Code::ALL.iter().filter(|code| !apart.contains(code)).map(|code| code.as_str().to_owned());
         assert_eq!(shown, all.collect());
     }

@@ -18,9 +18,11 @@ use crate::http::problem::{Code, Problem};
 
 /// How often a record that waits for the database is tried again.
 const AGAIN: Duration = Duration::from_secs(1);
-/// The note that an apply leaves behind whose process ended before it did: its id. It is empty where nobody knows whether
-/// a record was opened.
+/// The note that an apply leaves behind whose process ended before it did: its id, and [`OPENED`] once its record was. It
+/// is empty where nobody knows whether a record was opened.
 const RUNNING: &str = "running";
+/// Stands behind the id.
+const OPENED: &str = " opened";
 
 #[derive(Clone)]
 pub(super) struct Audit {
@@ -70,7 +72,9 @@ impl Audit {
     /// Notes for the list that an apply was interrupted: its process ended before it did. Asks the database for nothing.
     pub(super) fn note_interrupted(&self) {
         let running = self.deployment.note(RUNNING).ok().flatten();
-        let id = running.and_then(|id| String::from_utf8(id).ok()).and_then(|id| id.parse::<ApplyId>().ok());
+        let running = running.and_then(|running| String::from_utf8(running).ok());
+        // One that ended before its record was opened did nothing, and is none.
+        let id = running.and_then(|running| running.strip_suffix(OPENED)?.parse::<ApplyId>().ok());
         if let Some(id) = id
             && self.last().is_none_or(|last| last.id != id.as_uuid())
         {
@@ -106,6 +110,7 @@ impl Audit {
         self.mark_running(&started.id.to_string());
         match self.database.apply_log().begin(started) {
             Ok(list) => {
+                self.mark_running(&format!("{}{OPENED}", started.id));
                 // The record of this apply is open from here on: what others left does not end it.
                 let waiting = waiting::all(locked, &self.deployment).map_err(AuditError::from);
                 if let Err(error) = waiting.and_then(|waiting| self.close_waiting(locked, waiting, list.database)) {
@@ -175,7 +180,7 @@ impl Audit {
 
     /// The apply that ended last here.
     pub(super) fn last(&self) -> Option<LastApplyResponse> {
-        self.unsaved().clone().or_else(|| LastApplyResponse::kept(&self.deployment))
+        self.unsaved().clone().or_else(|| LastApplyResponse::kept(&self.deployment, &self.node))
     }
 
     fn unsaved(&self) -> MutexGuard<'_, Option<LastApplyResponse>> {
@@ -184,7 +189,7 @@ impl Audit {
 
     fn remember_as(&self, id: ApplyId, outcome: ApplyOutcome, finished_at: SystemTime) {
         let last = LastApplyResponse::new(id, outcome, finished_at);
-        *self.unsaved() = last.keep(&self.deployment).is_err().then_some(last);
+        *self.unsaved() = last.keep(&self.deployment, &self.node).is_err().then_some(last);
     }
 
     /// Closes the record of an apply that could not begin, as the database holds what no list can be made of. It may have

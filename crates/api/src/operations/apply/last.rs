@@ -15,9 +15,8 @@ use crate::{http::apply_response::OutcomeResponse, http::body::rfc3339};
 const NAME: &str = "last";
 
 /// The apply that ended last on this node.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
 #[schema(as = LastApply)]
-#[serde(deny_unknown_fields)]
 pub(crate) struct LastApplyResponse {
     /// The id of its audit record.
     pub id: Uuid,
@@ -28,26 +27,45 @@ pub(crate) struct LastApplyResponse {
     pub finished_at: String,
 }
 
+/// How it is kept.
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Note {
+    /// The state directory may be a copy of another node's. Older releases did not say whose it was.
+    #[serde(default)]
+    node: Option<String>,
+    id: Uuid,
+    outcome: OutcomeResponse,
+    finished_at: String,
+}
+
 impl LastApplyResponse {
     pub(super) fn new(id: ApplyId, outcome: ApplyOutcome, finished_at: SystemTime) -> Self {
         Self { id: id.as_uuid(), outcome: outcome.into(), finished_at: rfc3339(finished_at) }
     }
 
     /// Keeps it. Without the lock, as some applies never get it.
-    pub(super) fn keep(&self, deployment: &Deployment) -> Result<(), FileError> {
-        let kept = deployment.write_volatile_note(NAME, &serde_json::to_vec(self).unwrap_or_default());
+    pub(super) fn keep(&self, deployment: &Deployment, node: &str) -> Result<(), FileError> {
+        let kept = deployment.write_volatile_note(NAME, &self.note(node));
         kept.inspect_err(|error| log::warn!("after a restart the list will show an older apply as the last: {error}"))
     }
 
     /// The one that was kept. What cannot be read is none.
-    pub(super) fn kept(deployment: &Deployment) -> Option<Self> {
+    pub(super) fn kept(deployment: &Deployment, node: &str) -> Option<Self> {
         let note = deployment.note(NAME);
-        Self::read(&note.inspect_err(|error| log::warn!("the last apply is not known: {error}")).ok()??)
+        Self::read(&note.inspect_err(|error| log::warn!("the last apply is not known: {error}")).ok()??, node)
     }
 
-    /// What a note says, unless it was not written by this program.
-    fn read(note: &[u8]) -> Option<Self> {
-        serde_json::from_slice(note).ok().filter(|last: &Self| last.finished_at.parse::<Timestamp>().is_ok())
+    fn note(&self, node: &str) -> Vec<u8> {
+        let Self { id, outcome, finished_at } = self.clone();
+        serde_json::to_vec(&Note { node: Some(node.to_owned()), id, outcome, finished_at }).unwrap_or_default()
+    }
+
+    /// What a note says, unless it was not written by this program, or by another node.
+    fn read(note: &[u8], own: &str) -> Option<Self> {
+        let Note { node, id, outcome, finished_at } = serde_json::from_slice(note).ok()?;
+        let is_own = node.is_none_or(|node| node == own);
+        (is_own && finished_at.parse::<Timestamp>().is_ok()).then_some(Self { id, outcome, finished_at })
     }
 }
 
@@ -62,13 +80,16 @@ mod tests {
             outcome: OutcomeResponse::RolledBack,
             finished_at: "2026-11-20T12:45:00.254656Z".to_owned(),
         };
-        let text = serde_json::to_string(&last).unwrap();
-        let read = LastApplyResponse::read;
-        assert_eq!(read(text.as_bytes()), Some(last));
+        let text = String::from_utf8(last.note("pbx1")).unwrap();
+        let read = |note: &[u8]| LastApplyResponse::read(note, "pbx1");
+        assert_eq!(read(text.as_bytes()), Some(last.clone()));
+        assert_eq!(read(text.replace("\"node\":\"pbx1\",", "").as_bytes()), Some(last));
         for end in 0..text.len() {
             assert_eq!(read(&text.as_bytes()[..end]), None, "{end}");
         }
-        for (part, other) in [("rolled_back", "live"), ("2026-", "x"), ("\"id\"", "\"it\""), ("0000-", "000-")] {
+        for (part, other) in
+            [("pbx1", "pbx2"), ("rolled_back", "live"), ("2026-", "x"), ("\"id\"", "\"it\""), ("0000-", "000-")]
+        {
             assert_eq!(read(text.replace(part, other).as_bytes()), None, "{other}");
         }
     }
