@@ -120,10 +120,21 @@ fn an_own_extension_with_the_number_of_a_user_goes() {
 #[test]
 fn what_catches_the_calls_of_users_comes_behind_them() {
     let mut host = Host::new();
-    host.asterisk.append("extensions.conf", "[synergycall-internal]\nexten => _X.,1,Hangup(21)");
-    host.asterisk.restart();
-    host.heals("calls");
+    for restart in [false, true] {
+        host.asterisk.append("extensions.conf", "[synergycall-internal]\nexten => _X.,1,Hangup(21)");
+        if restart {
+            host.asterisk.restart();
+        }
+        host.heals("calls");
+        host.takes_more();
+    }
     let extensions = host.asterisk.etc().join("extensions.conf");
+    // It runs, and is gone from the file.
+    let text = fs::read_to_string(&extensions).unwrap();
+    host.asterisk.append("extensions.conf", "[synergycall-internal]\nexten => _X.,1,Hangup(21)");
+    host.asterisk.rx("module reload pbx_config.so");
+    fs::write(&extensions, text).unwrap();
+    host.heals("calls");
     let outside = "[globals]\n[synergycall-internal]\ninclude => outside\n[outside]\nexten => _X.,1,Hangup(21)";
     edit(&extensions, "[globals]", outside);
     host.asterisk.restart();

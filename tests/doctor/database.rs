@@ -151,3 +151,16 @@ fn an_address_that_the_service_cannot_listen_on_is_found() {
         Found::of(&settings.run(&["check", "--config", &path])).is_well();
     }
 }
+
+#[test]
+fn another_database_than_the_one_that_was_applied_is_named() {
+    let host = Host::new();
+    let other = Database::create();
+    let other = host.settings.clone().with("DATABASE_URL", &other.url());
+    assert!(other.run(&["migrate"]).status.success());
+    let found = check(&other);
+    let [(point, fix)] = found.faults()[..] else { panic!("one fault: {found:#?}") };
+    assert!(point == "users" && fix.contains("DATABASE_URL") && fix.contains("If-Match"), "{found:#?}");
+    let lost = "2 users that Asterisk has from another database would lose their numbers: 1000, 1001";
+    assert!(found.lines.concat().contains(lost), "{found:#?}");
+}

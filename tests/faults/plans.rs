@@ -72,7 +72,13 @@ fn another_database_takes_no_number_away_unless_that_was_reviewed() {
         assert_eq!((answer.status, answer.string("/type").as_str()), (409, "urn:pbx-portal:other-database"));
         assert_eq!(answer.json["apply"]["outcome"], matrix::OTHER_DATABASE.outcome);
         let detail = answer.string("/detail");
-        for word in ["2 of them", "1000, 1001", "DATABASE_URL", "dry_run=true", "If-Match"] {
+        for word in [
+            "2 users that Asterisk has from another database",
+            "1000, 1001",
+            "DATABASE_URL",
+            "dry_run=true",
+            "If-Match",
+        ] {
             assert!(detail.contains(word), "{word} in {detail}");
         }
         let id = answer.string("/apply/id");
@@ -84,7 +90,11 @@ fn another_database_takes_no_number_away_unless_that_was_reviewed() {
 
     let plan = dry_run(world.portal.http());
     assert_eq!((&plan.json["changes"]["removed"], &plan.json["changes"]["changed"]), (&json!([1001]), &json!([1000])));
-    assert!(plan.json["warnings"].to_string().contains("2 of them"), "{}", plan.text);
+    assert!(
+        plan.json["warnings"].to_string().contains("2 users that Asterisk has from another database"),
+        "{}",
+        plan.text
+    );
     apply_reviewed(world.portal.http(), plan.header("etag")).expect(200);
     assert_eq!(world.portal.http().post_empty("/apply").expect(200).json["outcome"], "unchanged");
     create(&world.portal, "another");

@@ -5,6 +5,7 @@ pub(crate) mod dialplan_file;
 pub(crate) mod dialplan_listing;
 pub(crate) mod digest_names;
 pub(crate) mod expected;
+pub(crate) mod exten;
 pub(crate) mod listing;
 pub(crate) mod modules;
 pub(crate) mod pair;

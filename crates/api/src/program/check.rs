@@ -34,12 +34,12 @@ pub fn run(survey: &Survey, quiet: bool) -> ExitCode {
     }
     service::check(settings, &mut report);
     service::check_bind(settings, &mut report);
-    let users = database::check(survey, &mut report);
+    let list = database::check(survey, &mut report);
     match apply::deployment(settings) {
         Ok(deployment) => {
             let deadline = Instant::now() + settings.asterisk.apply_timeout;
             // Without the users, what an apply needs at least.
-            let pair = users.as_deref().and_then(|users| apply::rendered(&apply::renderer(settings), users).ok());
+            let pair = list.as_ref().and_then(|list| apply::rendered(&apply::renderer(settings), &list.users).ok());
             let rehearsal = deployment.rehearse(&pair.unwrap_or_default(), deadline);
             report.point(
                 "state_dir",
@@ -55,7 +55,7 @@ pub fn run(survey: &Survey, quiet: bool) -> ExitCode {
                 .map(|path| format!("{} can be replaced", path.display()));
             report.point("asterisk.pjsip_include", rehearsal.endpoints.map(|()| pjsip));
             report.point("asterisk.dialplan_include", rehearsal.dialplan.map(|()| dialplan));
-            asterisk::Check { settings, deployment: &deployment, users: users.as_deref(), deadline }.run(&mut report);
+            asterisk::Check { settings, deployment: &deployment, list: list.as_ref(), deadline }.run(&mut report);
         }
         Err(error) => {
             let fault = Fault::new(format!("{error:#}"), "name the program that reaches Asterisk");

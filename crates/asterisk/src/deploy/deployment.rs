@@ -186,7 +186,7 @@ impl LockedDeployment<'_> {
         let now = self.expected(pair)?;
         Ok(self
             .proven_expected()
-            .map(|former| now.former_owners(former).map(|(name, _)| name.to_owned()).collect())
+            .map(|former| now.former_owners(former).map(str::to_owned).collect())
             .unwrap_or_default())
     }
 

@@ -113,8 +113,18 @@ impl Deployment {
             identification: calls::check_identification(&self.cli, &settings, &sections, deadline)?,
             transports,
             own_objects: sections.into_iter().filter(|own| own.is_ours_too || may_clash(own)).collect(),
-            own_extensions: extensions.extensions(&self.files.dialplan, &expected),
+            own_extensions: self.own_extensions(&extensions, &expected),
         })
+    }
+
+    /// The extensions that the administrator's own files add to contexts of ours.
+    fn own_extensions(&self, tree: &Tree, expected: &Expected) -> Vec<OwnSection> {
+        let all = tree.extensions(&self.files.dialplan).into_iter();
+        all.filter_map(|(context, own)| {
+            let is_ours_too = expected.contexts.get(&context)?.contains_key(&own.name);
+            Some(OwnSection { is_ours_too, ..own })
+        })
+        .collect()
     }
 
     /// Whether anybody answers SIP at one of these transports, on this host, until `deadline`; and which.

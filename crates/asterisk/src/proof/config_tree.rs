@@ -197,11 +197,10 @@ impl Tree {
         all
     }
 
-    /// The extensions that all files but `ours` add to its contexts.
-    pub(crate) fn extensions(&self, ours: &Path, expected: &Expected) -> Vec<OwnSection> {
-        let mut all: Vec<OwnSection> = Vec::new();
+    /// The extensions of all files but `ours`, each with its context.
+    pub(crate) fn extensions(&self, ours: &Path) -> Vec<(String, OwnSection)> {
+        let mut all: Vec<(String, OwnSection)> = Vec::new();
         for section in self.sections(ours) {
-            let Some(context) = expected.contexts.get(&section.name) else { continue };
             let begin = all.len();
             let lines = &self.files[&section.path][section.line..section.last_line];
             for (line, number) in lines.iter().zip(section.line + 1..) {
@@ -209,15 +208,12 @@ impl Tree {
                 let name = value.trim_start_matches('>').split([',', '/']).next().unwrap_or_default().trim();
                 match (key.trim(), all[begin..].last_mut()) {
                     // It goes with the extension above it.
-                    ("same", Some(extension)) => extension.last_line = number,
-                    ("exten", Some(extension)) if extension.name == name => extension.last_line = number,
-                    ("exten", _) => all.push(OwnSection {
-                        name: name.to_owned(),
-                        line: number,
-                        last_line: number,
-                        is_ours_too: context.contains_key(name),
-                        ..section.clone()
-                    }),
+                    ("same", Some((_, extension))) => extension.last_line = number,
+                    ("exten", Some((_, extension))) if extension.name == name => extension.last_line = number,
+                    ("exten", _) => {
+                        let (name, context) = (name.to_owned(), section.name.clone());
+                        all.push((context, OwnSection { name, line: number, last_line: number, ..section.clone() }));
+                    }
                     _ => {}
                 }
             }

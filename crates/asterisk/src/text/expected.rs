@@ -190,12 +190,16 @@ impl Expected {
 
     /// The aors of [`Self::former_owners`].
     pub(crate) fn aors_of_former_owners(&self, former: &Self) -> BTreeSet<String> {
-        self.former_owners(former).flat_map(|(_, before)| before.aors.iter().cloned()).collect()
+        self.former_endpoints(former).flat_map(|(_, before)| before.aors.iter().cloned()).collect()
     }
 
-    /// The endpoints that `former` had and that are no more, or that ask for another credential now: a phone that is
-    /// registered there is a former owner.
-    pub(crate) fn former_owners<'a>(&'a self, former: &'a Self) -> impl Iterator<Item = (&'a str, &'a Endpoint)> {
+    /// The names of the endpoints that `former` had and that are no more, or that ask for another credential now: a phone
+    /// that is registered there is a former owner.
+    pub fn former_owners<'a>(&'a self, former: &'a Self) -> impl Iterator<Item = &'a str> {
+        self.former_endpoints(former).map(|(name, _)| name)
+    }
+
+    fn former_endpoints<'a>(&'a self, former: &'a Self) -> impl Iterator<Item = (&'a str, &'a Endpoint)> {
         let credentials = |of: &Self, endpoint: &Endpoint| -> Vec<Option<u64>> {
             endpoint.auths.iter().map(|auth| of.credentials.get(auth).copied()).collect()
         };

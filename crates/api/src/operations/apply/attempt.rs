@@ -10,7 +10,7 @@ use sha2::{Digest as _, Sha256};
 use super::{
     Applier,
     audit::AuditError,
-    claim::Tag,
+    claim::{self, Tag},
     option_fix,
     plan::{self, Review},
     verdict,
@@ -162,9 +162,8 @@ impl Attempt {
         Some((
             Code::OtherDatabase,
             format!(
-                "The users in Asterisk were applied from another database than this one, and {losses}. If this is the wrong \
-                 one, correct DATABASE_URL and restart the portal. If it is meant, look at POST /apply?dry_run=true, and \
-                 apply with its ETag in If-Match. Nothing was changed."
+                "{losses}. If this is the wrong database, correct DATABASE_URL and restart the portal. If it is meant, look \
+                 at POST /apply?dry_run=true, and apply with its ETag in If-Match. Nothing was changed."
             ),
         ))
     }
@@ -184,10 +183,7 @@ impl Attempt {
         }
         record.changes = changes(&locked.difference(&pair).map_err(Problem::internal)?);
         if let Some(losses) = losses_to_another_database(&locked, &pair, list.database) {
-            record.warnings.push(format!(
-                "the users in Asterisk were applied from another database than this one, and {losses}; an apply needs \
-                 If-Match with this answer's ETag"
-            ));
+            record.warnings.push(format!("{losses}; an apply needs If-Match with this answer's ETag"));
         }
         let began = Instant::now();
         let problems = locked.drift(self.deadline);
@@ -266,22 +262,15 @@ pub(super) fn no_lock(error: LockError) -> Problem {
 /// The detail where the plan is not the one that was reviewed.
 const PLAN_CHANGED: &str = "This is not the plan that was reviewed: users or what Asterisk runs have changed since. Look at \
                             POST /apply?dry_run=true again, and apply with its new ETag. Nothing was changed.";
-/// How many numbers are named at most.
-const MOST_NAMED: usize = 20;
-
 /// What is remembered of the pair last proven; nothing of one that another program deployed.
 fn last_tag(locked: &LockedDeployment<'_>) -> Option<Tag> {
     locked.last_proven().and_then(|(tag, _)| tag.parse().ok())
 }
 
-/// Where `pair` is from another database than the pair last proven: how many users of that one would lose their numbers, and
-/// the first of these. An unknown origin counts as the same.
+/// What becomes of the users in Asterisk, where `pair` is another database's.
 fn losses_to_another_database(locked: &LockedDeployment<'_>, pair: &Pair, database: DatabaseId) -> Option<String> {
-    last_tag(locked)?.database.filter(|former| *former != database)?;
-    let former = locked.former_owners(pair).ok().filter(|former| !former.is_empty())?;
-    let rest = if former.len() > MOST_NAMED { ", …" } else { "" };
-    let named = former[..former.len().min(MOST_NAMED)].join(", ");
-    Some(format!("{} of them would lose their numbers: {named}{rest}", former.len()))
+    let (tag, _) = locked.last_proven()?;
+    claim::losses_to_another_database(tag, database, || locked.former_owners(pair).unwrap_or_default())
 }
 
 fn changes(difference: &Difference) -> Changes {

@@ -44,6 +44,28 @@ impl FromStr for Tag {
     }
 }
 
+/// How many numbers are named at most.
+const MOST_NAMED: usize = 20;
+
+/// Where the pair that is remembered with `tag` came from another database: how many of its users would lose their
+/// numbers, and the first of these. An unknown origin counts as the same.
+pub(crate) fn losses_to_another_database(
+    tag: &str,
+    database: DatabaseId,
+    former_owners: impl FnOnce() -> Vec<String>,
+) -> Option<String> {
+    tag.parse::<Tag>().ok()?.database.filter(|former| *former != database)?;
+    let former = former_owners();
+    let rest = if former.len() > MOST_NAMED { ", …" } else { "" };
+    let named = former[..former.len().min(MOST_NAMED)].join(", ");
+    let (users, numbers) = match former.len() {
+        0 => return None,
+        1 => ("1 user".to_owned(), "its number"),
+        more => (format!("{more} users"), "their numbers"),
+    };
+    Some(format!("{users} that Asterisk has from another database would lose {numbers}: {named}{rest}"))
+}
+
 /// What this node claims. It goes by content: no revision, record or clock decides.
 #[derive(Debug, Default)]
 pub(crate) struct Claim {

@@ -3,7 +3,8 @@
 use std::time::{Duration, Instant};
 
 use pbx_asterisk::{Deployment, Expected, Fault, Inspection, OwnSection};
-use pbx_domain::{Extension, ExtensionRange, User};
+use pbx_domain::{Extension, ExtensionRange};
+use pbx_persistence::UserList;
 
 use super::{report::Report, service};
 use crate::{Settings, operations::apply};
@@ -24,7 +25,7 @@ pub(super) struct Check<'a> {
     pub(super) settings: &'a Settings,
     pub(super) deployment: &'a Deployment,
     /// `None` where they cannot be read.
-    pub(super) users: Option<&'a [User]>,
+    pub(super) list: Option<&'a UserList>,
     pub(super) deadline: Instant,
 }
 
@@ -56,7 +57,8 @@ impl Check<'_> {
     /// What the administrator defines with the number of a user, or of the next one, or as we do, keeps ours from being
     /// what Asterisk runs.
     fn check_own(&self, point: &str, own: &[OwnSection], harm: &str, report: &mut Report<'_>) {
-        let taken: Option<Vec<Extension>> = self.users.map(|users| users.iter().map(|user| user.extension).collect());
+        let taken: Option<Vec<Extension>> =
+            self.list.map(|list| list.users.iter().map(|user| user.extension).collect());
         let next = taken.as_ref().and_then(|taken| ExtensionRange::PORTAL.lowest_free(taken.iter().copied()));
         let is_users =
             |number: Extension| taken.as_ref().is_none_or(|taken| taken.contains(&number) || next == Some(number));
@@ -109,7 +111,7 @@ impl Check<'_> {
     /// Whether phones that call each other reach each other; asked for some, as what catches one number catches many.
     fn check_reach(&self, report: &mut Report<'_>) {
         const MOST: usize = 50;
-        let numbers = self.users.unwrap_or_default().iter().map(|user| user.extension.to_string());
+        let numbers = self.list.iter().flat_map(|list| &list.users).map(|user| user.extension.to_string());
         let numbers: Vec<_> = numbers.take(MOST).collect();
         if numbers.is_empty() {
             return;
@@ -127,35 +129,51 @@ impl Check<'_> {
         }
         report.good("live", "files and Asterisk are as last applied");
         self.check_reach(report);
-        if let Some(users) = self.users {
-            match self.waiting(users) {
-                Ok(None) => report.good("users", format_args!("{} applied", users.len())),
-                Ok(Some(words)) => {
-                    report.note("users", format_args!("{words}; {}", service::apply_command(self.settings)));
-                }
-                Err(error) => {
-                    report.fault("users", &Fault::new(format!("{error:#}"), service::apply_command(self.settings)));
-                }
+        let Some(list) = self.list else { return };
+        let fault = |error: anyhow::Error| Fault::new(format!("{error:#}"), service::apply_command(self.settings));
+        match self.waiting(list) {
+            Ok(Waiting::Nobody) => report.good("users", format_args!("{} applied", list.users.len())),
+            Ok(Waiting::Users(words)) => {
+                report.note("users", format_args!("{words}; {}", service::apply_command(self.settings)));
             }
+            Ok(Waiting::OfAnotherDatabase(losses)) => {
+                report.fault("users", &Fault::new(losses, service::ANOTHER_DATABASE));
+            }
+            Err(error) => report.fault("users", &fault(error)),
         }
     }
 
-    /// What the next apply would change, where it would change something.
-    fn waiting(&self, users: &[User]) -> anyhow::Result<Option<String>> {
-        let pair = apply::rendered(&apply::renderer(self.settings), users)?;
-        let proven = self.deployment.proven()?.map(|proven| proven.pair);
-        if proven.as_ref() == Some(&pair) || (proven.is_none() && users.is_empty()) {
-            return Ok(None);
+    fn waiting(&self, list: &UserList) -> anyhow::Result<Waiting> {
+        let pair = apply::rendered(&apply::renderer(self.settings), &list.users)?;
+        let proven = self.deployment.proven()?;
+        if proven.as_ref().is_none_or(|proven| proven.pair == pair) && (proven.is_some() || list.users.is_empty()) {
+            return Ok(Waiting::Nobody);
         }
-        let former = proven.map(|proven| Expected::read(&proven)).transpose()?.unwrap_or_default();
-        let change = Expected::read(&pair)?.difference(&former);
-        Ok(Some(format!(
+        let wanted = Expected::read(&pair)?;
+        let former = proven.as_ref().map(|proven| Expected::read(&proven.pair)).transpose()?.unwrap_or_default();
+        let former_owners = || wanted.former_owners(&former).map(str::to_owned).collect();
+        let losses =
+            proven.and_then(|proven| apply::losses_to_another_database(&proven.tag, list.database, former_owners));
+        if let Some(losses) = losses {
+            return Ok(Waiting::OfAnotherDatabase(losses));
+        }
+        let change = wanted.difference(&former);
+        Ok(Waiting::Users(format!(
             "an apply would add {}, remove {} and change {}",
             change.added.len(),
             change.removed.len(),
             change.changed.len()
         )))
     }
+}
+
+/// What the next apply would meet.
+enum Waiting {
+    Nobody,
+    /// What it would change.
+    Users(String),
+    /// Why it would be refused.
+    OfAnotherDatabase(String),
 }
 
 fn check_version(version: &str, report: &mut Report<'_>) {

@@ -1,8 +1,7 @@
 //! PostgreSQL: whether it answers, is up to date, and lets the service read and write.
 
 use pbx_asterisk::Fault;
-use pbx_domain::User;
-use pbx_persistence::{Database, Inspection, Protection, ReadOnly};
+use pbx_persistence::{Database, Inspection, Protection, ReadOnly, UserList};
 
 use super::{
     database_fix::{self, fault},
@@ -12,7 +11,7 @@ use super::{
 use crate::settings::Survey;
 
 /// Asks the database, and gives the users where it has them.
-pub(super) fn check(survey: &Survey, report: &mut Report<'_>) -> Option<Vec<User>> {
+pub(super) fn check(survey: &Survey, report: &mut Report<'_>) -> Option<UserList> {
     const POINT: &str = "database";
     if !survey.knows("database.url") {
         return None;
@@ -70,7 +69,7 @@ pub(super) fn check(survey: &Survey, report: &mut Report<'_>) -> Option<Vec<User
         Ok(_) => report.good("tables", "they can be read and written"),
         Err(error) => report.fault("tables", &fault(error, url)),
     }
-    users.ok().map(|list| list.users)
+    users.ok()
 }
 
 /// Says how what is secret crosses the network: the digests of the phones, and the proof of the database password.

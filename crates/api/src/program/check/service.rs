@@ -112,6 +112,11 @@ pub(super) fn settings_fix(error: &SettingsError) -> String {
     error.fix.clone()
 }
 
+/// What becomes of users that another database applied, only the administrator can say.
+pub(super) const ANOTHER_DATABASE: &str = "write the right DATABASE_URL into /etc/pbx-portal/env, then: systemctl restart \
+                                           pbx-portal; if this is the right one, review POST /apply?dry_run=true, and \
+                                           apply with its ETag in If-Match";
+
 /// What leaves these options of endpoints alone.
 pub(super) fn options_fix(kept: &[String]) -> String {
     const FILE: &str = "/etc/pbx-portal/config.toml";

@@ -11,7 +11,7 @@ use crate::{
         config_tree::{OwnSection, Tree},
         diagnosis::EXTENSIONS_CONF,
     },
-    text::listing,
+    text::{exten::takes, listing},
 };
 
 /// Whether `cli_permissions.conf` lets this user reload: asked with a module that does not exist.
@@ -62,43 +62,62 @@ pub(super) fn check_identification(
         return Ok(Ok(()));
     }
     let global = sections.iter().find(|section| section.kind.as_deref() == Some("global"));
-    let edits = global.map(|at| {
+    let edit = global.map(|at| {
         let order = "s/^ *endpoint_identifier_order *=.*/endpoint_identifier_order=ip,username,anonymous/";
-        (at.path.as_path(), format!("{},{}{order}", at.line, at.last_line))
+        edit([(at.path.as_path(), format!("{},{}{order}", at.line, at.last_line))]) + " && "
     });
     Ok(Err(Fault::new(
         "endpoint_identifier_order has anonymous before username, so that each phone is the endpoint anonymous",
-        format!("{} && systemctl restart asterisk", edit(edits)),
+        format!("{}systemctl restart asterisk", edit.unwrap_or_default()),
     )))
 }
 
 impl Deployment {
     /// Whether whoever calls these numbers in `context` reaches what the context `target` has for them, as far as
-    /// Asterisk answers until `deadline`: what stands in `context` itself, or in what it includes before, comes first.
+    /// Asterisk answers until `deadline` and its files show: what stands in `context` itself, or in what it includes
+    /// before, comes first.
     ///
     /// # Errors
     ///
     /// A [`Fault`] that names what comes first.
     pub fn check_reach(&self, numbers: &[String], context: &str, target: &str, deadline: Instant) -> Result<(), Fault> {
+        let directory = self.cli.config_directory(deadline).unwrap_or_else(|| Path::new("/etc/asterisk").to_owned());
+        let tree = Tree::read(&directory, EXTENSIONS_CONF, &self.files.dialplan);
+        // What the next reload takes.
+        let own = tree.extensions(&self.files.dialplan).into_iter();
+        let mut patterns = own.filter(|(of, own)| of == context && own.name.starts_with('_'));
+        let catching = patterns.find_map(|(_, own)| {
+            let number = numbers.iter().find(|number| takes(&own.name, number))?;
+            Some((number.clone(), format!("{}, line {}", own.path.display(), own.line)))
+        });
+        let Some((number, first)) = catching.or_else(|| self.caught(numbers, context, target, deadline)) else {
+            return Ok(());
+        };
+        let own = tree.sections(&self.files.dialplan);
+        let heads: Vec<_> = own.iter().filter(|section| section.name == context).collect();
+        let reload = self.cli.shown("module reload pbx_config.so");
+        let fix = if heads.is_empty() {
+            // They are gone from the files already.
+            reload
+        } else {
+            let renamed =
+                edit(heads.into_iter().map(|head| (head.path.as_path(), format!("{}s/.*/[from-users]/", head.line))));
+            format!(
+                "{renamed} && printf '\\n[{context}]\\ninclude => from-users\\n' >> {} && {reload}",
+                quoted(&directory.join(EXTENSIONS_CONF))
+            )
+        };
+        Err(Fault::new(format!("a phone that calls {number} gets what {first} has for it, and not the user"), fix))
+    }
+
+    /// The first number whose calls go elsewhere, and where to.
+    fn caught(&self, numbers: &[String], context: &str, target: &str, deadline: Instant) -> Option<(String, String)> {
         let questions: Vec<_> = numbers.iter().map(|number| format!("dialplan show {number}@{context}")).collect();
         let answers = self.cli.ask_all(&questions, deadline);
-        let caught = numbers.iter().zip(&answers).find_map(|(number, answer)| {
+        numbers.iter().zip(&answers).find_map(|(number, answer)| {
             let answer = answer.as_ref().ok()?;
             let first = answer.lines().find_map(|line| line.split_once("ontext '")?.1.split_once('\''))?.0;
-            (first != target).then_some((number, first))
-        });
-        let Some((number, first)) = caught else { return Ok(()) };
-        let directory = self.cli.config_directory(deadline).unwrap_or_else(|| Path::new("/etc/asterisk").to_owned());
-        let own = Tree::read(&directory, EXTENSIONS_CONF, &self.files.dialplan).sections(&self.files.dialplan);
-        let heads = own.iter().filter(|section| section.name == context);
-        let renamed = edit(heads.map(|head| (head.path.as_path(), format!("{}s/.*/[from-users]/", head.line))));
-        Err(Fault::new(
-            format!("a phone that calls {number} gets what [{first}] has for it, and not the user"),
-            format!(
-                "{renamed} && printf '\\n[{context}]\\ninclude => from-users\\n' >> {} && {}",
-                quoted(&directory.join(EXTENSIONS_CONF)),
-                self.cli.shown("module reload pbx_config.so")
-            ),
-        ))
+            (first != target).then(|| (number.clone(), format!("[{first}]")))
+        })
     }
 }
