@@ -114,3 +114,24 @@ fn a_file_that_is_mounted_and_cannot_be_replaced_is_unmounted() {
         host.takes_more();
     });
 }
+
+#[test]
+fn an_include_file_or_directory_that_is_open_to_everybody_is_closed() {
+    let mut host = Host::new();
+    let (endpoints, dialplan) = (host.asterisk.pjsip_include(), host.asterisk.dialplan_include());
+    for (at, mode, point) in [
+        (endpoints.as_path(), 0o644, "asterisk.pjsip_include"),
+        (&endpoints, 0o666, "asterisk.pjsip_include"),
+        (endpoints.parent().unwrap(), 0o777, "asterisk.pjsip_include"),
+        (&dialplan, 0o666, "asterisk.dialplan_include"),
+    ] {
+        fs::set_permissions(at, Permissions::from_mode(mode)).unwrap();
+        host.heals(point);
+    }
+    // What holds no secret may be read.
+    fs::set_permissions(&dialplan, Permissions::from_mode(0o644)).unwrap();
+    host.check().is_well();
+    fs::remove_file(&dialplan).unwrap();
+    fs::create_dir(&dialplan).unwrap();
+    host.heals("asterisk.dialplan_include");
+}

@@ -125,7 +125,8 @@ fn the_administrators_own_objects_survive_untouched() {
             "pjsip.conf",
             "[trunk]\ntype=endpoint\ncontext=from-trunk\ndisallow=all\nallow=alaw\naors=trunk\n[trunk]\ntype=aor\n\
              contact=sip:192.0.2.1\n[1500]\ntype=endpoint\ncontext=mine\ndisallow=all\nallow=ulaw\nauth=1500\naors=1500\n\
-             [1500]\ntype=auth\nauth_type=userpass\nusername=1500\npassword=the-administrators-own\n[1500]\ntype=aor\nmax_contacts=5",
+             [1500]\ntype=auth\nauth_type=userpass\nusername=1500\npassword=the-administrators-own\n[1500]\ntype=aor\nmax_contacts=5\n\
+             [1700]\ntype=aor\nmax_contacts=1",
         );
         asterisk.append("extensions.conf", "[from-trunk]\nexten => 4930,1,Hangup()\n[mine]\nexten => 7,1,Hangup()");
     });
@@ -148,10 +149,13 @@ fn the_administrators_own_objects_survive_untouched() {
     assert_eq!(admins_phone.register(), 200);
     let before = own();
     world.strangers = &["1500"];
+    let planned = world.portal.http().post_empty("/apply?dry_run=true").expect(200);
     let answer = world.apply(matrix::STRANGER);
     let warnings = answer.json["warnings"].as_array().unwrap();
-    assert!(warnings.len() == 1 && warnings[0].as_str().unwrap().contains("1500"), "{}", answer.text);
-    assert_eq!(world.audit(&answer, "cardinality(warnings)"), "1");
+    let names = |at: usize, number: &str| warnings[at].as_str().unwrap().contains(number);
+    assert!(warnings.len() == 2 && names(0, "endpoint 1500") && names(1, "the aor 1700"), "{}", answer.text);
+    assert_eq!(planned.json["warnings"], answer.json["warnings"]);
+    assert_eq!(world.audit(&answer, "cardinality(warnings)"), "2");
     assert_eq!(own(), before);
     assert!(world.has_contact("1500"));
     assert_eq!(admins_phone.register(), 200);

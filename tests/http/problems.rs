@@ -127,7 +127,9 @@ fn a_request_that_is_no_http_is_a_problem_too() {
         "POST /users HTTP/1.1\r\nHost: x\r\nContent-Length: x\r\n\r\n",
         "POST /users HTTP/1.1\r\nHost: x\r\nContent-Length: 1\r\nTransfer-Encoding: chunked\r\n\r\n",
     ] {
-        service.raw(request).assert_problem(400, "malformed-request");
+        let answer = service.raw(request);
+        answer.assert_problem(400, "malformed-request");
+        assert!(answer.header("date").ends_with(" GMT"), "{}", answer.head);
     }
     // Behind a good one, in the same go.
     let both = service.raw("GET /docs HTTP/1.1\r\nHost: x\r\n\r\nnonsense\r\n\r\n");

@@ -109,6 +109,10 @@ fn refused() -> Vec<(&'static str, String)> {
         ),
     ));
     cases.push(("tenants_pkey", "INSERT INTO tenants (name) VALUES ('default')".to_owned()));
+    for time in ["infinity", "-infinity", "10000-01-01 00:00:00+00", "0001-01-01 00:00:00+00 BC"] {
+        let moved = format!("{}; UPDATE users SET created_at = '{time}'", insert(&[]));
+        cases.push(("users_created_at_check", moved));
+    }
     cases.push(("tenants_name_check", "INSERT INTO tenants (name) VALUES ('Über uns')".to_owned()));
     cases.push(("tenants_revision_check", "UPDATE tenants SET revision = -1".to_owned()));
     cases.extend(refused_records());

@@ -88,6 +88,7 @@ pub use ask::cli::Cli;
 pub use ask::cli_error::{CliError, EmptyCommand};
 pub use ask::reload::ReloadError;
 pub use deploy::deployment::{Deployment, LockedDeployment, ProvenPair};
+pub use deploy::drift::Drift;
 pub use deploy::error::{Aftermath, Cause, LockError};
 pub use deploy::transaction::{Deployed, Failure, StepTimes};
 pub use deploy::unproven::Unproven;

@@ -10,10 +10,14 @@ use std::{
     pin::Pin,
     rc::Rc,
     task::{Context, Poll, ready},
-    time::{Duration, Instant},
+    time::{Duration, Instant, SystemTime},
 };
 
-use actix_web::{ResponseError as _, http::header::CONTENT_LENGTH, rt::net::TcpStream};
+use actix_web::{
+    ResponseError as _,
+    http::header::{CONTENT_LENGTH, DATE, HttpDate},
+    rt::net::TcpStream,
+};
 use tokio::{
     io::{AsyncRead, AsyncWrite, ReadBuf},
     time::{Sleep, sleep_until},
@@ -211,8 +215,13 @@ fn answer(code: Code) -> Vec<u8> {
     let problem = Problem::new(code, format!("{}.", code.title()));
     let (response, body) = problem.error_response().into_parts();
     let body = actix_web::body::MessageBody::try_into_bytes(body).unwrap_or_default();
-    let mut bytes =
-        format!("HTTP/1.1 {}\r\nconnection: close\r\n{CONTENT_LENGTH}: {}\r\n", code.status(), body.len()).into_bytes();
+    let mut bytes = format!(
+        "HTTP/1.1 {}\r\nconnection: close\r\n{CONTENT_LENGTH}: {}\r\n{DATE}: {}\r\n",
+        code.status(),
+        body.len(),
+        HttpDate::from(SystemTime::now())
+    )
+    .into_bytes();
     for (name, value) in response.headers() {
         for part in [name.as_str().as_bytes(), b": ", value.as_bytes(), b"\r\n"] {
             bytes.extend_from_slice(part);

@@ -8,34 +8,42 @@ use crate::{
         error::Cause,
     },
     files::{file, record::Record, state_dir},
+    proof::{diagnosis, live::Foreign},
     text::{
         expected::{Expected, UnreadablePair},
         pair::Pair,
     },
 };
 
+/// How disk and Asterisk stand against the pair last proven.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Drift {
+    /// What differs, or could not be read, one sentence each; nothing where all is as it was proven.
+    pub problems: Vec<String>,
+    /// What is live besides, where all is as it was proven.
+    pub foreign: Foreign,
+}
+
 impl Deployment {
-    /// What differs between the pair last proven and both the disk and what Asterisk runs, and what
-    /// could not be read until `deadline`, one sentence each; nothing where all is as it was proven.
-    /// Changes nothing, and waits for no lock: during a deployment it may report what is half done.
+    /// What differs between the pair last proven and both the disk and what Asterisk runs, as far as it can be read until
+    /// `deadline`. Changes nothing, and waits for no lock: during a deployment it may report what is half done.
     #[must_use]
-    pub fn drift(&self, deadline: Instant) -> Vec<String> {
+    pub fn drift(&self, deadline: Instant) -> Drift {
         match state_dir::read_record(&self.state.proven()) {
             Ok(proven) => {
                 let proven = proven.as_ref().map(|Record { pair, .. }| (pair, self.expected(pair).map(Arc::new)));
                 self.drift_from(proven, deadline)
             }
-            Err(error) => vec![error.to_string()],
+            Err(error) => Drift { problems: vec![error.to_string()], ..Drift::default() },
         }
     }
 
-    fn drift_from(
-        &self,
-        proven: Option<(&Pair, Result<Arc<Expected>, UnreadablePair>)>,
-        deadline: Instant,
-    ) -> Vec<String> {
+    fn drift_from(&self, proven: Option<(&Pair, Result<Arc<Expected>, UnreadablePair>)>, deadline: Instant) -> Drift {
         let files = &self.files;
-        let mut problems = Vec::new();
+        let mut drift = Drift::default();
+        let problems = &mut drift.problems;
+        let endpoints = proven.as_ref().map(|(pair, _)| pair.endpoints.as_slice()).unwrap_or_default();
         let expected = if let Some((pair, expected)) = proven {
             for (path, proven) in [(&files.endpoints, &pair.endpoints), (&files.dialplan, &pair.dialplan)] {
                 match file::read(path) {
@@ -57,20 +65,23 @@ impl Deployment {
         let verified =
             expected.map_err(Cause::from).and_then(|expected| self.verify(&expected, &Expected::default(), deadline));
         match verified {
-            Ok(_) => {}
+            Ok(foreign) => {
+                drift.foreign = foreign;
+                diagnosis::look_into_own(&self.cli, files, endpoints, deadline, &mut drift.foreign);
+            }
             Err(Cause::NotProven(mismatch)) => {
                 problems.push(format!("Asterisk does not run what was applied: {mismatch}"));
             }
             Err(error) => problems.push(error.to_string()),
         }
-        problems
+        drift
     }
 }
 
 impl LockedDeployment<'_> {
     /// As [`Deployment::drift`], with nothing in between.
     #[must_use]
-    pub fn drift(&self, deadline: Instant) -> Vec<String> {
+    pub fn drift(&self, deadline: Instant) -> Drift {
         let proven = self.proven().map(|Record { pair, .. }| (pair, self.expected(pair)));
         self.deployment.drift_from(proven, deadline)
     }

@@ -147,7 +147,7 @@ impl LockedDeployment<'_> {
             Ok(()) => {
                 let Deployment { cli, files, .. } = self.deployment;
                 let deadline = Instant::now() + cli.timeout();
-                deployed.foreign.added = diagnosis::added_sections(cli, files, &pair.endpoints, deadline);
+                diagnosis::look_into_own(cli, files, &pair.endpoints, deadline, &mut deployed.foreign);
                 Ok(deployed)
             }
             Err(Failed { cause, fixes, aftermath }) => {

@@ -139,6 +139,11 @@ fn rehearse_file(path: &Path, size: usize, own: &Who, asterisk: Option<&Who>) ->
     let replace_by =
         |content: &str| format!("mv {in_shell} {in_shell}.old && install -g {group} -m 0640 {content} {in_shell}");
     match fs::symlink_metadata(path) {
+        Ok(file) if file.is_dir() => {
+            // A directory that holds something is moved by nobody but the administrator.
+            let what = format!("{} is a directory, and is to be the file", path.display());
+            return Err(Fault::new(what, format!("rmdir {in_shell} && {install}")));
+        }
         Ok(file) if !file.is_file() => {
             // What a link leads to is what Asterisk runs.
             let content = if path.is_file() { format!("{in_shell}.old") } else { "/dev/null".to_owned() };
@@ -165,6 +170,7 @@ fn rehearse_file(path: &Path, size: usize, own: &Who, asterisk: Option<&Who>) ->
     for at in [directory, path] {
         replaceable(at)?;
     }
+    closed(path, directory, &parent)?;
     StagedFile::new(path, &content(size), 0o600).map(drop).map_err(|error| fault(&error))?;
     file::read(path).map_err(|error| fault(&error))?;
     if stays_closed {
@@ -192,6 +198,26 @@ fn replaceable(path: &Path) -> Result<(), Fault> {
     if found.stx_attributes.contains(StatxAttributes::MOUNT_ROOT) && !path.is_dir() {
         let what = format!("{} is mounted there and cannot be replaced: mount its directory instead", path.display());
         return Err(Fault::new(what, format!("umount {in_shell}")));
+    }
+    Ok(())
+}
+
+/// Whether nobody else may write the file or replace it, nor read the credentials in it.
+fn closed(path: &Path, directory: &Path, parent: &fs::Metadata) -> Result<(), Fault> {
+    let open = |at: &Path, what: &str, mode: &str| {
+        Err(Fault::new(format!("{} {what}", at.display()), format!("chmod {mode} {}", quoted(at))))
+    };
+    if parent.mode() & 0o002 != 0 {
+        return open(directory, "can be written by everybody", "o-w");
+    }
+    let mode = fs::metadata(path).map_or(0, |file| file.mode());
+    if mode & 0o002 != 0 {
+        return open(path, "can be written by everybody", "o=");
+    }
+    let has_credentials =
+        || file::read(path).ok().flatten().is_some_and(|text| String::from_utf8_lossy(&text).contains("type=auth"));
+    if mode & 0o004 != 0 && has_credentials() {
+        return open(path, "can be read by everybody, and holds credentials", "o=");
     }
     Ok(())
 }
@@ -320,7 +346,7 @@ mod tests {
         assert_eq!(missing.fix, format!("install -g asterisk -m 0640 /dev/null {}", path.display()));
         fs::create_dir(&path).unwrap();
         let no_file = rehearse(&deployment).endpoints.unwrap_err();
-        assert!(no_file.fix.starts_with(&format!("mv {0} {0}.old && install ", path.display())), "{no_file:?}");
+        assert!(no_file.fix.starts_with(&format!("rmdir {} && install ", path.display())), "{no_file:?}");
     }
 
     #[test]

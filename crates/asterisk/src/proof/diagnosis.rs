@@ -9,6 +9,7 @@ use crate::{
     files::rights::{READ, SEARCH, Who, give},
     proof::{
         config_tree::{OwnSection, Tree},
+        live::Foreign,
         mismatch::{Mismatch, Names},
     },
     text::{expected::Expected, pair::IncludeFiles},
@@ -91,16 +92,24 @@ fn own_sections(cli: &Cli, ours: &IncludeFiles, deadline: Instant) -> Vec<OwnSec
     Tree::read(&directory, PJSIP_CONF, &ours.endpoints).sections(&ours.endpoints)
 }
 
-/// Those that add to objects of ours (`[1000](+)`).
-pub(crate) fn added_sections(cli: &Cli, ours: &IncludeFiles, endpoints: &[u8], deadline: Instant) -> Vec<OwnSection> {
-    let mut added = own_sections(cli, ours, deadline);
-    added.retain(|section| section.adds);
+/// What the administrator's files say besides the listings: sections that add to objects of ours (`[1000](+)`), and aors.
+pub(crate) fn look_into_own(
+    cli: &Cli,
+    ours: &IncludeFiles,
+    endpoints: &[u8],
+    deadline: Instant,
+    foreign: &mut Foreign,
+) {
+    let own = own_sections(cli, ours, deadline);
+    let (mut added, others): (Vec<_>, Vec<_>) = own.into_iter().partition(|section| section.adds);
     if !added.is_empty() {
         let header = |line: &str| Some(line.trim().strip_prefix('[')?.split_once(']')?.0.to_owned());
         let names: BTreeSet<String> = String::from_utf8_lossy(endpoints).lines().filter_map(header).collect();
         added.retain(|section| names.contains(&section.name));
     }
-    added
+    foreign.added = added;
+    let is_aor = |section: &OwnSection| section.kind.as_deref() == Some("aor") && !section.is_template;
+    foreign.aors = others.into_iter().filter(is_aor).collect();
 }
 
 /// The names of the endpoints that the administrator's own configuration defines.

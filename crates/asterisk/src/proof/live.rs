@@ -183,6 +183,8 @@ pub struct Foreign {
     /// Sections that add to objects of ours, as far as the administrator's files can be read. What they change no
     /// listing shows.
     pub added: Vec<OwnSection>,
+    /// Aors that the administrator's files define, as far as they can be read: none of ours may have the name of one.
+    pub aors: Vec<OwnSection>,
 }
 
 /// What is asked of Asterisk.

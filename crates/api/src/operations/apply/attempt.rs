@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant, SystemTime};
 
-use pbx_asterisk::{Difference, LockError, LockedDeployment, Pair};
+use pbx_asterisk::{Difference, Drift, LockError, LockedDeployment, Pair};
 use pbx_domain::{ApplyId, ApplyOutcome, ApplyRecord, Changes, DatabaseId, InstalledFile, Revision, Timings};
 use pbx_persistence::{DatabaseError, StartedApply, UserList};
 use sha2::{Digest as _, Sha256};
@@ -126,7 +126,8 @@ impl Attempt {
         match result {
             Ok(deployed) => {
                 record.outcome = if deployed.is_changed { ApplyOutcome::Applied } else { ApplyOutcome::Unchanged };
-                record.warnings = verdict::warnings(&deployed);
+                record.warnings = verdict::warnings(&deployed.foreign);
+                record.warnings.extend(verdict::unpurged(&deployed.unpurged));
                 // The same pair may be of a later revision by now, or of another database.
                 let is_current =
                     last_tag(locked).is_some_and(|last| (last.revision, last.database) == (tag.revision, tag.database));
@@ -186,7 +187,8 @@ impl Attempt {
             record.warnings.push(format!("{losses}; an apply needs If-Match with this answer's ETag"));
         }
         let began = Instant::now();
-        let problems = locked.drift(self.deadline);
+        let Drift { problems, foreign, .. } = locked.drift(self.deadline);
+        record.warnings.extend(verdict::warnings(&foreign));
         record.timings.verify = began.elapsed();
         record.duration = self.began.elapsed();
         let answer = ApplyResponse {

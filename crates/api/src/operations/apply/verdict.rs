@@ -1,8 +1,8 @@
 //! What the end of a deployment means for the caller and for the record.
 
-use std::time::Duration;
+use std::{collections::BTreeSet, time::Duration};
 
-use pbx_asterisk::{Aftermath, Cause, CliError, Deployed, Failure, ReloadError};
+use pbx_asterisk::{Aftermath, Cause, CliError, Failure, Foreign, ReloadError};
 use pbx_domain::{ApplyOutcome, Extension};
 
 use crate::http::problem::Code;
@@ -60,22 +60,22 @@ pub(super) fn of_failure(
     (outcome, code, detail)
 }
 
-/// What ought to be known of a deployment that succeeded.
-pub(super) fn warnings(deployed: &Deployed) -> Vec<String> {
+/// What ought to be known of what the administrator defines besides.
+pub(super) fn warnings(foreign: &Foreign) -> Vec<String> {
     let is_ours = |name: &str| name.parse::<Extension>().is_ok();
-    let endpoints = deployed.foreign.endpoints.iter().filter(|name| is_ours(name)).map(|name| {
+    let endpoints = foreign.endpoints.iter().filter(|name| is_ours(name)).map(|name| {
         format!("Asterisk has an endpoint {name}, which is no user's: the administrator's own configuration defines it")
     });
-    let extens = deployed.foreign.extens.iter().filter(|(exten, _)| is_ours(exten)).map(|(exten, context)| {
+    let extens = foreign.extens.iter().filter(|(exten, _)| is_ours(exten)).map(|(exten, context)| {
         format!("Asterisk has an extension {exten} in {context}, which is no user's: the administrator's own dialplan defines it")
     });
     // The administrator may add to the context that his users call in, and to no other of ours.
     let is_closed = |context: &str| context.starts_with("synergycall-") && context != "synergycall-internal";
-    let additions = deployed.foreign.extens.iter().filter(|(exten, context)| !is_ours(exten) && is_closed(context));
+    let additions = foreign.extens.iter().filter(|(exten, context)| !is_ours(exten) && is_closed(context));
     let additions = additions.map(|(exten, context)| {
         format!("the administrator's own dialplan adds {exten} to {context}, where callers from outside may reach it: move it to synergycall-internal or a context of its own")
     });
-    let sections = deployed.foreign.added.iter().map(|added| {
+    let sections = foreign.added.iter().map(|added| {
         format!(
             "the administrator's own configuration adds to [{}] ({}, line {}): what it changes there is not verified",
             added.name,
@@ -83,9 +83,25 @@ pub(super) fn warnings(deployed: &Deployed) -> Vec<String> {
             added.line
         )
     });
-    let unpurged = (!deployed.unpurged.is_empty()).then(|| {
-        let aors = deployed.unpurged.iter().map(String::as_str).collect::<Vec<_>>().join(", ");
-        format!("a former owner's phone may still be registered at {aors}, until its registration expires: apply again to remove it")
+    let aors = foreign.aors.iter().filter(|aor| is_ours(&aor.name) && !foreign.endpoints.contains(&aor.name));
+    let aors = aors.map(|aor| {
+        format!(
+            "the administrator's own configuration defines the aor {} ({}, line {}), which is no user's",
+            aor.name,
+            aor.path.display(),
+            aor.line
+        )
     });
-    endpoints.chain(extens).chain(additions).chain(sections).chain(unpurged).collect()
+    endpoints.chain(aors).chain(extens).chain(additions).chain(sections).collect()
+}
+
+/// The warning of contacts that could not be removed.
+pub(super) fn unpurged(aors: &BTreeSet<String>) -> Option<String> {
+    let all = || aors.iter().map(String::as_str).collect::<Vec<_>>().join(", ");
+    (!aors.is_empty()).then(|| {
+        format!(
+            "a former owner's phone may still be registered at {}, until its registration expires: apply again to remove it",
+            all()
+        )
+    })
 }

@@ -123,7 +123,7 @@ impl Check<'_> {
 
     /// Whether files and Asterisk are as last applied, and whether users wait for an apply.
     fn check_live(&self, report: &mut Report<'_>) {
-        let problems = self.deployment.drift(self.deadline);
+        let problems = self.deployment.drift(self.deadline).problems;
         if !problems.is_empty() {
             return report.fault("live", &Fault::new(problems.join("; "), service::apply_command(self.settings)));
         }

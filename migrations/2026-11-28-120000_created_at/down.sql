@@ -1,0 +1,1 @@
+ALTER TABLE users DROP CONSTRAINT users_created_at_check;

@@ -1,0 +1,4 @@
+-- SQL written by hand could store a time that answers cannot have: RFC 3339 has the years 0000 to 9999, and no infinity.
+
+ALTER TABLE users ADD CONSTRAINT users_created_at_check
+    CHECK (created_at >= '0001-01-01 00:00:00+00' AND created_at < '10000-01-01 00:00:00+00');
