@@ -1,8 +1,9 @@
 //! The administrator's part of Asterisk.
 
 use std::fs;
+use std::path::Path;
 
-use crate::doctor::host::{Found, Host, Place, edit};
+use crate::doctor::host::{Found, Host, Place, check, edit};
 
 const LINE: &str = "#include pjsip.d/synergycall/*.conf";
 const EXACT: &str = "#include pjsip.d/synergycall/generated_endpoints.conf";
@@ -279,14 +280,20 @@ fn the_native_bridge_alone_joins_nobody() {
 
 #[test]
 fn another_realm_than_asterisks_is_found() {
-    let host = Host::new();
-    let other = host.settings.clone().with("PBX_PORTAL__ASTERISK__REALM", "other");
-    let found = crate::doctor::host::check(&other);
-    assert_eq!(found.faults().len(), 1, "{found:#?}");
-    assert!(
-        found.faults()[0].0 == "asterisk.realm" && found.faults()[0].1.contains("realm = \"asterisk\""),
-        "{found:#?}"
-    );
+    let mut host = Host::new();
+    let files = host.settings.working_directory();
+    let (variables, file) = (files.join("env"), files.join("config.toml"));
+    fs::write(&variables, "PBX_PORTAL__ASTERISK__REALM=other\nRUST_LOG=info\n").unwrap();
+    fs::write(&file, "[asterisk]\n#realm = \"asterisk\"\n").unwrap();
+    let path = |path: &Path| path.to_str().unwrap().to_owned();
+    let replaced = [("/etc/pbx-portal/env", &variables), ("/etc/pbx-portal/config.toml", &file)];
+    let replaced = replaced.map(|(from, to)| (from.to_owned(), path(to))).to_vec();
+    let found = check(&host.settings.clone().with("PBX_PORTAL__ASTERISK__REALM", "other"));
+    let [("asterisk.realm", fix)] = found.faults()[..] else { panic!("one fault: {found:#?}") };
+    host.run("asterisk.realm", fix, &Place { replaced, ..Place::default() });
+    assert_eq!(fs::read_to_string(&variables).unwrap(), "RUST_LOG=info\n", "it counts more than the file");
+    assert_eq!(fs::read_to_string(&file).unwrap(), "[asterisk]\nrealm = \"asterisk\"\n");
+    Found::of(&host.settings.run(&["check", "--config", &path(&file)])).is_well();
 }
 
 #[test]

@@ -1,6 +1,9 @@
 //! The settings and PostgreSQL.
 
 use std::fs;
+use std::io::{Read as _, Write as _};
+use std::net::TcpListener;
+use std::thread;
 
 use pbx_tests::{Cluster, Database};
 
@@ -139,9 +142,20 @@ fn an_address_that_the_service_cannot_listen_on_is_found() {
     let file = host.settings.working_directory().join("config.toml");
     let path = file.to_str().unwrap().to_owned();
     let settings = host.settings.clone().without("PBX_PORTAL__SERVER__BIND");
-    let other = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let other = TcpListener::bind("127.0.0.1:0").unwrap();
     let taken = other.local_addr().unwrap().to_string();
+    let served = other.try_clone().unwrap();
+    thread::spawn(move || {
+        for client in served.incoming() {
+            let mut client = client.unwrap();
+            _ = client.read(&mut [0; 1000]);
+            _ = client.write_all(b"220 mail.example.com\r\n");
+        }
+    });
     let place = Place { replaced: vec![("/etc/pbx-portal/config.toml".to_owned(), path.clone())], ..Place::default() };
+    let silent = TcpListener::bind("127.0.0.1:0").unwrap();
+    let found = check(&settings.clone().with("PBX_PORTAL__SERVER__BIND", &silent.local_addr().unwrap().to_string()));
+    assert!(matches!(found.faults()[..], [("server.bind", "systemctl restart pbx-portal")]), "{found:#?}");
     for (bind, words) in [("203.0.113.1:0", "cannot listen on"), (taken.as_str(), "another program listens")] {
         fs::write(&file, format!("[server]\nbind = \"{bind}\"\n")).unwrap();
         let found = Found::of(&settings.run(&["check", "--config", &path]));

@@ -149,6 +149,7 @@ rows! {
     NO_TURN: "Another apply takes all the time" => 503 "apply-busy", "refused", Old, Old;
     PURGE_FAILS: "A former owner's registration cannot be removed (a warning; the next apply tries again)"
         => 200 "", "applied", New, New;
+    KILLED_AT_ONCE: "Asterisk is killed right after the answer, and started again" => 200 "", "applied", New, New;
     PURGE_UNRECORDED: "The state directory becomes read-only after the proof" => 200 "", "applied", New, New;
     STRANGER: "The administrator has an endpoint with a number that no user has (a warning)"
         => 200 "", "applied", New, New;

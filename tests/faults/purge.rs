@@ -87,10 +87,12 @@ fn a_contact_that_was_removed_does_not_come_back_with_an_asterisk_that_was_kille
         });
         delete(&world, 1001);
         world.check_bystander();
-        assert_eq!(apply(&world).json["warnings"], serde_json::json!([]));
+        let answer = apply(&world);
+        assert_eq!(answer.json["warnings"], serde_json::json!([]));
         assert_eq!(world.asterisk.complaints(), Vec::<String>::new());
         world.asterisk.kill();
         world.asterisk.start();
+        world.check(matrix::KILLED_AT_ONCE, &answer);
         assert!(!world.has_contact("1001"), "by command: {by_command}");
     }
 }

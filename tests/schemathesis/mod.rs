@@ -16,7 +16,7 @@ const HOOKS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/schemathesis/hooks.py"
 fn every_answer_is_one_that_the_document_promises() {
     let (database, asterisk) = (Database::create(), Asterisk::start_new());
     let portal = Settings::new(&database.url(), &asterisk).start();
-    let examples = env::var("PBX_TEST_SCHEMATHESIS_EXAMPLES").unwrap_or_else(|_| "500".to_owned());
+    let examples = env::var("PBX_TEST_SCHEMATHESIS_EXAMPLES").unwrap_or_else(|_| "200".to_owned());
     // What it writes goes with the portal's own directory.
     let directory = portal.settings().working_directory().join("schemathesis");
     fs::create_dir(&directory).expect("a directory for schemathesis");

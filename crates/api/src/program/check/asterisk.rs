@@ -197,9 +197,7 @@ fn check_realm(settings: &Settings, found: &Inspection) -> Result<String, Fault>
         Some(default) if default == realm => Ok(format!("it is Asterisk's default_realm, {realm}")),
         Some(default) => Err(Fault::new(
             format!("it is {realm}, and Asterisk's default_realm is {default}"),
-            format!(
-                "sed -i 's/^#*realm *=.*/realm = \"{default}\"/' /etc/pbx-portal/config.toml && systemctl try-restart pbx-portal"
-            ),
+            service::set("asterisk.realm", &format!("\"{default}\"")),
         )),
         None => Err(Fault::new("PJSIP does not run", "systemctl restart asterisk")),
     }

@@ -5,13 +5,13 @@ use std::{fs, io, net::IpAddr};
 use pbx_asterisk::Fault;
 use pbx_persistence::{DatabaseError, ReadOnly};
 
+use super::service::RESTART;
 use crate::settings::Environment;
 
 /// No command makes up for what is lost.
 pub(super) const RESTORE: &str = "restore the database from a backup (Backup and restore in operations.md)";
 /// Where the certificate of the authority that signed PostgreSQL's belongs.
 const AUTHORITY: &str = "/etc/pbx-portal/database-ca.crt";
-const RESTART: &str = "systemctl try-restart pbx-portal";
 const RELOAD: &str = "systemctl reload postgresql";
 
 pub(super) fn fault(error: &DatabaseError, url: &str) -> Fault {

@@ -14,11 +14,13 @@ use pbx_asterisk::Fault;
 use super::report::Report;
 use crate::{
     Settings,
-    settings::{Environment, SettingsError},
+    settings::{DEFAULT_FILE, Environment, SettingsError},
 };
 
 /// Runs a command of the program with the user, the secrets and the sandbox of the service.
 const RUN: &str = "/usr/sbin/pbx-portal-run";
+/// What makes the service read its settings again.
+pub(super) const RESTART: &str = "systemctl try-restart pbx-portal";
 /// The package's unit.
 const UNIT: &str = "/usr/lib/systemd/system/pbx-portal.service";
 
@@ -45,23 +47,21 @@ pub(super) fn check(settings: &Settings, report: &mut Report<'_>) {
 pub(super) fn check_bind(settings: &Settings, report: &mut Report<'_>) {
     const POINT: &str = "server.bind";
     let bind = settings.bind;
-    let move_to = |ip: IpAddr, port: u16| {
-        let address = SocketAddr::new(ip, port);
-        format!(
-            "sed -i 's/^#*bind *=.*/bind = \"{address}\"/' /etc/pbx-portal/config.toml && systemctl try-restart pbx-portal"
-        )
-    };
+    let move_to = |ip: IpAddr, port: u16| set(POINT, &format!("\"{}\"", SocketAddr::new(ip, port)));
     match TcpListener::bind(bind) {
         Ok(_) => report.good(POINT, format_args!("{bind} can be listened on")),
-        Err(error) if error.kind() == io::ErrorKind::AddrInUse => {
-            if is_portal(reachable(bind)).unwrap_or_default() {
-                report.good(POINT, format_args!("the portal answers at {bind}"));
-            } else {
+        Err(error) if error.kind() == io::ErrorKind::AddrInUse => match is_portal(reachable(bind)) {
+            Ok(true) => report.good(POINT, format_args!("the portal answers at {bind}")),
+            Ok(false) => {
                 let next = bind.port().checked_add(1).unwrap_or(8000);
                 let what = format!("another program listens on {bind} (ss -ltnp)");
                 report.fault(POINT, &Fault::new(what, move_to(bind.ip(), next)));
             }
-        }
+            Err(error) => {
+                let what = format!("who listens on {bind} does not answer: {error}");
+                report.fault(POINT, &Fault::new(what, "systemctl restart pbx-portal"));
+            }
+        },
         Err(error) => {
             let fix = match error.kind() {
                 // Ports below 1024 are root's.
@@ -91,7 +91,10 @@ fn is_portal(address: SocketAddr) -> io::Result<bool> {
     write!(stream, "GET /nowhere HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n")?;
     let mut answer = Vec::new();
     // Of what never ends, no more than a portal says.
-    stream.take(16 << 10).read_to_end(&mut answer)?;
+    let read = stream.take(16 << 10).read_to_end(&mut answer);
+    if answer.is_empty() {
+        read?;
+    }
     Ok(String::from_utf8_lossy(&answer).contains("urn:pbx-portal:"))
 }
 
@@ -119,18 +122,25 @@ pub(super) const ANOTHER_DATABASE: &str = "write the right DATABASE_URL into /et
 
 /// What leaves these options of endpoints alone.
 pub(super) fn options_fix(kept: &[String]) -> String {
-    const FILE: &str = "/etc/pbx-portal/config.toml";
-    let list = format!(
-        "endpoint_options = [{}]",
-        kept.iter().map(|option| format!("{option:?}")).collect::<Vec<_>>().join(", ")
-    );
+    const KEY: &str = "asterisk.endpoint_options";
+    let list = kept.iter().map(|option| format!("{option:?}")).collect::<Vec<_>>().join(", ");
     let is_plain = |c: char| c.is_ascii_alphanumeric() || "_=.,:!*@+ -".contains(c);
     if kept.iter().any(|option| !option.chars().all(is_plain)) {
-        return format!("write {list} in {FILE}, then: systemctl try-restart pbx-portal");
+        return format!("write [{list}] as {KEY} in {DEFAULT_FILE}, then: {RESTART}");
     }
-    // The list may have been written over several lines.
-    let join = "-e ':a; /^#*endpoint_options *=[^]]*$/{N;ba}'";
-    format!("sed -i {join} -e 's|^#*endpoint_options *=.*|{list}|' {FILE} && systemctl try-restart pbx-portal")
+    set(KEY, &format!("[{list}]"))
+}
+
+/// What gives a key of the service's settings this value, whatever file or variable said before.
+pub(super) fn set(key: &str, value: &str) -> String {
+    let name = key.rsplit('.').next().unwrap_or(key);
+    let variable = format!("PBX_PORTAL__{}", key.to_uppercase().replace('.', "__"));
+    // The environment counts more than the file.
+    let unset = env::var_os(&variable).map(|_| format!("sed -i '/^{variable}=/d' {} && ", Environment::SERVICE_FILE));
+    // A list may have been written over several lines.
+    let join = if value.starts_with('[') { format!("-e ':a; /^#*{name} *=[^]]*$/{{N;ba}}' ") } else { String::new() };
+    let edit = format!("-e 's|^#*{name} *=.*|{name} = {value}|'");
+    format!("{}sed -i {join}{edit} {DEFAULT_FILE} && {RESTART}", unset.unwrap_or_default())
 }
 
 /// The apply that fixes drift.
