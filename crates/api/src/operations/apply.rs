@@ -8,7 +8,7 @@ mod last;
 mod option_fix;
 mod plan;
 mod verdict;
-mod waiting;
+mod waiting_records;
 
 use std::{
     sync::Arc,

@@ -156,7 +156,7 @@ impl Attempt {
     fn objection(&self, locked: &LockedDeployment<'_>, pair: &Pair, database: DatabaseId) -> Option<(Code, String)> {
         // Nobody asks for the digests of both pairs where nothing was reviewed.
         if self.review.is_given() {
-            let plan = plan::tag(locked.last_proven().map(|(_, pair)| pair), pair);
+            let plan = plan::etag(locked.last_proven().map(|(_, pair)| pair), pair);
             return (!self.review.allows(&plan)).then(|| (Code::PlanChanged, PLAN_CHANGED.to_owned()));
         }
         let losses = losses_to_another_database(locked, pair, database)?;
@@ -178,7 +178,7 @@ impl Attempt {
         let mut record = self.record(ApplyId::generate(), list.revision, list.users.len());
         record.timings.snapshot = began.elapsed();
         let pair = self.render(&list, &mut record).map_err(Problem::internal)?;
-        let plan = plan::tag(locked.last_proven().map(|(_, pair)| pair), &pair);
+        let plan = plan::etag(locked.last_proven().map(|(_, pair)| pair), &pair);
         if !self.review.allows(&plan) {
             return Err(Problem::new(Code::PlanChanged, PLAN_CHANGED));
         }

@@ -13,7 +13,7 @@ use pbx_asterisk::{Deployment, FileError, LockError, LockedDeployment};
 use pbx_domain::{ApplyId, ApplyOutcome, ApplyRecord, DatabaseId};
 use pbx_persistence::{Database, DatabaseError, StartedApply, UserList};
 
-use super::{last::LastApplyResponse, waiting};
+use super::{last::LastApplyResponse, waiting_records};
 use crate::http::problem::{Code, Problem};
 
 /// How often a record that waits for the database is tried again.
@@ -42,7 +42,7 @@ pub(super) enum AuditError {
     Database(#[from] DatabaseError),
     #[error(
         "the database does not have the record of the apply {0} that was opened in it: the record waits in the state \
-         directory for {days} days", days = waiting::DAYS
+         directory for {days} days", days = waiting_records::DAYS
     )]
     Lost(ApplyId),
     #[error(transparent)]
@@ -85,7 +85,7 @@ impl Audit {
     /// Closes what processes that are gone left open. Under the lock, so that no record that is `running` belongs to an
     /// apply that still runs.
     pub(super) fn close_open_records(&self, locked: &LockedDeployment<'_>) -> Result<(), AuditError> {
-        let mut waiting = waiting::all(locked, &self.deployment)?;
+        let mut waiting = waiting_records::all(locked, &self.deployment)?;
         if !waiting.is_empty() {
             let database = self.database.users().list()?.database;
             waiting = self.close_waiting(locked, waiting, database)?;
@@ -112,7 +112,7 @@ impl Audit {
             Ok(list) => {
                 self.mark_running(&format!("{}{OPENED}", started.id));
                 // The record of this apply is open from here on: what others left does not end it.
-                let waiting = waiting::all(locked, &self.deployment).map_err(AuditError::from);
+                let waiting = waiting_records::all(locked, &self.deployment).map_err(AuditError::from);
                 if let Err(error) = waiting.and_then(|waiting| self.close_waiting(locked, waiting, list.database)) {
                     log::warn!("an audit record still waits: {error}");
                 }
@@ -150,7 +150,7 @@ impl Audit {
         let result = self.finish_in_database(record);
         if let Err(error) = &result {
             let is_lost = matches!(error, AuditError::Lost(_));
-            if let Err(error) = waiting::keep(locked, record, database, is_lost) {
+            if let Err(error) = waiting_records::keep(locked, record, database, is_lost) {
                 // The next apply or start then closes it as interrupted.
                 log::error!("the record of apply {} is lost but for this log: {error}", record.id);
                 return result;
@@ -218,9 +218,9 @@ impl Audit {
     fn close_waiting(
         &self,
         locked: &LockedDeployment<'_>,
-        waiting: Vec<waiting::Waiting>,
+        waiting: Vec<waiting_records::WaitingRecord>,
         database: DatabaseId,
-    ) -> Result<Vec<waiting::Waiting>, AuditError> {
+    ) -> Result<Vec<waiting_records::WaitingRecord>, AuditError> {
         let mut left = Vec::new();
         for waiting in waiting {
             if waiting.database != database {
@@ -230,12 +230,12 @@ impl Audit {
             match self.finish_in_database(&waiting.record) {
                 Ok(()) => {
                     log::info!("the record of apply {} is closed: {}", waiting.record.id, waiting.record.outcome);
-                    waiting::remove(locked, waiting.record.id)?;
+                    waiting_records::remove(locked, waiting.record.id)?;
                 }
                 Err(error @ AuditError::Lost(_)) => {
                     if !waiting.is_lost {
                         log::error!("{error}");
-                        waiting::keep(locked, &waiting.record, database, true)?;
+                        waiting_records::keep(locked, &waiting.record, database, true)?;
                     }
                     left.push(waiting);
                 }

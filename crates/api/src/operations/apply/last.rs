@@ -30,7 +30,7 @@ pub(crate) struct LastApplyResponse {
 /// How it is kept.
 #[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Note {
+struct Kept {
     /// The state directory may be a copy of another node's. Older releases did not say whose it was.
     #[serde(default)]
     node: Option<String>,
@@ -58,12 +58,12 @@ impl LastApplyResponse {
 
     fn note(&self, node: &str) -> Vec<u8> {
         let Self { id, outcome, finished_at } = self.clone();
-        serde_json::to_vec(&Note { node: Some(node.to_owned()), id, outcome, finished_at }).unwrap_or_default()
+        serde_json::to_vec(&Kept { node: Some(node.to_owned()), id, outcome, finished_at }).unwrap_or_default()
     }
 
     /// What a note says, unless it was not written by this program, or by another node.
     fn read(note: &[u8], own: &str) -> Option<Self> {
-        let Note { node, id, outcome, finished_at } = serde_json::from_slice(note).ok()?;
+        let Kept { node, id, outcome, finished_at } = serde_json::from_slice(note).ok()?;
         let is_own = node.is_none_or(|node| node == own);
         (is_own && finished_at.parse::<Timestamp>().is_ok()).then_some(Self { id, outcome, finished_at })
     }

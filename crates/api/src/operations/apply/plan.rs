@@ -10,7 +10,7 @@ use sha2::{Digest as _, Sha256};
 use crate::operations::listing::etag_of;
 
 /// The entity tag of a plan: the pair last proven, and the one to come.
-pub(super) fn tag(former: Option<&Pair>, pair: &Pair) -> String {
+pub(super) fn etag(former: Option<&Pair>, pair: &Pair) -> String {
     let former = former.map(digest);
     let mut plan = vec![u8::from(former.is_some())];
     plan.extend(former.unwrap_or_default());
@@ -66,9 +66,9 @@ mod tests {
         let (one, other, empty) = (pair("ab", "c"), pair("a", "bc"), pair("", ""));
         let all = [None, Some(&one), Some(&other), Some(&empty)];
         let tags: std::collections::BTreeSet<_> =
-            all.iter().flat_map(|former| [&one, &other, &empty].map(|pair| tag(*former, pair))).collect();
+            all.iter().flat_map(|former| [&one, &other, &empty].map(|pair| etag(*former, pair))).collect();
         assert_eq!(tags.len(), 12);
-        assert_eq!(tag(Some(&one), &other), tag(Some(&one.clone()), &other.clone()));
+        assert_eq!(etag(Some(&one), &other), etag(Some(&one.clone()), &other.clone()));
     }
 
     #[test]

@@ -131,23 +131,23 @@ impl Check<'_> {
         self.check_reach(report);
         let Some(list) = self.list else { return };
         let fault = |error: anyhow::Error| Fault::new(format!("{error:#}"), service::apply_command(self.settings));
-        match self.waiting(list) {
-            Ok(Waiting::Nobody) => report.good("users", format_args!("{} applied", list.users.len())),
-            Ok(Waiting::Users(words)) => {
+        match self.next_apply(list) {
+            Ok(NextApply::ChangesNothing) => report.good("users", format_args!("{} applied", list.users.len())),
+            Ok(NextApply::Changes(words)) => {
                 report.note("users", format_args!("{words}; {}", service::apply_command(self.settings)));
             }
-            Ok(Waiting::OfAnotherDatabase(losses)) => {
+            Ok(NextApply::IsRefused(losses)) => {
                 report.fault("users", &Fault::new(losses, service::ANOTHER_DATABASE));
             }
             Err(error) => report.fault("users", &fault(error)),
         }
     }
 
-    fn waiting(&self, list: &UserList) -> anyhow::Result<Waiting> {
+    fn next_apply(&self, list: &UserList) -> anyhow::Result<NextApply> {
         let pair = apply::rendered(&apply::renderer(self.settings), &list.users)?;
         let proven = self.deployment.proven()?;
         if proven.as_ref().is_none_or(|proven| proven.pair == pair) && (proven.is_some() || list.users.is_empty()) {
-            return Ok(Waiting::Nobody);
+            return Ok(NextApply::ChangesNothing);
         }
         let wanted = Expected::read(&pair)?;
         let former = proven.as_ref().map(|proven| Expected::read(&proven.pair)).transpose()?.unwrap_or_default();
@@ -155,10 +155,10 @@ impl Check<'_> {
         let losses =
             proven.and_then(|proven| apply::losses_to_another_database(&proven.tag, list.database, former_owners));
         if let Some(losses) = losses {
-            return Ok(Waiting::OfAnotherDatabase(losses));
+            return Ok(NextApply::IsRefused(losses));
         }
         let change = wanted.difference(&former);
-        Ok(Waiting::Users(format!(
+        Ok(NextApply::Changes(format!(
             "an apply would add {}, remove {} and change {}",
             change.added.len(),
             change.removed.len(),
@@ -167,13 +167,13 @@ impl Check<'_> {
     }
 }
 
-/// What the next apply would meet.
-enum Waiting {
-    Nobody,
+/// What the next apply would do.
+enum NextApply {
+    ChangesNothing,
     /// What it would change.
-    Users(String),
-    /// Why it would be refused.
-    OfAnotherDatabase(String),
+    Changes(String),
+    /// As the users in Asterisk are another database's: what these would lose.
+    IsRefused(String),
 }
 
 fn check_version(version: &str, report: &mut Report<'_>) {

@@ -18,7 +18,7 @@ const NAME: &str = "record-";
 
 /// A record that could not be closed yet.
 #[derive(Debug, PartialEq)]
-pub(super) struct Waiting {
+pub(super) struct WaitingRecord {
     pub(super) record: ApplyRecord,
     /// The database that it was opened in.
     pub(super) database: DatabaseId,
@@ -28,7 +28,7 @@ pub(super) struct Waiting {
 
 /// All of them, the oldest first. Those that waited too long, that are too many, or that this program did not write go, each
 /// with a line in the log.
-pub(super) fn all(locked: &LockedDeployment<'_>, deployment: &Deployment) -> Result<Vec<Waiting>, FileError> {
+pub(super) fn all(locked: &LockedDeployment<'_>, deployment: &Deployment) -> Result<Vec<WaitingRecord>, FileError> {
     let mut all = Vec::new();
     for name in deployment.notes()?.iter().filter(|name| name.starts_with(NAME)) {
         let Some(note) = deployment.note(name)? else { continue };
@@ -86,9 +86,9 @@ fn written(record: &ApplyRecord, database: DatabaseId, is_lost: bool) -> Vec<u8>
 }
 
 /// What waits, unless the note was not written by this program.
-fn read(note: &[u8]) -> Option<Waiting> {
+fn read(note: &[u8]) -> Option<WaitingRecord> {
     let Note { database, is_lost, record } = serde_json::from_slice(note).ok()?;
-    Some(Waiting { record: ApplyLog::from_json(record).ok()?, database: database.into(), is_lost })
+    Some(WaitingRecord { record: ApplyLog::from_json(record).ok()?, database: database.into(), is_lost })
 }
 
 #[cfg(test)]
@@ -155,7 +155,7 @@ mod tests {
         let kept = read(&written(&early, database, false)).map(|waiting| waiting.record);
         assert_eq!(kept, Some(early));
         let text = String::from_utf8(written(&record, database, true)).unwrap();
-        assert_eq!(read(text.as_bytes()), Some(Waiting { record, database, is_lost: true }));
+        assert_eq!(read(text.as_bytes()), Some(WaitingRecord { record, database, is_lost: true }));
 
         for (true_part, false_part) in [
             (r#""started_at":1700000000123456"#, r#""started_at":9223372036854775808"#),
