@@ -90,3 +90,21 @@ pub(super) fn unclosed(line: &str) -> Option<&'static str> {
     let Some((_, options)) = line.strip_prefix('[')?.split_once(']') else { return Some("has no ] at the end") };
     (options.starts_with('(') && !options.contains(')')).then_some("has no ) at the end")
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn braces_stand_for_each_of_their_parts() {
+        for (pattern, expanded) in [
+            ("a.conf", &["a.conf"][..]),
+            ("p}x{", &["p}x{"]),
+            ("}{a,b}", &["}a", "}b"]),
+            ("{a,b}{c,d}", &["ac", "ad", "bc", "bd"]),
+            ("p/{a,{b,c}d}.conf", &["p/a.conf", "p/bd.conf", "p/cd.conf"]),
+        ] {
+            assert_eq!(expand(pattern), expanded, "{pattern}");
+        }
+    }
+}
