@@ -16,7 +16,7 @@ use crate::{
 
 /// Whether `cli_permissions.conf` lets this user reload: asked with a module that does not exist.
 pub(super) fn check_permission(cli: &Cli, directory: &Path, deadline: Instant) -> Result<Result<(), Fault>, CliError> {
-    let answer = cli.run("module reload pbx-portal-rehearsal.so", deadline)?;
+    let answer = cli.run("module reload no-such-module.so", deadline)?;
     if !answer.contains("You don't have permissions") {
         return Ok(Ok(()));
     }
