@@ -74,7 +74,7 @@ slowest: ## the ten slowest tests, with their seconds
 mutants: ## change a crate in each of its lines, and see whether its own tests notice: CRATE=domain (cargo install --locked cargo-mutants)
 	@cargo mutants --package pbx-$(or $(CRATE),domain) --output target --cap-lints=true -- --locked --tests
 
-deb: ## the Debian package, in target/debian (tests/package/story proves it); VERIFY=1 builds it twice and compares; ARCH=arm64 builds it for another architecture
+deb: ## the Debian package (tests/package/story proves it); VERIFY=1 builds it twice and compares; ARCH=arm64 builds it for another architecture
 	@deploy/package
 
 public-api: ## whether a library's public interface is still its crates/*/public-api.txt; UPDATE_GOLDEN=1 accepts it

@@ -106,6 +106,11 @@ fn an_own_extension_with_the_number_of_a_user_goes() {
     let found = host.check();
     found.is_well();
     assert!(found.lines.iter().any(|line| line.starts_with("note  extensions: [1700] (")), "{found:#?}");
+    host.asterisk.rx("module reload pbx_config.so");
+    let found = host.check();
+    found.is_well();
+    let warned = "note  live: the administrator's own dialplan adds 600 to synergycall-users";
+    assert!(found.lines.iter().any(|line| line.starts_with(warned)), "{found:#?}");
     let extensions = host.asterisk.etc().join("extensions.conf");
     for context in ["synergycall-users", "synergycall-internal"] {
         let own =

@@ -11,7 +11,7 @@ const PROGRAM: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../.sandbox/schemath
 const CONFIGURATION: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/schemathesis/schemathesis.toml");
 const HOOKS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/schemathesis/hooks.py");
 
-/// So many examples of each kind, however long they take; `PBX_TEST_SCHEMATHESIS_EXAMPLES` asks for more.
+/// So many examples of each kind, however long they take; `PBX_TEST_SCHEMATHESIS_EXAMPLES` asks for another number.
 #[test]
 fn every_answer_is_one_that_the_document_promises() {
     let (database, asterisk) = (Database::create(), Asterisk::start_new());

@@ -31,6 +31,7 @@ use self::{attempt::Attempt, audit::Audit, claim::ClaimCache, plan::Review};
 pub(crate) use self::{
     claim::{Claim, Standing, losses_to_another_database},
     last::LastApplyResponse,
+    verdict::warnings,
 };
 use crate::{
     AppState, Settings,

@@ -61,7 +61,7 @@ pub(super) fn of_failure(
 }
 
 /// What ought to be known of what the administrator defines besides.
-pub(super) fn warnings(foreign: &Foreign) -> Vec<String> {
+pub(crate) fn warnings(foreign: &Foreign) -> Vec<String> {
     let is_ours = |name: &str| name.parse::<Extension>().is_ok();
     let endpoints = foreign.endpoints.iter().filter(|name| is_ours(name)).map(|name| {
         format!("Asterisk has an endpoint {name}, which is no user's: the administrator's own configuration defines it")

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use pbx_asterisk::{Deployment, Expected, Fault, Inspection, OwnSection};
+use pbx_asterisk::{Deployment, Drift, Expected, Fault, Inspection, OwnSection};
 use pbx_domain::{Extension, ExtensionRange};
 use pbx_persistence::UserList;
 
@@ -123,11 +123,14 @@ impl Check<'_> {
 
     /// Whether files and Asterisk are as last applied, and whether users wait for an apply.
     fn check_live(&self, report: &mut Report<'_>) {
-        let problems = self.deployment.drift(self.deadline).problems;
+        let Drift { problems, foreign, .. } = self.deployment.drift(self.deadline);
         if !problems.is_empty() {
             return report.fault("live", &Fault::new(problems.join("; "), service::apply_command(self.settings)));
         }
         report.good("live", "files and Asterisk are as last applied");
+        for warning in apply::warnings(&foreign) {
+            report.note("live", warning);
+        }
         self.check_reach(report);
         let Some(list) = self.list else { return };
         let fault = |error: anyhow::Error| Fault::new(format!("{error:#}"), service::apply_command(self.settings));

@@ -88,7 +88,8 @@ fn is_portal(address: SocketAddr) -> io::Result<bool> {
     const PATIENCE: Duration = Duration::from_secs(3);
     let mut stream = TcpStream::connect_timeout(&address, PATIENCE)?;
     stream.set_read_timeout(Some(PATIENCE))?;
-    write!(stream, "GET /nowhere HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n")?;
+    let request = format!("GET /nowhere HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n");
+    stream.write_all(request.as_bytes())?;
     let mut answer = Vec::new();
     // Of what never ends, no more than a portal says.
     let read = stream.take(16 << 10).read_to_end(&mut answer);
@@ -109,7 +110,7 @@ pub(super) fn settings_fix(error: &SettingsError) -> String {
         let file = Environment::SERVICE_FILE;
         return format!(
             "printf '\\n%s\\n' \"DATABASE_URL='postgresql:///pbx_portal'\" >> {file} && systemctl try-restart pbx-portal \
-             (PostgreSQL on another host: README.Debian)"
+             # PostgreSQL on another host: README.Debian"
         );
     }
     error.fix.clone()
