@@ -5,7 +5,7 @@ use std::io::{Read as _, Write as _};
 use std::net::TcpListener;
 use std::thread;
 
-use pbx_tests::{Cluster, Database};
+use pbx_tests::{Cluster, Database, until};
 
 use crate::doctor::host::{Found, Host, Place, check};
 
@@ -142,7 +142,12 @@ fn an_address_that_the_service_cannot_listen_on_is_found() {
     let file = host.settings.working_directory().join("config.toml");
     let path = file.to_str().unwrap().to_owned();
     let settings = host.settings.clone().without("PBX_PORTAL__SERVER__BIND");
-    let other = TcpListener::bind("127.0.0.1:0").unwrap();
+    // The next port is to be free, as the fix takes that one.
+    let other = until("two free ports", || {
+        let one = TcpListener::bind("127.0.0.1:0").unwrap();
+        let next = one.local_addr().unwrap().port().checked_add(1)?;
+        TcpListener::bind(("127.0.0.1", next)).is_ok().then_some(one)
+    });
     let taken = other.local_addr().unwrap().to_string();
     let served = other.try_clone().unwrap();
     thread::spawn(move || {
