@@ -52,7 +52,7 @@ fn what_was_done_for_a_client_that_has_gone_is_in_the_log() {
     // At once, with a reset.
     rustix::net::sockopt::set_socket_linger(&stream, Some(Duration::ZERO)).unwrap();
     drop(stream);
-    let gone = |line: &str| line.contains("POST /users - ") && line.contains("actor=test: the client went away");
+    let gone = |line: &str| line.contains("] POST /users - ") && line.contains("actor=test: the client went away");
     until("the client's line", || service.portal.log().lines().any(gone).then_some(()));
     lock.commit();
     until("the user's line", || service.portal.log().contains("created user ").then_some(()));

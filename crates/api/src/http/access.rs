@@ -146,11 +146,14 @@ impl AccessLine {
         // For fail2ban, which reads this line.
         let refused = matches!(status, StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN);
         let peer = self.peer.filter(|_| refused).map(|peer| format!(" peer={peer}")).unwrap_or_default();
+        self.log(status.as_str(), &peer);
+    }
+
+    fn log(&self, status: &str, end: &str) {
         log::info!(
-            "{} {} {} {:.1} ms actor={}{peer}",
+            "{} {} {status} {:.1} ms actor={}{end}",
             OneLine(&self.method),
             OneLine(&self.path),
-            status.as_u16(),
             self.started.elapsed().as_secs_f64() * 1000.0,
             self.actor.name(),
         );
@@ -161,13 +164,7 @@ impl AccessLine {
 impl Drop for AccessLine {
     fn drop(&mut self) {
         if !self.is_written {
-            log::info!(
-                "{} {} - {:.1} ms actor={}: the client went away before its answer",
-                OneLine(&self.method),
-                OneLine(&self.path),
-                self.started.elapsed().as_secs_f64() * 1000.0,
-                self.actor.name(),
-            );
+            self.log("-", ": the client went away before its answer");
         }
     }
 }

@@ -171,8 +171,9 @@ fn rehearse_file(path: &Path, size: usize, own: &Who, asterisk: Option<&Who>) ->
         replaceable(at)?;
     }
     closed(path, directory, &parent)?;
-    StagedFile::new(path, &content(size), 0o600).map(drop).map_err(|error| fault(&error))?;
+    // First, as no more is staged than a file of ours may hold.
     file::read(path).map_err(|error| fault(&error))?;
+    StagedFile::new(path, &content(size), 0o600).map(drop).map_err(|error| fault(&error))?;
     if stays_closed {
         return Err(Fault::new(
             format!(
