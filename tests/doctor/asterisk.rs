@@ -1,7 +1,9 @@
 //! The administrator's part of Asterisk.
 
 use std::fs;
+use std::net::TcpListener;
 use std::path::Path;
+use std::process::Command;
 
 use crate::doctor::host::{Found, Host, Place, check, edit};
 
@@ -179,6 +181,101 @@ fn an_endpoint_that_takes_every_phone_comes_behind_the_users() {
 }
 
 #[test]
+fn an_identify_that_takes_every_phone_comes_behind_the_users() {
+    let mut host = Host::new();
+    host.asterisk.append("modules.conf", "load=res_pjsip_endpoint_identifier_ip.so");
+    let trunk = "[trunk]\ntype=endpoint\ncontext=x\nallow=ulaw\n[trunk]\ntype=identify\nendpoint=trunk\n";
+    let pjsip = host.asterisk.etc().join("pjsip.conf");
+    let text = fs::read_to_string(&pjsip).unwrap();
+    fs::write(&pjsip, format!("{text}{trunk}match=192.168.0.0/16\nmatch=192.0.2.0/24\nmatch=10.0.0.1\n")).unwrap();
+    host.asterisk.restart();
+    let found = host.check();
+    found.is_well();
+    let notes: Vec<_> = found.lines.iter().filter(|line| line.starts_with("note  identification: ")).collect();
+    assert_eq!(
+        notes,
+        ["note  identification: the identify trunk takes each phone at 192.168.0.0/16 for the endpoint trunk"]
+    );
+    let global = "[global]\ntype=global\nuser_agent=Private\n";
+    for without in [global, "nothing"] {
+        fs::write(&pjsip, format!("{}{trunk}match=0.0.0.0/0\n", text.replace(without, ""))).unwrap();
+        host.asterisk.restart();
+        host.heals("identification");
+    }
+}
+
+#[test]
+fn transports_at_which_phones_get_no_answer_are_told() {
+    let mut host = Host::new();
+    let told = |host: &Host| -> Vec<String> {
+        let found = host.check();
+        found.is_well();
+        let notes = found.lines.iter().filter_map(|line| line.strip_prefix("note  transport: "));
+        notes.map(str::to_owned).collect()
+    };
+    assert!(told(&host).is_empty());
+    let [port, other] = [(); 2].map(|()| TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port());
+    let tls = |port: u16| format!("[tls]\ntype=transport\nprotocol=tls\nbind=127.0.0.1:{port}\n");
+    host.asterisk.append("pjsip.conf", &tls(port));
+    host.asterisk
+        .append("pjsip.conf", "[unread]\ntype=transport\nprotocol=tls\ncert_file=/nonexistent\nbind=127.0.0.1");
+    host.asterisk.append("pjsip.conf", "[web]\ntype=transport\nprotocol=ws\nbind=127.0.0.1");
+    host.asterisk.restart();
+    let pjsip = host.asterisk.etc().join("pjsip.conf");
+    assert_eq!(
+        told(&host),
+        [
+            format!("Asterisk did not take [unread] ({}, line 14)", pjsip.display()),
+            format!(
+                "phones get no answer at tls (tls 127.0.0.1:{port}): it cannot begin TLS: cert_file or priv_key_file is missing or of no use"
+            ),
+            "phones get no answer at web (ws): enabled=no in http.conf".to_owned(),
+        ]
+    );
+    let (key, certificate) = (host.asterisk.etc().join("key.pem"), host.asterisk.etc().join("certificate.pem"));
+    let mut openssl = Command::new("openssl");
+    openssl.args(["req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "1", "-subj", "/CN=127.0.0.1", "-keyout"]);
+    assert!(openssl.arg(&key).arg("-out").arg(&certificate).output().expect("openssl").status.success());
+    let text = fs::read_to_string(&pjsip).unwrap();
+    let (before, _) = text.split_once("[tls]").unwrap();
+    let files = format!("cert_file={}\npriv_key_file={}\n", certificate.display(), key.display());
+    for version in ["tlsv1_2", "tlsv1_3"] {
+        fs::write(&pjsip, format!("{before}{}{files}method={version}\n", tls(other))).unwrap();
+        host.asterisk.restart();
+        assert!(told(&host).is_empty(), "{version}");
+    }
+}
+
+#[test]
+fn an_acl_that_refuses_this_host_is_told() {
+    let mut host = Host::new();
+    host.asterisk.append("modules.conf", "load=res_pjsip_acl.so");
+    host.asterisk.append("pjsip.conf", "[office]\ntype=acl\ndeny=0.0.0.0/0\npermit=192.0.2.0/24");
+    host.asterisk.restart();
+    let found = host.check();
+    found.is_well();
+    let note =
+        format!("note  transport: transport-udp (udp 127.0.0.1:{}) refuses this host (403)", host.asterisk.port());
+    assert!(found.lines.iter().any(|line| line.starts_with(&note)), "{found:#?}");
+}
+
+#[test]
+fn encryption_that_was_chosen_gets_its_module() {
+    let mut host = Host::new();
+    let settings = host.settings.clone().with("PBX_PORTAL__ASTERISK__ENDPOINT_OPTIONS", "media_encryption=sdes");
+    for restart in [false, true] {
+        if restart {
+            edit(&host.asterisk.etc().join("modules.conf"), "load=res_srtp.so\n", "");
+            host.asterisk.restart();
+        }
+        let found = check(&settings);
+        let [("modules", fix)] = found.faults()[..] else { panic!("one fault: {found:#?}") };
+        host.run("modules", fix, &Place::default());
+        check(&settings).is_well();
+    }
+}
+
+#[test]
 fn options_that_asterisk_does_not_take_are_found_before_an_apply() {
     let mut host = Host::new();
     let file = host.settings.working_directory().join("config.toml");
@@ -192,7 +289,6 @@ fn options_that_asterisk_does_not_take_are_found_before_an_apply() {
     let place = Place { replaced: vec![("/etc/pbx-portal/config.toml".to_owned(), path.clone())], ..Place::default() };
     for (option, why) in [
         ("colour=red", "colour, which Asterisk does not know"),
-        ("media_encryption=sdes", "media_encryption, which needs res_srtp.so"),
         ("transport=nowhere", "transport, which names a transport that there is not"),
     ] {
         let found = Found::of(&check(&host, &format!("\n  'language=de',\n  '{option}'")));

@@ -6,6 +6,8 @@ pub(crate) mod contacts;
 pub(crate) mod diagnosis;
 pub(crate) mod live;
 pub(crate) mod mismatch;
+mod obstacles;
+pub(crate) mod own_sections;
 
 #[cfg(test)]
 mod tests;

@@ -6,6 +6,7 @@ pub(crate) mod dialplan_listing;
 pub(crate) mod digest_names;
 pub(crate) mod expected;
 pub(crate) mod exten;
+pub(crate) mod identifies;
 pub(crate) mod listing;
 pub(crate) mod modules;
 pub(crate) mod pair;

@@ -1,6 +1,6 @@
 use std::time::Instant;
 
-use crate::{deploy::deployment::Deployment, text::listing};
+use crate::deploy::deployment::Deployment;
 
 /// An option that every Asterisk knows: where it does not say so, its documentation is missing, and says nothing about any option.
 const KNOWN: &str = "context";
@@ -23,6 +23,7 @@ impl Deployment {
         let unknown: Vec<_> = options.into_iter().filter(|option| is_unknown(option)).collect();
         if unknown.is_empty() || is_unknown(KNOWN) { Vec::new() } else { unknown }
     }
+
     /// Those of these options of PJSIP endpoints (`media_encryption`, `sdes`) with which Asterisk takes no endpoint or gets
     /// no call through, as far as it answers until `deadline`; each with the reason, which begins with `which`. Nothing
     /// tells beforehand what values it takes. Changes nothing.
@@ -35,15 +36,8 @@ impl Deployment {
         let ask = |question: &str| self.cli.ask(question, deadline).unwrap_or_default();
         let unknown = self.unknown_endpoint_options(options.iter().map(|(name, _)| *name), deadline);
         let unfit = |name: &'a str, value: &'a str| {
-            let is_encrypted = name == "media_encryption" && value != "no" || name == "webrtc" && value == "yes";
             if unknown.contains(&name) {
                 return Some("which Asterisk does not know");
-            }
-            if is_encrypted {
-                // Modules of sorcery always run: without any, there was no answer.
-                let running = listing::running_modules(&ask("module show like res_s"));
-                return (!running.is_empty() && !running.contains("res_srtp.so"))
-                    .then_some("which needs res_srtp.so, and that does not run");
             }
             (name == "transport" && ask(&format!("pjsip show transport {value}")).starts_with("Unable to find"))
                 .then_some("which names a transport that there is not")

@@ -1,6 +1,7 @@
 //! What Asterisk says of itself, as far as an apply and the calls after it depend on it. Nothing is changed.
 
 mod calls;
+mod identification;
 mod modules;
 mod transports;
 
@@ -10,7 +11,7 @@ use std::{
     time::Instant,
 };
 
-pub use self::transports::Transport;
+pub use self::transports::Transports;
 use crate::{
     ask::{
         cli::Cli,
@@ -24,8 +25,9 @@ use crate::{
         rights::{self, WRITE, Who, quoted},
     },
     proof::{
-        config_tree::{OwnSection, Tree, canonical},
+        config_tree::{Tree, canonical},
         diagnosis::{EXTENSIONS_CONF, PJSIP_CONF},
+        own_sections::OwnSection,
     },
     text::{
         expected::Expected,
@@ -53,10 +55,10 @@ pub struct Inspection {
     pub reload_permission: Result<(), Fault>,
     /// Whether a call finds ports for its audio.
     pub rtp_ports: Result<(), Fault>,
-    /// Whether a phone is known by its user name.
-    pub identification: Result<(), Fault>,
-    /// The transports of PJSIP, at least one.
-    pub transports: Result<Vec<Transport>, Fault>,
+    /// Whether a phone is known by its user name, and a sentence for those that are not.
+    pub identification: Result<Vec<String>, Fault>,
+    /// Whether anybody answers SIP on this host.
+    pub transports: Result<Transports, Fault>,
     /// Endpoints and aors that the administrator's own files define, and objects that they and we define.
     pub own_objects: Vec<OwnSection>,
     /// Extensions that the administrator's own files add to contexts of ours.
@@ -66,19 +68,19 @@ pub struct Inspection {
 impl Deployment {
     /// Asks Asterisk what a deployment and the calls after it depend on. What Asterisk includes is taken from what it
     /// has read, and, where they can be read, from its files as they are now: it keeps listing a file after its
-    /// `#include` line was removed.
+    /// `#include` line was removed. `options` are those of every endpoint (`media_encryption`, `sdes`).
     ///
     /// # Errors
     ///
     /// A [`Fault`] when Asterisk does not answer.
-    pub fn inspect(&self, deadline: Instant) -> Result<Inspection, Fault> {
-        self.ask(deadline).map_err(|error| match error {
+    pub fn inspect(&self, options: &[(&str, &str)], deadline: Instant) -> Result<Inspection, Fault> {
+        self.ask(options, deadline).map_err(|error| match error {
             ReloadError::Cli(error) => unreachable_fault(&self.cli, &error),
             error => Fault::new(error.to_string(), self.cli.shown("core waitfullybooted")),
         })
     }
 
-    fn ask(&self, deadline: Instant) -> Result<Inspection, ReloadError> {
+    fn ask(&self, options: &[(&str, &str)], deadline: Instant) -> Result<Inspection, ReloadError> {
         reload::wait_ready(&self.cli, deadline)?;
         // By the command, which a reload needs: that it works is the first thing to know.
         let version = self.cli.run("core show version", deadline)?;
@@ -86,7 +88,6 @@ impl Deployment {
         let settings = self.cli.ask("pjsip show settings", deadline)?;
         let files = self.cli.ask("config list", deadline)?;
         let modules = listing::running_modules(&self.cli.ask("module show", deadline)?);
-        let transports = self.cli.ask("pjsip show transports", deadline)?;
         let core = self.cli.ask("core show settings", deadline)?;
         let directory = listing::setting(&core, "Configuration directory").map(PathBuf::from).unwrap_or_default();
 
@@ -101,16 +102,16 @@ impl Deployment {
         let there = Pair { endpoints: read(&self.files.endpoints), dialplan: read(&self.files.dialplan) };
         let expected = Expected::read(&there).unwrap_or_default();
         let sections = pjsip.objects(&self.files.endpoints, &expected);
-        let transports = transports::check(&self.cli, &transports, &directory, &sections);
+        let transports = transports::check(&self.cli, &directory, &sections, deadline)?;
         Ok(Inspection {
             version: version.split(['+', '~', '-']).next().unwrap_or_default().to_owned(),
             default_realm: listing::setting(&settings, "default_realm").map(str::to_owned),
             endpoints_include: include(PJSIP_CONF, PJSIP, &pjsip, &self.files.endpoints),
             dialplan_include: include(EXTENSIONS_CONF, DIALPLAN, &extensions, &self.files.dialplan),
-            modules: modules::check(&self.cli, &modules, &directory),
+            modules: modules::check(&self.cli, &modules, options, &directory),
             reload_permission: calls::check_permission(&self.cli, &directory, deadline)?,
             rtp_ports: calls::check_ports(&self.cli, &directory, deadline)?,
-            identification: calls::check_identification(&self.cli, &settings, &sections, deadline)?,
+            identification: identification::check(&self.cli, &directory, &settings, &sections, deadline)?,
             transports,
             own_objects: sections.into_iter().filter(|own| own.is_ours_too || may_clash(own)).collect(),
             own_extensions: self.own_extensions(&extensions, &expected),
@@ -125,19 +126,6 @@ impl Deployment {
             Some(OwnSection { is_ours_too, ..own })
         })
         .collect()
-    }
-
-    /// Whether anybody answers SIP at one of these transports, on this host, until `deadline`; and which.
-    ///
-    /// # Errors
-    ///
-    /// A [`Fault`] when none answers.
-    pub fn ask_transports<'a>(
-        &self,
-        transports: &'a [Transport],
-        deadline: Instant,
-    ) -> Result<Option<&'a Transport>, Fault> {
-        transports::ask(transports, deadline)
     }
 
     /// What comments these sections out and makes Asterisk take notice.

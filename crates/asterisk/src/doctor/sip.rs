@@ -1,4 +1,4 @@
-//! Whether anybody answers SIP at an address: an OPTIONS, to which every answer is good.
+//! Whether anybody answers SIP at an address: an OPTIONS, to which every answer is a sign of life (RFC 3261, 11.1).
 
 use std::{
     io::{self, Read as _, Write as _},
@@ -9,8 +9,8 @@ use std::{
 /// How long an answer is waited for before UDP is sent again.
 const PATIENCE: Duration = Duration::from_millis(500);
 
-/// Asks over UDP until `deadline`.
-pub(crate) fn answers_udp(address: SocketAddr, deadline: Instant) -> io::Result<()> {
+/// Asks over UDP until `deadline`; the status of the answer.
+pub(crate) fn ask_udp(address: SocketAddr, deadline: Instant) -> io::Result<u16> {
     let address = reachable(address);
     let socket = UdpSocket::bind(SocketAddr::new(unspecified(address), 0))?;
     socket.connect(address)?;
@@ -20,28 +20,73 @@ pub(crate) fn answers_udp(address: SocketAddr, deadline: Instant) -> io::Result<
         socket.set_read_timeout(Some(PATIENCE.min(left(deadline)?)))?;
         let mut answer = [0; 2048];
         match socket.recv(&mut answer) {
-            Ok(length) if is_answer(&answer[..length]) => return Ok(()),
-            Ok(_) => {}
+            Ok(length) => {
+                if let Some(status) = status(&answer[..length]) {
+                    return Ok(status);
+                }
+            }
             Err(error) if matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut) => {}
             Err(error) => return Err(error),
         }
     }
 }
 
-/// Asks over TCP until `deadline`.
-pub(crate) fn answers_tcp(address: SocketAddr, deadline: Instant) -> io::Result<()> {
-    let address = reachable(address);
-    let mut stream = TcpStream::connect_timeout(&address, left(deadline)?)?;
-    stream.write_all(options("TCP", stream.local_addr()?, address).as_bytes())?;
-    stream.set_read_timeout(Some(left(deadline)?))?;
-    let mut answer = [0; 8];
+/// Asks over TCP until `deadline`; the status of the answer.
+pub(crate) fn ask_tcp(address: SocketAddr, deadline: Instant) -> io::Result<u16> {
+    let mut stream = connect(address, deadline)?;
+    let request = options("TCP", stream.local_addr()?, stream.peer_addr()?);
+    stream.write_all(request.as_bytes())?;
+    let mut answer = [0; "SIP/2.0 200".len()];
     stream.read_exact(&mut answer)?;
-    if is_answer(&answer) { Ok(()) } else { Err(io::Error::other("the answer is no SIP")) }
+    status(&answer).ok_or_else(|| io::Error::other("the answer is no SIP"))
 }
 
-/// Asks for no more than a connection: what speaks TLS.
-pub(crate) fn accepts(address: SocketAddr, deadline: Instant) -> io::Result<()> {
-    TcpStream::connect_timeout(&reachable(address), left(deadline)?).map(drop)
+/// Asks for no more than the beginning of TLS, until `deadline`: without a certificate there is none.
+pub(crate) fn ask_tls(address: SocketAddr, deadline: Instant) -> io::Result<()> {
+    const HANDSHAKE: u8 = 22;
+    let mut stream = connect(address, deadline)?;
+    stream.write_all(&client_hello())?;
+    let mut answer = [0; 1];
+    stream.read_exact(&mut answer)?;
+    match answer {
+        [HANDSHAKE] => Ok(()),
+        _ => Err(io::Error::other("it cannot begin TLS: cert_file or priv_key_file is missing or of no use")),
+    }
+}
+
+fn connect(address: SocketAddr, deadline: Instant) -> io::Result<TcpStream> {
+    let stream = TcpStream::connect_timeout(&reachable(address), left(deadline)?)?;
+    stream.set_read_timeout(Some(left(deadline)?))?;
+    Ok(stream)
+}
+
+/// A `ClientHello` for TLS 1.2 and 1.3 (RFC 8446, section 4.1.2) with what every server knows some of. It brings no key, so that
+/// a server of 1.3 asks for one, and no extension that a server need not know.
+fn client_hello() -> Vec<u8> {
+    const SUITES: [u16; 11] = [0x1301, 0x1302, 0x1303, 0xc02f, 0xc030, 0xc02b, 0xc02c, 0x009c, 0x009d, 0x002f, 0x0035];
+    const GROUPS: [u16; 3] = [0x001d, 0x0017, 0x0018];
+    const SIGNATURES: [u16; 8] = [0x0804, 0x0805, 0x0806, 0x0403, 0x0503, 0x0401, 0x0501, 0x0601];
+    let bytes = |numbers: &[u16]| numbers.iter().flat_map(|number| number.to_be_bytes()).collect::<Vec<_>>();
+    let extensions = [
+        (0x002b, vec![4, 3, 4, 3, 3]),
+        (0x000a, sized(&bytes(&GROUPS))),
+        (0x000d, sized(&bytes(&SIGNATURES))),
+        (0x0033, sized(&[])),
+    ];
+    let extensions =
+        extensions.into_iter().flat_map(|(kind, body)| [bytes(&[kind]), sized(&body)].concat()).collect::<Vec<_>>();
+    let (version, random, no_session, no_compression) = ([3, 3], [7; 32], [0], [1, 0]);
+    let hello =
+        [&version[..], &random, &no_session, &sized(&bytes(&SUITES)), &no_compression, &sized(&extensions)].concat();
+    // The length of a message of the handshake has three bytes.
+    let message = [&[1, 0], &sized(&hello)[..]].concat();
+    [&[22, 3, 1], &sized(&message)[..]].concat()
+}
+
+/// These bytes behind their number in two bytes.
+fn sized(bytes: &[u8]) -> Vec<u8> {
+    let length = u16::try_from(bytes.len()).unwrap_or(u16::MAX);
+    [&length.to_be_bytes()[..], bytes].concat()
 }
 
 fn left(deadline: Instant) -> io::Result<Duration> {
@@ -49,8 +94,9 @@ fn left(deadline: Instant) -> io::Result<Duration> {
     if left.is_zero() { Err(io::Error::new(io::ErrorKind::TimedOut, "no answer")) } else { Ok(left) }
 }
 
-fn is_answer(text: &[u8]) -> bool {
-    text.starts_with(b"SIP/2.0 ")
+/// The status of an answer, if it is one of SIP.
+fn status(answer: &[u8]) -> Option<u16> {
+    std::str::from_utf8(answer.strip_prefix(b"SIP/2.0 ")?.get(..3)?).ok()?.parse().ok()
 }
 
 fn options(transport: &str, own: SocketAddr, asked: SocketAddr) -> String {
@@ -94,7 +140,7 @@ mod tests {
             assert!(request.starts_with(b"OPTIONS sip:127.0.0.1:") && request[..length].ends_with(b"\r\n\r\n"));
             phone.send_to(b"SIP/2.0 401 Unauthorized\r\n\r\n", from).unwrap();
         });
-        answers_udp(address, Instant::now() + Duration::from_secs(30)).unwrap();
+        assert_eq!(ask_udp(address, Instant::now() + Duration::from_secs(30)).unwrap(), 401);
         answering.join().unwrap();
     }
 
@@ -102,13 +148,13 @@ mod tests {
     fn silence_and_other_protocols_are_no_answer() {
         let silent = UdpSocket::bind(ANYWHERE).unwrap();
         let soon = || Instant::now() + Duration::from_millis(100);
-        assert!(answers_udp(silent.local_addr().unwrap(), soon()).is_err());
+        assert!(ask_udp(silent.local_addr().unwrap(), soon()).is_err());
         let listener = TcpListener::bind(ANYWHERE).unwrap();
         let address = listener.local_addr().unwrap();
         let http = thread::spawn(move || listener.accept().unwrap().0.write_all(b"HTTP/1.1 400 Bad Request\r\n"));
-        let error = answers_tcp(address, Instant::now() + Duration::from_secs(30)).unwrap_err();
+        let error = ask_tcp(address, Instant::now() + Duration::from_secs(30)).unwrap_err();
         assert_eq!(error.to_string(), "the answer is no SIP");
         http.join().unwrap().unwrap();
-        assert!(accepts(address, soon()).is_err(), "nobody listens any more");
+        assert!(ask_tls(address, soon()).is_err(), "nobody listens any more");
     }
 }

@@ -8,9 +8,10 @@ use crate::{
     ask::cli::Cli,
     files::rights::{READ, SEARCH, Who, give},
     proof::{
-        config_tree::{OwnSection, Tree},
+        config_tree::Tree,
         live::Foreign,
         mismatch::{Mismatch, Names},
+        own_sections::OwnSection,
     },
     text::{expected::Expected, pair::IncludeFiles},
 };

@@ -8,8 +8,8 @@ use crate::{
         cli::Cli,
     },
     proof::{
-        config_tree::OwnSection,
         mismatch::{Mismatch, same_steps},
+        own_sections::OwnSection,
     },
     text::{
         dialplan_listing,

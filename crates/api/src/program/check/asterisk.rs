@@ -1,6 +1,6 @@
 //! Asterisk: whether it answers, takes an apply, and phones then get calls through.
 
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use pbx_asterisk::{Deployment, Drift, Expected, Fault, Inspection, OwnSection};
 use pbx_domain::{Extension, ExtensionRange};
@@ -17,8 +17,6 @@ const SECURE: [u32; 3] = [22, 10, 1];
 const CONTEXTS: [&str; 2] = ["synergycall-internal", "synergycall-users"];
 /// How many sections are named at most.
 const MOST_NAMED: usize = 5;
-/// How long a transport may take to answer.
-const PATIENCE: Duration = Duration::from_secs(5);
 
 /// What is asked about.
 pub(super) struct Check<'a> {
@@ -31,7 +29,8 @@ pub(super) struct Check<'a> {
 
 impl Check<'_> {
     pub(super) fn run(&self, report: &mut Report<'_>) {
-        let found = match self.deployment.inspect(self.deadline) {
+        let options: Vec<_> = self.settings.asterisk.endpoint_options.iter().collect();
+        let found = match self.deployment.inspect(&options, self.deadline) {
             Ok(found) => found,
             Err(fault) => return report.fault("asterisk.command", &fault),
         };
@@ -47,9 +46,13 @@ impl Check<'_> {
         report.point("modules", found.modules.clone().map(|()| "all that calls need are running"));
         report.point("cli_permissions.conf", found.reload_permission.clone().map(|()| "this user may reload"));
         report.point("rtp.conf", found.rtp_ports.clone().map(|()| "calls find ports for their audio"));
-        report.point("identification", found.identification.clone().map(|()| "a phone is known by its user name"));
-        report.point("asterisk.endpoint_options", self.check_options());
-        self.check_transports(&found, report);
+        let known = found.identification.as_ref().map(|_| "a phone is known by its user name");
+        report.point("identification", known.map_err(Clone::clone));
+        for note in found.identification.iter().flatten() {
+            report.note("identification", note);
+        }
+        report.point("asterisk.endpoint_options", self.check_options(&options));
+        Self::check_transports(&found, report);
         report.point("asterisk.realm", check_realm(self.settings, &found));
         self.check_live(report);
     }
@@ -83,22 +86,24 @@ impl Check<'_> {
         report.fault(point, &fault);
     }
 
-    fn check_transports(&self, found: &Inspection, report: &mut Report<'_>) {
+    fn check_transports(found: &Inspection, report: &mut Report<'_>) {
         const POINT: &str = "transport";
-        let answering = found.transports.as_ref().map_err(Clone::clone).and_then(|transports| {
-            self.deployment.ask_transports(transports, self.deadline.min(Instant::now() + PATIENCE))
-        });
-        match answering {
-            Ok(Some(transport)) => report.good(POINT, format_args!("{transport} answers")),
-            Ok(None) => report.note(POINT, "none has an address that could be asked from here"),
-            Err(fault) => report.fault(POINT, &fault),
+        let transports = match &found.transports {
+            Ok(transports) => transports,
+            Err(fault) => return report.fault(POINT, fault),
+        };
+        match &transports.answering {
+            Some(transport) => report.good(POINT, format_args!("{transport} answers")),
+            None => report.note(POINT, "none has an address that could be asked from here"),
+        }
+        for note in &transports.notes {
+            report.note(POINT, note);
         }
     }
 
     /// Whether Asterisk takes the options that the administrator chose, and calls get through with them.
-    fn check_options(&self) -> Result<&'static str, Fault> {
-        let options: Vec<_> = self.settings.asterisk.endpoint_options.iter().collect();
-        let unfit = self.deployment.unfit_endpoint_options(&options, self.deadline);
+    fn check_options(&self, options: &[(&str, &str)]) -> Result<&'static str, Fault> {
+        let unfit = self.deployment.unfit_endpoint_options(options, self.deadline);
         if unfit.is_empty() {
             return Ok("Asterisk knows them");
         }

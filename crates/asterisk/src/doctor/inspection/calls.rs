@@ -7,10 +7,7 @@ use crate::{
     deploy::deployment::Deployment,
     doctor::{fault::Fault, inspection::edit},
     files::rights::quoted,
-    proof::{
-        config_tree::{OwnSection, Tree},
-        diagnosis::EXTENSIONS_CONF,
-    },
+    proof::{config_tree::Tree, diagnosis::EXTENSIONS_CONF},
     text::{exten::takes, listing},
 };
 
@@ -46,30 +43,6 @@ pub(super) fn check_ports(cli: &Cli, directory: &Path, deadline: Instant) -> Res
         )),
         _ => Ok(()),
     })
-}
-
-/// Whether an endpoint `anonymous` takes each phone before its user name is looked at.
-pub(super) fn check_identification(
-    cli: &Cli,
-    settings: &str,
-    sections: &[OwnSection],
-    deadline: Instant,
-) -> Result<Result<(), Fault>, CliError> {
-    let order = listing::setting(settings, "endpoint_identifier_order").unwrap_or_default();
-    let at = |name: &str| order.split(',').position(|of| of.trim() == name);
-    let is_before = at("anonymous").is_some_and(|anonymous| at("username").is_none_or(|user| anonymous < user));
-    if !is_before || cli.ask("pjsip show endpoint anonymous", deadline)?.starts_with("Unable to find") {
-        return Ok(Ok(()));
-    }
-    let global = sections.iter().find(|section| section.kind.as_deref() == Some("global"));
-    let edit = global.map(|at| {
-        let order = "s/^ *endpoint_identifier_order *=.*/endpoint_identifier_order=ip,username,anonymous/";
-        edit([(at.path.as_path(), format!("{},{}{order}", at.line, at.last_line))]) + " && "
-    });
-    Ok(Err(Fault::new(
-        "endpoint_identifier_order has anonymous before username, so that each phone is the endpoint anonymous",
-        format!("{}systemctl restart asterisk", edit.unwrap_or_default()),
-    )))
 }
 
 impl Deployment {

@@ -26,9 +26,23 @@ const NEEDED: [&str; 19] = [
     "func_strings.so",
 ];
 
-/// Whether all that calls need runs; what is missing is loaded now and at every start.
-pub(super) fn check(cli: &Cli, running: &BTreeSet<String>, directory: &Path) -> Result<(), Fault> {
-    let missing: Vec<_> = NEEDED.into_iter().filter(|module| !running.contains(*module)).collect();
+/// The module without which a phone that encrypts its audio gets no call.
+const ENCRYPTION: &str = "res_srtp.so";
+
+/// Whether all that calls need runs, with these options of endpoints; what is missing is loaded now and at every start.
+pub(super) fn check(
+    cli: &Cli,
+    running: &BTreeSet<String>,
+    options: &[(&str, &str)],
+    directory: &Path,
+) -> Result<(), Fault> {
+    let encrypts = |(name, value): &(&str, &str)| match *name {
+        "media_encryption" => *value != "no",
+        name => name == "webrtc" && *value == "yes",
+    };
+    let encryption = options.iter().any(encrypts).then_some(ENCRYPTION);
+    let needed = NEEDED.into_iter().chain(encryption);
+    let missing: Vec<_> = needed.filter(|module| !running.contains(*module)).collect();
     if missing.is_empty() {
         return Ok(());
     }
@@ -81,14 +95,19 @@ mod tests {
     fn what_is_missing_is_loaded_now_and_at_every_start() {
         let cli = Cli::new("asterisk", Duration::from_secs(1)).unwrap();
         let mut running: BTreeSet<_> = NEEDED.map(str::to_owned).into();
-        assert_eq!(check(&cli, &running, Path::new("/nonexistent")), Ok(()));
+        let check =
+            |running: &BTreeSet<String>, options: &[_]| check(&cli, running, options, Path::new("/nonexistent"));
+        assert_eq!(check(&running, &[("media_encryption", "no"), ("language", "de")]), Ok(()));
+        for option in [("media_encryption", "sdes"), ("webrtc", "yes")] {
+            assert_eq!(check(&running, &[option]).unwrap_err().what, "res_srtp.so not running");
+        }
         running.remove("bridge_simple.so");
         // It joins no two phones without the simple bridge to begin with.
         running.insert("bridge_native_rtp.so".to_owned());
-        assert!(check(&cli, &running, Path::new("/nonexistent")).is_err());
+        assert!(check(&running, &[]).is_err());
         running.insert("bridge_simple.so".to_owned());
         running.retain(|module| !module.starts_with("res_pjsip_s"));
-        let fault = check(&cli, &running, Path::new("/nonexistent")).unwrap_err();
+        let fault = check(&running, &[]).unwrap_err();
         assert_eq!(fault.what, "res_pjsip_session.so, res_pjsip_sdp_rtp.so not running");
         assert_eq!(
             fault.fix,

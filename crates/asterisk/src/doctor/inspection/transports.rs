@@ -1,26 +1,42 @@
-use std::{fmt, io, net::SocketAddr, path::Path, time::Instant};
+use std::{
+    fmt, io,
+    net::SocketAddr,
+    path::Path,
+    time::{Duration, Instant},
+};
 
 use crate::{
-    ask::cli::Cli,
+    ask::{cli::Cli, cli_error::CliError},
     doctor::{fault::Fault, sip},
     files::rights::quoted,
-    proof::{config_tree::OwnSection, diagnosis::PJSIP_CONF},
+    proof::{diagnosis::PJSIP_CONF, own_sections::OwnSection},
     text::listing,
 };
 
-/// Where Asterisk listens for SIP.
+/// How long a transport may take to answer.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// Where Asterisk answers SIP.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
-pub struct Transport {
-    /// Its name.
-    pub name: String,
-    /// `udp`, `tcp`, `tls`, `ws` or `wss`.
-    pub protocol: String,
-    /// Its address, where it has one of its own.
-    pub bind: Option<SocketAddr>,
+pub struct Transports {
+    /// One that answers, such as `transport-udp (udp 192.0.2.1:5060)`; `None` where none could be asked from here.
+    pub answering: Option<String>,
+    /// What phones may meet at the others, one sentence each.
+    pub notes: Vec<String>,
 }
 
-impl fmt::Display for Transport {
+/// A transport of PJSIP.
+#[derive(Debug)]
+struct Transport<'a> {
+    name: &'a str,
+    /// `udp`, `tcp`, `tls`, `ws` or `wss`.
+    protocol: &'a str,
+    /// Its address, where it has one of its own.
+    bind: Option<SocketAddr>,
+}
+
+impl fmt::Display for Transport<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} ({}", self.name, self.protocol)?;
         self.bind.iter().try_for_each(|bind| write!(f, " {bind}"))?;
@@ -29,45 +45,51 @@ impl fmt::Display for Transport {
 }
 
 /// Reads `pjsip show transports`.
-fn read(answer: &str) -> Vec<Transport> {
+fn read(answer: &str) -> Vec<Transport<'_>> {
     let lines = listing::objects(answer).filter_map(|line| line.strip_prefix("Transport:  "));
     let fields = lines.map(|line| line.split_whitespace().collect::<Vec<_>>());
     fields
         .filter_map(|fields| match fields[..] {
-            [name, protocol, _cos, _tos, bind] => Some(Transport {
-                name: name.to_owned(),
-                protocol: protocol.to_owned(),
-                bind: bind.parse().ok().filter(|_| !protocol.starts_with("ws")),
-            }),
+            [name, protocol, _cos, _tos, bind] => {
+                Some(Transport { name, protocol, bind: bind.parse().ok().filter(|_| !protocol.starts_with("ws")) })
+            }
             _ => None,
         })
         .collect()
 }
 
-/// The transports, at least one.
+/// Whether anybody answers SIP at one of the transports, on this host.
 pub(super) fn check(
     cli: &Cli,
-    answer: &str,
     directory: &Path,
     sections: &[OwnSection],
-) -> Result<Vec<Transport>, Fault> {
-    const NONE: &str = "PJSIP has no transport, so that no phone gets an answer";
-    let transports = read(answer);
-    if !transports.is_empty() {
-        return Ok(transports);
+    deadline: Instant,
+) -> Result<Result<Transports, Fault>, CliError> {
+    let answer = cli.ask("pjsip show transports", deadline)?;
+    let transports = read(&answer);
+    let is_live = |section: &&OwnSection| transports.iter().any(|transport| transport.name == section.name);
+    let written = sections.iter().filter(|of| of.kind.as_deref() == Some("transport") && !of.is_template && !of.adds);
+    let not_taken = written.filter(|section| !is_live(section)).map(|section| {
+        format!("Asterisk did not take [{}] ({}, line {})", section.name, section.path.display(), section.line)
+    });
+    let mut notes: Vec<_> = not_taken.collect();
+    if transports.is_empty() {
+        return Ok(Err(none(cli, directory, notes.into_iter().next())));
     }
+    let is_web = |transport: &Transport<'_>| transport.protocol.starts_with("ws");
+    let web = if transports.iter().any(is_web) { cli.ask("http show status", deadline)? } else { String::new() };
+    Ok(ask(&transports, &web, deadline).map(|mut asked| {
+        notes.append(&mut asked.notes);
+        Transports { notes, ..asked }
+    }))
+}
+
+/// There is no transport, although one may be written.
+fn none(cli: &Cli, directory: &Path, not_taken: Option<String>) -> Fault {
+    const NONE: &str = "PJSIP has no transport, so that no phone gets an answer";
     let reload = cli.shown("module reload res_pjsip.so");
-    let written = sections.iter().find(|section| section.kind.as_deref() == Some("transport") && !section.is_template);
-    Err(match written {
-        Some(section) => Fault::new(
-            format!(
-                "{NONE}: Asterisk did not take [{}] ({}, line {})",
-                section.name,
-                section.path.display(),
-                section.line
-            ),
-            reload,
-        ),
+    match not_taken {
+        Some(why) => Fault::new(format!("{NONE}: {why}"), reload),
         None => Fault::new(
             NONE,
             format!(
@@ -75,40 +97,48 @@ pub(super) fn check(
                 quoted(&directory.join(PJSIP_CONF))
             ),
         ),
-    })
+    }
 }
 
-/// Asks one transport after the other until one answers. Some cannot be asked: those without an
-/// address of their own.
-pub(super) fn ask(transports: &[Transport], deadline: Instant) -> Result<Option<&Transport>, Fault> {
-    let mut failures = Vec::new();
+/// Asks each transport that has an address of its own. The others are as `web` says, the answer to `http show status`.
+fn ask(transports: &[Transport<'_>], web: &str, deadline: Instant) -> Result<Transports, Fault> {
+    /// How a host is answered that an ACL keeps out.
+    const FORBIDDEN: u16 = 403;
+    let (mut answering, mut notes, mut silent) = (None, Vec::new(), Vec::new());
     for transport in transports {
-        let Some(bind) = transport.bind else { continue };
-        let asked = match transport.protocol.as_str() {
-            "udp" => sip::answers_udp(bind, deadline),
-            "tcp" => sip::answers_tcp(bind, deadline),
-            _ => sip::accepts(bind, deadline),
+        let deadline = deadline.min(Instant::now() + PATIENCE);
+        let asked = match (transport.protocol, transport.bind) {
+            ("ws", _) if web.contains("\nServer Disabled") => Err(io::Error::other("enabled=no in http.conf")),
+            ("wss", _) if !web.contains("HTTPS Server Enabled") => Err(io::Error::other("tlsenable=no in http.conf")),
+            (_, None) => continue,
+            ("udp", Some(bind)) => sip::ask_udp(bind, deadline).map(Some),
+            ("tcp", Some(bind)) => sip::ask_tcp(bind, deadline).map(Some),
+            (_, Some(bind)) => sip::ask_tls(bind, deadline).map(|()| None),
         };
         match asked {
-            Ok(()) => return Ok(Some(transport)),
+            Ok(status) => {
+                answering.get_or_insert_with(|| transport.to_string());
+                if status == Some(FORBIDDEN) {
+                    notes.push(format!("{transport} refuses this host (403): an acl may keep phones out as well"));
+                }
+            }
             // A sandbox of ours that forbids the address says nothing about Asterisk.
             Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {}
-            Err(error) => failures.push(format!("{transport}: {error}")),
+            Err(error) => silent.push(format!("{transport}: {error}")),
         }
     }
-    if failures.is_empty() {
-        return Ok(None);
+    if answering.is_none() && !silent.is_empty() {
+        return Err(Fault::new(
+            format!("nobody answers a SIP OPTIONS on this host at {}", silent.join("; ")),
+            "systemctl restart asterisk",
+        ));
     }
-    Err(Fault::new(
-        format!("nobody answers a SIP OPTIONS on this host at {}", failures.join("; ")),
-        "systemctl restart asterisk",
-    ))
+    notes.extend(silent.into_iter().map(|silent| format!("phones get no answer at {silent}")));
+    Ok(Transports { answering, notes })
 }
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use super::*;
 
     const LISTING: &str = "
@@ -127,13 +157,22 @@ Objects found: 3
     fn transports_are_read_with_their_addresses() {
         let found: Vec<_> = read(LISTING).iter().map(ToString::to_string).collect();
         assert_eq!(found, ["transport-udp (udp 0.0.0.0:5060)", "six (tls [::1]:5061)", "web (wss)"]);
-        assert_eq!(ask(&read(LISTING)[2..], Instant::now()), Ok(None));
+    }
+
+    #[test]
+    fn transports_of_the_http_server_are_as_it_is() {
+        let asked = |web| ask(&read(&LISTING.replace("wss", "ws "))[2..], web, Instant::now());
+        assert_eq!(asked("Server Enabled and Bound to 0.0.0.0:8088\n").unwrap().answering, None);
+        assert!(asked("Prefix: \nServer: \nServer Disabled\n").unwrap_err().what.ends_with("enabled=no in http.conf"));
+        let secure = |web| ask(&read(LISTING)[2..], web, Instant::now());
+        assert!(secure("Server Enabled and Bound to 0.0.0.0:8088\n").unwrap_err().what.contains("tlsenable=no"));
+        assert_eq!(secure("HTTPS Server Enabled and Bound to 0.0.0.0:8089\n").unwrap().notes.len(), 0);
     }
 
     #[test]
     fn a_transport_is_added_where_there_is_none() {
         let cli = Cli::new("asterisk", Duration::from_secs(1)).unwrap();
-        let fix = check(&cli, "No objects found.\n\n", Path::new("/etc/asterisk"), &[]).unwrap_err().fix;
+        let fix = none(&cli, Path::new("/etc/asterisk"), None).fix;
         assert!(fix.starts_with("printf '\\n[transport-udp]\\ntype=transport\\n"), "{fix}");
         assert!(fix.ends_with(">> /etc/asterisk/pjsip.conf && asterisk -rx 'module reload res_pjsip.so'"), "{fix}");
     }
