@@ -59,14 +59,14 @@ fn of_name(endpoints: &str, object: &str) -> String {
 }
 
 #[test]
-fn each_wrong_option_is_rolled_back_or_reported_as_unproven() {
-    let (rolled_back, unproven) = told_of(Site::deployment, TRUNK);
+fn each_wrong_option_is_rolled_back_or_reported_as_uncovered() {
+    let (rolled_back, uncovered) = told_of(Site::deployment, TRUNK);
     // What was once taken for proven.
     for registration in ["client_uri", "server_uri", "outbound_auth", "expiration"] {
         let name = format!("registration carrier {registration}");
-        assert!(rolled_back.contains(&name), "{name}: {unproven:?}");
+        assert!(rolled_back.contains(&name), "{name}: {uncovered:?}");
     }
-    assert!(unproven.contains(&"endpoint carrier rtp_timeout".to_owned()), "{unproven:?}");
+    assert!(uncovered.contains(&"endpoint carrier rtp_timeout".to_owned()), "{uncovered:?}");
 }
 
 /// Who vouches for digests and changes an object under the same name is not believed.
@@ -80,17 +80,17 @@ fn told_of(deployment: impl FnOnce(&Site) -> Deployment, trunk: &str) -> (Vec<St
     let site = Site::start();
     let deployment = deployment(&site);
     deploy(&deployment, trunk).unwrap();
-    let (mut rolled_back, mut unproven) = (Vec::new(), Vec::new());
+    let (mut rolled_back, mut uncovered) = (Vec::new(), Vec::new());
     for (object, option, wrong) in wrong_trunks(trunk) {
         match deploy(&deployment, &wrong) {
             Ok(deployed) => {
-                let reported = deployed.unproven();
+                let reported = deployed.uncovered();
                 let is_reported = reported.iter().any(|of| of.object == object && of.options.contains(&option));
                 assert!(is_reported || is_live(&site, &object, &option), "{option} of {object}: {reported:?}");
                 let difference = &deployed.difference;
                 let names = difference.changed.iter().chain(&difference.others);
                 assert!(names.clone().any(|name| name == "carrier" || *name == object), "{object}: {difference:?}");
-                unproven.push(format!("{object} {option}"));
+                uncovered.push(format!("{object} {option}"));
                 deploy(&deployment, trunk).unwrap();
             }
             Err(failure) => {
@@ -101,7 +101,7 @@ fn told_of(deployment: impl FnOnce(&Site) -> Deployment, trunk: &str) -> (Vec<St
             }
         }
     }
-    (rolled_back, unproven)
+    (rolled_back, uncovered)
 }
 
 #[test]
@@ -113,7 +113,7 @@ fn where_names_are_digests_each_wrong_option_is_rolled_back_or_live() {
         let Ok(named) = name_by_digest(&wrong) else { panic!("{wrong}") };
         match deploy(&deployment, &named) {
             Ok(deployed) => {
-                assert_eq!(deployed.unproven(), []);
+                assert_eq!(deployed.uncovered(), []);
                 let of = of_name(&named, &object);
                 assert!(is_live(&site, &of, &option) || of.starts_with("auth"), "{option} of {of} was not taken");
             }
@@ -139,11 +139,11 @@ fn an_option_that_is_left_out_is_reported_as_well() {
         deploy(&deployment, TRUNK).unwrap();
         let option = line.split(' ').next().unwrap();
         let without = TRUNK.replacen(line, "", 1);
-        let reported = deploy(&deployment, &without).unwrap().unproven();
+        let reported = deploy(&deployment, &without).unwrap().uncovered();
         let is_reported = reported.iter().any(|of| of.object == object && of.options.iter().any(|of| of == option));
         assert!(is_reported, "{option} of {object}: {reported:?}");
         // The object of two deployments ago is still there.
-        let reported = deploy(&deployment, &without).unwrap().unproven();
+        let reported = deploy(&deployment, &without).unwrap().uncovered();
         assert!(reported.iter().any(|of| of.object == object), "{object} later: {reported:?}");
     }
     let strict = site.deployment().strict();
@@ -162,13 +162,13 @@ fn a_strict_deployment_refuses_what_it_cannot_prove_and_reads_each_aor() {
     assert!(failure.to_string().contains("endpoint carrier ("), "{failure}");
 
     let phone = "[door]\ntype=aor\nmax_contacts=2\n";
-    assert_eq!(deploy(&deployment, phone).unwrap().unproven(), []);
+    assert_eq!(deploy(&deployment, phone).unwrap().uncovered(), []);
     // Asterisk keeps the former aor, of which no listing shows this.
     let other = format!("{phone}default_expiration=nonsense\n");
     let failure = deploy(&deployment, &other).unwrap_err();
     assert!(failure.to_string().contains("aor door: default_expiration is \"3600\""), "{failure}");
     assert_eq!(failure.aftermath, Aftermath::RolledBack);
-    let reported = deploy(&site.deployment(), &other).unwrap().unproven();
+    let reported = deploy(&site.deployment(), &other).unwrap().uncovered();
     assert_eq!(reported[0].to_string(), "aor door (max_contacts, default_expiration)");
 }
 

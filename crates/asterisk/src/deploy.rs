@@ -7,4 +7,4 @@ pub(crate) mod error;
 pub(crate) mod installed;
 pub(crate) mod notes;
 pub(crate) mod transaction;
-pub(crate) mod unproven;
+pub(crate) mod uncovered;

@@ -16,7 +16,7 @@
 //!
 #![doc = include_str!("proofs.md")]
 //!
-//! What remains is in [`Deployed::unproven`], and [`Deployment::strict`] refuses it.
+//! What remains is in [`Deployed::uncovered`], and [`Deployment::strict`] refuses it.
 //!
 //! A file that holds more than that, such as a transport, `[globals]` or an `#include` of its own, is refused
 //! before anything is touched: [`Cause::Unprovable`] names the line. The form of the files: [PJSIP
@@ -91,7 +91,7 @@ pub use deploy::deployment::{Deployment, LockedDeployment, ProvenPair};
 pub use deploy::drift::Drift;
 pub use deploy::error::{Aftermath, Cause, LockError};
 pub use deploy::transaction::{Deployed, Failure, StepTimes};
-pub use deploy::unproven::Unproven;
+pub use deploy::uncovered::Uncovered;
 pub use doctor::fault::Fault;
 pub use doctor::inspection::{Inspection, Transports};
 pub use doctor::rehearsal::Rehearsal;
@@ -118,7 +118,7 @@ mod tests {
         check::<Deployment>();
         check::<LockedDeployment<'_>>();
         check::<Deployed>();
-        check::<Unproven>();
+        check::<Uncovered>();
         check::<Cli>();
         check::<Cause>();
         check::<Failure>();

@@ -6,7 +6,7 @@ use std::{
 
 use crate::{
     ask::cli::Cli,
-    deploy::{error::LockError, unproven::Trust},
+    deploy::{error::LockError, uncovered::Trust},
     files::{
         file::{self, FileError},
         record::Record,

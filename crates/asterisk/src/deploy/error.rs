@@ -1,6 +1,6 @@
 use crate::{
     ask::{asking::Unread, cli_error::CliError, reload::ReloadError},
-    deploy::unproven::Unproven,
+    deploy::uncovered::Uncovered,
     files::file::FileError,
     proof::mismatch::{Mismatch, Names},
     text::expected::UnreadablePair,
@@ -28,7 +28,7 @@ pub enum Cause {
     Unprovable(#[from] UnreadablePair),
     /// The deployment is strict, and no proof covers these options.
     #[error("cannot be proven, as no listing shows them and no name is their digest (`name_by_digest`): {}", shown(.0))]
-    Unproven(Vec<Unproven>),
+    Uncovered(Vec<Uncovered>),
     /// A file could not be read or written.
     #[error(transparent)]
     File(#[from] FileError),
@@ -46,8 +46,8 @@ pub enum Cause {
     Panicked,
 }
 
-fn shown(unproven: &[Unproven]) -> String {
-    Names(&unproven.iter().map(ToString::to_string).collect::<Vec<_>>()).to_string()
+fn shown(uncovered: &[Uncovered]) -> String {
+    Names(&uncovered.iter().map(ToString::to_string).collect::<Vec<_>>()).to_string()
 }
 
 /// By hand, so that it is no source as well: the message has it already.

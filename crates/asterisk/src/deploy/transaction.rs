@@ -16,7 +16,7 @@ use crate::{
         deployment::{Deployment, LockedDeployment},
         error::{Aftermath, Cause},
         installed::{End, Failed, StagedDeployment},
-        unproven::{self, ProvenText},
+        uncovered::{self, ProvenText},
     },
     files::{file::FileError, record::Record, state_dir::StagedRecord},
     proof::{
@@ -169,9 +169,9 @@ impl LockedDeployment<'_> {
         deployed.proven.former.endpoints.clone_from(&former.pair.endpoints);
         if self.deployment.trust.is_strict {
             let ProvenText { former, trust, .. } = &deployed.proven;
-            let unproven = unproven::of_pair(pair, former, *trust)?;
-            if !unproven.is_empty() {
-                return Err(Cause::Unproven(unproven).into());
+            let uncovered = uncovered::of_pair(pair, former, *trust)?;
+            if !uncovered.is_empty() {
+                return Err(Cause::Uncovered(uncovered).into());
             }
         }
         let times = &mut deployed.times;

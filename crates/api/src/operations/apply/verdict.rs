@@ -27,7 +27,7 @@ pub(super) fn of_failure(
         Cause::File(_) => Code::InstallFailed,
         Cause::Reload(ReloadError::Busy) => Code::ApplyBusy,
         cause if cause.is_timeout() => Code::AsteriskTimeout,
-        Cause::Unprovable(_) | Cause::Unproven(_) => Code::Internal,
+        Cause::Unprovable(_) | Cause::Uncovered(_) => Code::Internal,
         Cause::Unread(_) | Cause::Reload(_) | Cause::NotProven(_) | Cause::Panicked => Code::ApplyRejected,
     };
     let (outcome, state) = match &failure.aftermath {

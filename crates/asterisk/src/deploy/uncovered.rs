@@ -16,14 +16,14 @@ use crate::{
 /// The options of one object that no proof covers: Asterisk may have kept former values of them.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
-pub struct Unproven {
+pub struct Uncovered {
     /// The object with its kind: `endpoint carrier`.
     pub object: String,
     /// The options, in the order of the file; then those that the former file gave this object and this one does not.
     pub options: Vec<String>,
 }
 
-impl fmt::Display for Unproven {
+impl fmt::Display for Uncovered {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} ({})", self.object, self.options.join(", "))
     }
@@ -90,14 +90,14 @@ impl Deployed {
     ///
     /// Computed when it is asked for, from the text of the files alone.
     #[must_use]
-    pub fn unproven(&self) -> Vec<Unproven> {
+    pub fn uncovered(&self) -> Vec<Uncovered> {
         let ProvenText { endpoints, former, trust } = &self.proven;
         of_pair(endpoints, former, *trust).unwrap_or_default()
     }
 }
 
 impl Deployment {
-    /// Refuses a pair that cannot be proven whole ([`Cause::Unproven`](crate::Cause::Unproven)) before anything is touched, and asks Asterisk
+    /// Refuses a pair that cannot be proven whole ([`Cause::Uncovered`](crate::Cause::Uncovered)) before anything is touched, and asks Asterisk
     /// for each aor: one more question for each.
     #[must_use]
     pub fn strict(mut self) -> Self {
@@ -109,7 +109,7 @@ impl Deployment {
     /// the object and of the endpoint that names it, as the auths of `pbx-confgen` are. Those of
     /// [`name_by_digest`](crate::name_by_digest) need nobody to vouch for them.
     ///
-    /// Such a name is no digest where a pair changes the object, or the endpoint, and not the name: their options are unproven
+    /// Such a name is no digest where a pair changes the object, or the endpoint, and not the name: their options are uncovered
     /// then.
     #[must_use]
     pub fn vouching_for_digests(mut self) -> Self {
@@ -122,7 +122,7 @@ impl Deployment {
     /// # Errors
     ///
     /// [`UnreadablePair`] when `pair` cannot be read.
-    pub fn unproven(&self, pair: &Pair) -> Result<Vec<Unproven>, UnreadablePair> {
+    pub fn uncovered(&self, pair: &Pair) -> Result<Vec<Uncovered>, UnreadablePair> {
         of_pair(pair, &Pair::default(), self.trust)
     }
 
@@ -132,16 +132,16 @@ impl Deployment {
     }
 }
 
-/// The options of a pair that no proof covers: see [`unproven`].
-pub(crate) fn of_pair(pair: &Pair, former: &Pair, trust: Trust) -> Result<Vec<Unproven>, UnreadablePair> {
+/// The options of a pair that no proof covers: see [`uncovered`].
+pub(crate) fn of_pair(pair: &Pair, former: &Pair, trust: Trust) -> Result<Vec<Uncovered>, UnreadablePair> {
     let former = std::str::from_utf8(&former.endpoints).unwrap_or_default();
-    read_file("endpoints", &pair.endpoints, |text| unproven(text, former, trust))
+    read_file("endpoints", &pair.endpoints, |text| uncovered(text, former, trust))
 }
 
 /// The options of an endpoints file that no proof covers: without an option that it needs, Asterisk refuses an object and
 /// keeps the `former` one, with that option. A name is no digest, whoever vouches for it, where the object or an endpoint
 /// that names it says something else than in `former` under the same name.
-fn unproven(text: &str, former: &str, trust: Trust) -> Result<Vec<Unproven>, Unreadable> {
+fn uncovered(text: &str, former: &str, trust: Trust) -> Result<Vec<Uncovered>, Unreadable> {
     let former = sections(former).unwrap_or_default();
     let sections = sections(text)?;
     let file = File::new(&sections);
@@ -172,7 +172,7 @@ fn unproven(text: &str, former: &str, trust: Trust) -> Result<Vec<Unproven>, Unr
         Others::OwnDigestOrAsked => trust.is_strict || is_digest(section),
         Others::Asked => true,
     };
-    let mut unproven = Vec::new();
+    let mut uncovered = Vec::new();
     for section in &sections {
         let Some(Proof { kind, listed, others, needed }) = PROOFS.iter().find(|proof| proof.kind == section.kind())
         else {
@@ -192,10 +192,10 @@ fn unproven(text: &str, former: &str, trust: Trust) -> Result<Vec<Unproven>, Unr
             options.extend(needed.map(str::to_owned));
         }
         if !options.is_empty() {
-            unproven.push(Unproven { object: format!("{kind} {}", section.name), options });
+            uncovered.push(Uncovered { object: format!("{kind} {}", section.name), options });
         }
     }
-    Ok(unproven)
+    Ok(uncovered)
 }
 
 /// The auths and aors that an endpoint names.
@@ -211,7 +211,7 @@ mod tests {
     use crate::text::digest_names::name_by_digest;
 
     fn report(text: &str, trust: Trust, former: &str) -> String {
-        unproven(text, former, trust).unwrap().iter().map(ToString::to_string).collect::<Vec<_>>().join("; ")
+        uncovered(text, former, trust).unwrap().iter().map(ToString::to_string).collect::<Vec<_>>().join("; ")
     }
 
     const TRUNK: &str = "[t](!)\ntype=endpoint\nallow=alaw\n[carrier](t)\ncontext=c\nallow=ulaw\naors=carrier\n\
