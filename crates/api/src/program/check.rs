@@ -32,7 +32,10 @@ pub fn run(survey: &Survey, quiet: bool) -> ExitCode {
             &Fault::new(format!("{} {}", error.subject, error.problem), service::settings_fix(error)),
         );
     }
+    let asterisk = &settings.asterisk;
+    let parents = [&asterisk.pjsip_include, &asterisk.dialplan_include].map(|file| file.parent().unwrap_or(file));
     service::check(settings, &mut report);
+    service::check_mounts(&[&settings.state_dir, parents[0], parents[1]], &mut report);
     service::check_bind(settings, &mut report);
     let list = database::check(survey, &mut report);
     match apply::deployment(settings) {

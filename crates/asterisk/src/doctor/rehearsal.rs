@@ -14,7 +14,7 @@ use crate::{
     files::{
         file::{self, FileError, StagedFile},
         record::Record,
-        rights::{READ, SEARCH, Who, give, quoted},
+        rights::{READ, SEARCH, WRITE, Who, give, quoted},
         state_dir,
     },
     text::pair::{IncludeFiles, Pair},
@@ -150,16 +150,24 @@ fn rehearse_file(path: &Path, size: usize, own: &Who, asterisk: Option<&Who>) ->
             return Err(Fault::new(format!("{} is no regular file", path.display()), replace_by(&content)));
         }
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            // Where a directory was made again, nobody gave it to anybody.
+            let rights = if !own.may(&parent, WRITE | SEARCH) {
+                own.write_fix(directory, &group) + " && "
+            } else if stays_closed {
+                give(directory, &group, "2770") + " && "
+            } else {
+                String::new()
+            };
             return Err(Fault::new(
                 format!("{} is missing, and Asterisk loads nothing while an included file is", path.display()),
-                install,
+                with_sandbox(rights + &install, directory),
             ));
         }
         _ => {}
     }
     let fault = |error: &FileError| {
         let fix = match error.error.kind() {
-            io::ErrorKind::PermissionDenied if error.action == "read" => give(path, &group, "0640"),
+            io::ErrorKind::PermissionDenied if error.action == "read" => own.read_fix(path, directory, &group),
             io::ErrorKind::PermissionDenied => own.write_fix(directory, &group),
             // It is too large.
             io::ErrorKind::Other => replace_by("/dev/null"),
@@ -348,6 +356,19 @@ mod tests {
         fs::create_dir(&path).unwrap();
         let no_file = rehearse(&deployment).endpoints.unwrap_err();
         assert!(no_file.fix.starts_with(&format!("rmdir {} && install ", path.display())), "{no_file:?}");
+    }
+
+    #[test]
+    fn one_fix_makes_a_file_that_is_missing_in_a_directory_that_was_made_again() {
+        let (directory, deployment) = host();
+        let (path, place) = (&deployment.files.endpoints, directory.path().join("p"));
+        fs::remove_file(path).unwrap();
+        fs::set_permissions(&place, fs::Permissions::from_mode(0o755)).unwrap();
+        let own = Who { uid: 3_999_999_999, gids: vec![3_999_999_999] };
+        let asterisk = Who { uid: 3_999_999_998, gids: vec![3_999_999_998] };
+        let missing = rehearse_file(path, 0, &own, Some(&asterisk)).unwrap_err();
+        let expected = "chgrp 3999999998 DIR && chmod 2770 DIR && install -g 3999999998 -m 0640 /dev/null DIR/p.conf";
+        assert_eq!(missing.fix, expected.replace("DIR", &place.display().to_string()));
     }
 
     #[test]

@@ -90,6 +90,18 @@ impl Who {
         }
     }
 
+    /// What lets this user read the file: it joins the group that may, or the file is given to that of Asterisk.
+    pub(crate) fn read_fix(&self, path: &Path, directory: &Path, asterisk: &str) -> String {
+        let is_closed =
+            |found: &Metadata| found.mode() & 0o040 == 0 || self.gids.contains(&found.gid()) || found.gid() == 0;
+        match fs::metadata(path) {
+            Ok(found) if is_closed(&found) => give(path, asterisk, "0640"),
+            Ok(found) => self.join_fix(found.gid()),
+            // Nor may it enter the directory.
+            Err(_) => self.write_fix(directory, asterisk),
+        }
+    }
+
     /// The command that makes this user a member of a group; the service has it after its next start.
     pub(crate) fn join_fix(&self, gid: u32) -> String {
         format!("usermod -a -G {} {} && systemctl try-restart pbx-portal", group(gid), self.user())
@@ -144,6 +156,26 @@ mod tests {
         assert!(who.may_with(0, 7, 0o040, READ) && !who.may_with(0, 7, 0o704, READ));
         assert!(who.may_with(0, 0, 0o005, READ | SEARCH) && !who.may_with(0, 0, 0o775, WRITE));
         assert!(Who { uid: 0, gids: vec![0] }.may_with(5, 5, 0, READ));
+    }
+
+    #[test]
+    #[expect(clippy::disallowed_methods, reason = "the test makes a file")]
+    fn who_may_not_read_a_file_joins_its_group_where_that_may() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("file");
+        fs::write(&path, "").unwrap();
+        let fix = |own: Who, mode| {
+            fs::set_permissions(&path, std::os::unix::fs::PermissionsExt::from_mode(mode)).unwrap();
+            own.read_fix(&path, directory.path(), "voip").replace(&path.display().to_string(), "FILE")
+        };
+        let gid = fs::metadata(&path).unwrap().gid();
+        let stranger = || Who { uid: 3_999_999_999, gids: vec![3_999_999_999] };
+        let member = Who { gids: vec![gid], ..stranger() };
+        assert_eq!(fix(stranger(), 0o600), "chgrp voip FILE && chmod 0640 FILE");
+        assert_eq!(fix(member, 0o640), "chgrp voip FILE && chmod 0640 FILE");
+        // Nobody joins root's group.
+        let joins = fix(stranger(), 0o640).starts_with("usermod -a -G ");
+        assert_eq!(joins, gid != 0);
     }
 
     #[test]

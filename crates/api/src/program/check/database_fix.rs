@@ -1,6 +1,9 @@
 //! Why PostgreSQL cannot be used, and the command that fixes it: on this host, or on PostgreSQL's.
 
-use std::{fs, io, net::IpAddr};
+use std::{
+    fs, io,
+    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket},
+};
 
 use pbx_asterisk::Fault;
 use pbx_persistence::{DatabaseError, ReadOnly};
@@ -16,12 +19,47 @@ const RELOAD: &str = "systemctl reload postgresql";
 
 pub(super) fn fault(error: &DatabaseError, url: &str) -> Fault {
     let words = words(error);
+    let forbidden: Vec<_> =
+        asked(&words).into_iter().filter(|at| is_forbidden(*at)).map(|at| at.ip().to_string()).collect();
+    if !forbidden.is_empty() {
+        let addresses = forbidden.join(" ");
+        return Fault::new(format!("{words}; IPAddressDeny= of the unit keeps it from {addresses}"), allow(&addresses));
+    }
     let fix = match error {
         DatabaseError::WrongEncoding { .. } => another_encoding(&Names::of(url)),
         DatabaseError::InvalidUrl => correct_url(),
         DatabaseError::Unavailable(_) | DatabaseError::Failed(_) => fix(&words, url),
     };
     Fault::new(words, fix)
+}
+
+/// The addresses of PostgreSQL that libpq tried: `connection to server at "db" (192.0.2.1), port 5432 failed`.
+fn asked(words: &str) -> Vec<SocketAddr> {
+    let tried = words.split("connection to server at \"").skip(1);
+    let address = |tried: &str| {
+        let (host, rest) = tried.split_once('"')?;
+        let (given, rest) = rest.split_once(", port ")?;
+        let ip = given.trim().trim_matches(['(', ')']);
+        let port = rest.split(|c: char| !c.is_ascii_digit()).next()?;
+        Some(SocketAddr::new(if ip.is_empty() { host } else { ip }.parse().ok()?, port.parse().ok()?))
+    };
+    tried.filter_map(address).collect()
+}
+
+/// Whether the unit's sandbox keeps this process from the address. A connection of TCP is silent about it, and a datagram
+/// is refused at once.
+fn is_forbidden(address: SocketAddr) -> bool {
+    let any: IpAddr = if address.is_ipv4() { Ipv4Addr::UNSPECIFIED.into() } else { Ipv6Addr::UNSPECIFIED.into() };
+    let sent = UdpSocket::bind((any, 0)).and_then(|socket| socket.connect(address).and_then(|()| socket.send(&[])));
+    sent.is_err_and(|error| error.kind() == io::ErrorKind::PermissionDenied)
+}
+
+fn allow(addresses: &str) -> String {
+    let place = "/etc/systemd/system/pbx-portal.service.d";
+    format!(
+        "mkdir -p {place} && printf '[Service]\\nIPAddressAllow={addresses}\\n' > {place}/allow-database.conf && systemctl \
+         daemon-reload && {RESTART}"
+    )
 }
 
 /// The command that gives the role its rights on the schema and its tables, and what it has to own.
@@ -109,8 +147,6 @@ fn fix(words: &str, url: &str) -> String {
         "sh /usr/share/doc/pbx-portal/examples/postgresql/create.sh".to_owned()
     } else if is_missing("relation") || is_missing("column") || has("restore the database from a backup") {
         RESTORE.to_owned()
-    } else if has("Operation not permitted") {
-        format!("systemctl edit pbx-portal, and write: [Service] IPAddressAllow=ADDRESS of PostgreSQL; then: {RESTART}")
     } else if *is_local || has("127.0.0.1") || has("::1") {
         "systemctl restart postgresql".to_owned()
     } else if has("Connection refused") {
@@ -267,6 +303,15 @@ mod tests {
             let Names { role, database, is_local } = Names::of(url);
             assert_eq!((role.as_str(), database.as_str(), is_local), names);
         }
+    }
+
+    #[test]
+    fn the_addresses_that_were_tried_are_those_of_the_words() {
+        let words = "no connection within 5s: connection to server at \"db\" (192.0.2.1), port 5432 failed: timeout expired \
+            connection to server at \"::1\", port 5433 failed: timeout expired connection to server on socket \"/x\" failed";
+        let expected = ["192.0.2.1:5432", "[::1]:5433"].map(|address| address.parse().unwrap());
+        assert_eq!(asked(words), expected);
+        assert!(!is_forbidden("127.0.0.1:9".parse().unwrap()));
     }
 
     #[test]

@@ -5,11 +5,12 @@ use std::{
     io::{self, Read as _, Write as _},
     net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, TcpStream},
     os::unix::fs::MetadataExt as _,
-    path::Path,
+    path::{Path, PathBuf},
     time::Duration,
 };
 
 use pbx_asterisk::Fault;
+use rustix::fs::{StatVfsMountFlags, statvfs};
 
 use super::report::Report;
 use crate::{
@@ -41,6 +42,30 @@ pub(super) fn check(settings: &Settings, report: &mut Report<'_>) {
     } else {
         report.good(POINT, "this runs as the service does");
     }
+}
+
+/// Whether the running service can write in these directories, where this can. One that was removed and made again, with
+/// those above it, is another one, which the service's sandbox does not let it write in before its next start.
+pub(super) fn check_mounts(directories: &[&Path], report: &mut Report<'_>) {
+    let Some(root) = running_root() else { return };
+    let is_read_only = |path: &Path| statvfs(path).is_ok_and(|found| found.f_flag.contains(StatVfsMountFlags::RDONLY));
+    let seen_by_it = |path: &Path| root.join(path.strip_prefix("/").unwrap_or(path));
+    let closed = directories.iter().find(|path| is_read_only(&seen_by_it(path)) && !is_read_only(path));
+    if let Some(closed) = closed {
+        let what =
+            format!("the running service cannot write in {}, which was made again since its start", closed.display());
+        report.fault("service", &Fault::new(what, "systemctl restart pbx-portal"));
+    }
+}
+
+/// The root of the running service's files, as this user sees it.
+fn running_root() -> Option<PathBuf> {
+    let processes = fs::read_dir("/proc").ok()?.flatten().map(|process| process.path());
+    let is_service = |process: &PathBuf| {
+        let groups = fs::read_to_string(process.join("cgroup")).unwrap_or_default();
+        groups.lines().any(|group| group.ends_with("/pbx-portal.service"))
+    };
+    processes.filter(is_service).map(|process| process.join("root")).next()
 }
 
 /// Whether the service can listen, or does so already.
