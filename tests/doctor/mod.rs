@@ -8,3 +8,4 @@ mod connection;
 mod database;
 mod files;
 mod host;
+mod report;

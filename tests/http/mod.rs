@@ -5,7 +5,6 @@
 mod apply_body;
 mod auth;
 mod bodies;
-mod check;
 mod concurrency;
 mod docs;
 mod lifecycle;

@@ -1,4 +1,4 @@
-//! `pbx-portal check`: the points of its report, and the words of each failure. That the fixes fix: `tests/doctor`.
+//! The points of the report, and the words of each failure.
 
 use std::fs::{self, Permissions};
 use std::os::unix::fs::PermissionsExt as _;
