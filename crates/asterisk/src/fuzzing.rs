@@ -1,11 +1,12 @@
-//! The readers of what Asterisk says and of what the state directory keeps, for the fuzz targets.
+//! The readers of what Asterisk says, of the administrator's files and of what the state directory keeps, for the fuzz
+//! targets.
 //! cargo-fuzz alone sets `fuzzing`: no other build has this module.
 
 use crate::{
     ask::reload,
     files::record::{Record, signature},
-    proof::live::Live,
-    text::{expected::Expected, listing},
+    proof::{config_lines, live::Live},
+    text::{expected::Expected, exten, identifies, listing},
 };
 
 /// Whether these answers prove `wanted`, of which `former` may have been live before: what is said
@@ -27,11 +28,31 @@ pub fn is_reloaded(answer: &str) -> bool {
     reload::is_success(answer)
 }
 
-/// Reads the answers that prove nothing: how many contacts, files and modules there are.
+/// Reads the answers that prove nothing: how many contacts, files, modules and matches of identifies there are.
 #[must_use]
-pub fn counts(answer: &str) -> [usize; 3] {
+pub fn counts(answer: &str) -> [usize; 4] {
     let contacts = listing::contacts(answer).map_or(0, |contacts| contacts.len());
-    [contacts, listing::config_files(answer).count(), listing::running_modules(answer).len()]
+    let matches = identifies::matches(answer).filter(|found| found.is_everybody() || !found.is_private_network());
+    [contacts, listing::config_files(answer).count(), listing::running_modules(answer).len(), matches.count()]
+}
+
+/// Reads a file of the administrator's as Asterisk does: its lines without comments, and the patterns that it includes.
+#[must_use]
+pub fn own_lines(text: &str) -> (Vec<String>, Vec<String>) {
+    let mut depth = 0;
+    let lines: Vec<_> = text.lines().map(|line| config_lines::uncomment(line, &mut depth)).collect();
+    let included = lines.iter().filter_map(|line| config_lines::included(line));
+    let patterns = included.flat_map(|(pattern, _)| config_lines::expand(pattern)).collect();
+    for line in &lines {
+        _ = (config_lines::templates(line).count(), config_lines::unclosed(line));
+    }
+    (lines, patterns)
+}
+
+/// Whether an extension, which may be a pattern, takes calls to a number.
+#[must_use]
+pub fn takes(exten: &str, number: &str) -> bool {
+    exten::takes(exten, number)
 }
 
 /// These bytes as a record of the state directory is signed: no mutation finds a digest.

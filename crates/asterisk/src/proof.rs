@@ -1,6 +1,6 @@
 //! What Asterisk runs, compared with what it must run; and why it does not.
 
-mod config_lines;
+pub(crate) mod config_lines;
 pub(crate) mod config_tree;
 pub(crate) mod contacts;
 pub(crate) mod diagnosis;

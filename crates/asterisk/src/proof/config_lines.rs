@@ -4,7 +4,7 @@
 ///
 /// As `config_text_file_load` does it: `;--` begins a comment of many lines and `--;` ends one, another `;` begins one
 /// to the end of the line, unless a backslash stands before it.
-pub(super) fn uncomment(line: &str, depth: &mut i32) -> String {
+pub(crate) fn uncomment(line: &str, depth: &mut i32) -> String {
     let mut said = String::new();
     let mut rest = line;
     let mut before = String::new();
@@ -42,14 +42,14 @@ pub(super) fn uncomment(line: &str, depth: &mut i32) -> String {
 }
 
 /// The pattern of an `#include` or `#tryinclude` line, in letters of either case, and whether it is the latter.
-pub(super) fn included(line: &str) -> Option<(&str, bool)> {
+pub(crate) fn included(line: &str) -> Option<(&str, bool)> {
     let (word, rest) = line.strip_prefix('#')?.split_once([' ', '\t'])?;
     let is_tried = word.eq_ignore_ascii_case("tryinclude");
     (is_tried || word.eq_ignore_ascii_case("include")).then(|| (rest.trim().trim_matches(['"', '<', '>']), is_tried))
 }
 
-/// The patterns that one with `{a,b}` stands for.
-pub(super) fn expand(pattern: &str) -> Vec<String> {
+/// The patterns that one with `{a,b}` stands for, at most a thousand.
+pub(crate) fn expand(pattern: &str) -> Vec<String> {
     let (mut depth, mut cuts) = (0, Vec::new());
     for (at, c) in pattern.char_indices() {
         let is_cut = match c {
@@ -74,11 +74,13 @@ pub(super) fn expand(pattern: &str) -> Vec<String> {
         return vec![pattern.to_owned()];
     };
     let parts = cuts.windows(2).map(|cut| &pattern[cut[0] + 1..cut[1]]);
-    parts.flat_map(|part| expand(&format!("{}{part}{}", &pattern[..*first], &pattern[last + 1..]))).collect()
+    let expanded = parts.flat_map(|part| expand(&format!("{}{part}{}", &pattern[..*first], &pattern[last + 1..])));
+    // `{a,b}`, forty times, stands for a million million.
+    expanded.take(1000).collect()
 }
 
 /// The templates that the head of a section names.
-pub(super) fn templates(header: &str) -> impl Iterator<Item = &str> {
+pub(crate) fn templates(header: &str) -> impl Iterator<Item = &str> {
     let options = header.split_once("](").and_then(|(_, options)| options.split_once(')')).map(|(options, _)| options);
     options.into_iter().flat_map(|options| options.split(',')).map(str::trim).filter(|option| {
         !option.is_empty() && *option != "!" && !option.starts_with(['+', '&']) && !option.contains('=')
@@ -86,7 +88,7 @@ pub(super) fn templates(header: &str) -> impl Iterator<Item = &str> {
 }
 
 /// What is missing at the end of the head of a section.
-pub(super) fn unclosed(line: &str) -> Option<&'static str> {
+pub(crate) fn unclosed(line: &str) -> Option<&'static str> {
     let Some((_, options)) = line.strip_prefix('[')?.split_once(']') else { return Some("has no ] at the end") };
     (options.starts_with('(') && !options.contains(')')).then_some("has no ) at the end")
 }
@@ -106,5 +108,6 @@ mod tests {
         ] {
             assert_eq!(expand(pattern), expanded, "{pattern}");
         }
+        assert_eq!(expand(&"{a,b}".repeat(40)).len(), 1000);
     }
 }
