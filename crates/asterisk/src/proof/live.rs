@@ -351,6 +351,28 @@ mod tests {
     }
 
     #[test]
+    fn an_object_that_is_asked_for_by_name_and_not_shown_is_missing_or_different() {
+        let wanted = expected("[r]\ntype=registration\nclient_uri=sip:1@192.0.2.1\n", "");
+        let found = |live: &Live, wanted: &Expected| {
+            let Mismatch { missing, different, .. } = live.compare(wanted, &Expected::default(), |_| false).mismatch;
+            (missing.join("; "), different.join("; "))
+        };
+        let mut live = live_as(&wanted, "ours:1");
+        assert_eq!(found(&live, &wanted), (String::new(), String::new()));
+        live.shown.clear();
+        assert_eq!(found(&live, &wanted), (String::new(), "registration r: Asterisk shows none".to_owned()));
+        live.standalone.clear();
+        assert_eq!(found(&live, &wanted), ("registration r".to_owned(), String::new()));
+        // The aor of an endpoint stands not alone.
+        let of_endpoint = Expected {
+            shown: BTreeMap::from([((Kind::Aor, "1000".to_owned()), Options::default())]),
+            ..expected("[1000]\ntype=endpoint\naors=1000\n[1000]\ntype=aor\n", "")
+        };
+        let live = Live { shown: BTreeMap::new(), ..live_as(&of_endpoint, "ours:1") };
+        assert_eq!(found(&live, &of_endpoint), (String::new(), "aor 1000: Asterisk shows none".to_owned()));
+    }
+
+    #[test]
     fn one_pattern_finds_markers_of_either_generation() {
         let prefix = |names: &[&str]| common_prefix(names.iter().map(|n| (*n).to_owned()).collect::<Vec<_>>().iter());
         assert_eq!(

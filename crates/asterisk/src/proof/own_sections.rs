@@ -127,4 +127,23 @@ mod tests {
         ];
         assert_eq!(found, expected);
     }
+
+    #[test]
+    fn extensions_have_their_lines_up_to_the_next_one() {
+        let config = Config::new(
+            "[general]\nstatic=yes\n[a]\nexten => 1,1,NoOp()\n same => n,Hangup()\nexten => 1,hint,PJSIP/1\ninclude => b\n\
+             exten=2/3,1,Hangup()\n[b](+)\n same => n,Hangup()\n\nexten => _X.,1,Hangup()\n; end\n",
+        );
+        let found: Vec<_> = config
+            .tree()
+            .extensions(&config.at("p/ours.conf"))
+            .into_iter()
+            .map(|(context, own)| (context, own.name, own.line, own.last_line))
+            .collect();
+        let expected = [("a", "1", 4, 6), ("a", "2", 8, 8), ("b", "_X.", 12, 12)];
+        assert_eq!(
+            found,
+            expected.map(|(context, name, line, last)| (context.to_owned(), name.to_owned(), line, last))
+        );
+    }
 }
