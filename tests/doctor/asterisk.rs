@@ -286,7 +286,11 @@ fn options_that_asterisk_does_not_take_are_found_before_an_apply() {
     };
     let good = check(&host, "\n  'language=de', 'transport=transport-udp', 'media_encryption=no'");
     assert_eq!(good.status.code(), Some(0), "{}", good.stdout);
-    let place = Place { replaced: vec![("/etc/pbx-portal/config.toml".to_owned(), path.clone())], ..Place::default() };
+    let variables = host.settings.working_directory().join("env");
+    fs::write(&variables, "RUST_LOG=info").unwrap();
+    let replaced = [("/etc/pbx-portal/config.toml", &file), ("/etc/pbx-portal/env", &variables)];
+    let replaced = replaced.map(|(from, to)| (from.to_owned(), to.to_str().unwrap().to_owned())).to_vec();
+    let place = Place { replaced, ..Place::default() };
     for (option, why) in [
         ("colour=red", "colour, which Asterisk does not know"),
         ("transport=nowhere", "transport, which names a transport that there is not"),
@@ -295,8 +299,19 @@ fn options_that_asterisk_does_not_take_are_found_before_an_apply() {
         let [(point, fix)] = found.faults()[..] else { panic!("one fault: {found:#?}") };
         assert!(point == "asterisk.endpoint_options" && found.lines.concat().contains(why), "{found:#?}");
         host.run(point, fix, &place);
-        assert_eq!(fs::read_to_string(&file).unwrap(), "[asterisk]\nendpoint_options = [\"language=de\"]\n");
-        Found::of(&host.settings.run(&["check", "--config", &path])).is_well();
+        let written = fs::read_to_string(&variables).unwrap();
+        assert_eq!(written, "RUST_LOG=info\nPBX_PORTAL__ASTERISK__ENDPOINT_OPTIONS=\"language=de\"\n");
+        let chosen = host.settings.clone().with("PBX_PORTAL__ASTERISK__ENDPOINT_OPTIONS", "language=de");
+        Found::of(&chosen.run(&["check", "--config", &path])).is_well();
+        // Without it, the key of the file counts.
+        fs::write(&variables, "RUST_LOG=info").unwrap();
+        for (others, kept) in [("", ""), ("'allow=ulaw,alaw',\n ", "endpoint_options = [\"allow=ulaw,alaw\"]\n")] {
+            let found = Found::of(&check(&host, &format!("\n  {others}'{option}'")));
+            let [(point, fix)] = found.faults()[..] else { panic!("one fault: {found:#?}") };
+            host.run(point, fix, &place);
+            assert_eq!(fs::read_to_string(&file).unwrap(), format!("[asterisk]\n{kept}"));
+            Found::of(&host.settings.run(&["check", "--config", &path])).is_well();
+        }
     }
 }
 
@@ -392,9 +407,9 @@ fn another_realm_than_asterisks_is_found() {
     let found = check(&host.settings.clone().with("PBX_PORTAL__ASTERISK__REALM", "other"));
     let [("asterisk.realm", fix)] = found.faults()[..] else { panic!("one fault: {found:#?}") };
     host.run("asterisk.realm", fix, &Place { replaced, ..Place::default() });
-    assert_eq!(fs::read_to_string(&variables).unwrap(), "RUST_LOG=info\n", "it counts more than the file");
-    assert_eq!(fs::read_to_string(&file).unwrap(), "[asterisk]\nrealm = \"asterisk\"\n");
-    Found::of(&host.settings.run(&["check", "--config", &path(&file)])).is_well();
+    let written = fs::read_to_string(&variables).unwrap();
+    assert_eq!(written, "RUST_LOG=info\n\nPBX_PORTAL__ASTERISK__REALM=\"asterisk\"\n");
+    check(&host.settings.clone().with("PBX_PORTAL__ASTERISK__REALM", "asterisk")).is_well();
 }
 
 #[test]

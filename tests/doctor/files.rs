@@ -72,6 +72,19 @@ fn a_file_that_asterisk_may_not_read_is_given_to_it() {
         fs::set_permissions(directory, Permissions::from_mode(0o755)).unwrap();
         host.heals(point);
     }
+    for (file, point) in [("pjsip.conf", "asterisk.pjsip_include"), ("extensions.conf", "asterisk.dialplan_include")] {
+        let own = host.asterisk.etc().join(file);
+        fs::copy(&own, own.with_extension("more")).unwrap();
+        fs::write(&own, format!("#include {}\n", own.with_extension("more").display())).unwrap();
+        for (closed, restart) in [(own.clone(), false), (own.clone(), true), (own.with_extension("more"), true)] {
+            chown(&closed, Some(0), Some(0)).unwrap();
+            fs::set_permissions(&closed, Permissions::from_mode(0o600)).unwrap();
+            if restart {
+                host.asterisk.restart();
+            }
+            host.heals(&format!("#include of {point}"));
+        }
+    }
 }
 
 #[test]

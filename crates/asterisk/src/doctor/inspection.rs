@@ -22,7 +22,7 @@ use crate::{
     doctor::fault::Fault,
     files::{
         file,
-        rights::{self, WRITE, Who, quoted},
+        rights::{self, READ, WRITE, Who, give, quoted},
     },
     proof::{
         config_tree::{Tree, canonical},
@@ -91,10 +91,15 @@ impl Deployment {
         let core = self.cli.ask("core show settings", deadline)?;
         let directory = listing::setting(&core, "Configuration directory").map(PathBuf::from).unwrap_or_default();
 
+        let asterisk = Who::of_asterisk(&core);
         let include = |main, module: &str, tree: &Tree, target: &PathBuf| {
             let load = if modules.contains(module) { "reload" } else { "load" };
             let load = self.cli.shown(&format!("module {load} {module}"));
-            include(&directory.join(main), tree, target, &load, has_read(&files, target))
+            let is_read = has_read(&files, target);
+            // Where it was started without one of the files, a reload reads none of them.
+            let again = if is_read { &load } else { "systemctl restart asterisk" };
+            asterisk.iter().try_for_each(|asterisk| readable(tree, asterisk, again))?;
+            include(&directory.join(main), tree, target, &load, is_read)
         };
         let pjsip = Tree::read(&directory, PJSIP_CONF, &self.files.endpoints);
         let extensions = Tree::read(&directory, EXTENSIONS_CONF, &self.files.dialplan);
@@ -102,7 +107,7 @@ impl Deployment {
         let there = Pair { endpoints: read(&self.files.endpoints), dialplan: read(&self.files.dialplan) };
         let expected = Expected::read(&there).unwrap_or_default();
         let sections = pjsip.objects(&self.files.endpoints, &expected);
-        let transports = transports::check(&self.cli, &directory, &sections, deadline)?;
+        let transports = transports::check(&self.cli, &directory, pjsip.is_readable.then_some(&*sections), deadline)?;
         Ok(Inspection {
             version: version.split(['+', '~', '-']).next().unwrap_or_default().to_owned(),
             default_realm: listing::setting(&settings, "default_realm").map(str::to_owned),
@@ -157,6 +162,21 @@ fn edit<'a>(lines: impl IntoIterator<Item = (&'a Path, String)>) -> String {
 fn has_read(listed: &str, file: &Path) -> bool {
     let file = canonical(file);
     listing::config_files(listed).any(|listed| canonical(Path::new(listed)) == file)
+}
+
+/// Whether Asterisk may read all files of the administrator's. It takes nothing where one of them is closed.
+fn readable(tree: &Tree, asterisk: &Who, load: &str) -> Result<(), Fault> {
+    let is_closed = |path: &&Path| std::fs::metadata(path).is_ok_and(|file| !asterisk.may(&file, READ));
+    let closed: Vec<_> = tree.paths().filter(is_closed).collect();
+    if closed.is_empty() {
+        return Ok(());
+    }
+    let shown = closed.iter().map(|path| path.display().to_string()).collect::<Vec<_>>().join(", ");
+    let given: Vec<_> = closed.into_iter().map(|path| give(path, &asterisk.group(), "0640")).collect();
+    Err(Fault::new(
+        format!("Asterisk, which runs as {}, may not read {shown}", asterisk.user()),
+        format!("{} && {load}", given.join(" && ")),
+    ))
 }
 
 /// Whether `main` includes `target`, once, and Asterisk has read it.
@@ -236,7 +256,7 @@ fn refused_fix(own: &Who, socket: &std::fs::Metadata) -> String {
 
     // Asterisk reads the first section of a name alone.
     let open = "{ grep -q '^\\[files\\]' /etc/asterisk/asterisk.conf || printf '\\n[files]\\n' >> /etc/asterisk/asterisk.conf; } \
-                && sed -i -e '/^ *astctlpermissions/d' -e 's/^\\[files\\].*/&\\nastctlpermissions = 0660/' \
+                && sed -i -e '/^[[:blank:]]*astctlpermissions/d' -e 's/^\\[files\\].*/&\\nastctlpermissions = 0660/' \
                 /etc/asterisk/asterisk.conf && systemctl restart asterisk";
     match (own.gids.contains(&socket.gid()), socket.mode() & 0o020 != 0) {
         (false, true) => own.join_fix(socket.gid()),

@@ -24,7 +24,9 @@ pub(crate) struct Tree {
     /// Each chain of includes that leads to the file in question.
     readings: Vec<Vec<Site>>,
     /// Whether all of it could be read, so that what is not in it is not there.
-    pub(super) is_readable: bool,
+    pub(crate) is_readable: bool,
+    /// The files that were named and could not be read.
+    unread: Vec<PathBuf>,
     /// Whether the main file ends within a comment of many lines.
     ends_in_comment: bool,
     /// The `#include` lines that lead to no file.
@@ -52,6 +54,11 @@ impl Tree {
     /// How often the file in question is read; `None` where that cannot be seen.
     pub(crate) fn count(&self) -> Option<usize> {
         self.is_readable.then_some(self.readings.len())
+    }
+
+    /// All files that Asterisk has to read, but the one in question.
+    pub(crate) fn paths(&self) -> impl Iterator<Item = &Path> {
+        self.files.keys().chain(&self.unread).map(PathBuf::as_path)
     }
 
     /// Whether the main file could be read, and ends within a comment.
@@ -82,6 +89,7 @@ impl Tree {
         let read = file::read_at_most(path, file::MOST_OF_OTHERS).ok().flatten();
         let Some(bytes) = read.filter(|_| self.files.len() < MOST_FILES) else {
             self.is_readable = false;
+            self.unread.push(path.to_owned());
             return;
         };
         let mut depth = 0;

@@ -205,7 +205,7 @@ fn check_realm(settings: &Settings, found: &Inspection) -> Result<String, Fault>
         Some(default) if default == realm => Ok(format!("it is Asterisk's default_realm, {realm}")),
         Some(default) => Err(Fault::new(
             format!("it is {realm}, and Asterisk's default_realm is {default}"),
-            service::set("asterisk.realm", &format!("\"{default}\"")),
+            service::set("asterisk.realm", default),
         )),
         None => Err(Fault::new("PJSIP does not run", "systemctl restart asterisk")),
     }

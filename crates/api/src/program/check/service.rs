@@ -72,7 +72,7 @@ fn running_root() -> Option<PathBuf> {
 pub(super) fn check_bind(settings: &Settings, report: &mut Report<'_>) {
     const POINT: &str = "server.bind";
     let bind = settings.bind;
-    let move_to = |ip: IpAddr, port: u16| set(POINT, &format!("\"{}\"", SocketAddr::new(ip, port)));
+    let move_to = |ip: IpAddr, port: u16| set(POINT, &SocketAddr::new(ip, port).to_string());
     match TcpListener::bind(bind) {
         Ok(_) => report.good(POINT, format_args!("{bind} can be listened on")),
         Err(error) if error.kind() == io::ErrorKind::AddrInUse => match is_portal(reachable(bind)) {
@@ -149,24 +149,41 @@ pub(super) const ANOTHER_DATABASE: &str = "write the right DATABASE_URL into /et
 /// What leaves these options of endpoints alone.
 pub(super) fn options_fix(kept: &[String]) -> String {
     const KEY: &str = "asterisk.endpoint_options";
+    // In a variable, a comma separates one option from the next.
+    if !kept.is_empty() && kept.iter().all(|option| !option.contains(',')) {
+        return set(KEY, &kept.join(","));
+    }
     let list = kept.iter().map(|option| format!("{option:?}")).collect::<Vec<_>>().join(", ");
     let is_plain = |c: char| c.is_ascii_alphanumeric() || "_=.,:!*@+ -".contains(c);
     if kept.iter().any(|option| !option.chars().all(is_plain)) {
         return format!("write [{list}] as {KEY} in {DEFAULT_FILE}, then: {RESTART}");
     }
-    set(KEY, &format!("[{list}]"))
+    let line = r"^\s*endpoint_options\s*=";
+    let added = if kept.is_empty() {
+        String::new()
+    } else {
+        format!(" -e 's|^\\[asterisk\\].*|&\\nendpoint_options = [{list}]|'")
+    };
+    // A list may have been written over several lines.
+    format!(
+        "sed -i '/^{}=/d' {} && sed -i -e ':a; /{line}[^]]*$/{{N;ba}}' -e '/{line}/d'{added} {DEFAULT_FILE} && {RESTART}",
+        variable(KEY),
+        Environment::SERVICE_FILE
+    )
 }
 
-/// What gives a key of the service's settings this value, whatever file or variable said before.
+/// What gives a key of the service's settings this value: its variable, which counts more than any file.
 pub(super) fn set(key: &str, value: &str) -> String {
-    let name = key.rsplit('.').next().unwrap_or(key);
-    let variable = format!("PBX_PORTAL__{}", key.to_uppercase().replace('.', "__"));
-    // The environment counts more than the file.
-    let unset = env::var_os(&variable).map(|_| format!("sed -i '/^{variable}=/d' {} && ", Environment::SERVICE_FILE));
-    // A list may have been written over several lines.
-    let join = if value.starts_with('[') { format!("-e ':a; /^#*{name} *=[^]]*$/{{N;ba}}' ") } else { String::new() };
-    let edit = format!("-e 's|^#*{name} *=.*|{name} = {value}|'");
-    format!("{}sed -i {join}{edit} {DEFAULT_FILE} && {RESTART}", unset.unwrap_or_default())
+    let file = Environment::SERVICE_FILE;
+    let variable = variable(key);
+    if value.contains(['\'', '"', '\\']) {
+        return format!("write {value} as {key} in {DEFAULT_FILE}, then: {RESTART}");
+    }
+    format!("sed -i '/^{variable}=/d' {file} && printf '\\n%s\\n' '{variable}=\"{value}\"' >> {file} && {RESTART}")
+}
+
+fn variable(key: &str) -> String {
+    format!("PBX_PORTAL__{}", key.to_uppercase().replace('.', "__"))
 }
 
 /// The apply that fixes drift.

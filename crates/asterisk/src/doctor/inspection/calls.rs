@@ -21,7 +21,7 @@ pub(super) fn check_permission(cli: &Cli, directory: &Path, deadline: Instant) -
     Ok(Err(Fault::new(
         format!("{} does not let this user reload modules", path.display()),
         format!(
-            "sed -i -E -e '/^ *deny *=>? *(all|module)/d' -e 's/^ *default_perm *=.*/default_perm=permit/' {} && {}",
+            "sed -i -E -e '/^\\s*deny\\s*=>?\\s*(all|module)/d' -e 's/^\\s*default_perm\\s*=.*/default_perm=permit/' {} && {}",
             quoted(&path),
             cli.shown("cli reload permissions")
         ),
@@ -36,7 +36,7 @@ pub(super) fn check_ports(cli: &Cli, directory: &Path, deadline: Instant) -> Res
         Some((start, end)) if end < start + 3 => Err(Fault::new(
             format!("the audio of a call takes four ports, and rtpstart to rtpend is {start} to {end}"),
             format!(
-                "sed -i -E -e 's/^ *rtpstart *=.*/rtpstart=10000/' -e 's/^ *rtpend *=.*/rtpend=20000/' {} && {}",
+                "sed -i -E -e 's/^\\s*rtpstart\\s*=.*/rtpstart=10000/I' -e 's/^\\s*rtpend\\s*=.*/rtpend=20000/I' {} && {}",
                 quoted(&directory.join("rtp.conf")),
                 cli.shown("module reload res_rtp_asterisk.so")
             ),

@@ -52,7 +52,7 @@ fn order_fix(directory: &Path, sections: &[OwnSection]) -> String {
     match sections.iter().find(|section| section.kind.as_deref() == Some("global")) {
         Some(OwnSection { path, line, last_line, .. }) => edit([(
             path.as_path(),
-            format!("{line},{last_line}s/^ *endpoint_identifier_order.*//;{line}s/$/\\n{ORDER}/"),
+            format!("{line},{last_line}s/^[[:blank:]]*endpoint_identifier_order.*//;{line}s/$/\\n{ORDER}/"),
         )]),
         None => format!("printf '\\n[global]\\ntype=global\\n{ORDER}\\n' >> {}", quoted(&directory.join(PJSIP_CONF))),
     }

@@ -77,7 +77,7 @@ fn edit(path: &Path, modules: &[&str]) -> Option<String> {
     let lines: Vec<_> = modules.iter().map(|module| format!("load={module}")).collect();
     (!modules.is_empty()).then(|| {
         format!(
-            "sed -i -E -e '/^ *noload *=>? *({})(\\.so)? *(;.*)?$/d' -e 's/^\\[modules\\].*/&\\n{}/' {}",
+            "sed -i -E -e '/^\\s*noload\\s*=>?\\s*({})(\\.so)?\\s*(;.*)?$/d' -e 's/^\\[modules\\].*/&\\n{}/' {}",
             names.join("|"),
             lines.join("\\n"),
             quoted(path)
@@ -111,7 +111,7 @@ mod tests {
         assert_eq!(fault.what, "res_pjsip_session.so, res_pjsip_sdp_rtp.so not running");
         assert_eq!(
             fault.fix,
-            "sed -i -E -e '/^ *noload *=>? *(res_pjsip_session|res_pjsip_sdp_rtp)(\\.so)? *(;.*)?$/d' -e \
+            "sed -i -E -e '/^\\s*noload\\s*=>?\\s*(res_pjsip_session|res_pjsip_sdp_rtp)(\\.so)?\\s*(;.*)?$/d' -e \
              's/^\\[modules\\].*/&\\nload=res_pjsip_session.so\\nload=res_pjsip_sdp_rtp.so/' /nonexistent/modules.conf && \
              asterisk -rx 'module load res_pjsip_session.so' && asterisk -rx 'module load res_pjsip_sdp_rtp.so'"
         );

@@ -58,23 +58,29 @@ fn read(answer: &str) -> Vec<Transport<'_>> {
         .collect()
 }
 
-/// Whether anybody answers SIP at one of the transports, on this host.
+/// Whether anybody answers SIP at one of the transports, on this host. `sections` are those of the administrator's files,
+/// where all of these can be read.
 pub(super) fn check(
     cli: &Cli,
     directory: &Path,
-    sections: &[OwnSection],
+    sections: Option<&[OwnSection]>,
     deadline: Instant,
 ) -> Result<Result<Transports, Fault>, CliError> {
     let answer = cli.ask("pjsip show transports", deadline)?;
     let transports = read(&answer);
     let is_live = |section: &&OwnSection| transports.iter().any(|transport| transport.name == section.name);
-    let written = sections.iter().filter(|of| of.kind.as_deref() == Some("transport") && !of.is_template && !of.adds);
+    let written = sections
+        .into_iter()
+        .flatten()
+        .filter(|of| of.kind.as_deref() == Some("transport") && !of.is_template && !of.adds);
     let not_taken = written.filter(|section| !is_live(section)).map(|section| {
         format!("Asterisk did not take [{}] ({}, line {})", section.name, section.path.display(), section.line)
     });
     let mut notes: Vec<_> = not_taken.collect();
     if transports.is_empty() {
-        return Ok(Err(none(cli, directory, notes.into_iter().next())));
+        let not_taken =
+            if sections.is_none() { Some("Asterisk may be unable to read its files".to_owned()) } else { notes.pop() };
+        return Ok(Err(none(cli, directory, not_taken)));
     }
     let is_web = |transport: &Transport<'_>| transport.protocol.starts_with("ws");
     let web = if transports.iter().any(is_web) { cli.ask("http show status", deadline)? } else { String::new() };
