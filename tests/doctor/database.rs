@@ -38,7 +38,32 @@ fn a_role_without_rights_on_the_tables_gets_them() {
     let found = check(&settings);
     assert!(found.lines.iter().any(|line| line.contains("INSERT on users")), "{found:#?}");
     host.heals_with(&settings, found.faults()[0].0);
+    host.database.sql("ALTER TABLE extensions ENABLE ROW LEVEL SECURITY");
+    host.heals_with(&settings, "tables");
+    for limit in [format!("ROLE {role} CONNECTION LIMIT 0"), format!("ROLE {role} NOLOGIN")] {
+        host.database.sql(&format!("ALTER {limit}"));
+        host.heals_with(&settings, "database");
+    }
     host.database.sql(&format!("DROP OWNED BY {role}; DROP ROLE {role}"));
+}
+
+#[test]
+fn what_refuses_a_change_is_told_and_nothing_is_left_of_the_question() {
+    let host = Host::new();
+    let held = || {
+        host.database
+            .sql("SELECT (SELECT count(*) FROM users), (SELECT count(*) FROM apply_audit_log), token FROM tenants")
+    };
+    let before = held();
+    host.check().is_well();
+    assert_eq!(held(), before);
+    host.database.sql(
+        "CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RAISE 'not on a Sunday'; END $$; \
+         CREATE TRIGGER refuse BEFORE INSERT ON extensions FOR EACH ROW EXECUTE FUNCTION refuse()",
+    );
+    let found = host.check();
+    let [("tables", fix)] = found.faults()[..] else { panic!("{found:#?}") };
+    assert!(found.lines.concat().contains("not on a Sunday") && fix.contains("\\d extensions"), "{found:#?}");
 }
 
 #[test]
@@ -157,7 +182,9 @@ fn an_address_that_the_service_cannot_listen_on_is_found() {
             _ = client.write_all(b"220 mail.example.com\r\n");
         }
     });
-    let place = Place { replaced: vec![("/etc/pbx-portal/config.toml".to_owned(), path.clone())], ..Place::default() };
+    let variables = host.settings.working_directory().join("env");
+    let replaced = vec![("/etc/pbx-portal/env".to_owned(), variables.to_str().unwrap().to_owned())];
+    let place = Place { replaced, ..Place::default() };
     let silent = TcpListener::bind("127.0.0.1:0").unwrap();
     let found = check(&settings.clone().with("PBX_PORTAL__SERVER__BIND", &silent.local_addr().unwrap().to_string()));
     assert!(matches!(found.faults()[..], [("server.bind", "systemctl restart pbx-portal")]), "{found:#?}");
@@ -166,7 +193,11 @@ fn an_address_that_the_service_cannot_listen_on_is_found() {
         let found = Found::of(&settings.run(&["check", "--config", &path]));
         let [(point, fix)] = found.faults()[..] else { panic!("one fault: {found:#?}") };
         assert!(point == "server.bind" && found.lines.concat().contains(words), "{found:#?}");
+        fs::write(&variables, "").unwrap();
         host.run(point, fix, &place);
+        let written = fs::read_to_string(&variables).unwrap();
+        let bind = written.trim().strip_prefix("PBX_PORTAL__SERVER__BIND=").unwrap().trim_matches('"').to_owned();
+        let settings = settings.clone().with("PBX_PORTAL__SERVER__BIND", &bind);
         Found::of(&settings.run(&["check", "--config", &path])).is_well();
     }
 }

@@ -118,6 +118,16 @@ impl Database {
         let verifies_certificate = self.verifies_certificate;
         self.sessions.repeatable(move |connection| inspection::inspect(connection, verifies_certificate))
     }
+
+    /// Creates a user and an apply's record and takes both back at once, in one round trip: triggers, policies of row-level
+    /// security or a full disk may refuse what the role has the rights for. Nobody else sees any of it.
+    ///
+    /// # Errors
+    ///
+    /// [`DatabaseError`]; [`DatabaseError::Failed`] where PostgreSQL refuses it.
+    pub fn rehearse_change(&self) -> Result<(), DatabaseError> {
+        self.sessions.dedicated(self.sessions.timeout(), |connection| Ok(inspection::rehearse_change(connection)?))
+    }
 }
 
 type Migrations = Vec<Box<dyn Migration<Pg>>>;

@@ -1,6 +1,7 @@
 //! What an administrator wants to know of a database before the portal uses it.
 
 use diesel::{
+    connection::SimpleConnection as _,
     dsl::sql,
     pg::PgConnection,
     prelude::*,
@@ -80,6 +81,21 @@ const NOT_OWNED: &str = "SELECT object FROM (\
      AND relname IN ('tenants', 'users', 'extensions', 'apply_audit_log', '__diesel_schema_migrations') UNION ALL \
      SELECT 'FUNCTION ' || oid::regprocedure, proowner FROM pg_proc WHERE pronamespace = current_schema()::regnamespace \
      AND proname LIKE 'pbx\\_%') AS found (object, owner) WHERE NOT pg_has_role(owner, 'USAGE') ORDER BY object";
+
+/// A create and an apply's record. Where all numbers are taken, it gets none.
+const REHEARSAL: &str = "BEGIN; \
+     WITH made AS (INSERT INTO users (tenant, id, name, email, revision) \
+     SELECT 'default', id, 'rehearsal', id || '@rehearsal.invalid', 0 FROM (SELECT gen_random_uuid() AS id) new RETURNING id) \
+     INSERT INTO extensions (tenant, user_id, number, realm, ha1, revision) \
+     SELECT 'default', id, number, 'rehearsal', repeat('0', 32), 0 FROM made, (SELECT number FROM generate_series(1000, 1999) AS number \
+     EXCEPT SELECT number FROM extensions WHERE tenant = 'default' LIMIT 1) AS free; \
+     INSERT INTO apply_audit_log (tenant, id, node, revision, outcome, request_id, users, started_at) \
+     VALUES ('default', gen_random_uuid(), 'rehearsal', 0, 'running', 'rehearsal', 0, now()); \
+     ROLLBACK";
+
+pub(crate) fn rehearse_change(connection: &mut PgConnection) -> QueryResult<()> {
+    connection.batch_execute(REHEARSAL)
+}
 
 pub(crate) fn inspect(
     connection: &mut PgConnection,

@@ -65,5 +65,6 @@ pub fn run(survey: &Survey, quiet: bool) -> ExitCode {
             report.fault("asterisk.command", &fault);
         }
     }
+    service::check_running(&mut report);
     if report.is_good() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }

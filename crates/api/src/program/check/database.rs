@@ -65,9 +65,11 @@ pub(super) fn check(survey: &Survey, report: &mut Report<'_>) -> Option<UserList
     }
     report.good("migrations", "all are applied");
     let users = database.users().list();
-    match &users {
-        Ok(_) => report.good("tables", "they can be read and written"),
-        Err(error) => report.fault("tables", &fault(error, url)),
+    let changed = if read_only.is_none() { database.rehearse_change() } else { Ok(()) };
+    match (&users, changed) {
+        (Ok(_), Ok(())) => report.good("tables", "they can be read and written"),
+        (Ok(_), Err(error)) => report.fault("tables", &database_fix::refused(&error, url)),
+        (Err(error), _) => report.fault("tables", &fault(error, url)),
     }
     users.ok()
 }

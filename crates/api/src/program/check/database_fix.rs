@@ -62,6 +62,27 @@ fn allow(addresses: &str) -> String {
     )
 }
 
+/// A change that PostgreSQL refuses although the role has the rights.
+pub(super) fn refused(error: &DatabaseError, url: &str) -> Fault {
+    const TABLES: [&str; 4] = ["tenants", "users", "extensions", "apply_audit_log"];
+    if !matches!(error, DatabaseError::Failed(_)) {
+        return fault(error, url);
+    }
+    let (words, names) = (words(error), Names::of(url));
+    let fix = if words.contains("row-level security") {
+        let off = TABLES.map(|table| {
+            format!("ALTER TABLE {table} NO FORCE ROW LEVEL SECURITY; ALTER TABLE {table} DISABLE ROW LEVEL SECURITY")
+        });
+        names.in_database(&off.join("; "))
+    } else if words.contains("No space left") {
+        names.there("psql -c 'SHOW data_directory'   # free space on its file system")
+    } else {
+        let shown = TABLES.map(|table| format!("-c '\\d {table}'"));
+        names.there(&format!("psql -d {} {}   # what of these refuses it?", names.database, shown.join(" ")))
+    };
+    Fault::new(format!("PostgreSQL refuses to create a user: {words}"), fix)
+}
+
 /// The command that gives the role its rights on the schema and its tables, and what it has to own.
 pub(super) fn grant(url: &str, not_owned: &[String]) -> String {
     let names = Names::of(url);
@@ -110,7 +131,11 @@ fn fix(words: &str, url: &str) -> String {
     let has = |part: &str| words.contains(part);
     let is_missing = |what: &str| has(&format!("{what} \"")) && has("does not exist");
     let env = Environment::SERVICE_FILE;
-    if has("permission denied for database") {
+    if has("too many connections for role") {
+        names.there(&format!("psql -c 'ALTER ROLE \"{role}\" CONNECTION LIMIT -1'"))
+    } else if has("is not currently accepting connections") {
+        names.there(&format!("psql -c 'ALTER DATABASE \"{database}\" ALLOW_CONNECTIONS true'"))
+    } else if has("permission denied for database") {
         names.in_database(&format!("GRANT CONNECT ON DATABASE \"{database}\" TO \"{role}\""))
     } else if has("permission denied for") {
         grant(url, &[])

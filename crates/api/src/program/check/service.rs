@@ -1,6 +1,7 @@
 //! Whether this runs as the service does, and the commands that are for the service.
 
 use std::{
+    collections::BTreeSet,
     env, fs,
     io::{self, Read as _, Write as _},
     net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, TcpStream},
@@ -24,6 +25,8 @@ const RUN: &str = "/usr/sbin/pbx-portal-run";
 pub(super) const RESTART: &str = "systemctl try-restart pbx-portal";
 /// The package's unit.
 const UNIT: &str = "/usr/lib/systemd/system/pbx-portal.service";
+/// Where the unit is started with the system.
+const ENABLED: &str = "/etc/systemd/system/multi-user.target.wants/pbx-portal.service";
 
 /// What root may do says nothing about what the service may do. What its user may do outside the unit says little: the
 /// sandbox of the unit forbids more.
@@ -47,7 +50,7 @@ pub(super) fn check(settings: &Settings, report: &mut Report<'_>) {
 /// Whether the running service can write in these directories, where this can. One that was removed and made again, with
 /// those above it, is another one, which the service's sandbox does not let it write in before its next start.
 pub(super) fn check_mounts(directories: &[&Path], report: &mut Report<'_>) {
-    let Some(root) = running_root() else { return };
+    let Some(root) = running().map(|process| process.join("root")) else { return };
     let is_read_only = |path: &Path| statvfs(path).is_ok_and(|found| found.f_flag.contains(StatVfsMountFlags::RDONLY));
     let seen_by_it = |path: &Path| root.join(path.strip_prefix("/").unwrap_or(path));
     let closed = directories.iter().find(|path| is_read_only(&seen_by_it(path)) && !is_read_only(path));
@@ -58,14 +61,45 @@ pub(super) fn check_mounts(directories: &[&Path], report: &mut Report<'_>) {
     }
 }
 
-/// The root of the running service's files, as this user sees it.
-fn running_root() -> Option<PathBuf> {
-    let processes = fs::read_dir("/proc").ok()?.flatten().map(|process| process.path());
+/// The running service's directory in `/proc`, as far as this user sees it.
+fn running() -> Option<PathBuf> {
+    let mut processes = fs::read_dir("/proc").ok()?.flatten().map(|process| process.path());
     let is_service = |process: &PathBuf| {
-        let groups = fs::read_to_string(process.join("cgroup")).unwrap_or_default();
-        groups.lines().any(|group| group.ends_with("/pbx-portal.service"))
+        let read = |name: &str| fs::read_to_string(process.join(name)).unwrap_or_default();
+        // Not one of its children.
+        read("cgroup").lines().any(|group| group.ends_with("/pbx-portal.service"))
+            && read("cmdline").contains("\0serve\0")
     };
-    processes.filter(is_service).map(|process| process.join("root")).next()
+    processes.find(is_service)
+}
+
+/// Whether the service runs, where it is to run, and with the variables that it would be started with now. The last of all
+/// points, as other fixes may start it.
+pub(super) fn check_running(report: &mut Report<'_>) {
+    let restart = |what: &str| Fault::new(what, "systemctl restart pbx-portal");
+    // Elsewhere, neither is to be seen.
+    if env::var_os("INVOCATION_ID").is_none() {
+        return;
+    }
+    let Some(process) = running() else {
+        if Path::new(ENABLED).exists() {
+            report.fault("service", &restart("it is enabled, and does not run"));
+        }
+        return;
+    };
+    let Ok(environ) = fs::read(process.join("environ")) else { return };
+    let is_ours = |variable: &&[u8]| variable.starts_with(b"PBX_PORTAL__") || variable.starts_with(b"DATABASE_URL=");
+    let theirs: BTreeSet<_> = environ.split(|byte| *byte == 0).filter(is_ours).collect();
+    let own = fs::read("/proc/self/environ").unwrap_or_default();
+    let own: BTreeSet<_> = own.split(|byte| *byte == 0).filter(is_ours).collect();
+    let name = |variable: &&[u8]| {
+        String::from_utf8_lossy(variable.split(|byte| *byte == b'=').next().unwrap_or_default()).into_owned()
+    };
+    let names: BTreeSet<_> = own.symmetric_difference(&theirs).map(name).collect();
+    if !names.is_empty() {
+        let names = names.into_iter().collect::<Vec<_>>().join(", ");
+        report.fault("service", &restart(&format!("it was started before a change of {names}")));
+    }
 }
 
 /// Whether the service can listen, or does so already.
