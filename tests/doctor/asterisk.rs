@@ -1,9 +1,7 @@
 //! The administrator's part of Asterisk.
 
 use std::fs;
-use std::net::TcpListener;
 use std::path::Path;
-use std::process::Command;
 
 use crate::doctor::host::{Found, Host, Place, check, edit};
 
@@ -126,137 +124,12 @@ fn an_own_extension_with_the_number_of_a_user_goes() {
 }
 
 #[test]
-fn what_catches_the_calls_of_users_comes_behind_them() {
-    let mut host = Host::new();
-    for restart in [false, true] {
-        host.asterisk.append("extensions.conf", "[synergycall-internal]\nexten => _X.,1,Hangup(21)");
-        if restart {
-            host.asterisk.restart();
-        }
-        host.heals("calls");
-        host.takes_more();
-    }
-    let extensions = host.asterisk.etc().join("extensions.conf");
-    // It runs, and is gone from the file.
-    let text = fs::read_to_string(&extensions).unwrap();
-    host.asterisk.append("extensions.conf", "[synergycall-internal]\nexten => _X.,1,Hangup(21)");
-    host.asterisk.rx("module reload pbx_config.so");
-    fs::write(&extensions, text).unwrap();
-    host.heals("calls");
-    let outside = "[globals]\n[synergycall-internal]\ninclude => outside\n[outside]\nexten => _X.,1,Hangup(21)";
-    edit(&extensions, "[globals]", outside);
-    host.asterisk.restart();
-    host.heals("calls");
-}
-
-#[test]
 fn a_user_who_may_not_reload_gets_the_permission() {
     let mut host = Host::new();
     let denied = "[general]\ndefault_perm=permit\n[root]\ndeny=module reload\n";
     fs::write(host.asterisk.etc().join("cli_permissions.conf"), denied).unwrap();
     host.asterisk.restart();
     host.heals("cli_permissions.conf");
-}
-
-#[test]
-fn a_range_of_too_few_ports_for_audio_is_widened() {
-    let mut host = Host::new();
-    fs::write(host.asterisk.etc().join("rtp.conf"), "[general]\nrtpstart=20000\nrtpend=20001\n").unwrap();
-    host.asterisk.restart();
-    host.heals("rtp.conf");
-}
-
-#[test]
-fn an_endpoint_that_takes_every_phone_comes_behind_the_users() {
-    let mut host = Host::new();
-    let anonymous = "load=res_pjsip_nat.so\nload=res_pjsip_endpoint_identifier_anonymous.so";
-    edit(&host.asterisk.etc().join("modules.conf"), "load=res_pjsip_nat.so", anonymous);
-    let order = "type=global\nendpoint_identifier_order=anonymous,username";
-    edit(&host.asterisk.etc().join("pjsip.conf"), "type=global", order);
-    host.asterisk.restart();
-    host.check().is_well();
-    host.asterisk.append("pjsip.conf", "[anonymous]\ntype=endpoint\ncontext=x\nallow=ulaw");
-    host.asterisk.restart();
-    host.heals("identification");
-}
-
-#[test]
-fn an_identify_that_takes_every_phone_comes_behind_the_users() {
-    let mut host = Host::new();
-    host.asterisk.append("modules.conf", "load=res_pjsip_endpoint_identifier_ip.so");
-    let trunk = "[trunk]\ntype=endpoint\ncontext=x\nallow=ulaw\n[trunk]\ntype=identify\nendpoint=trunk\n";
-    let pjsip = host.asterisk.etc().join("pjsip.conf");
-    let text = fs::read_to_string(&pjsip).unwrap();
-    fs::write(&pjsip, format!("{text}{trunk}match=192.168.0.0/16\nmatch=192.0.2.0/24\nmatch=10.0.0.1\n")).unwrap();
-    host.asterisk.restart();
-    let found = host.check();
-    found.is_well();
-    let notes: Vec<_> = found.lines.iter().filter(|line| line.starts_with("note  identification: ")).collect();
-    assert_eq!(
-        notes,
-        ["note  identification: the identify trunk takes each phone at 192.168.0.0/16 for the endpoint trunk"]
-    );
-    let global = "[global]\ntype=global\nuser_agent=Private\n";
-    for without in [global, "nothing"] {
-        fs::write(&pjsip, format!("{}{trunk}match=0.0.0.0/0\n", text.replace(without, ""))).unwrap();
-        host.asterisk.restart();
-        host.heals("identification");
-    }
-}
-
-#[test]
-fn transports_at_which_phones_get_no_answer_are_told() {
-    let mut host = Host::new();
-    let told = |host: &Host| -> Vec<String> {
-        let found = host.check();
-        found.is_well();
-        let notes = found.lines.iter().filter_map(|line| line.strip_prefix("note  transport: "));
-        notes.map(str::to_owned).collect()
-    };
-    assert!(told(&host).is_empty());
-    let [port, other] = [(); 2].map(|()| TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port());
-    let tls = |port: u16| format!("[tls]\ntype=transport\nprotocol=tls\nbind=127.0.0.1:{port}\n");
-    host.asterisk.append("pjsip.conf", &tls(port));
-    host.asterisk
-        .append("pjsip.conf", "[unread]\ntype=transport\nprotocol=tls\ncert_file=/nonexistent\nbind=127.0.0.1");
-    host.asterisk.append("pjsip.conf", "[web]\ntype=transport\nprotocol=ws\nbind=127.0.0.1");
-    host.asterisk.restart();
-    let pjsip = host.asterisk.etc().join("pjsip.conf");
-    assert_eq!(
-        told(&host),
-        [
-            format!("Asterisk did not take [unread] ({}, line 14)", pjsip.display()),
-            format!(
-                "phones get no answer at tls (tls 127.0.0.1:{port}): it cannot begin TLS: cert_file or priv_key_file is missing or of no use"
-            ),
-            "phones get no answer at web (ws): enabled=no in http.conf".to_owned(),
-        ]
-    );
-    let (key, certificate) = (host.asterisk.etc().join("key.pem"), host.asterisk.etc().join("certificate.pem"));
-    let mut openssl = Command::new("openssl");
-    openssl.args(["req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "1", "-subj", "/CN=127.0.0.1", "-keyout"]);
-    assert!(openssl.arg(&key).arg("-out").arg(&certificate).output().expect("openssl").status.success());
-    let text = fs::read_to_string(&pjsip).unwrap();
-    let (before, _) = text.split_once("[tls]").unwrap();
-    let files = format!("cert_file={}\npriv_key_file={}\n", certificate.display(), key.display());
-    for version in ["tlsv1_2", "tlsv1_3"] {
-        fs::write(&pjsip, format!("{before}{}{files}method={version}\n", tls(other))).unwrap();
-        host.asterisk.restart();
-        assert!(told(&host).is_empty(), "{version}");
-    }
-}
-
-#[test]
-fn an_acl_that_refuses_this_host_is_told() {
-    let mut host = Host::new();
-    host.asterisk.append("modules.conf", "load=res_pjsip_acl.so");
-    host.asterisk.append("pjsip.conf", "[office]\ntype=acl\ndeny=0.0.0.0/0\npermit=192.0.2.0/24");
-    host.asterisk.restart();
-    let found = host.check();
-    found.is_well();
-    let note =
-        format!("note  transport: transport-udp (udp 127.0.0.1:{}) refuses this host (403)", host.asterisk.port());
-    assert!(found.lines.iter().any(|line| line.starts_with(&note)), "{found:#?}");
 }
 
 #[test]
@@ -347,18 +220,6 @@ fn a_line_that_is_there_and_was_not_read_is_read() {
 }
 
 #[test]
-fn an_asterisk_without_a_transport_gets_one() {
-    let mut host = Host::new();
-    let pjsip = host.asterisk.etc().join("pjsip.conf");
-    let text = fs::read_to_string(&pjsip).unwrap();
-    let (before, rest) = text.split_once("[transport-udp]").unwrap();
-    let (_, after) = rest.split_once("#include").unwrap();
-    fs::write(&pjsip, format!("{before}#include{after}")).unwrap();
-    host.asterisk.restart();
-    host.heals("transport");
-}
-
-#[test]
 fn modules_that_are_missing_are_loaded_now_and_at_every_start() {
     let mut host = Host::new();
     for modules in [
@@ -384,14 +245,12 @@ fn modules_that_are_missing_are_loaded_now_and_at_every_start() {
         host.check().is_well();
         host.works();
     }
-}
-
-#[test]
-fn the_native_bridge_alone_joins_nobody() {
-    let mut host = Host::new();
-    edit(&host.asterisk.etc().join("modules.conf"), "load=bridge_simple.so", "load=bridge_native_rtp.so");
-    host.asterisk.restart();
+    // It runs, and would not after the next start. Tabs are blanks.
+    host.asterisk.append("modules.conf", "noload\t=>\tapp_dial.so");
     host.heals("modules");
+    host.asterisk.restart();
+    host.check().is_well();
+    host.works();
 }
 
 #[test]

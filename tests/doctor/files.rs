@@ -72,6 +72,15 @@ fn a_file_that_asterisk_may_not_read_is_given_to_it() {
         fs::set_permissions(directory, Permissions::from_mode(0o755)).unwrap();
         host.heals(point);
     }
+    let astdb = host.asterisk.home().join("db/astdb.sqlite3");
+    for restart in [false, true] {
+        chown(&astdb, Some(0), Some(0)).unwrap();
+        fs::set_permissions(&astdb, Permissions::from_mode(0o644)).unwrap();
+        if restart {
+            host.asterisk.restart();
+        }
+        host.heals("astdb");
+    }
     for (file, point) in [("pjsip.conf", "asterisk.pjsip_include"), ("extensions.conf", "asterisk.dialplan_include")] {
         let own = host.asterisk.etc().join(file);
         fs::copy(&own, own.with_extension("more")).unwrap();

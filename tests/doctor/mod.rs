@@ -8,4 +8,5 @@ mod connection;
 mod database;
 mod files;
 mod host;
+mod phones;
 mod report;

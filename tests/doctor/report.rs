@@ -85,6 +85,7 @@ fn a_healthy_host_passes_point_by_point() {
         "numbers",
         "extensions",
         "modules",
+        "astdb",
         "cli_permissions.conf",
         "rtp.conf",
         "identification",

@@ -51,6 +51,8 @@ pub struct Inspection {
     pub dialplan_include: Result<(), Fault>,
     /// Whether the modules run without which phones cannot register and call.
     pub modules: Result<(), Fault>,
+    /// Whether Asterisk can write its own database, where it keeps who is registered.
+    pub astdb: Result<(), Fault>,
     /// Whether `cli_permissions.conf` lets this user reload.
     pub reload_permission: Result<(), Fault>,
     /// Whether a call finds ports for its audio.
@@ -114,6 +116,7 @@ impl Deployment {
             endpoints_include: include(PJSIP_CONF, PJSIP, &pjsip, &self.files.endpoints),
             dialplan_include: include(EXTENSIONS_CONF, DIALPLAN, &extensions, &self.files.dialplan),
             modules: modules::check(&self.cli, &modules, options, &directory),
+            astdb: asterisk.as_ref().map_or(Ok(()), |asterisk| check_astdb(&core, asterisk)),
             reload_permission: calls::check_permission(&self.cli, &directory, deadline)?,
             rtp_ports: calls::check_ports(&self.cli, &directory, deadline)?,
             identification: identification::check(&self.cli, &directory, &settings, &sections, deadline)?,
@@ -176,6 +179,19 @@ fn readable(tree: &Tree, asterisk: &Who, load: &str) -> Result<(), Fault> {
     Err(Fault::new(
         format!("Asterisk, which runs as {}, may not read {shown}", asterisk.user()),
         format!("{} && {load}", given.join(" && ")),
+    ))
+}
+
+/// Whether Asterisk may write its own database. Where somebody once ran it as root, that may be root's: a phone then
+/// registers, and cannot be called.
+fn check_astdb(settings: &str, asterisk: &Who) -> Result<(), Fault> {
+    let path = listing::setting(settings, "ASTDB").map(|path| PathBuf::from(format!("{path}.sqlite3")));
+    let is_closed = |path: &PathBuf| std::fs::metadata(path).is_ok_and(|file| !asterisk.may(&file, READ | WRITE));
+    let Some(closed) = path.filter(is_closed) else { return Ok(()) };
+    let (user, group) = (asterisk.user(), asterisk.group());
+    Err(Fault::new(
+        format!("Asterisk, which runs as {user}, may not write {}, where it keeps who is registered", closed.display()),
+        format!("chown {user}:{group} {} && systemctl restart asterisk", quoted(&closed)),
     ))
 }
 

@@ -78,7 +78,7 @@ impl Tree {
         all
     }
 
-    /// The extensions of all files but `ours`, each with its context.
+    /// The extensions of all files but `ours`, each with its context. A switch, which may have any, is the pattern `_.`.
     pub(crate) fn extensions(&self, ours: &Path) -> Vec<(String, OwnSection)> {
         let mut all: Vec<(String, OwnSection)> = Vec::new();
         for section in self.sections(ours) {
@@ -91,7 +91,8 @@ impl Tree {
                     // It goes with the extension above it.
                     ("same", Some((_, extension))) => extension.last_line = number,
                     ("exten", Some((_, extension))) if extension.name == name => extension.last_line = number,
-                    ("exten", _) => {
+                    (key @ ("exten" | "switch" | "lswitch" | "eswitch"), _) => {
+                        let name = if key == "exten" { name } else { "_." };
                         let (name, context) = (name.to_owned(), section.name.clone());
                         all.push((context, OwnSection { name, line: number, last_line: number, ..section.clone() }));
                     }
@@ -132,7 +133,7 @@ mod tests {
     fn extensions_have_their_lines_up_to_the_next_one() {
         let config = Config::new(
             "[general]\nstatic=yes\n[a]\nexten => 1,1,NoOp()\n same => n,Hangup()\nexten => 1,hint,PJSIP/1\ninclude => b\n\
-             exten=2/3,1,Hangup()\n[b](+)\n same => n,Hangup()\n\nexten => _X.,1,Hangup()\n; end\n",
+             exten=2/3,1,Hangup()\nswitch => IAX2/x\n[b](+)\n same => n,Hangup()\n\nexten => _X.,1,Hangup()\n; end\n",
         );
         let found: Vec<_> = config
             .tree()
@@ -140,7 +141,7 @@ mod tests {
             .into_iter()
             .map(|(context, own)| (context, own.name, own.line, own.last_line))
             .collect();
-        let expected = [("a", "1", 4, 6), ("a", "2", 8, 8), ("b", "_X.", 12, 12)];
+        let expected = [("a", "1", 4, 6), ("a", "2", 8, 8), ("a", "_.", 9, 9), ("b", "_X.", 13, 13)];
         assert_eq!(
             found,
             expected.map(|(context, name, line, last)| (context.to_owned(), name.to_owned(), line, last))

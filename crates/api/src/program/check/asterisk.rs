@@ -44,6 +44,7 @@ impl Check<'_> {
         let first = "calls may go there, and an apply cannot be proven";
         self.check_own("extensions", &found.own_extensions, first, report);
         report.point("modules", found.modules.clone().map(|()| "all that calls need are running"));
+        report.point("astdb", found.astdb.clone().map(|()| "Asterisk keeps who is registered"));
         report.point("cli_permissions.conf", found.reload_permission.clone().map(|()| "this user may reload"));
         report.point("rtp.conf", found.rtp_ports.clone().map(|()| "calls find ports for their audio"));
         let known = found.identification.as_ref().map(|_| "a phone is known by its user name");

@@ -42,15 +42,21 @@ pub(super) fn check(
     };
     let encryption = options.iter().any(encrypts).then_some(ENCRYPTION);
     let needed = NEEDED.into_iter().chain(encryption);
-    let missing: Vec<_> = needed.filter(|module| !running.contains(*module)).collect();
-    if missing.is_empty() {
+    let path = directory.join("modules.conf");
+    let text = fs::read_to_string(&path).ok();
+    let (present, missing): (Vec<_>, Vec<_>) = needed.partition(|module| running.contains(*module));
+    // Of a module that runs, nothing but its own line says that it will not.
+    let shut = |module: &&str| text.as_ref().is_some_and(|text| has(text, &["noload"], module));
+    let shut: Vec<_> = present.into_iter().filter(shut).collect();
+    if missing.is_empty() && shut.is_empty() {
         return Ok(());
     }
-    let path = directory.join("modules.conf");
-    let unloaded: Vec<_> = match fs::read_to_string(&path) {
-        Ok(text) => missing.iter().copied().filter(|module| !loads(&text, module)).collect(),
-        Err(_) => missing.clone(),
-    };
+    let is_unloaded = |module: &&str| text.as_ref().is_none_or(|text| !loads(text, module));
+    let unloaded: Vec<_> = missing.iter().chain(&shut).copied().filter(is_unloaded).collect();
+    if missing.is_empty() {
+        let what = format!("{} will not be loaded at Asterisk's next start", shut.join(", "));
+        return Err(Fault::new(what, edit(&path, &unloaded).unwrap_or_default()));
+    }
     let loads = missing.iter().map(|module| cli.shown(&format!("module load {module}")));
     let steps: Vec<_> = edit(&path, &unloaded).into_iter().chain(loads).collect();
     Err(Fault::new(format!("{} not running", missing.join(", ")), steps.join(" && ")))
@@ -58,17 +64,21 @@ pub(super) fn check(
 
 /// Whether the next start loads the module, as far as these lines of `modules.conf` say.
 fn loads(text: &str, module: &str) -> bool {
-    let lines = || text.lines().filter_map(|line| line.split(';').next()?.split_once('='));
-    let has = |words: &[&str]| {
-        let value = |value: &str| {
-            value.trim_start_matches('>').trim().trim_end_matches(".so") == module.trim_end_matches(".so")
-        };
-        lines().any(|(key, found)| words.contains(&key.trim()) && value(found))
-    };
-    let autoloads = lines().any(|(key, value)| {
-        key.trim() == "autoload" && ["yes", "true", "1", "on"].contains(&value.trim_start_matches('>').trim())
-    });
-    !has(&["noload"]) && (autoloads || has(&["load", "require", "preload", "preload-require"]))
+    let autoloads = lines(text).any(|(key, value)| key == "autoload" && ["yes", "true", "1", "on"].contains(&value));
+    !has(text, &["noload"], module)
+        && (autoloads || has(text, &["load", "require", "preload", "preload-require"], module))
+}
+
+/// Whether one of these words says something of the module.
+fn has(text: &str, words: &[&str], module: &str) -> bool {
+    let is_it = |value: &str| value.trim_end_matches(".so") == module.trim_end_matches(".so");
+    lines(text).any(|(key, value)| words.contains(&key) && is_it(value))
+}
+
+/// The keys and values.
+fn lines(text: &str) -> impl Iterator<Item = (&str, &str)> {
+    let lines = text.lines().filter_map(|line| line.split(';').next()?.split_once('='));
+    lines.map(|(key, value)| (key.trim(), value.trim_start_matches('>').trim()))
 }
 
 /// The command that makes the next start load these as well.
