@@ -32,12 +32,15 @@ fn a_role_without_rights_on_the_tables_gets_them() {
     host.database.sql(&format!("CREATE ROLE {role} LOGIN"));
     let settings =
         host.settings.clone().with("DATABASE_URL", &host.database.url().replacen("postgres@", &format!("{role}@"), 1));
+    let settings = settings.with("PBX_PORTAL__DATABASE__TIMEOUT_SECONDS", "3");
     let found = check(&settings);
     assert!(found.lines.iter().any(|line| line.contains("SELECT on users")), "{found:#?}");
     host.database.sql(&format!("GRANT SELECT ON ALL TABLES IN SCHEMA public TO {role}"));
     let found = check(&settings);
     assert!(found.lines.iter().any(|line| line.contains("INSERT on users")), "{found:#?}");
     host.heals_with(&settings, found.faults()[0].0);
+    host.database.sql(&format!("ALTER ROLE {role} SET search_path = nowhere"));
+    host.heals_with(&settings, "tables");
     host.database.sql("ALTER TABLE extensions ENABLE ROW LEVEL SECURITY");
     host.heals_with(&settings, "tables");
     for limit in [format!("ROLE {role} CONNECTION LIMIT 0"), format!("ROLE {role} NOLOGIN")] {

@@ -261,6 +261,12 @@ fn socket_fix(words: &str) -> String {
     let path =
         words.split_once("(does ").and_then(|(_, rest)| rest.split_once(" exist?)")).map(|(path, _)| Path::new(path));
     let found = path.and_then(|path| std::fs::metadata(path).ok());
+    let is_closed = |directory: &&Path| {
+        std::fs::read_dir(directory).is_err_and(|error| error.kind() == std::io::ErrorKind::PermissionDenied)
+    };
+    if let Some(closed) = path.and_then(Path::parent).filter(is_closed) {
+        return format!("chmod a+rx {}", quoted(closed));
+    }
     match (found, Who::of_process("self")) {
         (Some(socket), Some(own)) if !own.may(&socket, WRITE) => refused_fix(&own, &socket),
         _ => START.to_owned(),

@@ -44,7 +44,7 @@ pub(super) fn check(survey: &Survey, report: &mut Report<'_>) -> Option<UserList
     // Without its rights, what was applied may not be known.
     if !missing_rights.is_empty() {
         let what = format!("the role lacks {}", missing_rights.join(", "));
-        report.fault("tables", &Fault::new(what, database_fix::grant(url, &not_owned)));
+        report.fault("tables", &Fault::new(what, database_fix::grant(url, &missing_rights, &not_owned)));
         return None;
     }
     if !unknown.is_empty() {
@@ -55,7 +55,7 @@ pub(super) fn check(survey: &Survey, report: &mut Report<'_>) -> Option<UserList
     if !not_owned.is_empty() {
         let what =
             format!("{} are not applied, and the role does not own {}", pending.join(", "), not_owned.join(", "));
-        report.fault("migrations", &Fault::new(what, database_fix::grant(url, &not_owned)));
+        report.fault("migrations", &Fault::new(what, database_fix::grant(url, &[], &not_owned)));
         return None;
     }
     if !pending.is_empty() {

@@ -84,12 +84,22 @@ pub(super) fn refused(error: &DatabaseError, url: &str) -> Fault {
 }
 
 /// The command that gives the role its rights on the schema and its tables, and what it has to own.
-pub(super) fn grant(url: &str, not_owned: &[String]) -> String {
+pub(super) fn grant(url: &str, missing: &[String], not_owned: &[String]) -> String {
     let names = Names::of(url);
-    let role = &names.role;
+    let Names { role, database, .. } = &names;
+    // A search_path may lead past the schema.
+    let is_lost = missing.iter().any(|right| right == "USAGE on schema public");
+    let path = is_lost.then(|| {
+        let of = [
+            format!("ROLE \"{role}\""),
+            format!("ROLE \"{role}\" IN DATABASE \"{database}\""),
+            format!("DATABASE \"{database}\""),
+        ];
+        of.map(|of| format!("ALTER {of} RESET search_path")).join("; ")
+    });
     let own = not_owned.iter().map(|object| format!("ALTER {object} OWNER TO \"{role}\""));
     let grants = ["SCHEMA", "ALL TABLES IN SCHEMA"].map(|what| format!("GRANT ALL ON {what} public TO \"{role}\""));
-    names.in_database(&own.chain(grants).collect::<Vec<_>>().join("; "))
+    names.in_database(&own.chain(grants).chain(path).collect::<Vec<_>>().join("; "))
 }
 
 /// The command that makes the database take changes again, or the way to the server that does.
@@ -138,7 +148,7 @@ fn fix(words: &str, url: &str) -> String {
     } else if has("permission denied for database") {
         names.in_database(&format!("GRANT CONNECT ON DATABASE \"{database}\" TO \"{role}\""))
     } else if has("permission denied for") {
-        grant(url, &[])
+        grant(url, &[], &[])
     } else if has("not permitted to log in") {
         names.in_database(&format!("ALTER ROLE \"{role}\" LOGIN"))
     } else if has("Peer authentication failed") {

@@ -22,6 +22,18 @@ pub(super) fn check(
     sections: &[OwnSection],
     deadline: Instant,
 ) -> Result<Result<Vec<String>, Fault>, CliError> {
+    if let Some(algorithms) = listing::setting(settings, "default_auth_algorithms_uas")
+        && !algorithms.to_ascii_uppercase().split(',').any(|algorithm| algorithm.trim() == "MD5")
+    {
+        let edit = global(sections).map(|OwnSection { path, line, last_line, .. }| {
+            let removal = format!("{line},{last_line}s/^[[:blank:]]*default_auth_algorithms_uas.*//");
+            edit([(path.as_path(), removal)]) + " && "
+        });
+        return Ok(Err(Fault::new(
+            format!("default_auth_algorithms_uas is {algorithms}, and the passwords of users are kept for MD5"),
+            format!("{}systemctl restart asterisk", edit.unwrap_or_default()),
+        )));
+    }
     let order = listing::setting(settings, "endpoint_identifier_order").unwrap_or_default();
     let at = |name: &str| order.split(',').position(|of| of.trim() == name);
     let is_first = |name: &str| at(name).is_some_and(|other| at("username").is_none_or(|user| other < user));
@@ -46,10 +58,15 @@ pub(super) fn check(
     )))
 }
 
+/// The section of what counts for all endpoints.
+fn global(sections: &[OwnSection]) -> Option<&OwnSection> {
+    sections.iter().find(|section| section.kind.as_deref() == Some("global"))
+}
+
 /// The command that puts user names first.
 fn order_fix(directory: &Path, sections: &[OwnSection]) -> String {
     const ORDER: &str = "endpoint_identifier_order=username,ip,anonymous";
-    match sections.iter().find(|section| section.kind.as_deref() == Some("global")) {
+    match global(sections) {
         Some(OwnSection { path, line, last_line, .. }) => edit([(
             path.as_path(),
             format!("{line},{last_line}s/^[[:blank:]]*endpoint_identifier_order.*//;{line}s/$/\\n{ORDER}/"),
