@@ -78,8 +78,11 @@ pub(super) fn check(
     });
     let mut notes: Vec<_> = not_taken.collect();
     if transports.is_empty() {
-        let not_taken =
-            if sections.is_none() { Some("Asterisk may be unable to read its files".to_owned()) } else { notes.pop() };
+        let not_taken = if sections.is_none() {
+            Some("whether one is written does not show, as not all files can be read here".to_owned())
+        } else {
+            notes.pop()
+        };
         return Ok(Err(none(cli, directory, not_taken)));
     }
     let is_web = |transport: &Transport<'_>| transport.protocol.starts_with("ws");
