@@ -1,5 +1,5 @@
 //! A program in the place of `asterisk` that hands every command to the real one, and misbehaves on command. It plays on
-//! both ways of asking: its own control socket runs the same program for each question.
+//! both ways of asking: its own control socket runs the same program for each question that a rule is about.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
@@ -81,10 +81,8 @@ impl MisbehavingAsterisk {
         fs::write(&program, script).expect("the stand-in");
         fs::set_permissions(&program, fs::Permissions::from_mode(0o755)).expect("the stand-in's mode");
         // Its own copy: a test may take the program away.
-        let served = directory.join("served");
-        fs::copy(&program, &served).expect("the stand-in");
-        let real = asterisk.home().join("run/asterisk.ctl");
-        let socket = SocketServer::start(&directory.join("asterisk.ctl"), &served, &real);
+        fs::copy(&program, directory.join("served")).expect("the stand-in");
+        let socket = SocketServer::start(&directory, &asterisk.home().join("run/asterisk.ctl"));
         let stand_in = Self { directory, socket };
         stand_in.behave();
         stand_in
@@ -116,7 +114,7 @@ impl MisbehavingAsterisk {
         self.directory.join("asterisk").to_string_lossy().into_owned()
     }
 
-    /// From now on, misbehaves at every command that `pattern` matches (as a shell's `case` does: `module reload*`).
+    /// From now on, misbehaves at every command that `pattern` matches: a whole command, or its start and a `*`.
     /// Rules are tried in the order they were given.
     pub fn on(&self, pattern: &str, behaviour: &Behaviour) {
         self.rule(pattern, behaviour.written(), None);
