@@ -32,6 +32,7 @@ mod ports;
 pub mod postgres;
 mod program;
 pub mod proxy;
+mod simple_query;
 mod sipp;
 mod tls;
 pub mod wait;

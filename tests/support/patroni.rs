@@ -14,6 +14,7 @@ use crate::http::Http;
 use crate::link::Link;
 use crate::ports::Ports;
 use crate::program::{Program, Signal};
+use crate::simple_query;
 use crate::wait::until;
 
 const MEMBERS: u16 = 3;
@@ -104,7 +105,7 @@ impl Patroni {
             let mut others = (0..MEMBERS).filter(|member| usize::from(*member) != former);
             let is_primary = |member: u16| {
                 let url = format!("postgres://postgres@{}/postgres", self.address(member));
-                crate::postgres::run(&url, "SELECT pg_is_in_recovery()").is_ok_and(|answer| answer == "f")
+                simple_query::run(&url, "SELECT pg_is_in_recovery()").is_ok_and(|answer| answer == "f")
             };
             others.any(is_primary).then_some(())
         });

@@ -8,6 +8,7 @@ use tempfile::TempDir;
 use crate::cluster::{Cluster, Owner};
 use crate::ports::Ports;
 use crate::program::Program;
+use crate::simple_query;
 use crate::wait::until;
 
 /// A running `PgBouncer` with two connections to its server, gone with the value.
@@ -61,6 +62,6 @@ impl PgBouncer {
 
     fn wait_until_ready(&self) {
         let url = format!("postgres://postgres@{}/postgres", self.address());
-        until("PgBouncer to answer", || crate::postgres::run(&url, "SELECT 1").ok());
+        until("PgBouncer to answer", || simple_query::run(&url, "SELECT 1").ok());
     }
 }

@@ -6,11 +6,12 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use crate::environment;
+use crate::simple_query::run;
 use crate::wait::until;
 
-/// A database of its own, gone with the value.
+/// A database of its own, until the value is gone.
 ///
-/// SQL goes through `psql`: a test is an outsider, and one more driver in the lock file would say nothing more.
+/// SQL goes without a driver: a test is an outsider, and one more of them in the lock file would say nothing more.
 pub struct Database {
     server: String,
     name: String,
@@ -42,30 +43,26 @@ impl Database {
         database
     }
 
-    /// Gives this name to a database that another test has left, where there is one. Nobody who knew it finds it under
-    /// the new name.
+    /// Gives this name to a database that another test has left, where there is one, and makes it as a new one is. Nobody
+    /// who knew it finds it under the new name.
     fn take_a_used_one(&self) -> bool {
         let Some(used) = used().pop() else { return false };
-        let renamed = run(&self.server, &format!("ALTER DATABASE {used} RENAME TO {}", self.name));
-        renamed.is_ok() && (self.try_sql(EMPTIED).is_ok() || !self.remove())
-    }
-
-    /// Leaves it to another test, where it is one as any other. To make a database takes 300 files, and to remove them
-    /// makes each new file slow for a minute (ext4 looks for a number that was not in use lately): together a third of
-    /// the processor time of all tests.
-    fn leave(&self) -> bool {
-        let is_usual = || self.try_sql(IS_USUAL).is_ok_and(|usual| usual == "t");
-        let left = new_name();
         let rename = format!(
-            "SELECT pg_terminate_backend(pid, 10000) FROM pg_stat_activity WHERE datname = '{0}'; \
-             ALTER DATABASE {0} RENAME TO {left}",
+            "SELECT pg_terminate_backend(pid, 10000) FROM pg_stat_activity WHERE datname = '{used}'; \
+             ALTER DATABASE {used} RENAME TO {}",
             self.name
         );
-        let is_left = self.server == environment::postgres_url() && is_usual() && run(&self.server, &rename).is_ok();
-        if is_left {
-            used().push(left);
+        run(&self.server, &rename).is_ok() && (self.try_sql(EMPTIED).is_ok() || !self.remove())
+    }
+
+    /// Leaves it to another test. To make a database takes 300 files, and to remove them makes each new file slow for a
+    /// minute (ext4 looks for a number that was not in use lately): together a third of the processor time of all tests.
+    fn leave(&self) -> bool {
+        let is_of_this_run = self.server == environment::postgres_url();
+        if is_of_this_run {
+            used().push(self.name.clone());
         }
-        is_left
+        is_of_this_run
     }
 
     fn remove(&self) -> bool {
@@ -103,7 +100,7 @@ impl Database {
     /// As [`Self::sql`], for SQL that may be refused.
     ///
     /// # Errors
-    /// What `psql` wrote to its standard error, with the names of violated constraints.
+    /// What PostgreSQL says, with the names of violated constraints.
     pub fn try_sql(&self, sql: &str) -> Result<String, String> {
         run(&self.url(), sql)
     }
@@ -185,22 +182,22 @@ impl Drop for Database {
     }
 }
 
-/// Whether nothing was done to the database beside its schema, as far as tests do that.
-const IS_USUAL: &str = "
-    SELECT datacl IS NULL AND datallowconn AND datconnlimit = -1 AND pg_encoding_to_char(encoding) = 'UTF8'
-           AND NOT EXISTS (SELECT FROM pg_db_role_setting WHERE setdatabase = pg_database.oid)
-           AND NOT EXISTS (SELECT FROM pg_namespace WHERE nspname !~ '^pg_' AND nspname NOT IN ('public', 'information_schema'))
-           AND NOT EXISTS (SELECT FROM pg_extension WHERE extname <> 'plpgsql')
-           AND NOT EXISTS (SELECT FROM pg_event_trigger)
-      FROM pg_database WHERE datname = current_database()";
-/// Makes it as a new one is.
+/// Makes a database as a new one is. One to which more was done than tests usually do cannot be.
 const EMPTIED: &str = "
     SET client_min_messages = warning;
+    DO $$ BEGIN
+      ASSERT (SELECT datacl IS NULL AND datconnlimit = -1 AND pg_encoding_to_char(encoding) = 'UTF8'
+                     AND NOT EXISTS (SELECT FROM pg_db_role_setting WHERE setdatabase = pg_database.oid)
+                     AND NOT EXISTS (SELECT FROM pg_namespace WHERE nspname !~ '^pg_' AND nspname NOT IN ('public', 'information_schema'))
+                     AND NOT EXISTS (SELECT FROM pg_extension WHERE extname <> 'plpgsql')
+                     AND NOT EXISTS (SELECT FROM pg_event_trigger)
+                FROM pg_database WHERE datname = current_database());
+    END $$;
     DROP SCHEMA public CASCADE;
     CREATE SCHEMA public AUTHORIZATION pg_database_owner;
     GRANT USAGE ON SCHEMA public TO PUBLIC";
 
-/// The databases that tests have left, under names that nobody knows.
+/// The databases that tests have left.
 fn used() -> MutexGuard<'static, Vec<String>> {
     static USED: Mutex<Vec<String>> = Mutex::new(Vec::new());
     USED.lock().unwrap_or_else(PoisonError::into_inner)
@@ -231,11 +228,4 @@ fn psql(url: &str) -> Command {
 
 fn missing<T>(error: &io::Error) -> T {
     panic!("cannot start psql (package postgresql-client): {error}")
-}
-
-pub(crate) fn run(url: &str, sql: &str) -> Result<String, String> {
-    let output =
-        psql(url).args(["--command", sql]).stdin(Stdio::null()).output().unwrap_or_else(|error| missing(&error));
-    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).trim_end().to_owned();
-    if output.status.success() { Ok(text(&output.stdout)) } else { Err(text(&output.stderr)) }
 }
