@@ -4,9 +4,8 @@
 
 step := deploy/sandbox/step
 with_servers := deploy/sandbox/with-servers
-# A test mostly waits: for Asterisk, for a phone, for PostgreSQL. So many of them keep the cores busy: on two, six at once
-# took 333 s and twelve 292 s.
-test_threads := RUST_TEST_THREADS=$(shell expr 4 '*' $$(nproc) + 4)
+# A test mostly waits: for Asterisk, for a phone, for PostgreSQL. So many of them keep the cores busy.
+test_threads := RUST_TEST_THREADS=$(shell expr 8 '*' $$(nproc))
 # The oldest toolchain that has to do for the libraries.
 oldest_of_libraries := RUSTUP_TOOLCHAIN=$(shell sed -n 's/^rust-version = "\(.*\)"/\1/p' crates/domain/Cargo.toml).0
 # The toolchain that the manifest states, whose rustdoc JSON is read.
@@ -45,18 +44,19 @@ soak: ## random changes, applies and faults, each round checked: MINUTES=1, SEED
 	@exec env PBX_TEST_SOAK_MINUTES=$(MINUTES) PBX_TEST_SOAK_SEED=$(or $(SEED),$(shell date +%N | sed 's/^0*//')) PBX_TEST_SOAK_ROUND=$(ROUND) \
 	  $(with_servers) cargo test --locked --workspace --bin pbx-portal --test all soak -- --nocapture
 
-# Asterisk and schemathesis are downloaded while the compiler is busy. What is built once has no use for incremental
-# builds: measured, a third less CPU for the crates of the workspace. Those of a developer stay beside it.
+# What only the tests need is installed while the compiler is busy. What is built once has no use for incremental builds:
+# measured, a third less CPU for the crates of the workspace. Those of a developer stay beside it.
 test: export CARGO_INCREMENTAL = 0
-# The lints are part of the one build: `cargo clippy` beside `cargo build` compiles every dependency twice. Measured, from
-# nothing: 197 s and 339 s of CPU for build, lints and documentation, where it took 253 s and 441 s. It is what
-# `cargo clippy` does, which runs `cargo check` with this wrapper and these arguments.
+# The lints are part of the one build, as `cargo clippy` beside `cargo build` compiles every dependency twice: it is what
+# `cargo clippy` does, which runs `cargo check` with this wrapper and these arguments. The documentation is part of the
+# tests for the same reason. Measured, from nothing, both: 441 s of CPU as steps of their own, and 300 s so.
 test: export RUSTC_WORKSPACE_WRAPPER = clippy-driver
 test: export CLIPPY_ARGS = -Dwarnings__CLIPPY_HACKERY__
+test: export RUSTDOC = $(CURDIR)/deploy/sandbox/rustdoc
 test: ## everything that CI checks
-	@deploy/sandbox/packages test
-	@deploy/sandbox/beside $(MAKE) --no-print-directory text build documentation
-	@$(MAKE) --no-print-directory run-tests
+	@deploy/sandbox/packages
+	@deploy/sandbox/beside $(MAKE) --no-print-directory build
+	@$(MAKE) --no-print-directory text run-tests
 
 sandbox: ## install what is missing, unpack Asterisk below .sandbox
 	@deploy/sandbox/packages

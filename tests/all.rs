@@ -13,7 +13,6 @@ mod persistence;
 mod recipes;
 mod schemathesis;
 mod service;
-mod soak;
 mod strangers;
 #[path = "support/tests.rs"]
 mod support;

@@ -25,6 +25,7 @@ mod plans;
 mod processes;
 mod purge;
 mod queue;
+mod soak;
 mod socket;
 mod strace;
 mod world;

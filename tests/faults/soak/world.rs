@@ -11,8 +11,8 @@ use pbx_tests::{
 use rustix::process::{Pid, Signal, kill_process};
 use tempfile::TempDir;
 
-use crate::soak::observed::{self, Pair, Users};
-use crate::soak::plan::{Fault, Plan};
+use crate::faults::soak::observed::{self, Pair, Users};
+use crate::faults::soak::plan::{Fault, Plan};
 
 const TRUNK: &str = "[outside]\ntype=endpoint\ncontext=from-outside\ndisallow=all\nallow=ulaw\n\
     [outside]\ntype=identify\nendpoint=outside\nmatch=127.0.0.2";

@@ -8,11 +8,11 @@ use std::time::{Duration, Instant};
 
 use pbx_tests::{Behaviour, HostileCall, Portal, SocketFault};
 
-use crate::soak::changes::Changes;
-use crate::soak::model::Rewind;
-use crate::soak::observed::{Pair, Users};
-use crate::soak::plan::{Edit, Fault, Plan};
-use crate::soak::world::{Parts, Shared};
+use crate::faults::soak::changes::Changes;
+use crate::faults::soak::model::Rewind;
+use crate::faults::soak::observed::{Pair, Users};
+use crate::faults::soak::plan::{Edit, Fault, Plan};
+use crate::faults::soak::world::{Parts, Shared};
 
 /// What a fault did that the promises have to know of.
 #[derive(Default)]

@@ -10,11 +10,11 @@ use std::time::{Duration, Instant};
 use pbx_tests::{Http, Phone, Response, wait};
 use serde_json::Value;
 
-use crate::soak::model::{broken_promises, touched_since};
-use crate::soak::observed::{Live, Pair, Users, contacts, descendants, md5, usage};
-use crate::soak::plan::{Fault, Plan};
-use crate::soak::round::{Attempt, Story, contradictions};
-use crate::soak::world::World;
+use crate::faults::soak::model::{broken_promises, touched_since};
+use crate::faults::soak::observed::{Live, Pair, Users, contacts, descendants, md5, usage};
+use crate::faults::soak::plan::{Fault, Plan};
+use crate::faults::soak::round::{Attempt, Story, contradictions};
+use crate::faults::soak::world::World;
 
 /// More descriptors than eight connections, their watchers and what listens can have.
 const MOST_DESCRIPTORS: usize = 80;

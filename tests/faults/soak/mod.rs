@@ -21,10 +21,10 @@ use std::env;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use crate::soak::checks::Wrong;
-use crate::soak::plan::Plan;
-use crate::soak::round::{Attempt, Story};
-use crate::soak::world::World;
+use crate::faults::soak::checks::Wrong;
+use crate::faults::soak::plan::Plan;
+use crate::faults::soak::round::{Attempt, Story};
+use crate::faults::soak::world::World;
 
 /// How many dumps are kept, of every second round.
 const DUMPS: usize = 4;

@@ -7,10 +7,10 @@ use std::time::Instant;
 use pbx_tests::Response;
 use serde_json::json;
 
-use crate::soak::model::{Effect, Event};
-use crate::soak::observed::{Row, Users};
-use crate::soak::plan::{Change, Plan, PlannedChange, Sql};
-use crate::soak::world::{BYSTANDER, Shared};
+use crate::faults::soak::model::{Effect, Event};
+use crate::faults::soak::observed::{Row, Users};
+use crate::faults::soak::plan::{Change, Plan, PlannedChange, Sql};
+use crate::faults::soak::world::{BYSTANDER, Shared};
 
 const NAMES: [&str; 8] = [
     "Alice Example",

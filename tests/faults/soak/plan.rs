@@ -5,7 +5,7 @@ use std::time::Duration;
 use pbx_tests::misbehaving::{BUSY, QUEUED, RELOADED};
 use pbx_tests::{Behaviour, SocketFault};
 
-use crate::soak::random::Random;
+use crate::faults::soak::random::Random;
 
 /// All choices of a round.
 #[derive(Debug)]

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Instant;
 
-use crate::soak::observed::{Row, Users};
+use crate::faults::soak::observed::{Row, Users};
 
 /// One change of a round: what was sent, when, and what came of it.
 #[derive(Debug)]

@@ -7,11 +7,11 @@ use std::time::{Duration, Instant};
 
 use pbx_tests::Response;
 
-use crate::soak::changes::Changes;
-use crate::soak::faults::Suffered;
-use crate::soak::model::Event;
-use crate::soak::plan::{Plan, PlannedApply};
-use crate::soak::world::{Shared, World};
+use crate::faults::soak::changes::Changes;
+use crate::faults::soak::faults::Suffered;
+use crate::faults::soak::model::Event;
+use crate::faults::soak::plan::{Plan, PlannedApply};
+use crate::faults::soak::world::{Shared, World};
 
 /// An apply that was asked for.
 #[derive(Debug)]
