@@ -1,6 +1,6 @@
 # The two commands of a newcomer, and what they are made of.
 .DEFAULT_GOAL := help
-.PHONY: help demo test bench clients ha soak sandbox check text lints build documentation run-tests slowest mutants deb fuzz fuzz-build release-check public-api deny package minimal-versions
+.PHONY: help demo test bench clients ha soak sandbox check format scripts lints build documentation run-tests slowest mutants deb fuzz fuzz-build release-check public-api deny package minimal-versions
 
 step := deploy/sandbox/step
 with_servers := deploy/sandbox/with-servers
@@ -55,14 +55,15 @@ test: export CLIPPY_ARGS = -Dwarnings__CLIPPY_HACKERY__
 test: export RUSTDOC = $(CURDIR)/deploy/sandbox/rustdoc
 test: ## everything that CI checks
 	@deploy/sandbox/packages
+	@$(MAKE) --no-print-directory format
 	@deploy/sandbox/beside $(MAKE) --no-print-directory build
-	@$(MAKE) --no-print-directory text run-tests
+	@$(MAKE) --no-print-directory scripts run-tests
 
 sandbox: ## install what is missing, unpack Asterisk below .sandbox
 	@deploy/sandbox/packages
 	@deploy/sandbox/asterisk
 
-check: text lints documentation ## format, lints, documentation, scripts
+check: format scripts lints documentation ## format, lints, documentation, scripts
 
 lints:
 	@$(step) "Lints" cargo clippy --locked --workspace --all-targets -- -D warnings
@@ -73,8 +74,10 @@ build:
 documentation:
 	@$(step) "Documentation" env RUSTDOCFLAGS='-D warnings' cargo doc --locked --workspace --no-deps
 
-text:
+format:
 	@$(step) "Format" cargo fmt --all --check
+
+scripts:
 	@$(step) "Scripts" shellcheck --external-sources $(wildcard deploy/sandbox/*) deploy/package deploy/release-check deploy/stand-alone tests/public_api/rustdoc deploy/debian/postinst deploy/debian/postrm deploy/sbin/pbx-portal-run $(wildcard deploy/examples/*/*.sh tests/package/*)
 
 run-tests: ## the tests alone, each with its private PostgreSQL and Asterisk
