@@ -26,15 +26,15 @@ mod tests;
 /// A user.
 #[derive(Debug, Clone, Serialize, ToSchema)]
 #[schema(as = User)]
-pub(crate) struct UserResponse {
+pub(crate) struct UserResponse<'a> {
     /// The user's identity.
     pub id: Uuid,
     /// What the called phone shows.
     #[schema(example = "Alice Example")]
-    pub name: String,
+    pub name: &'a str,
     /// The mail address.
     #[schema(example = "alice@example.com")]
-    pub email: String,
+    pub email: &'a str,
     /// The number that is dialled, and the SIP user name of the phone.
     #[schema(example = 1000, minimum = 1000, maximum = 1999)]
     pub extension: u16,
@@ -45,13 +45,13 @@ pub(crate) struct UserResponse {
     pub created_at: String,
 }
 
-impl UserResponse {
+impl<'a> UserResponse<'a> {
     /// The user, who is applied or not.
-    pub(crate) fn of(user: &User, applied: bool) -> Self {
+    pub(crate) fn of(user: &'a User, applied: bool) -> Self {
         Self {
             id: user.id.as_uuid(),
-            name: user.name.to_string(),
-            email: user.email.to_string(),
+            name: user.name.as_str(),
+            email: user.email.as_str(),
             extension: user.extension.get(),
             applied,
             created_at: rfc3339(user.created_at),
@@ -62,9 +62,9 @@ impl UserResponse {
 /// All users.
 #[derive(Debug, Serialize, ToSchema)]
 #[schema(as = UserList)]
-pub(crate) struct UserListResponse {
+pub(crate) struct UserListResponse<'a> {
     /// The users by extension.
-    pub users: Vec<UserResponse>,
+    pub users: Vec<UserResponse<'a>>,
     /// The number of the last change.
     #[schema(minimum = 0, example = 42)]
     pub revision: i64,
@@ -79,8 +79,8 @@ pub(crate) struct UserListResponse {
     pub last_apply: Option<LastApplyResponse>,
 }
 
-impl UserListResponse {
-    fn of(users: &[User], revision: Revision, claim: &Claim, standing: &Standing) -> Self {
+impl<'a> UserListResponse<'a> {
+    fn of(users: &'a [User], revision: Revision, claim: &Claim, standing: &Standing) -> Self {
         let is_applied = |user: &User| standing.applied.contains(&user.extension);
         Self {
             users: users.iter().map(|user| UserResponse::of(user, is_applied(user))).collect(),

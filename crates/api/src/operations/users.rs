@@ -27,12 +27,12 @@ use crate::{
 /// A user just created, with the password of its phone.
 #[derive(Serialize, ToSchema)]
 #[schema(as = CreatedUser)]
-pub(crate) struct CreatedUserResponse {
+pub(crate) struct CreatedUserResponse<'a> {
     #[serde(flatten)]
-    user: UserResponse,
+    user: UserResponse<'a>,
     /// The password that the phone registers with. It is shown this once: only a digest is stored.
     #[schema(min_length = 24, example = "q7m2kfx4wz9ub5nhr3tc8vpdya6e")]
-    sip_password: String,
+    sip_password: &'a str,
 }
 
 /// Creates a user with the lowest free extension, or in the place of another.
@@ -79,8 +79,7 @@ pub(crate) async fn create(
     });
     let (user, password) = created.await??;
     // No apply can have had a user that is only being answered for.
-    let created =
-        CreatedUserResponse { user: UserResponse::of(&user, false), sip_password: password.reveal().to_owned() };
+    let created = CreatedUserResponse { user: UserResponse::of(&user, false), sip_password: password.reveal() };
     Ok(HttpResponse::Created()
         .insert_header((LOCATION, format!("/users/{}", user.id)))
         .insert_header((CACHE_CONTROL, "no-store"))

@@ -129,7 +129,8 @@ proptest! {
             }
             let revision = Revision::new(database.revision);
             let standing = claim.standing(&users(&database), &Renderer::default()).unwrap();
-            let list = UserListResponse::of(&users(&database), revision, &claim, &standing);
+            let users = users(&database);
+            let list = UserListResponse::of(&users, revision, &claim, &standing);
             let now = seen(&database.users);
             prop_assert_eq!(list.apply_required, proven.as_ref() != Some(&now), "after {:?}", event);
             for user in &list.users {
