@@ -44,16 +44,17 @@ soak: ## random changes, applies and faults, each round checked: MINUTES=1, SEED
 	@exec env PBX_TEST_SOAK_MINUTES=$(MINUTES) PBX_TEST_SOAK_SEED=$(or $(SEED),$(shell date +%N | sed 's/^0*//')) PBX_TEST_SOAK_ROUND=$(ROUND) \
 	  $(with_servers) cargo test --locked --workspace --bin pbx-portal --test all soak -- --nocapture
 
-# What only the tests need is installed while the compiler is busy. What is built once has no use for incremental builds:
+# What only the tests need is installed while the compiler is busy (without root, all but Debian's packages: sudo may ask for
+# a password). What is built once has no use for incremental builds:
 # measured, a third less CPU for the crates of the workspace. Those of a developer stay beside it.
 test: export CARGO_INCREMENTAL = 0
 # The lints are part of the one build, as `cargo clippy` beside `cargo build` compiles every dependency twice: it is what
-# `cargo clippy` does, which runs `cargo check` with this wrapper and these arguments. The documentation is part of the
-# tests for the same reason. Measured, from nothing, both: 441 s of CPU as steps of their own, and 300 s so.
+# `cargo clippy` does, which runs `cargo check` with this wrapper and these arguments. The libraries' documentation is
+# part of the tests for the same reason. Measured, from nothing, both: 441 s of CPU as steps of their own, and 300 s so.
 test: export RUSTC_WORKSPACE_WRAPPER = clippy-driver
 test: export CLIPPY_ARGS = -Dwarnings__CLIPPY_HACKERY__
 test: export RUSTDOC = $(CURDIR)/deploy/sandbox/rustdoc
-test: ## everything that CI checks
+test: ## all checks and tests
 	@deploy/sandbox/packages
 	@$(MAKE) --no-print-directory format
 	@deploy/sandbox/beside $(MAKE) --no-print-directory build
@@ -80,7 +81,7 @@ format:
 scripts:
 	@$(step) "Scripts" shellcheck --external-sources $(wildcard deploy/sandbox/*) deploy/package deploy/release-check deploy/stand-alone tests/public_api/rustdoc deploy/debian/postinst deploy/debian/postrm deploy/sbin/pbx-portal-run $(wildcard deploy/examples/*/*.sh tests/package/*)
 
-run-tests: ## the tests alone, each with its private PostgreSQL and Asterisk
+run-tests: ## the tests alone, with a private PostgreSQL, and for each its Asterisk
 	@$(step) "Building" cargo build --locked --workspace --lib --bins --tests --examples
 	@exec env $(test_threads) $(with_servers) cargo test --locked --workspace --no-fail-fast
 

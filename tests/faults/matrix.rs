@@ -159,8 +159,9 @@ rows! {
 const HEAD: &str = "# What each fault leads to
 
 `POST /apply` ends in one of these ways, whatever happens between the request and the answer. *Old* is what the last
-proven apply left, *new* is what the database says. The phones that were registered before stay registered in every case,
-and nothing but the two include files is left in their directories.
+proven apply left, *new* is what the database says. Where *Live* is old or new, the phones that were registered before
+still are; where *On disk* is old or new, nothing but the two include files is in their directories. After the next proven
+apply both hold in every case.
 
 Every row is proven by a test of `tests/faults` on a real Asterisk; the table is made by that suite
 (`UPDATE_GOLDEN=1`) and compared with it in every run. A row about what Asterisk answers is proven on both ways to ask it:
@@ -171,8 +172,8 @@ over its control socket, and by the command.
 ";
 
 const TAIL: &str = "
-A process that is killed at any point of an apply leaves the old or the new pair whole; its next start puts the record to
-`interrupted`, and the next apply is proven. The suite kills it at every call of an apply that changes a file or a
+After a process was killed at any point of an apply, its next start restores the old pair or keeps the new one, whole, and
+puts the record to `interrupted`; the next apply is proven. The suite kills it at every call of an apply that changes a file or a
 directory, and at random moments.
 ";
 

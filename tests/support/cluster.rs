@@ -15,7 +15,7 @@ use crate::program::{Program, Signal};
 use crate::simple_query;
 use crate::wait::{until, within_limit};
 
-/// A cluster of its own, about 0.7 s old when a test gets it; gone with the value.
+/// A cluster of its own, gone with the value.
 pub struct Cluster {
     server: Option<Program>,
     ports: Ports,

@@ -2,7 +2,8 @@
 //! program, and a stand-in for `asterisk` that misbehaves on command.
 //!
 //! Nothing here knows a crate of ours: it drives programs, databases and sockets, as an administrator would. Everything
-//! private lies in a directory of its own below the system's temporary directory and goes with the value that made it.
+//! private lies in a directory of its own below the system's temporary directory and goes with the value that made it, or,
+//! where the next test takes it over, with the run.
 #![expect(
     clippy::disallowed_methods,
     reason = "a test harness starts programs, writes files and reads its environment"

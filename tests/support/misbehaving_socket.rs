@@ -73,7 +73,7 @@ impl SocketServer {
                 }
                 let shared = Arc::clone(&shared);
                 thread::spawn(move || {
-                    // Nobody is told of what the caller did not wait for.
+                    // What the caller did not wait for is reported to nobody.
                     drop(shared.serve(&stream));
                     stream.shutdown(Shutdown::Both)
                 });
@@ -147,7 +147,7 @@ impl Shared {
         Ok(())
     }
 
-    /// Whether a rule is about this command, in force or spent.
+    /// Whether a rule is about this command, still active or used up.
     fn has_rule(&self, command: &str) -> bool {
         fs::read_dir(self.directory.join("rules")).into_iter().flatten().flatten().any(|rule| {
             let pattern = fs::read_to_string(rule.path().join("pattern")).unwrap_or_default();

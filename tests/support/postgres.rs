@@ -11,7 +11,8 @@ use crate::wait::until;
 
 /// A database of its own, until the value is gone.
 ///
-/// SQL goes without a driver: a test is an outsider, and one more of them in the lock file would say nothing more.
+/// SQL goes over a connection of the tests' own (`simple_query`), long transactions and restores through `psql`: a driver
+/// would be one more dependency and prove nothing more.
 pub struct Database {
     server: String,
     name: String,
@@ -182,7 +183,7 @@ impl Drop for Database {
     }
 }
 
-/// Makes a database as a new one is. One to which more was done than tests usually do cannot be.
+/// Makes a database as a new one is. Fails where more was done to it than tests usually do: then it is dropped.
 const EMPTIED: &str = "
     SET client_min_messages = warning;
     DO $$ BEGIN

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 /// How long a test waits for anything: on a busy machine, too, only what hangs takes that long.
 pub const LIMIT: Duration = Duration::from_mins(2);
 /// How long between two looks at a condition, at first and at last: most come true at once, and each look at one that does
-/// not is a process that the others wait for.
+/// not takes time from the others.
 const STEPS: [Duration; 2] = [Duration::from_millis(5), Duration::from_millis(60)];
 
 /// Asks `probe` until it gives a value.

@@ -1,5 +1,5 @@
 //! The program `pbx-portal`: settings, the REST API, and the wiring of the other crates. The only
-//! crate that knows HTTP and the environment.
+//! crate that knows HTTP and reads settings from the environment.
 //!
 //! Every request passes `http::access`, which gives it an id, a line in the log and an answer even if
 //! its handler panics; then the URL table, `configure`; then the handler of its resource

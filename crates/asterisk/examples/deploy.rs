@@ -1,4 +1,4 @@
-//! Makes the Asterisk of this host run two include files, or puts the former ones back and says what to fix:
+//! Makes the Asterisk of this host run two include files, or rolls back and says what to fix:
 //!
 //! ```sh
 //! deploy NEW_ENDPOINTS PJSIP_INCLUDE NEW_DIALPLAN DIALPLAN_INCLUDE [STATE_DIRECTORY [ASTERISK]]

@@ -79,7 +79,9 @@ pub(super) fn check(
     let mut notes: Vec<_> = not_taken.collect();
     if transports.is_empty() {
         let not_taken = if sections.is_none() {
-            Some("whether one is written does not show, as not all files can be read here".to_owned())
+            Some(
+                "whether pjsip.conf has one is not known, as this user may not read all of Asterisk's files".to_owned(),
+            )
         } else {
             notes.pop()
         };
