@@ -53,8 +53,15 @@ impl Kind {
 }
 
 impl Stranger {
-    /// Comes and begins. Fails where the service has no room.
+    /// Comes, and begins. Fails where the service has no room.
     pub(crate) fn come(address: SocketAddr, kind: Kind) -> io::Result<Self> {
+        let mut stranger = Self::ask(address, kind)?;
+        stranger.wait_for_answer()?;
+        Ok(stranger)
+    }
+
+    /// Comes, and sends what it begins with.
+    pub(crate) fn ask(address: SocketAddr, kind: Kind) -> io::Result<Self> {
         let mut stream = TcpStream::connect_timeout(&address, LIMIT)?;
         stream.set_read_timeout(Some(LIMIT))?;
         stream.set_write_timeout(Some(LIMIT))?;
@@ -68,13 +75,17 @@ impl Stranger {
                 stream.write_all(LARGEST.as_bytes())?;
                 stream.shutdown(Shutdown::Write)?;
             }
-            Kind::SlowNextHead | Kind::Idle => {
-                stream.write_all(SMALL.as_bytes())?;
-                let mut begin = [0; 12];
-                stream.read_exact(&mut begin)?;
-            }
+            Kind::SlowNextHead | Kind::Idle => stream.write_all(SMALL.as_bytes())?,
         }
         Ok(Self { kind, stream })
+    }
+
+    /// Waits for the answer, if it reads that at all.
+    pub(crate) fn wait_for_answer(&mut self) -> io::Result<()> {
+        if matches!(self.kind, Kind::SlowNextHead | Kind::Idle) {
+            self.stream.read_exact(&mut [0; 12])?;
+        }
+        Ok(())
     }
 
     /// Does what it does now and then; an error once it is disconnected.
