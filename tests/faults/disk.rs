@@ -55,6 +55,21 @@ fn a_read_only_directory_is_named() {
 }
 
 #[test]
+fn a_file_that_cannot_be_replaced_is_named_and_nothing_is_lost() {
+    able_to_mount("faults::disk::a_file_that_cannot_be_replaced_is_named_and_nothing_is_lost", || {
+        let world = World::new();
+        for file in [world.asterisk.pjsip_include(), world.asterisk.dialplan_include()] {
+            let mount = Mount::by_itself(&file);
+            let detail = world.apply(matrix::MOUNTED).string("/detail");
+            assert!(detail.contains(&format!("umount {}", file.display())), "{detail}");
+            assert_eq!(world.claims().1, [1000]);
+            drop(mount);
+        }
+        world.recovers();
+    });
+}
+
+#[test]
 fn a_full_directory_is_named() {
     able_to_mount("faults::disk::a_full_directory_is_named", || {
         // Space for what lies there; then for the new file as well, and not for a rollback.
@@ -94,7 +109,25 @@ fn a_damaged_record_is_named_and_nothing_is_taken_from_it() {
     }
     // What it says is what helps.
     fs::remove_file(&proven).unwrap();
+    let planned = world.portal.http().post_empty("/apply?dry_run=true").expect(200);
+    assert_eq!(planned.json["live"]["problems"].as_array().unwrap().len(), 1, "{}", planned.text);
+    assert_eq!(planned.json["warnings"], serde_json::json!([]), "no user is called the administrator's");
     world.recovers();
+}
+
+#[test]
+fn notes_that_are_something_else_stop_no_apply() {
+    let mut world = World::new();
+    let state = world.portal.settings().state_dir();
+    for name in ["note-running", "note-record-x", "note-last", ".proven.x.staged"] {
+        fs::remove_file(state.join(name)).ok();
+        fs::create_dir(state.join(name)).unwrap();
+    }
+    world.portal.http().post_empty("/apply").expect(200);
+    world.portal.kill();
+    world.portal = world.portal.settings().start();
+    world.portal.http().post_empty("/apply").expect(200);
+    assert!(world.portal.log().contains("note-record-x cannot be read"), "{}", world.portal.log());
 }
 
 #[test]

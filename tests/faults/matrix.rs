@@ -114,6 +114,7 @@ rows! {
     CUT_SHORT: "Asterisk reads a file that is cut short" => 502 "apply-rejected", "rolled_back", Old, Old;
     NO_DIRECTORY: "A directory of the include files is missing" => 500 "install-failed", "refused", Gone, Old;
     READ_ONLY: "A directory of the include files is read-only" => 500 "install-failed", "refused", Old, Old;
+    MOUNTED: "An include file is mounted by itself" => 500 "install-failed", "rolled_back", Old, Old;
     STUCK: "A directory of the include files becomes read-only in an apply that fails"
         => 502 "apply-rejected", "rollback_failed", Stuck, Stuck;
     FULL: "A directory of the include files has no space left" => 500 "install-failed", "refused", Old, Old;

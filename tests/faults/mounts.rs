@@ -29,6 +29,12 @@ impl Mount {
         mount(&["-o", "remount,bind,ro"], directory);
         mounted
     }
+
+    /// A file by itself, as containers mount one: it can be written, and not replaced.
+    pub(crate) fn by_itself(file: &Path) -> Self {
+        mount(&["--bind", &file.to_string_lossy()], file);
+        Self(file.to_owned())
+    }
 }
 
 impl Drop for Mount {

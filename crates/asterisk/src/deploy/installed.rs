@@ -90,7 +90,7 @@ fn roll_back(
     if let Err(error) = unproven.rename() {
         log::error!("{error}: the former users count as applied although Asterisk may not run them");
     }
-    if let Err(error) = old.rename() {
+    if let Err(error) = old.restore() {
         return Aftermath::NotRestored { reason: error.to_string() };
     }
     match files.sync() {

@@ -41,6 +41,13 @@ impl FileError {
 fn fix(path: &Path, error: &io::Error) -> String {
     let directory = if path.is_dir() { path } else { path.parent().unwrap_or(path) }.display();
     match error.kind() {
+        // Not EACCES: what nobody may do.
+        _ if error.raw_os_error() == Some(rustix::io::Errno::PERM.raw_os_error()) => {
+            format!("; where `lsattr -d {0} {directory}` shows an i or an a: chattr -ia {0}", path.display())
+        }
+        io::ErrorKind::ResourceBusy => {
+            format!("; it is mounted by itself: umount {}, and mount the directory instead", path.display())
+        }
         io::ErrorKind::NotFound => {
             format!("; create the directory {directory} and let this program's user write in it")
         }
@@ -93,6 +100,16 @@ impl StagedFile {
             Ok(()) => Ok(self.target),
             Err(error) => Err(FileError::new(&self.target, "replaced")(error.error)),
         }
+    }
+
+    /// As [`Self::rename`], unless the target is this already: one that cannot be replaced need not be restored.
+    pub(crate) fn restore(self) -> Result<(), FileError> {
+        let is_there = read(&self.target).is_ok_and(|there| there.is_some_and(|there| self.holds(&there)));
+        if is_there { Ok(()) } else { self.rename().map(drop) }
+    }
+
+    fn holds(&self, content: &[u8]) -> bool {
+        read(&self.staged).is_ok_and(|staged| staged.as_deref() == Some(content))
     }
 
     /// Renames it over its target, where it survives a power cut.
@@ -178,8 +195,12 @@ pub(crate) fn remove_stale_temp_files(target: &Path) -> Result<(), FileError> {
 
 /// Removes what a killed process left staged, of files whose staged names begin with this.
 pub(crate) fn remove_staged(directory: &Path, prefix: &str) -> Result<(), FileError> {
-    for name in names(directory)?.iter().filter(|name| name.starts_with(prefix) && name.ends_with(STAGED)) {
-        let path = directory.join(name);
+    let is_staged = |name: &str| name.starts_with(prefix) && name.ends_with(STAGED);
+    for path in names(directory)?.iter().filter(|name| is_staged(name)).map(|name| directory.join(name)) {
+        // Whatever else has such a name is somebody else's.
+        if !fs::symlink_metadata(&path).is_ok_and(|found| found.is_file()) {
+            continue;
+        }
         log::info!("removing {}, which an interrupted apply left", path.display());
         // A note is also written without the lock, and may be in its place by now.
         remove_unsynced(&path)?;
@@ -232,9 +253,10 @@ mod tests {
         let stale = staged.staged.keep().unwrap();
         assert!(stale.file_name().unwrap().to_str().unwrap().starts_with(".a.conf."));
         replace(&directory.path().join(".b.conf.x.staged"), b"", 0o600).unwrap();
+        fs::create_dir(directory.path().join(".a.conf.x.staged")).unwrap();
         remove_stale_temp_files(&target).unwrap();
         assert!(!stale.exists());
-        assert_eq!(fs::read_dir(directory.path()).unwrap().count(), 1);
+        assert_eq!(fs::read_dir(directory.path()).unwrap().count(), 2);
     }
 
     #[test]

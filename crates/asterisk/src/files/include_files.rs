@@ -30,6 +30,11 @@ impl StagedPair {
     pub(crate) fn rename(self) -> Result<(), FileError> {
         [self.endpoints, self.dialplan].into_iter().flatten().try_for_each(|file| file.rename().map(drop))
     }
+
+    /// As [`Self::rename`], for the files that are others by now.
+    pub(crate) fn restore(self) -> Result<(), FileError> {
+        [self.endpoints, self.dialplan].into_iter().flatten().try_for_each(StagedFile::restore)
+    }
 }
 
 impl IncludeFiles {
