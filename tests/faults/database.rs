@@ -23,17 +23,33 @@ fn without_a_database_nothing_is_touched() {
     let answer = world.apply(matrix::NO_DATABASE);
     assert!(!answer.header("retry-after").is_empty());
     assert_eq!(world.stand_in.commands(), commands, "Asterisk was not asked for anything");
-    cluster.start();
+    let records = {
+        cluster.start();
+        world.records()
+    };
+    let list = world.claims().0;
+    assert_eq!(list.json["last_apply"]["id"], answer.json["apply"]["id"], "{}", list.text);
+    until("the record to be given up", || (world.waiting_records() == 0).then_some(()));
+    assert_eq!(world.records(), records, "the apply was never begun");
     world.recovers();
 }
 
 #[test]
 fn a_database_that_hangs_is_given_up_and_nothing_is_touched() {
     let (world, cluster) = world();
-    cluster.freeze();
-    let answer = world.portal.http().post_empty("/apply");
-    cluster.thaw();
-    world.check(matrix::FROZEN_DATABASE, &answer);
+    // The record is opened, and the portal never hears of it.
+    let lock = world.database.begin("LOCK TABLE apply_audit_log IN SHARE MODE");
+    thread::scope(|scope| {
+        let apply = scope.spawn(|| world.portal.http().post_empty("/apply"));
+        world.database.wait_for_waiting(1);
+        cluster.freeze();
+        let answer = apply.join().unwrap();
+        drop(lock);
+        cluster.thaw();
+        world.check(matrix::FROZEN_DATABASE, &answer);
+        until("the record to be closed", || (world.waiting_records() == 0).then_some(()));
+        assert!(["", "refused"].contains(&&*world.audit(&answer, "outcome")));
+    });
     world.recovers();
 }
 

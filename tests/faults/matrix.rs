@@ -12,7 +12,7 @@ pub(crate) struct Row {
     pub(crate) status: u16,
     /// The problem's code; empty where there is none.
     pub(crate) code: &'static str,
-    /// The outcome in the answer and in the audit record; empty where there is no record.
+    /// The outcome in the answer and in the audit record.
     pub(crate) outcome: &'static str,
     pub(crate) disk: Files,
     pub(crate) live: Live,
@@ -129,9 +129,10 @@ rows! {
     NO_FILE: "A FIFO or a file of 3 GiB lies in a file's place" => 500 "install-failed", "refused", Gone, Old;
     SYMLINK: "A symbolic link lies in a file's place" => 500 "install-failed", "refused", Old, Old;
     EDITED: "Somebody edits a file between two applies, and reloads" => 200 "", "applied", New, New;
-    NO_DATABASE: "PostgreSQL is down before the snapshot" => 503 "database-unavailable", "", Old, Old;
-    FROZEN_DATABASE: "PostgreSQL hangs before the snapshot" => 503 "database-unavailable", "", Old, Old;
-    NO_AUDIT: "PostgreSQL dies between snapshot and audit record" => 503 "database-unavailable", "", Old, Old;
+    NO_DATABASE: "PostgreSQL is down before the snapshot" => 503 "database-unavailable", "refused", Old, Old;
+    FROZEN_DATABASE: "PostgreSQL hangs before the snapshot" => 503 "database-unavailable", "refused", Old, Old;
+    NO_AUDIT: "PostgreSQL dies between snapshot and audit record"
+        => 503 "database-unavailable", "refused", Old, Old;
     NO_LAST_WORD: "PostgreSQL dies before the last word, and the apply succeeds"
         => 503 "database-unavailable", "applied", New, New;
     NO_LAST_WORD_FROZEN: "PostgreSQL hangs before the last word, and the apply succeeds"
@@ -162,7 +163,8 @@ const HEAD: &str = "# What each fault leads to
 `POST /apply` ends in one of these ways, whatever happens between the request and the answer. *Old* is what the last
 proven apply left, *new* is what the database says. Where *Live* is old or new, the phones that were registered before
 still are; where *On disk* is old or new, nothing but the two include files is in their directories. After the next proven
-apply both hold in every case.
+apply both hold in every case. An apply that PostgreSQL was not there to begin has no audit record but the one in its
+response.
 
 Every row is proven by a test of `tests/faults` on a real Asterisk; the table is made by that suite
 (`UPDATE_GOLDEN=1`) and compared with it in every run. A row about what Asterisk answers is proven on both ways to ask it:
@@ -183,7 +185,6 @@ fn rendered() -> String {
     for row in ROWS {
         let Row { fault, status, code, outcome, disk, live } = row;
         let code = if code.is_empty() { String::new() } else { format!(" `{code}`") };
-        let outcome = if outcome.is_empty() { "no record".to_owned() } else { format!("`{outcome}`") };
         let disk = match disk {
             Files::Old => "old",
             Files::New => "new",
@@ -198,7 +199,7 @@ fn rendered() -> String {
             Live::NotOurs => "what the missing line leaves",
             Live::Stuck => "old or new, until the next apply",
         };
-        writeln!(text, "| {fault} | {status}{code} | {outcome} | {disk} | {live} |").unwrap();
+        writeln!(text, "| {fault} | {status}{code} | `{outcome}` | {disk} | {live} |").unwrap();
     }
     text + TAIL
 }

@@ -256,12 +256,12 @@ impl World {
     #[track_caller]
     fn check_record(&self, row: Row, answer: &Response) {
         let record = if answer.status == 200 { &answer.json } else { &answer.json["apply"] };
-        if row.outcome.is_empty() {
-            assert!(record.is_null(), "{}: {}", row.fault, answer.text);
-            return;
-        }
         assert_eq!(record["outcome"], row.outcome, "{}: {}", row.fault, answer.text);
         assert_eq!(record["actor"], "test");
+        if (row.code, row.outcome) == ("database-unavailable", "refused") {
+            // There may be no record, and nobody to ask for it.
+            return;
+        }
         let columns = "outcome, actor, request_id, node, finished_at IS NOT NULL, revision, users";
         let (id, revision, users) = (answer.header("x-request-id"), &record["revision"], &record["users"]);
         let expected = format!("{}|test|{id}|test-node|t|{revision}|{users}", row.outcome);

@@ -151,7 +151,7 @@ pub(crate) struct ProblemDocument {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
     pub user: Option<EmailOwner>,
-    /// What the apply did, where one was begun.
+    /// The record of the apply that failed.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
     pub apply: Option<Box<ApplyResponse>>,

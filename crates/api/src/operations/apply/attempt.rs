@@ -50,7 +50,7 @@ impl Attempt {
         };
         let list = match inner.audit.begin(&locked, &started) {
             Ok(list) => list,
-            Err(error) => return Err(self.not_begun(id, error)),
+            Err(error) => return Err(self.not_begun(id, error, Some(&locked))),
         };
         let mut record = self.record(id, list.revision, list.users.len());
         record.timings.snapshot = began.elapsed();
@@ -78,19 +78,25 @@ impl Attempt {
         }
     }
 
-    /// The problem of an apply that could not read the users. Where they are there and cannot be read, as after SQL that
-    /// disabled a rule, its record may be open.
-    fn not_begun(&self, id: ApplyId, error: AuditError) -> Problem {
-        let is_refused = matches!(error, AuditError::Database(DatabaseError::Failed(_)));
-        let problem = Problem::from(error);
-        if !is_refused {
-            return problem;
-        }
+    /// The problem of an apply that could not read the users, whose record may be open.
+    fn not_begun(&self, id: ApplyId, error: AuditError, locked: Option<&LockedDeployment<'_>>) -> Problem {
         let mut record = self.record(id, Revision::default(), 0);
-        record.detail =
-            Some("The users could not be read; the portal's log has the reason. Nothing was changed.".to_owned());
+        let is_silent = matches!(error, AuditError::Database(DatabaseError::Unavailable(_)));
+        // As after SQL that disabled a rule.
+        let is_unreadable = matches!(error, AuditError::Database(DatabaseError::Failed(_)));
+        let mut problem = Problem::from(error);
+        if is_silent {
+            problem.document.detail.push_str(" Nothing was changed.");
+        }
+        record.detail = Some(if is_unreadable {
+            "The users could not be read; the portal's log has the reason. Nothing was changed.".to_owned()
+        } else {
+            problem.document.detail.clone()
+        });
         record.duration = self.began.elapsed();
-        self.applier.0.audit.refuse(&record);
+        if let Some(locked) = locked {
+            self.applier.0.audit.refuse(&record, is_silent, locked);
+        }
         problem.with_apply(ApplyResponse::from(&record))
     }
 
@@ -157,7 +163,7 @@ impl Attempt {
         // Nobody asks for the digests of both pairs where nothing was reviewed.
         if self.review.is_given() {
             let plan = plan::etag(locked.last_proven().map(|(_, pair)| pair), pair);
-            return (!self.review.allows(&plan)).then(|| (Code::PlanChanged, PLAN_CHANGED.to_owned()));
+            return self.review.objection(&plan).map(|detail| (Code::PlanChanged, detail.to_owned()));
         }
         let losses = losses_to_another_database(locked, pair, database)?;
         Some((
@@ -179,8 +185,8 @@ impl Attempt {
         record.timings.snapshot = began.elapsed();
         let pair = self.render(&list, &mut record).map_err(Problem::internal)?;
         let plan = plan::etag(locked.last_proven().map(|(_, pair)| pair), &pair);
-        if !self.review.allows(&plan) {
-            return Err(Problem::new(Code::PlanChanged, PLAN_CHANGED));
+        if let Some(detail) = self.review.objection(&plan) {
+            return Err(Problem::new(Code::PlanChanged, detail));
         }
         record.changes = changes(&locked.difference(&pair).map_err(Problem::internal)?);
         if let Some(losses) = losses_to_another_database(&locked, &pair, list.database) {
@@ -204,12 +210,16 @@ impl Attempt {
     pub(super) fn without_lock(self, error: LockError) -> Result<ApplyResponse, Problem> {
         let audit = &self.applier.0.audit;
         let problem = no_lock(error);
-        let list = audit.list()?;
-        let mut record = self.record(ApplyId::generate(), list.revision, list.users.len());
+        let id = ApplyId::generate();
+        let list = audit.list().map_err(|error| self.not_begun(id, error, None))?;
+        let mut record = self.record(id, list.revision, list.users.len());
         record.detail = Some(problem.document.detail.clone());
         record.duration = self.began.elapsed();
-        audit.record(&record)?;
-        Err(problem.with_apply(ApplyResponse::from(&record)))
+        let answer = ApplyResponse::from(&record);
+        match audit.record(&record) {
+            Ok(()) => Err(problem.with_apply(answer)),
+            Err(error) => Err(Problem::from(error).with_apply(answer)),
+        }
     }
 
     /// The record of an attempt that has changed nothing yet.
@@ -261,9 +271,6 @@ pub(super) fn no_lock(error: LockError) -> Problem {
     }
 }
 
-/// The detail where the plan is not the one that was reviewed.
-const PLAN_CHANGED: &str = "This is not the plan that was reviewed: users or what Asterisk runs have changed since. Look at \
-                            POST /apply?dry_run=true again, and apply with its new ETag. Nothing was changed.";
 /// What is remembered of the pair last proven; nothing of one that another program deployed.
 fn last_tag(locked: &LockedDeployment<'_>) -> Option<Tag> {
     locked.last_proven().and_then(|(tag, _)| tag.parse().ok())

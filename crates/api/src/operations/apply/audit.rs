@@ -18,8 +18,7 @@ use crate::http::problem::{Code, Problem};
 
 /// How often a record that waits for the database is tried again.
 const AGAIN: Duration = Duration::from_secs(1);
-/// The note that an apply leaves behind whose process ended before it did: its id, and [`OPENED`] once its record was. It
-/// is empty where nobody knows whether a record was opened.
+/// The note that an apply leaves behind whose process ended before it did: its id, and [`OPENED`] once its record was.
 const RUNNING: &str = "running";
 /// Stands behind the id.
 const OPENED: &str = " opened";
@@ -59,7 +58,7 @@ impl From<AuditError> for Problem {
                  over that lacks it, while the apply ran. `apply` says how it ended; look at GET /users, and apply again.",
             )
             .caused_by(error),
-            AuditError::Note(_) => Self::internal(error),
+            AuditError::Note(_) => Self::new(Code::InstallFailed, format!("{error}. Nothing was changed.")).caused_by(error),
         }
     }
 }
@@ -71,7 +70,7 @@ impl Audit {
 
     /// Notes for the list that an apply was interrupted: its process ended before it did. Asks the database for nothing.
     pub(super) fn note_interrupted(&self) {
-        let running = self.deployment.note(RUNNING).ok().flatten();
+        let running = self.deployment.note(RUNNING).inspect_err(|error| log::error!("{error}")).ok().flatten();
         let running = running.and_then(|running| String::from_utf8(running).ok());
         // One that ended before its record was opened did nothing, and is none.
         let id = running.and_then(|running| running.strip_suffix(OPENED)?.parse::<ApplyId>().ok());
@@ -85,11 +84,20 @@ impl Audit {
     /// Closes what processes that are gone left open. Under the lock, so that no record that is `running` belongs to an
     /// apply that still runs.
     pub(super) fn close_open_records(&self, locked: &LockedDeployment<'_>) -> Result<(), AuditError> {
+        if self.close_what_is_open(locked)? {
+            self.close_later();
+        }
+        Ok(())
+    }
+
+    /// As [`Self::close_open_records`]; says whether there is to be another look soon.
+    fn close_what_is_open(&self, locked: &LockedDeployment<'_>) -> Result<bool, AuditError> {
         let mut waiting = waiting_records::all(locked, &self.deployment)?;
         if !waiting.is_empty() {
             let database = self.database.users().list()?.database;
             waiting = self.close_waiting(locked, waiting, database)?;
         }
+        let may_open_yet = waiting.iter().any(|waiting| waiting.database.is_none());
         let waiting: Vec<ApplyId> = waiting.iter().map(|waiting| waiting.record.id).collect();
         let interrupted = self.database.apply_log().interrupt_running(&self.node, &waiting)?;
         for id in &interrupted {
@@ -99,38 +107,36 @@ impl Audit {
         if let Some(id) = interrupted.iter().max().filter(|id| last.is_none_or(|last| last <= id.as_uuid())) {
             self.remember_as(*id, ApplyOutcome::Interrupted, SystemTime::now());
         }
-        Ok(self.deployment.remove_volatile_note(RUNNING)?)
+        self.nothing_runs();
+        Ok(may_open_yet)
     }
 
     /// Opens the record. One round trip, unless an earlier apply left something open.
     pub(super) fn begin(&self, locked: &LockedDeployment<'_>, started: &StartedApply) -> Result<UserList, AuditError> {
-        if self.deployment.note(RUNNING)?.is_some() {
+        // A note that cannot be read may be one of an apply that was interrupted.
+        if !matches!(self.deployment.note(RUNNING), Ok(None)) {
             self.close_open_records(locked)?;
         }
         self.mark_running(&started.id.to_string());
-        match self.database.apply_log().begin(started) {
-            Ok(list) => {
-                self.mark_running(&format!("{}{OPENED}", started.id));
-                // The record of this apply is open from here on: what others left does not end it.
-                let waiting = waiting_records::all(locked, &self.deployment).map_err(AuditError::from);
-                if let Err(error) = waiting.and_then(|waiting| self.close_waiting(locked, waiting, list.database)) {
-                    log::warn!("an audit record still waits: {error}");
-                }
-                Ok(list)
-            }
-            Err(error) => {
-                // Whether the record was opened is not known where the database fell silent.
-                if matches!(error, DatabaseError::Unavailable(_)) {
-                    self.leave_open();
-                }
-                Err(error.into())
-            }
+        let list = self.database.apply_log().begin(started)?;
+        self.mark_running(&format!("{}{OPENED}", started.id));
+        // The record of this apply is open from here on: what others left does not end it.
+        let waiting = waiting_records::all(locked, &self.deployment).map_err(AuditError::from);
+        if let Err(error) = waiting.and_then(|waiting| self.close_waiting(locked, waiting, list.database)) {
+            log::warn!("an audit record still waits: {error}");
         }
+        Ok(list)
     }
 
     fn mark_running(&self, id: &str) {
         if let Err(error) = self.deployment.write_volatile_note(RUNNING, id.as_bytes()) {
             log::warn!("were the process to end now, only its next start would close the record: {error}");
+        }
+    }
+
+    fn nothing_runs(&self) {
+        if let Err(error) = self.deployment.remove_volatile_note(RUNNING) {
+            log::warn!("the next apply looks for an open record once more: {error}");
         }
     }
 
@@ -150,7 +156,7 @@ impl Audit {
         let result = self.finish_in_database(record);
         if let Err(error) = &result {
             let is_lost = matches!(error, AuditError::Lost(_));
-            if let Err(error) = waiting_records::keep(locked, record, database, is_lost) {
+            if let Err(error) = waiting_records::keep(locked, record, Some(database), is_lost) {
                 // The next apply or start then closes it as interrupted.
                 log::error!("the record of apply {} is lost but for this log: {error}", record.id);
                 return result;
@@ -160,9 +166,7 @@ impl Audit {
                 self.close_later();
             }
         }
-        if let Err(error) = self.deployment.remove_volatile_note(RUNNING) {
-            log::warn!("the next apply looks for an open record once more: {error}");
-        }
+        self.nothing_runs();
         result
     }
 
@@ -192,21 +196,17 @@ impl Audit {
         *self.unsaved() = last.keep(&self.deployment, &self.node).is_err().then_some(last);
     }
 
-    /// Closes the record of an apply that could not begin, as the database holds what no list can be made of. It may have
-    /// been opened.
-    pub(super) fn refuse(&self, record: &ApplyRecord) {
+    /// Closes the record of an apply that could not begin, if it was opened: that is not known where the database fell
+    /// silent, or holds what no list can be made of.
+    pub(super) fn refuse(&self, record: &ApplyRecord, is_silent: bool, locked: &LockedDeployment<'_>) {
         self.remember(record);
-        let result = self.database.apply_log().finish(record).map_err(AuditError::from);
-        let result = result.and_then(|_is_open| Ok(self.deployment.remove_volatile_note(RUNNING)?));
-        if let Err(error) = result {
-            log::warn!("the record of apply {} is closed later: {error}", record.id);
-            self.leave_open();
+        // The caller has waited long enough for a database that is silent.
+        if !is_silent && self.database.apply_log().finish(record).is_ok() {
+            return;
         }
-    }
-
-    /// A record may be open, and nobody knows whether it is.
-    fn leave_open(&self) {
-        self.mark_running("");
+        if let Err(error) = waiting_records::keep(locked, record, None, false) {
+            log::warn!("the record of apply {} is closed as interrupted, if it was opened: {error}", record.id);
+        }
         self.close_later();
     }
 
@@ -223,7 +223,7 @@ impl Audit {
     ) -> Result<Vec<waiting_records::WaitingRecord>, AuditError> {
         let mut left = Vec::new();
         for waiting in waiting {
-            if waiting.database != database {
+            if waiting.database.is_some_and(|own| own != database) {
                 left.push(waiting);
                 continue;
             }
@@ -232,10 +232,16 @@ impl Audit {
                     log::info!("the record of apply {} is closed: {}", waiting.record.id, waiting.record.outcome);
                     waiting_records::remove(locked, waiting.record.id)?;
                 }
+                // It was never opened. A server that hung may have continued just now: then it opens it while this runs.
+                Err(AuditError::Lost(id)) if waiting.database.is_none() && waiting.is_lost => {
+                    waiting_records::remove(locked, id)?;
+                }
                 Err(error @ AuditError::Lost(_)) => {
                     if !waiting.is_lost {
-                        log::error!("{error}");
-                        waiting_records::keep(locked, &waiting.record, database, true)?;
+                        if waiting.database.is_some() {
+                            log::error!("{error}");
+                        }
+                        waiting_records::keep(locked, &waiting.record, waiting.database, true)?;
                     }
                     left.push(waiting);
                 }
@@ -265,12 +271,12 @@ impl Audit {
         thread::sleep(AGAIN);
         // An apply that has the lock closes what is open before it begins.
         let closed = match self.deployment.lock(Instant::now()) {
-            Ok(locked) => self.close_open_records(&locked),
+            Ok(locked) => self.close_what_is_open(&locked),
             Err(LockError::Busy) => return true,
             Err(LockError::State(error)) => Err(error.into()),
         };
         match closed {
-            Ok(()) => false,
+            Ok(again) => again,
             Err(error @ AuditError::Database(DatabaseError::Unavailable(_))) => {
                 log::debug!("an audit record still waits: {error}");
                 true

@@ -46,13 +46,27 @@ impl Review {
         self.0.is_some()
     }
 
-    /// Whether this is a plan that was reviewed, or none was. By the strong comparison of
+    /// What to say where another plan was reviewed than this. By the strong comparison of
     /// [RFC 9110, section 13.1.1](https://www.rfc-editor.org/rfc/rfc9110#section-13.1.1).
-    pub(super) fn allows(&self, plan: &str) -> bool {
-        let is_it = |tag: &EntityTag| plan.parse().is_ok_and(|plan| tag.strong_eq(&plan));
-        self.0.as_ref().is_none_or(|tags| tags.iter().any(is_it))
+    pub(super) fn objection(&self, plan: &str) -> Option<&'static str> {
+        let any = |is_it: fn(&EntityTag, &EntityTag) -> bool| {
+            let is_it = |tag: &EntityTag| plan.parse().is_ok_and(|plan| is_it(tag, &plan));
+            self.0.iter().flatten().any(is_it)
+        };
+        if self.0.is_none() || any(EntityTag::strong_eq) {
+            None
+        } else if any(EntityTag::weak_eq) {
+            Some(WEAK_TAG)
+        } else {
+            Some(PLAN_CHANGED)
+        }
     }
 }
+
+const PLAN_CHANGED: &str = "This is not the plan that was reviewed: users or what Asterisk runs have changed since. Look at \
+                            POST /apply?dry_run=true again, and apply with its new ETag. Nothing was changed.";
+const WEAK_TAG: &str = "If-Match names this plan by a weak tag (W/), which matches nothing. A proxy that compresses makes \
+                        tags weak: send the tag without W/. Nothing was changed.";
 
 #[cfg(test)]
 mod tests {
@@ -77,17 +91,18 @@ mod tests {
             let request =
                 headers.iter().fold(TestRequest::post(), |request, value| request.append_header((IF_MATCH, *value)));
             let review = Review::of(&request.to_http_request());
-            (review.allows("\"a\""), review.is_given())
+            (review.objection("\"a\""), review.is_given())
         };
-        assert_eq!(review(&[]), (true, false));
+        assert_eq!(review(&[]), (None, false));
         for any in [&["*"][..], &[" * "]] {
-            assert_eq!(review(any), (true, false), "{any:?}");
+            assert_eq!(review(any), (None, false), "{any:?}");
         }
-        for reviewed in [&["\"a\""][..], &["\"b\", \"a\""], &["\"b\"", "\"a\""]] {
-            assert_eq!(review(reviewed), (true, true), "{reviewed:?}");
+        for reviewed in [&["\"a\""][..], &["\"b\", \"a\""], &["\"b\"", "\"a\""], &["W/\"a\", \"a\""]] {
+            assert_eq!(review(reviewed), (None, true), "{reviewed:?}");
         }
-        for other in [&["\"b\""][..], &["W/\"a\""], &["a"], &[""], &["\"A\""], &["\"b\"", "*"], &["\u{e4}"]] {
-            assert_eq!(review(other), (false, true), "{other:?}");
+        for other in [&["\"b\""][..], &["W/\"b\""], &["a"], &[""], &["\"A\""], &["\"b\"", "*"], &["\u{e4}"]] {
+            assert_eq!(review(other), (Some(PLAN_CHANGED), true), "{other:?}");
         }
+        assert_eq!(review(&["W/\"a\""]), (Some(WEAK_TAG), true));
     }
 }

@@ -20,8 +20,8 @@ const NAME: &str = "record-";
 #[derive(Debug, PartialEq)]
 pub(super) struct WaitingRecord {
     pub(super) record: ApplyRecord,
-    /// The database that it was opened in.
-    pub(super) database: DatabaseId,
+    /// The database that it was opened in; `None` where it is not known whether it was opened.
+    pub(super) database: Option<DatabaseId>,
     /// Whether that database was seen not to have it any more.
     pub(super) is_lost: bool,
 }
@@ -31,7 +31,15 @@ pub(super) struct WaitingRecord {
 pub(super) fn all(locked: &LockedDeployment<'_>, deployment: &Deployment) -> Result<Vec<WaitingRecord>, FileError> {
     let mut all = Vec::new();
     for name in deployment.notes()?.iter().filter(|name| name.starts_with(NAME)) {
-        let Some(note) = deployment.note(name)? else { continue };
+        let note = match deployment.note(name) {
+            Ok(Some(note)) => note,
+            Ok(None) => continue,
+            // Not this program's, which writes files. No reason to apply nothing.
+            Err(error) => {
+                log::error!("{error}");
+                continue;
+            }
+        };
         if let Some(waiting) = read(&note) {
             all.push(waiting);
         } else {
@@ -61,7 +69,7 @@ pub(super) fn all(locked: &LockedDeployment<'_>, deployment: &Deployment) -> Res
 pub(super) fn keep(
     locked: &LockedDeployment<'_>,
     record: &ApplyRecord,
-    database: DatabaseId,
+    database: Option<DatabaseId>,
     is_lost: bool,
 ) -> Result<(), FileError> {
     locked.write_note(&format!("{NAME}{}", record.id), &written(record, database, is_lost))
@@ -75,20 +83,20 @@ pub(super) fn remove(locked: &LockedDeployment<'_>, id: ApplyId) -> Result<(), F
 /// What waits, as the state directory keeps it.
 #[derive(Serialize, Deserialize)]
 struct Note {
-    database: Uuid,
+    database: Option<Uuid>,
     is_lost: bool,
     record: Value,
 }
 
-fn written(record: &ApplyRecord, database: DatabaseId, is_lost: bool) -> Vec<u8> {
-    let note = Note { database: database.as_uuid(), is_lost, record: ApplyLog::to_json(record) };
+fn written(record: &ApplyRecord, database: Option<DatabaseId>, is_lost: bool) -> Vec<u8> {
+    let note = Note { database: database.map(DatabaseId::as_uuid), is_lost, record: ApplyLog::to_json(record) };
     serde_json::to_vec(&note).unwrap_or_default()
 }
 
 /// What waits, unless the note was not written by this program.
 fn read(note: &[u8]) -> Option<WaitingRecord> {
     let Note { database, is_lost, record } = serde_json::from_slice(note).ok()?;
-    Some(WaitingRecord { record: ApplyLog::from_json(record).ok()?, database: database.into(), is_lost })
+    Some(WaitingRecord { record: ApplyLog::from_json(record).ok()?, database: database.map(DatabaseId::from), is_lost })
 }
 
 #[cfg(test)]
@@ -130,7 +138,7 @@ mod tests {
         let hours = |hours| SystemTime::now() - Duration::from_hours(hours);
         let kept = |started_at| {
             let record = ApplyRecord { id: ApplyId::generate(), started_at, ..record() };
-            keep(&locked, &record, DatabaseId::generate(), false).unwrap();
+            keep(&locked, &record, Some(DatabaseId::generate()), false).unwrap();
             record.id
         };
         let old = kept(hours(24 * DAYS + 1));
@@ -149,7 +157,7 @@ mod tests {
 
     #[test]
     fn a_record_survives_the_note() {
-        let (record, database) = (record(), DatabaseId::generate());
+        let (record, database) = (record(), Some(DatabaseId::generate()));
         // The clock of the host may be wrong.
         let early = ApplyRecord { started_at: SystemTime::UNIX_EPOCH - Duration::from_mins(1), ..record.clone() };
         let kept = read(&written(&early, database, false)).map(|waiting| waiting.record);
