@@ -1,6 +1,6 @@
 use std::{
     path::PathBuf,
-    sync::{Arc, OnceLock},
+    sync::{Arc, Mutex, PoisonError},
     time::Instant,
 };
 
@@ -27,14 +27,18 @@ pub struct Deployment {
     pub(crate) files: IncludeFiles,
     pub(crate) state: StateDir,
     pub(crate) trust: Trust,
+    pub(crate) known: Known,
 }
+
+/// The two pairs read last, and what they make live: most applies have the proven pair's from the one before.
+pub(crate) type Known = Arc<Mutex<Vec<(Pair, Arc<Expected>)>>>;
 
 impl Deployment {
     /// A deployment of `files` into the Asterisk behind `cli`. `state_dir` holds the lock and
     /// what must outlive a crash; it is made when it is missing and its parent is there.
     #[must_use]
     pub fn new(cli: Cli, files: IncludeFiles, state_dir: impl Into<PathBuf>) -> Self {
-        Self { cli, files, state: StateDir::new(state_dir.into()), trust: Trust::default() }
+        Self { cli, files, state: StateDir::new(state_dir.into()), trust: Trust::default(), known: Known::default() }
     }
 
     /// Waits for the host's lock until `deadline`. It then recovers from an interrupted deployment: the disk holds one
@@ -65,7 +69,20 @@ impl Deployment {
             }
             file::remove(&self.state.journal())?;
         }
-        Ok(LockedDeployment { deployment: self, proven, expected: OnceLock::new(), _lock: lock })
+        Ok(LockedDeployment { deployment: self, proven, _lock: lock })
+    }
+
+    /// What must be live of a pair for this deployment.
+    pub(crate) fn expected(&self, pair: &Pair) -> Result<Arc<Expected>, UnreadablePair> {
+        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        let found = known.iter().position(|(of, _)| of == pair).map(|at| known.remove(at));
+        let (pair, expected) = match found {
+            Some(found) => found,
+            None => (pair.clone(), Arc::new(Expected::read_for(pair, self.trust.is_strict)?)),
+        };
+        known.truncate(1);
+        known.insert(0, (pair, Arc::clone(&expected)));
+        Ok(expected)
     }
 
     /// What a program does once, at its start: recovers from an interrupted deployment, and claims nothing where the
@@ -130,8 +147,6 @@ pub struct ProvenPair {
 pub struct LockedDeployment<'a> {
     pub(crate) deployment: &'a Deployment,
     proven: Option<Record>,
-    /// What `proven` makes live, once it was asked for.
-    expected: OnceLock<Option<Arc<Expected>>>,
     _lock: HostLock,
 }
 
@@ -149,22 +164,13 @@ impl LockedDeployment<'_> {
     }
 
     pub(crate) fn set_proven(&mut self, record: Record) {
-        if self.proven.as_ref().is_none_or(|proven| proven.pair != record.pair) {
-            self.expected = OnceLock::new();
-        }
         self.proven = Some(record);
     }
 
-    /// What the pair last proven makes live; `None` without one, and where it cannot be read.
-    fn proven_expected(&self) -> Option<&Arc<Expected>> {
-        let read = || Some(Arc::new(self.deployment.expected(&self.proven.as_ref()?.pair).ok()?));
-        self.expected.get_or_init(read).as_ref()
-    }
-
-    /// What `pair` makes live. Mostly it is the pair last proven, which is read once.
-    pub(crate) fn expected(&self, pair: &Pair) -> Result<Arc<Expected>, UnreadablePair> {
-        let proven = self.proven.as_ref().filter(|proven| proven.pair == *pair).and_then(|_| self.proven_expected());
-        proven.map_or_else(|| self.deployment.expected(pair).map(Arc::new), |proven| Ok(Arc::clone(proven)))
+    /// What the pair last proven makes live; nothing without one, and where it cannot be read.
+    fn proven_expected(&self) -> Arc<Expected> {
+        let expected = self.proven.as_ref().and_then(|proven| self.deployment.expected(&proven.pair).ok());
+        expected.unwrap_or_default()
     }
 
     /// What `pair` changes against the pair last proven; against none, or one that cannot be read, all of it is new.
@@ -173,7 +179,7 @@ impl LockedDeployment<'_> {
     ///
     /// [`UnreadablePair`] when `pair` cannot be read.
     pub fn difference(&self, pair: &Pair) -> Result<Difference, UnreadablePair> {
-        Ok(self.expected(pair)?.difference(self.proven_expected().map_or(&Expected::default(), |former| former)))
+        Ok(self.deployment.expected(pair)?.difference(&self.proven_expected()))
     }
 
     /// The endpoints of the pair last proven whose owners `pair` takes the number from: they are no more in it, or ask
@@ -183,11 +189,8 @@ impl LockedDeployment<'_> {
     ///
     /// [`UnreadablePair`] when `pair` cannot be read.
     pub fn former_owners(&self, pair: &Pair) -> Result<Vec<String>, UnreadablePair> {
-        let now = self.expected(pair)?;
-        Ok(self
-            .proven_expected()
-            .map(|former| now.former_owners(former).map(str::to_owned).collect())
-            .unwrap_or_default())
+        let now = self.deployment.expected(pair)?;
+        Ok(now.former_owners(&self.proven_expected()).map(str::to_owned).collect())
     }
 
     /// Remembers another `tag` with the pair last proven.
@@ -242,6 +245,22 @@ pub(super) mod tests {
         // What it had staged besides.
         mem::forget(deployment.files.stage(&pair("old"), BOTH).unwrap());
         mem::forget(StagedRecord::new(&deployment.state.proven(), record("new")).unwrap());
+    }
+
+    #[test]
+    fn the_two_pairs_read_last_are_not_read_again() {
+        let (_directory, deployment) = host();
+        let read =
+            |name| deployment.expected(&Pair { endpoints: format!("; {name}").into(), ..Pair::default() }).unwrap();
+        let (one, other) = (read("one"), read("other"));
+        assert!(Arc::ptr_eq(&one, &read("one")) && Arc::ptr_eq(&other, &read("other")));
+        read("third");
+        assert!(Arc::ptr_eq(&other, &read("other")) && !Arc::ptr_eq(&one, &read("one")));
+        let strict = deployment.clone().strict();
+        assert!(!Arc::ptr_eq(
+            &read("one"),
+            &strict.expected(&Pair { endpoints: "; one".into(), ..Pair::default() }).unwrap()
+        ));
     }
 
     #[test]

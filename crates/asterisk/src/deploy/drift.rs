@@ -32,7 +32,7 @@ impl Deployment {
     pub fn drift(&self, deadline: Instant) -> Drift {
         match state_dir::read_record(&self.state.proven()) {
             Ok(proven) => {
-                let proven = proven.as_ref().map(|Record { pair, .. }| (pair, self.expected(pair).map(Arc::new)));
+                let proven = proven.as_ref().map(|Record { pair, .. }| (pair, self.expected(pair)));
                 self.drift_from(proven, deadline)
             }
             Err(error) => Drift { problems: vec![error.to_string()], ..Drift::default() },
@@ -85,7 +85,7 @@ impl LockedDeployment<'_> {
     /// As [`Deployment::drift`], with nothing in between.
     #[must_use]
     pub fn drift(&self, deadline: Instant) -> Drift {
-        let proven = self.proven().map(|Record { pair, .. }| (pair, self.expected(pair)));
+        let proven = self.proven().map(|Record { pair, .. }| (pair, self.deployment.expected(pair)));
         self.deployment.drift_from(proven, deadline)
     }
 }

@@ -114,7 +114,7 @@ impl LockedDeployment<'_> {
     /// The pair last proven, or else the one on disk.
     fn former(&self, on_disk: &Pair) -> Former {
         let pair = self.proven().map_or(on_disk, |record| &record.pair);
-        let read = self.expected(pair);
+        let read = self.deployment.expected(pair);
         let expected = read.inspect_err(|error| log::warn!("the files on disk are not of a deployment: {error}")).ok();
         Former { pair: pair.clone(), expected }
     }
@@ -160,7 +160,7 @@ impl LockedDeployment<'_> {
     /// Fills in what becomes known of the deployment, also of one that fails.
     #[expect(clippy::result_large_err, reason = "one of each deployment, which takes milliseconds")]
     fn transact(&mut self, pair: &Pair, tag: &str, deadline: Instant, deployed: &mut Deployed) -> Result<(), Failed> {
-        let wanted = self.expected(pair)?;
+        let wanted = self.deployment.expected(pair)?;
         let on_disk = self.deployment.files.read()?;
         let former = self.former(&on_disk);
         let nothing = Expected::default();

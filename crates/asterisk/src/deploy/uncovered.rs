@@ -3,11 +3,14 @@
 use std::{collections::BTreeSet, fmt};
 
 use crate::{
-    deploy::{deployment::Deployment, transaction::Deployed},
+    deploy::{
+        deployment::{Deployment, Known},
+        transaction::Deployed,
+    },
     text::{
         config_text::Unreadable,
         digest_names::{File, REFERENCES, digits},
-        expected::{Expected, UnreadablePair, read_file},
+        expected::{UnreadablePair, read_file},
         pair::Pair,
         sections::{Section, sections},
     },
@@ -102,6 +105,8 @@ impl Deployment {
     #[must_use]
     pub fn strict(mut self) -> Self {
         self.trust.is_strict = true;
+        // Read otherwise.
+        self.known = Known::default();
         self
     }
 
@@ -124,11 +129,6 @@ impl Deployment {
     /// [`UnreadablePair`] when `pair` cannot be read.
     pub fn uncovered(&self, pair: &Pair) -> Result<Vec<Uncovered>, UnreadablePair> {
         of_pair(pair, &Pair::default(), self.trust)
-    }
-
-    /// What must be live of a pair for this deployment.
-    pub(crate) fn expected(&self, pair: &Pair) -> Result<Expected, UnreadablePair> {
-        Expected::read_for(pair, self.trust.is_strict)
     }
 }
 

@@ -74,6 +74,13 @@ pub struct Endpoint {
 }
 
 impl Endpoint {
+    /// The auths and aors that it names.
+    pub(crate) fn named(&self) -> impl Iterator<Item = (Kind, &str)> {
+        let Self { auths, outbound_auths, aors, identifies: _, said: _ } = self;
+        let named = [(Kind::Auth, auths), (Kind::Auth, outbound_auths), (Kind::Aor, aors)];
+        named.into_iter().flat_map(|(kind, names)| names.iter().map(move |name| (kind, name.as_str())))
+    }
+
     /// Whether it is live as it was written. The administrator may identify it by more.
     pub(crate) fn is_in(&self, live: &Self) -> bool {
         let Self { auths, outbound_auths, aors, identifies, said: _ } = self;
@@ -169,12 +176,8 @@ impl Expected {
     /// Whether an endpoint names this object, or it is there alone.
     pub(crate) fn has(&self, object: &(Kind, String)) -> bool {
         let (kind, name) = object;
-        let names = |endpoint: &Endpoint| match kind {
-            Kind::Aor => endpoint.aors.contains(name),
-            Kind::Auth => endpoint.auths.contains(name) || endpoint.outbound_auths.contains(name),
-            Kind::Registration => false,
-        };
-        self.standalone.contains(object) || self.endpoints.values().any(names)
+        let mut named = self.endpoints.values().flat_map(Endpoint::named);
+        self.standalone.contains(object) || named.any(|named| named == (*kind, name.as_str()))
     }
 
     /// Whether the file defines this object, which stands alone.

@@ -1,7 +1,7 @@
 //! What must be live once Asterisk has taken an endpoints file.
 
 use std::{
-    collections::{BTreeMap, BTreeSet},
+    collections::{BTreeMap, BTreeSet, HashSet},
     hash::{DefaultHasher, Hash as _, Hasher as _},
 };
 
@@ -27,25 +27,25 @@ pub(crate) fn read(text: &str, is_strict: bool) -> Result<Expected, Unreadable> 
     let sections = sections(text)?;
     let mut expected = Expected::default();
     let Expected { endpoints, standalone, credentials, fingerprints, shown, contexts: _ } = &mut expected;
+    let mut others = BTreeMap::new();
     let mut identifies = BTreeMap::new();
     for section in &sections {
         let name = |longest| section.listed(section.name, longest);
-        let mut stand_alone = |kind, longest, is_asked_for| {
-            let object = (kind, name(longest)?);
-            fingerprints.insert(object.clone(), section.fingerprint());
+        let mut other = |kind, longest, is_asked_for| {
+            let name = name(longest)?;
             if is_asked_for {
-                shown.insert(object.clone(), Options::of(section));
+                shown.insert((kind, name.to_owned()), Options::of(section));
             }
-            Ok(standalone.insert(object))
+            Ok(others.insert((kind, name), section.fingerprint()).is_none())
         };
         let is_new = match section.kind() {
-            "endpoint" => endpoints.insert(name(ENDPOINT)?, endpoint(section)?).is_none(),
+            "endpoint" => endpoints.insert(name(ENDPOINT)?.to_owned(), endpoint(section)?).is_none(),
             "auth" => {
-                credentials.insert(name(OTHERS)?, credential(section));
-                stand_alone(Kind::Auth, OTHERS, false)?
+                credentials.insert(name(OTHERS)?.to_owned(), credential(section));
+                other(Kind::Auth, OTHERS, false)?
             }
-            "aor" => stand_alone(Kind::Aor, LONE_AOR, is_strict)?,
-            "registration" => stand_alone(Kind::Registration, OTHERS, true)?,
+            "aor" => other(Kind::Aor, LONE_AOR, is_strict)?,
+            "registration" => other(Kind::Registration, OTHERS, true)?,
             "identify" => identifies.insert(name(IDENTIFY)?, section).is_none(),
             kind => return Err(section.unreadable(Reason::UnprovableType(kind.to_owned()))),
         };
@@ -54,35 +54,30 @@ pub(crate) fn read(text: &str, is_strict: bool) -> Result<Expected, Unreadable> 
             return Err(section.unreadable(twice));
         }
     }
-    for Endpoint { auths, outbound_auths, aors, said, .. } in endpoints.values_mut() {
+    for endpoint in endpoints.values_mut() {
         let mut all = DefaultHasher::new();
-        said.hash(&mut all);
-        for (kind, names) in [(Kind::Auth, auths), (Kind::Auth, outbound_auths), (Kind::Aor, aors)] {
-            for name in names.iter() {
-                let object = (kind, name.clone());
-                fingerprints.get(&object).hash(&mut all);
-                standalone.remove(&object);
-            }
-        }
-        *said = all.finish();
+        endpoint.said.hash(&mut all);
+        endpoint.named().for_each(|object| others.get(&object).hash(&mut all));
+        endpoint.said = all.finish();
     }
     for (name, section) in identifies {
         let of = section.values("endpoint").next_back().unwrap_or_default();
         let stranger = || section.unreadable(Reason::StrangersIdentify(of.to_owned()));
         let endpoint = endpoints.get_mut(of).ok_or_else(stranger)?;
-        endpoint.identifies.insert(name);
+        endpoint.identifies.insert(name.to_owned());
         let mut all = DefaultHasher::new();
         (endpoint.said, section.fingerprint()).hash(&mut all);
         endpoint.said = all.finish();
     }
+    let named: HashSet<_> = endpoints.values().flat_map(Endpoint::named).collect();
+    let alone = others.iter().filter(|(object, _)| !named.contains(*object));
+    fingerprints.extend(alone.map(|(&(kind, name), said)| ((kind, name.to_owned()), *said)));
+    standalone.extend(fingerprints.keys().cloned());
     // Asterisk takes a registration whose auth there is not. It may be the administrator's, or nobody's.
-    let mut others = BTreeSet::new();
     for section in sections.iter().filter(|section| section.kind() == "registration") {
-        others.extend(section.all_listed("outbound_auth", OTHERS)?.into_iter().map(|name| (Kind::Auth, name)));
+        let auths = section.all_listed("outbound_auth", OTHERS)?.into_iter().map(|name| (Kind::Auth, name));
+        standalone.extend(auths.filter(|(kind, name)| !others.contains_key(&(*kind, name.as_str()))));
     }
-    others.retain(|object| !fingerprints.contains_key(object));
-    fingerprints.retain(|object, _| standalone.contains(object));
-    standalone.append(&mut others);
     Ok(expected)
 }
 

@@ -43,15 +43,15 @@ impl<'a> Section<'a> {
     }
 
     /// A name that Asterisk's listings show whole, and apart from what is printed beside it.
-    pub(crate) fn listed(&self, name: &str, longest: usize) -> Result<String, Unreadable> {
+    pub(crate) fn listed<'n>(&self, name: &'n str, longest: usize) -> Result<&'n str, Unreadable> {
         if name.len() > longest || name.contains([' ', '\t', '/']) {
             return Err(self.unreadable(Reason::Unlistable { name: name.to_owned(), longest }));
         }
-        Ok(name.to_owned())
+        Ok(name)
     }
 
     pub(crate) fn all_listed(&self, key: &str, longest: usize) -> Result<BTreeSet<String>, Unreadable> {
-        self.names(key).map(|name| self.listed(name, longest)).collect()
+        self.names(key).map(|name| self.listed(name, longest).map(str::to_owned)).collect()
     }
 }
 
