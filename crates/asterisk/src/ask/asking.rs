@@ -68,6 +68,7 @@ pub(crate) fn ask_whole(
     // Each with what was wrong with its last answer.
     let mut open: Vec<(String, Option<Unread>)> = questions.into_iter().map(|question| (question, None)).collect();
     loop {
+        // The first time all are asked, then those whose answers were not whole.
         let questions: Vec<String> = open.iter().map(|(question, _)| question.clone()).collect();
         let answers = questions.chunks(AT_ONCE).flat_map(|some| cli.ask_all(some, deadline));
         let mut left: Vec<(String, Unread)> = Vec::new();

@@ -47,6 +47,7 @@ impl<'a> Running<'a> {
             if is_over || Instant::now() >= deadline {
                 break;
             }
+            // Whoever waits for the system to have a process again has nothing to be woken by.
             let until = if is_waiting { process::moment_before(deadline) } else { deadline };
             if let Err(error) = ready::wait(sources, until) {
                 log::warn!("waiting for Asterisk's answers: {error}");
@@ -81,6 +82,7 @@ impl<'a> Running<'a> {
         let ended = match proceeded {
             Ok(None) => return,
             Ok(Some(answer)) => answer,
+            // Asterisk was restarted, say, and has another banner: it heard nothing of the command.
             Err(Unfinished::NotAsked(why)) => {
                 self.by_process(&why);
                 return self.proceed();

@@ -94,6 +94,7 @@ impl Live {
         for (name, endpoint) in &wanted.endpoints {
             match self.endpoints.get(name) {
                 None => mismatch.missing.push(format!("endpoint {name}")),
+                // The name of its auth holds a digest of all its settings: the same auth is the same endpoint.
                 Some(live) if endpoint.is_in(live) => {}
                 Some(live) => mismatch.endpoint(name, endpoint, live),
             }
@@ -105,6 +106,7 @@ impl Live {
             let (kind, name) = object;
             let differences = match self.shown.get(object) {
                 Some(live) => options.differences(former.shown.get(object), live),
+                // Said above already, as missing.
                 None if wanted.standalone.contains(object) && !self.standalone.contains(object) => Vec::new(),
                 None => vec!["Asterisk shows none".to_owned()],
             };
@@ -116,6 +118,7 @@ impl Live {
                 Some(live) => mismatch.context(context, extens, live),
             }
         }
+        // Endpoints that nobody wants: one of a deleted user is a failure, a trunk of the administrator's is not ours to judge.
         for (name, live) in self.endpoints.iter().filter(|(name, _)| !wanted.endpoints.contains_key(*name)) {
             let is_former = former.endpoints.get(name).is_some_and(|former| {
                 // Without its auth it may be a former one that lost it, or the administrator's.
@@ -127,6 +130,7 @@ impl Live {
                 foreign.endpoints.push(name.clone());
             }
         }
+        // An endpoint that stays may have lost an identify: its former addresses would still be let in.
         for (name, former) in &former.endpoints {
             if let (Some(wanted), Some(live)) = (wanted.endpoints.get(name), self.endpoints.get(name)) {
                 let gone = former.identifies.difference(&wanted.identifies);
@@ -139,6 +143,8 @@ impl Live {
         for (kind, name) in stale.filter(|object| former.defines(object) && !wanted.has(object)) {
             mismatch.stale.push(format!("{kind} {name}"));
         }
+        // Extensions that nobody wants, by their steps: 1000 of a deleted user, or the administrator's own 1000, which he
+        // wrote into a context of ours. Of a wanted extension, further steps are told by `Mismatch::context`.
         for (context, extens) in &self.contexts {
             for (exten, steps) in extens.iter().filter(|(exten, _)| wanted.steps(context, exten).is_none()) {
                 if former.steps(context, exten).is_some_and(|former| same_steps(former, steps)) {

@@ -35,6 +35,7 @@ fn without_comment(line: &str) -> Option<&str> {
     let bytes = line.as_bytes();
     let is_comment = |at: &usize| bytes[*at] == b';' && (*at == 0 || bytes[at - 1] != b'\\');
     let Some(at) = (0..bytes.len()).find(is_comment) else { return Some(line) };
+    // `;--` begins a comment of many lines and `--;` ends one; `;---` is a comment of one line.
     let is_block = line[at..].starts_with(";--") && !line[at..].starts_with(";---");
     (!is_block && !line[..at].ends_with("--")).then_some(&line[..at])
 }
@@ -55,6 +56,7 @@ fn read(line: &str) -> Option<Line<'_>> {
     }
     let (key, value) = line.split_once('=')?;
     let key = key.trim();
+    // `key => value` is the same setting. `key += value` adds to another one: whose, nobody can tell from this file.
     let value = value.strip_prefix('>').unwrap_or(value).trim();
     (!key.is_empty() && !key.ends_with('+')).then_some(Line::Setting { key, value })
 }

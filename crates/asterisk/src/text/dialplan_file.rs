@@ -45,6 +45,7 @@ pub(crate) fn read(text: &str) -> Result<BTreeMap<String, Context>, Unreadable> 
             _ => return Err(not_an_extension()),
         };
         let (priority, application) = steps.split_once(',').ok_or_else(not_an_extension)?;
+        // Asterisk lists what it has read, without the escape: `Dial(a\;b)` as `Dial(a;b)`.
         let application = application.trim().replace("\\;", ";");
         if application.len() > MOST_LISTED {
             return Err(Unreadable { line, reason: Reason::TooLong });
@@ -90,6 +91,7 @@ fn read_priority(priority: &str, last: Option<u32>) -> Option<(u32, Option<Strin
         Some((number, plus)) => (number, plus.parse().ok()?),
         None => (number, 0),
     };
+    // `n` is one more than the priority before it, and `n+10` ten more than that.
     let number = if number == "n" { last?.checked_add(1)? } else { number.parse().ok()? };
     Some((number.checked_add(plus)?, label))
 }

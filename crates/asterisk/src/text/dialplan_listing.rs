@@ -23,12 +23,19 @@ pub(crate) fn context(answer: &str, context: &str) -> Result<Option<BTreeMap<Str
     }
     let mut extens: Vec<(String, LiveExten)> = Vec::new();
     let mut besides = Vec::new();
+    // Each line is like one of these:
+    //   '1000' =>         hint: PJSIP/1000                              [generated_routing.conf:8]
+    //                     1. Goto(synergycall-ring,${EXTEN},1)          [generated_routing.conf:9]
+    //      [unavailable]  2. Hangup(20)                                 [generated_routing.conf:20]
+    //   Include =>        'more'                                        [pbx_config]
+    // -= 1 extension (3 priorities) in 1 context. =-
     while let Some(line) = lines.next() {
         if let Some(footer) = line.strip_prefix("-= ") {
             let steps = extens.iter().map(|(_, steps)| steps.len()).sum();
             check_dialplan_count(footer, extens.len(), steps)?;
             let count = extens.len();
             let mut by_name: BTreeMap<_, _> = extens.into_iter().collect();
+            // An extension that is listed twice, or lines behind the last, are of no listing that we know.
             let is_sound = by_name.len() == count && lines.all(str::is_empty);
             by_name.extend(besides.into_iter().map(|name| (name, Vec::new())));
             return if is_sound { Ok(Some(by_name)) } else { Err(STRANGE) };
@@ -45,6 +52,7 @@ pub(crate) fn context(answer: &str, context: &str) -> Result<Option<BTreeMap<Str
             }
         };
         let step = step.trim();
+        // The last bracket is the origin: an application may have brackets of its own (`Set(x=$[1+1])`).
         let (text, origin) = match step.strip_suffix(']').and_then(|step| step.rsplit_once('[')) {
             Some((text, origin)) => (text.trim_end(), origin),
             None => (step, ""),

@@ -27,6 +27,10 @@ pub fn endpoints(answer: &str) -> Result<BTreeMap<String, Endpoint>, &'static st
     let (mut endpoints, mut found) = (BTreeMap::<_, Endpoint>::new(), 0);
     let mut current: Option<&mut Endpoint> = None;
     let (mut is_in_channels, mut is_after_blank) = (false, false);
+    // An endpoint is a block of lines, and what belongs to it follows its head:
+    //  Endpoint:  1000/1000        Not in use    0 of inf
+    //      InAuth:  1000-5625853c4d76/1000
+    //         Aor:  1000           5
     for line in objects(answer) {
         let is_after_blank = std::mem::replace(&mut is_after_blank, line.is_empty());
         if is_in_channels && !(is_after_blank && is_whole_head(line)) {
