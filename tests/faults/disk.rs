@@ -70,6 +70,32 @@ fn a_file_that_cannot_be_replaced_is_named_and_nothing_is_lost() {
 }
 
 #[test]
+fn an_apply_that_was_killed_over_a_file_that_cannot_be_replaced_is_recovered() {
+    able_to_mount("faults::disk::an_apply_that_was_killed_over_a_file_that_cannot_be_replaced_is_recovered", || {
+        let mut world = World::new();
+        world.recovers();
+        let before = Disk::of(&world.asterisk);
+        let id = world.portal.http().get("/users").expect(200).string("/users/1/id");
+        let user = serde_json::json!({ "name": "New", "email": "new@example.com", "replaces": id });
+        world.portal.http().post("/users", &user).expect(201);
+        // Which stays as it is.
+        let mount = Mount::by_itself(&world.asterisk.dialplan_include());
+        let held = world.stand_in.hold_next("module reload*");
+        let http = world.portal.http().clone();
+        let apply = thread::spawn(move || http.try_post_empty("/apply"));
+        held.wait();
+        assert_ne!(Disk::of(&world.asterisk), before);
+        world.portal.kill();
+        drop(held);
+        drop(apply.join().unwrap());
+        world.portal = world.portal.settings().start();
+        assert_eq!(Disk::of(&world.asterisk), before);
+        drop(mount);
+        world.recovers();
+    });
+}
+
+#[test]
 fn a_full_directory_is_named() {
     able_to_mount("faults::disk::a_full_directory_is_named", || {
         // Space for what lies there; then for the new file as well, and not for a rollback.

@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::io::Write as _;
+use std::thread;
 
 use pbx_tests::misbehaving::RELOADED;
 use pbx_tests::{Asterisk, Behaviour, Database, Phone, Response, until};
@@ -114,6 +115,55 @@ fn the_phone_of_a_user_who_was_replaced_is_gone_and_stays_out() {
     assert_eq!(world.bystander.call("1001"), 200);
     assert_eq!((at_former.callers().len(), at_new.callers().len()), (0, 1));
     world.check_bystander();
+}
+
+/// Gives 1001 to somebody else, whom the apply that `end`s early makes live. Then the database loses him: it is restored.
+fn owner_who_never_came(world: &mut World, end: impl FnOnce(&mut World, &Phone)) {
+    owner(world).register();
+    world.database.sql("CREATE TABLE old_users AS TABLE users; CREATE TABLE old_extensions AS TABLE extensions");
+    delete(world, 1001);
+    let phone = Phone::of(&world.asterisk, &create(&world.portal, "never"));
+    end(world, &phone);
+    world.database.sql(
+        "DELETE FROM extensions; DELETE FROM users; \
+         INSERT INTO users TABLE old_users; INSERT INTO extensions TABLE old_extensions",
+    );
+}
+
+#[test]
+fn the_phone_of_an_owner_whose_apply_was_killed_is_gone() {
+    let mut world = World::new();
+    owner_who_never_came(&mut world, |world, phone| {
+        // He is live before this is asked.
+        let held = world.stand_in.hold_next("pjsip show endpoints");
+        let http = world.portal.http().clone();
+        let apply = thread::spawn(move || http.try_post_empty("/apply"));
+        held.wait();
+        assert_eq!(phone.register(), 200);
+        world.portal.kill();
+        drop(held);
+        drop(apply.join().unwrap());
+        world.portal = world.portal.settings().start();
+    });
+    assert_eq!(pending_purges(&world), "unpurged 1001");
+    assert_eq!(world.recovers().json["warnings"], serde_json::json!([]));
+    assert!(!world.has_contact("1001"));
+    assert_eq!(pending_purges(&world), "unpurged ");
+}
+
+#[test]
+fn the_phone_of_an_owner_whose_apply_was_rolled_back_is_purged_by_the_next() {
+    let mut world = World::new();
+    owner_who_never_came(&mut world, |world, _| {
+        // Read twice after the reload of the one file, and twice after that of both.
+        world.stand_in.on_next(4, "pjsip show endpoints", &Behaviour::Say("No objects found.\n".to_owned()));
+        let answer = world.portal.http().post_empty("/apply").expect(502);
+        assert_eq!(answer.json["apply"]["outcome"], "rolled_back", "{}", answer.text);
+    });
+    assert!(world.has_contact("1001"), "the former owner's, until somebody may have it");
+    assert_eq!(pending_purges(&world), "unpurged 1001");
+    world.recovers();
+    assert_eq!(pending_purges(&world), "unpurged ");
 }
 
 #[test]

@@ -1,4 +1,5 @@
 use std::{
+    collections::BTreeSet,
     path::PathBuf,
     sync::{Arc, Mutex, PoisonError},
     time::Instant,
@@ -53,9 +54,10 @@ impl Deployment {
         self.state.remove_stale_temp_files()?;
         self.files.remove_stale_temp_files()?;
         let proven = state_dir::read_record(&self.state.proven())?;
+        let mut locked = LockedDeployment { deployment: self, proven, _lock: lock };
         if let Some(journal) = state_dir::read_record(&self.state.journal())? {
             // The journal holds the pair that was proven before. So another one was proven since.
-            if proven.as_ref().is_some_and(|proven| proven.pair != journal.pair) {
+            if locked.proven.as_ref().is_some_and(|proven| proven.pair != journal.pair) {
                 log::warn!("the deployment {:?} was interrupted after its proof: its files stay", journal.tag);
                 self.state.mark_proven();
             } else {
@@ -63,13 +65,14 @@ impl Deployment {
                 // Asterisk may have reloaded the new files before the process ended.
                 self.state.mark_unproven()?;
                 if self.files.read()? != journal.pair {
-                    self.files.stage(&journal.pair, BOTH)?.rename()?;
+                    self.files.stage(&journal.pair, BOTH)?.restore()?;
                 }
                 self.files.sync()?;
+                locked.purge_later(&journal.unpurged);
             }
             file::remove(&self.state.journal())?;
         }
-        Ok(LockedDeployment { deployment: self, proven, _lock: lock })
+        Ok(locked)
     }
 
     /// What must be live of a pair for this deployment.
@@ -167,6 +170,17 @@ impl LockedDeployment<'_> {
         self.proven = Some(record);
     }
 
+    /// Remembers that the contacts of these aors may be others' than their owners' in the pair last proven.
+    pub(crate) fn purge_later(&mut self, aors: &BTreeSet<String>) {
+        let Some(record) = self.proven.as_ref().filter(|record| !aors.is_subset(&record.unpurged)) else { return };
+        let mut record = record.clone();
+        record.unpurged.extend(aors.iter().cloned());
+        match StagedRecord::new(&self.deployment.state.proven(), record).and_then(StagedRecord::commit) {
+            Ok(record) => self.set_proven(record),
+            Err(error) => log::warn!("contacts of former owners may be left: {error}"),
+        }
+    }
+
     /// What the pair last proven makes live; nothing without one, and where it cannot be read.
     fn proven_expected(&self) -> Arc<Expected> {
         let expected = self.proven.as_ref().and_then(|proven| self.deployment.expected(&proven.pair).ok());
@@ -211,7 +225,7 @@ impl LockedDeployment<'_> {
 #[cfg(test)]
 #[expect(clippy::disallowed_methods, reason = "the tests write what a killed process would have left")]
 pub(super) mod tests {
-    use std::{collections::BTreeSet, fs, mem, path::Path, time::Duration};
+    use std::{fs, mem, path::Path, time::Duration};
 
     use super::*;
     use crate::text::pair::Pair;

@@ -102,6 +102,12 @@ impl Change<'_> {
     fn record(self, unpurged: BTreeSet<String>) -> Record {
         Record { tag: self.tag.to_owned(), unpurged, pair: self.pair.clone() }
     }
+
+    /// The aors of the numbers that get another owner, who may register as soon as the new pair is live, proven or not.
+    fn owners_to_come(self) -> BTreeSet<String> {
+        let Self { wanted, before, .. } = self;
+        before.aors_of_former_owners(wanted).difference(&wanted.new_aors(before)).cloned().collect()
+    }
 }
 
 /// The pair to roll back to, and what must be live then, if its text can be read.
@@ -203,7 +209,10 @@ impl LockedDeployment<'_> {
         );
         let (foreign, record) = match end {
             End::Verified(foreign, record) => (foreign, record),
-            End::RolledBack(failed) => return Err(failed),
+            End::RolledBack(failed) => {
+                self.purge_later(&change.owners_to_come());
+                return Err(failed);
+            }
         };
         deployed.is_changed = true;
         deployed.foreign = foreign;
@@ -295,7 +304,7 @@ impl LockedDeployment<'_> {
             proven: stage_record(pending_purges)?,
             unproven: state.stage_unproven()?,
         };
-        let journal = Record { tag: change.tag.to_owned(), unpurged: BTreeSet::new(), pair: former.clone() };
+        let journal = Record { tag: change.tag.to_owned(), unpurged: change.owners_to_come(), pair: former.clone() };
         StagedRecord::new(&state.journal(), journal)?.commit_durably()?;
         Ok((staged, purged))
     }
