@@ -146,6 +146,26 @@ fn a_database_that_takes_no_changes_is_found_and_made_to() {
 }
 
 #[test]
+fn a_database_that_waits_for_a_standby_is_found() {
+    let cluster = Cluster::start_new();
+    let database = Database::create_in(&cluster.url());
+    let host = Host::new();
+    let settings = host.settings.clone().with("DATABASE_URL", &database.url());
+    assert_eq!(settings.run(&["migrate"]).status.code(), Some(0));
+    let settings = settings.with("PBX_PORTAL__DATABASE__TIMEOUT_SECONDS", "2");
+    database.sql("ALTER SYSTEM SET synchronous_standby_names = 'away'");
+    database.sql("SELECT pg_reload_conf()");
+    // The server reads its settings in its own time.
+    until("the fault to be found", || {
+        let fix = "ALTER SYSTEM RESET synchronous_standby_names";
+        check(&settings).faults().iter().any(|(point, found)| *point == "tables" && found.contains(fix)).then_some(())
+    });
+    // Or the database could not be dropped.
+    database.sql("ALTER SYSTEM RESET synchronous_standby_names");
+    database.sql("SELECT pg_reload_conf()");
+}
+
+#[test]
 fn a_standby_is_no_database_to_write_to() {
     let cluster = Cluster::start_new();
     let database = Database::create_in(&cluster.url());

@@ -120,11 +120,13 @@ impl Database {
     }
 
     /// Creates a user and an apply's record and takes both back at once, in one round trip: triggers, policies of row-level
-    /// security or a full disk may refuse what the role has the rights for. Nobody else sees any of it.
+    /// security or a full disk may refuse what the role has the rights for, and a commit may wait for a standby that is away.
+    /// Nobody else sees any of it.
     ///
     /// # Errors
     ///
-    /// [`DatabaseError`]; [`DatabaseError::Failed`] where PostgreSQL refuses it.
+    /// [`DatabaseError`]; [`DatabaseError::Failed`] where PostgreSQL refuses it, [`DatabaseError::Unavailable`] where it
+    /// does not commit in time.
     pub fn rehearse_change(&self) -> Result<(), DatabaseError> {
         self.sessions.dedicated(self.sessions.timeout(), |connection| Ok(inspection::rehearse_change(connection)?))
     }

@@ -82,7 +82,8 @@ const NOT_OWNED: &str = "SELECT object FROM (\
      SELECT 'FUNCTION ' || oid::regprocedure, proowner FROM pg_proc WHERE pronamespace = current_schema()::regnamespace \
      AND proname LIKE 'pbx\\_%') AS found (object, owner) WHERE NOT pg_has_role(owner, 'USAGE') ORDER BY object";
 
-/// A create and an apply's record. Where all numbers are taken, it gets none.
+/// A create and an apply's record. Where all numbers are taken, it gets none. What is rolled back waits for no standby, so
+/// a message that nobody has to read is committed as well.
 const REHEARSAL: &str = "BEGIN; \
      WITH made AS (INSERT INTO users (tenant, id, name, email, revision) \
      SELECT 'default', id, 'rehearsal', id || '@rehearsal.invalid', 0 FROM (SELECT gen_random_uuid() AS id) new RETURNING id) \
@@ -91,7 +92,8 @@ const REHEARSAL: &str = "BEGIN; \
      EXCEPT SELECT number FROM extensions WHERE tenant = 'default' LIMIT 1) AS free; \
      INSERT INTO apply_audit_log (tenant, id, node, revision, outcome, request_id, users, started_at) \
      VALUES ('default', gen_random_uuid(), 'rehearsal', 0, 'running', 'rehearsal', 0, now()); \
-     ROLLBACK";
+     ROLLBACK; \
+     SELECT pg_logical_emit_message(true, 'pbx_portal', 'rehearsal')";
 
 pub(crate) fn rehearse_change(connection: &mut PgConnection) -> QueryResult<()> {
     connection.batch_execute(REHEARSAL)

@@ -65,10 +65,15 @@ fn allow(addresses: &str) -> String {
 /// A change that PostgreSQL refuses although the role has the rights.
 pub(super) fn refused(error: &DatabaseError, url: &str) -> Fault {
     const TABLES: [&str; 4] = ["tenants", "users", "extensions", "apply_audit_log"];
-    if !matches!(error, DatabaseError::Failed(_)) {
-        return fault(error, url);
-    }
     let (words, names) = (words(error), Names::of(url));
+    if !matches!(error, DatabaseError::Failed(_)) {
+        // It answered everything that is not committed.
+        let is_silent = words.contains("did not answer within");
+        let what = "PostgreSQL commits nothing, as where synchronous_standby_names names a standby that is away";
+        let reset =
+            "psql -c 'ALTER SYSTEM RESET synchronous_standby_names' -c 'SELECT pg_reload_conf()'   # or start it";
+        return if is_silent { Fault::new(what, names.there(reset)) } else { fault(error, url) };
+    }
     let fix = if words.contains("row-level security") {
         let off = TABLES.map(|table| {
             format!("ALTER TABLE {table} NO FORCE ROW LEVEL SECURITY; ALTER TABLE {table} DISABLE ROW LEVEL SECURITY")
