@@ -51,6 +51,12 @@ impl Attempt {
         (!record.is_null()).then_some(record)
     }
 
+    /// Whether PostgreSQL was there to open its record.
+    pub(crate) fn is_begun(&self) -> bool {
+        let code = self.answer.as_ref().and_then(|answer| answer.json["type"].as_str());
+        (code, self.outcome()) != (Some("urn:pbx-portal:database-unavailable"), "refused")
+    }
+
     pub(crate) fn outcome(&self) -> &str {
         self.record().and_then(|record| record["outcome"].as_str()).unwrap_or_default()
     }

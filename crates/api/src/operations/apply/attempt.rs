@@ -94,6 +94,7 @@ impl Attempt {
             problem.document.detail.clone()
         });
         record.duration = self.began.elapsed();
+        self.applier.0.audit.remember(&record);
         if let Some(locked) = locked {
             self.applier.0.audit.refuse(&record, is_silent, locked);
         }
@@ -132,7 +133,7 @@ impl Attempt {
         match result {
             Ok(deployed) => {
                 record.outcome = if deployed.is_changed { ApplyOutcome::Applied } else { ApplyOutcome::Unchanged };
-                record.warnings = verdict::warnings(&deployed.foreign);
+                record.warnings = verdict::warnings(&deployed.foreign, &list.users);
                 record.warnings.extend(verdict::unpurged(&deployed.unpurged));
                 // The same pair may be of a later revision by now, or of another database.
                 let is_current =
@@ -194,7 +195,7 @@ impl Attempt {
         }
         let began = Instant::now();
         let Drift { problems, foreign, .. } = locked.drift(self.deadline);
-        record.warnings.extend(verdict::warnings(&foreign));
+        record.warnings.extend(verdict::warnings(&foreign, &list.users));
         record.timings.verify = began.elapsed();
         record.duration = self.began.elapsed();
         let answer = ApplyResponse {

@@ -18,6 +18,8 @@ use crate::http::problem::{Code, Problem};
 
 /// How often a record that waits for the database is tried again.
 const AGAIN: Duration = Duration::from_secs(1);
+/// How often at least, once the database answers and does not have it.
+const SELDOM: Duration = Duration::from_mins(1);
 /// The note that an apply leaves behind whose process ended before it did: its id, and [`OPENED`] once its record was.
 const RUNNING: &str = "running";
 /// Stands behind the id.
@@ -90,7 +92,7 @@ impl Audit {
         Ok(())
     }
 
-    /// As [`Self::close_open_records`]; says whether there is to be another look soon.
+    /// As [`Self::close_open_records`]; says whether a record may be opened yet.
     fn close_what_is_open(&self, locked: &LockedDeployment<'_>) -> Result<bool, AuditError> {
         let mut waiting = waiting_records::all(locked, &self.deployment)?;
         if !waiting.is_empty() {
@@ -122,6 +124,7 @@ impl Audit {
         self.mark_running(&format!("{}{OPENED}", started.id));
         // The record of this apply is open from here on: what others left does not end it.
         let waiting = waiting_records::all(locked, &self.deployment).map_err(AuditError::from);
+        let waiting = waiting.map(|waiting| waiting.into_iter().filter(|waiting| waiting.database.is_some()).collect());
         if let Err(error) = waiting.and_then(|waiting| self.close_waiting(locked, waiting, list.database)) {
             log::warn!("an audit record still waits: {error}");
         }
@@ -172,19 +175,19 @@ impl Audit {
 
     /// Records an attempt that got no lock.
     pub(super) fn record(&self, record: &ApplyRecord) -> Result<(), AuditError> {
-        self.database.apply_log().record(record)?;
         self.remember(record);
-        Ok(())
+        Ok(self.database.apply_log().record(record)?)
     }
 
-    fn remember(&self, record: &ApplyRecord) {
+    pub(super) fn remember(&self, record: &ApplyRecord) {
         let finished_at = record.started_at.checked_add(record.duration).unwrap_or(record.started_at);
         self.remember_as(record.id, record.outcome, finished_at);
     }
 
-    /// The apply that ended last here.
+    /// The apply that ended last here. Another process of this host may have kept a later one; their ids ascend.
     pub(super) fn last(&self) -> Option<LastApplyResponse> {
-        self.unsaved().clone().or_else(|| LastApplyResponse::kept(&self.deployment, &self.node))
+        let unsaved = self.unsaved().clone();
+        unsaved.into_iter().chain(LastApplyResponse::kept(&self.deployment, &self.node)).max_by_key(|last| last.id)
     }
 
     fn unsaved(&self) -> MutexGuard<'_, Option<LastApplyResponse>> {
@@ -199,7 +202,6 @@ impl Audit {
     /// Closes the record of an apply that could not begin, if it was opened: that is not known where the database fell
     /// silent, or holds what no list can be made of.
     pub(super) fn refuse(&self, record: &ApplyRecord, is_silent: bool, locked: &LockedDeployment<'_>) {
-        self.remember(record);
         // The caller has waited long enough for a database that is silent.
         if !is_silent && self.database.apply_log().finish(record).is_ok() {
             return;
@@ -232,16 +234,12 @@ impl Audit {
                     log::info!("the record of apply {} is closed: {}", waiting.record.id, waiting.record.outcome);
                     waiting_records::remove(locked, waiting.record.id)?;
                 }
-                // It was never opened. A server that hung may have continued just now: then it opens it while this runs.
-                Err(AuditError::Lost(id)) if waiting.database.is_none() && waiting.is_lost => {
-                    waiting_records::remove(locked, id)?;
-                }
+                // It was not opened, or not yet: the statement may hang in a server that hangs.
+                Err(AuditError::Lost(_)) if waiting.database.is_none() => left.push(waiting),
                 Err(error @ AuditError::Lost(_)) => {
                     if !waiting.is_lost {
-                        if waiting.database.is_some() {
-                            log::error!("{error}");
-                        }
-                        waiting_records::keep(locked, &waiting.record, waiting.database, true)?;
+                        log::error!("{error}");
+                        waiting_records::keep(locked, &waiting.record, Some(database), true)?;
                     }
                     left.push(waiting);
                 }
@@ -258,7 +256,11 @@ impl Audit {
         }
         let audit = self.clone();
         let spawned = thread::Builder::new().name("audit".to_owned()).spawn(move || {
-            while audit.is_to_be_tried_again() {}
+            let mut pause = Some(AGAIN);
+            while let Some(before) = pause {
+                thread::sleep(before);
+                pause = audit.close_again(before);
+            }
             audit.is_closing.store(false, Ordering::SeqCst);
         });
         if let Err(error) = spawned {
@@ -267,23 +269,24 @@ impl Audit {
         }
     }
 
-    fn is_to_be_tried_again(&self) -> bool {
-        thread::sleep(AGAIN);
+    /// When to try once more, after a pause of this length.
+    fn close_again(&self, pause: Duration) -> Option<Duration> {
         // An apply that has the lock closes what is open before it begins.
         let closed = match self.deployment.lock(Instant::now()) {
             Ok(locked) => self.close_what_is_open(&locked),
-            Err(LockError::Busy) => return true,
+            Err(LockError::Busy) => return Some(AGAIN),
             Err(LockError::State(error)) => Err(error.into()),
         };
         match closed {
-            Ok(again) => again,
+            Ok(true) => Some((pause * 2).min(SELDOM)),
+            Ok(false) => None,
             Err(error @ AuditError::Database(DatabaseError::Unavailable(_))) => {
                 log::debug!("an audit record still waits: {error}");
-                true
+                Some(AGAIN)
             }
             Err(error) => {
                 log::error!("open audit records are closed at the next apply or start: {error}");
-                false
+                None
             }
         }
     }

@@ -3,7 +3,7 @@
 use std::{collections::BTreeSet, time::Duration};
 
 use pbx_asterisk::{Aftermath, Cause, CliError, Failure, Foreign, ReloadError};
-use pbx_domain::{ApplyOutcome, Extension};
+use pbx_domain::{ApplyOutcome, Extension, User};
 
 use crate::http::problem::Code;
 
@@ -60,14 +60,23 @@ pub(super) fn of_failure(
     (outcome, code, detail)
 }
 
-/// What ought to be known of what the administrator defines besides.
-pub(crate) fn warnings(foreign: &Foreign) -> Vec<String> {
+/// What ought to be known of what the administrator defines besides, whose numbers may be these users'.
+pub(crate) fn warnings(foreign: &Foreign, users: &[User]) -> Vec<String> {
     let is_ours = |name: &str| name.parse::<Extension>().is_ok();
-    let endpoints = foreign.endpoints.iter().filter(|name| is_ours(name)).map(|name| {
-        format!("Asterisk has an endpoint {name}, which is no user's: the administrator's own configuration defines it")
-    });
-    let extens = foreign.extens.iter().filter(|(exten, _)| is_ours(exten)).map(|(exten, context)| {
-        format!("Asterisk has an extension {exten} in {context}, which is no user's: the administrator's own dialplan defines it")
+    let whose = |name: &str, by: &str| {
+        if users.iter().any(|user| Ok(user.extension) == name.parse()) {
+            format!(
+                "which no apply made, and {name} is a user's: an apply fails if the administrator's own {by} defines it"
+            )
+        } else {
+            format!("which is no user's: the administrator's own {by} defines it")
+        }
+    };
+    let endpoints = foreign.endpoints.iter().filter(|name| is_ours(name));
+    let endpoints = endpoints.map(|name| format!("Asterisk has an endpoint {name}, {}", whose(name, "configuration")));
+    let extens = foreign.extens.iter().filter(|(exten, _)| is_ours(exten));
+    let extens = extens.map(|(exten, context)| {
+        format!("Asterisk has an extension {exten} in {context}, {}", whose(exten, "dialplan"))
     });
     // The administrator may add to the context that his users call in, and to no other of ours.
     let is_closed = |context: &str| context.starts_with("synergycall-") && context != "synergycall-internal";

@@ -11,6 +11,9 @@ use uuid::Uuid;
 
 /// For how many days a record waits for its database.
 pub(super) const DAYS: u64 = 30;
+/// For how many a record waits of which it is not known whether it was opened: a statement that hangs in PostgreSQL, as
+/// one that waits for a standby, may open it hours later.
+const DAYS_UNOPENED: u64 = 1;
 /// How many records wait at most.
 const MOST: usize = 50;
 /// How the names of their notes begin; the id of the apply follows.
@@ -26,8 +29,8 @@ pub(super) struct WaitingRecord {
     pub(super) is_lost: bool,
 }
 
-/// All of them, the oldest first. Those that waited too long, that are too many, or that this program did not write go, each
-/// with a line in the log.
+/// All of them, the oldest first, those that may never have been opened before the others. Those that waited too long, that
+/// are too many, or that this program did not write go, each with a line in the log.
 pub(super) fn all(locked: &LockedDeployment<'_>, deployment: &Deployment) -> Result<Vec<WaitingRecord>, FileError> {
     let mut all = Vec::new();
     for name in deployment.notes()?.iter().filter(|name| name.starts_with(NAME)) {
@@ -44,20 +47,23 @@ pub(super) fn all(locked: &LockedDeployment<'_>, deployment: &Deployment) -> Res
             all.push(waiting);
         } else {
             log::error!("the note {name} in the state directory was not written by this program: it is dropped");
-            locked.remove_note(name)?;
+            drop_note(locked, name);
         }
     }
-    all.sort_by_key(|waiting| waiting.record.started_at);
+    all.sort_by_key(|waiting| (waiting.database.is_some(), waiting.record.started_at));
     let surplus = all.len().saturating_sub(MOST);
     let mut left = Vec::new();
     for (n, waiting) in all.into_iter().enumerate() {
         let ApplyRecord { id, outcome, started_at, .. } = &waiting.record;
         let age = SystemTime::now().duration_since(*started_at).unwrap_or_default();
-        if n < surplus || age > Duration::from_hours(24 * DAYS) {
-            log::error!(
-                "the record of apply {id}, {outcome}, is dropped: the database that it was opened in never took it"
-            );
-            remove(locked, *id)?;
+        let days = if waiting.database.is_some() { DAYS } else { DAYS_UNOPENED };
+        if n < surplus || age > Duration::from_hours(24 * days) {
+            if waiting.database.is_some() {
+                log::error!(
+                    "the record of apply {id}, {outcome}, is dropped: the database that it was opened in never took it"
+                );
+            }
+            drop_note(locked, &name_of(*id));
         } else {
             left.push(waiting);
         }
@@ -72,12 +78,23 @@ pub(super) fn keep(
     database: Option<DatabaseId>,
     is_lost: bool,
 ) -> Result<(), FileError> {
-    locked.write_note(&format!("{NAME}{}", record.id), &written(record, database, is_lost))
+    locked.write_note(&name_of(record.id), &written(record, database, is_lost))
 }
 
 /// Forgets the record of this apply.
 pub(super) fn remove(locked: &LockedDeployment<'_>, id: ApplyId) -> Result<(), FileError> {
-    locked.remove_note(&format!("{NAME}{id}"))
+    locked.remove_note(&name_of(id))
+}
+
+fn name_of(id: ApplyId) -> String {
+    format!("{NAME}{id}")
+}
+
+/// That it stays is no reason to apply nothing.
+fn drop_note(locked: &LockedDeployment<'_>, name: &str) {
+    if let Err(error) = locked.remove_note(name) {
+        log::error!("{error}");
+    }
 }
 
 /// What waits, as the state directory keeps it.
@@ -136,17 +153,22 @@ mod tests {
         let deployment = Deployment::new(cli, files, at("state"));
         let locked = deployment.lock(Instant::now()).unwrap();
         let hours = |hours| SystemTime::now() - Duration::from_hours(hours);
-        let kept = |started_at| {
+        let kept_of = |database, started_at| {
             let record = ApplyRecord { id: ApplyId::generate(), started_at, ..record() };
-            keep(&locked, &record, Some(DatabaseId::generate()), false).unwrap();
+            keep(&locked, &record, database, false).unwrap();
             record.id
         };
+        let kept = |started_at| kept_of(Some(DatabaseId::generate()), started_at);
         let old = kept(hours(24 * DAYS + 1));
+        kept_of(None, hours(24 * DAYS_UNOPENED + 1));
         let lasting = kept(hours(24 * DAYS - 1));
         locked.write_note("record-x", b"{}").unwrap();
         let left = |deployment| all(&locked, deployment).unwrap().into_iter().map(|waiting| waiting.record.id);
         assert_eq!(left(&deployment).collect::<Vec<_>>(), [lasting], "not {old}");
         assert_eq!(deployment.notes().unwrap(), [format!("record-{lasting}")]);
+        // In a long outage, applies that never began displace nothing that is known.
+        let unopened: Vec<_> = (0..MOST).map(|_| kept_of(None, SystemTime::now())).collect();
+        assert!(left(&deployment).eq(unopened.into_iter().skip(1).chain([lasting])));
         let newer: Vec<_> = (0..MOST).rev().map(|n| kept(hours(n as u64))).collect();
         assert_eq!(left(&deployment).collect::<Vec<_>>(), newer);
         assert_eq!(deployment.notes().unwrap().len(), MOST);

@@ -134,7 +134,7 @@ impl Check<'_> {
             return report.fault("live", &Fault::new(problems.join("; "), service::apply_command(self.settings)));
         }
         report.good("live", "files and Asterisk are as last applied");
-        for warning in apply::warnings(&foreign) {
+        for warning in apply::warnings(&foreign, self.list.map_or(&[], |list| &list.users)) {
             report.note("live", warning);
         }
         self.check_reach(report);
