@@ -19,7 +19,7 @@ use crate::http::problem::{Code, Problem};
 /// How often a record that waits for the database is tried again.
 const AGAIN: Duration = Duration::from_secs(1);
 /// How often at least, once the database answers and does not have it.
-const SELDOM: Duration = Duration::from_mins(1);
+const SELDOM: Duration = Duration::from_mins(10);
 /// The note that an apply leaves behind whose process ended before it did: its id, and [`OPENED`] once its record was.
 const RUNNING: &str = "running";
 /// Stands behind the id.

@@ -11,11 +11,12 @@ use uuid::Uuid;
 
 /// For how many days a record waits for its database.
 pub(super) const DAYS: u64 = 30;
-/// For how many a record waits of which it is not known whether it was opened: a statement that hangs in PostgreSQL, as
-/// one that waits for a standby, may open it hours later.
-const DAYS_UNOPENED: u64 = 1;
 /// How many records wait at most.
 const MOST: usize = 50;
+/// The same for records of which it is not known whether they were opened: a statement that hangs in PostgreSQL, as one that
+/// waits for a standby, may open one hours later. Each is one more question, with the lock.
+const DAYS_UNOPENED: u64 = 1;
+const MOST_UNOPENED: usize = 10;
 /// How the names of their notes begin; the id of the apply follows.
 const NAME: &str = "record-";
 
@@ -50,22 +51,24 @@ pub(super) fn all(locked: &LockedDeployment<'_>, deployment: &Deployment) -> Res
             drop_note(locked, name);
         }
     }
-    all.sort_by_key(|waiting| (waiting.database.is_some(), waiting.record.started_at));
-    let surplus = all.len().saturating_sub(MOST);
+    all.sort_by_key(|waiting| waiting.record.started_at);
+    let (known, unopened): (Vec<_>, Vec<_>) = all.into_iter().partition(|waiting| waiting.database.is_some());
     let mut left = Vec::new();
-    for (n, waiting) in all.into_iter().enumerate() {
-        let ApplyRecord { id, outcome, started_at, .. } = &waiting.record;
-        let age = SystemTime::now().duration_since(*started_at).unwrap_or_default();
-        let days = if waiting.database.is_some() { DAYS } else { DAYS_UNOPENED };
-        if n < surplus || age > Duration::from_hours(24 * days) {
+    for (waiting, most, days) in [(unopened, MOST_UNOPENED, DAYS_UNOPENED), (known, MOST, DAYS)] {
+        let surplus = waiting.len().saturating_sub(most);
+        for (n, waiting) in waiting.into_iter().enumerate() {
+            let ApplyRecord { id, outcome, started_at, .. } = &waiting.record;
+            let age = SystemTime::now().duration_since(*started_at).unwrap_or_default();
+            if n >= surplus && age <= Duration::from_hours(24 * days) {
+                left.push(waiting);
+                continue;
+            }
             if waiting.database.is_some() {
                 log::error!(
                     "the record of apply {id}, {outcome}, is dropped: the database that it was opened in never took it"
                 );
             }
             drop_note(locked, &name_of(*id));
-        } else {
-            left.push(waiting);
         }
     }
     Ok(left)
@@ -168,7 +171,8 @@ mod tests {
         assert_eq!(deployment.notes().unwrap(), [format!("record-{lasting}")]);
         // In a long outage, applies that never began displace nothing that is known.
         let unopened: Vec<_> = (0..MOST).map(|_| kept_of(None, SystemTime::now())).collect();
-        assert!(left(&deployment).eq(unopened.into_iter().skip(1).chain([lasting])));
+        assert!(left(&deployment).eq(unopened.into_iter().skip(MOST - MOST_UNOPENED).chain([lasting])));
+        deployment.notes().unwrap().iter().for_each(|name| locked.remove_note(name).unwrap());
         let newer: Vec<_> = (0..MOST).rev().map(|n| kept(hours(n as u64))).collect();
         assert_eq!(left(&deployment).collect::<Vec<_>>(), newer);
         assert_eq!(deployment.notes().unwrap().len(), MOST);
