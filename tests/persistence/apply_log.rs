@@ -104,6 +104,17 @@ fn a_begin_that_is_repeated_leaves_one_record_of_what_it_read_last() {
 }
 
 #[test]
+fn what_was_left_open_is_closed_by_the_next_apply_of_its_node() {
+    let fixture = Fixture::new();
+    let all = [started("pbx-a"), started("pbx-b"), started("pbx-a")];
+    for apply in all.iter().chain(&all[2..]) {
+        fixture.inside.apply_log().begin(apply).unwrap();
+    }
+    let outcomes = fixture.outside.sql("SELECT node, outcome FROM apply_audit_log ORDER BY id");
+    assert_eq!(outcomes, "pbx-a|interrupted\npbx-b|running\npbx-a|running");
+}
+
+#[test]
 fn every_outcome_can_be_recorded() {
     use ApplyOutcome::{Applied, Interrupted, Refused, RollbackFailed, RolledBack, Unchanged};
     let fixture = Fixture::new();
@@ -120,11 +131,12 @@ fn every_outcome_can_be_recorded() {
 fn what_a_crashed_process_left_running_is_closed_for_its_node_alone() {
     let fixture = Fixture::new();
     let log = fixture.inside.apply_log();
-    let [crashed, elsewhere, done] = [started("pbx-a"), started("pbx-b"), started("pbx-a")];
-    for apply in [&crashed, &elsewhere, &done] {
+    let [done, elsewhere, crashed] = [started("pbx-a"), started("pbx-b"), started("pbx-a")];
+    log.begin(&done).unwrap();
+    log.finish(&finished(&done)).unwrap();
+    for apply in [&elsewhere, &crashed] {
         log.begin(apply).unwrap();
     }
-    log.finish(&finished(&done)).unwrap();
 
     assert_eq!(log.interrupt_running("pbx-a", &[crashed.id]).unwrap(), []);
     assert_eq!(log.interrupt_running("pbx-a", &[]).unwrap(), [crashed.id]);

@@ -44,7 +44,8 @@ pub struct StartedApply {
 
 impl ApplyLog {
     /// Reads all users and opens the apply's record, `running`, with the revision and the number of users that were read:
-    /// one statement, so one snapshot and one round trip.
+    /// one statement, so one snapshot and one round trip. Other records of the node that are `running` become
+    /// `interrupted`: only the holder of the node's lock may call this.
     ///
     /// # Errors
     ///
@@ -152,11 +153,18 @@ impl QueryFragment<Pg> for Begin {
         out.push_bind_param::<Text, _>(&self.started.request_id)?;
         out.push_sql(", ");
         out.push_bind_param::<Timestamptz, _>(&self.started_at)?;
-        // The record is there already when the answer to the first attempt was lost.
+        // The record is there already when the answer to the first attempt was lost. What else is running was opened when
+        // nobody waited for it any more, or lost its end: PostgreSQL was restored to a moment in mid-apply.
         out.push_sql(
             " FROM tenants WHERE name = 'default' \
-             ON CONFLICT (id) DO UPDATE SET revision = excluded.revision, users = excluded.users) ",
+             ON CONFLICT (id) DO UPDATE SET revision = excluded.revision, users = excluded.users), \
+             others AS (UPDATE apply_audit_log SET outcome = 'interrupted', finished_at = now(), \
+             detail = 'it was left open' WHERE outcome = 'running' AND node = ",
         );
+        out.push_bind_param::<Text, _>(&self.started.node)?;
+        out.push_sql(" AND id <> ");
+        out.push_bind_param::<SqlUuid, _>(&self.id)?;
+        out.push_sql(") ");
         ListQuery::ALL.walk_ast(out)
     }
 }
