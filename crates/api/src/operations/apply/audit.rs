@@ -18,7 +18,7 @@ use crate::http::problem::{Code, Problem};
 
 /// How often a record that waits for the database is tried again.
 const AGAIN: Duration = Duration::from_secs(1);
-/// How often at least, once the database answers and does not have it.
+/// How often at least, where the database answers and does not have it, or something else is in the way.
 const SELDOM: Duration = Duration::from_mins(10);
 /// The note that an apply leaves behind whose process ended before it did: its id, and [`OPENED`] once its record was.
 const RUNNING: &str = "running";
@@ -264,7 +264,7 @@ impl Audit {
             audit.is_closing.store(false, Ordering::SeqCst);
         });
         if let Err(error) = spawned {
-            log::error!("open audit records are closed at the next apply or start: no thread can be made: {error}");
+            log::error!("open audit records wait for the next apply or start: no thread can be made: {error}");
             self.is_closing.store(false, Ordering::SeqCst);
         }
     }
@@ -285,8 +285,8 @@ impl Audit {
                 Some(AGAIN)
             }
             Err(error) => {
-                log::error!("open audit records are closed at the next apply or start: {error}");
-                None
+                log::error!("open audit records wait: {error}");
+                Some(SELDOM)
             }
         }
     }
