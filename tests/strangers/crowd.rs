@@ -10,7 +10,7 @@ use pbx_tests::wait::LIMIT;
 use rustix::process::{Pid, Resource, Rlimit, prlimit};
 
 use crate::service::Service;
-use crate::strangers::clients::{Kind, NOW_AND_THEN, Stranger, address};
+use crate::strangers::stranger::{Kind, NOW_AND_THEN, Stranger, address};
 use crate::strangers::watch::Watch;
 use crate::strangers::{number, warm};
 

@@ -6,8 +6,8 @@ use std::thread;
 use serde_json::Value;
 
 use crate::service::Service;
-use crate::strangers::clients::{address, exchange};
 use crate::strangers::malformed_requests::all;
+use crate::strangers::stranger::{address, exchange};
 use crate::strangers::watch::Watch;
 use crate::strangers::{number, warm};
 

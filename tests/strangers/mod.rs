@@ -3,11 +3,11 @@
 #![expect(clippy::unwrap_used, clippy::expect_used, reason = "a test that fails says so at once")]
 #![expect(clippy::disallowed_methods, reason = "a test reads its environment")]
 
-mod clients;
 mod crowd;
 mod malformed;
 mod malformed_requests;
 mod slow;
+mod stranger;
 mod watch;
 
 use std::env;

@@ -4,7 +4,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use crate::service::Service;
-use crate::strangers::clients::{Kind, LARGEST, NOW_AND_THEN, Stranger, address, exchange};
+use crate::strangers::stranger::{Kind, LARGEST, NOW_AND_THEN, Stranger, address, exchange};
 use crate::strangers::warm;
 
 #[test]

@@ -6,5 +6,6 @@ pub(crate) mod endpoint_options;
 pub(crate) mod error;
 pub(crate) mod installed;
 pub(crate) mod notes;
+pub(crate) mod recovery;
 pub(crate) mod transaction;
 pub(crate) mod uncovered;

@@ -83,10 +83,10 @@ pub mod fuzzing;
 mod proof;
 mod text;
 
-pub use ask::asking::Unread;
 pub use ask::cli::Cli;
 pub use ask::cli_error::{CliError, EmptyCommand};
 pub use ask::reload::ReloadError;
+pub use ask::whole_answers::Unread;
 pub use deploy::deployment::{Deployment, LockedDeployment, ProvenPair};
 pub use deploy::drift::Drift;
 pub use deploy::error::{Aftermath, Cause, LockError};

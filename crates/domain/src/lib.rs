@@ -7,8 +7,8 @@ mod display_name;
 mod email;
 mod extension;
 mod identity;
+mod revision;
 mod roster;
-mod tenant;
 mod user;
 
 pub use apply::{ApplyId, ApplyOutcome, ApplyRecord, Changes, InstalledFile, Timings};
@@ -17,8 +17,8 @@ pub use display_name::{DisplayName, InvalidDisplayName};
 pub use email::{Email, InvalidEmail};
 pub use extension::{Extension, ExtensionRange, InvalidExtension, InvalidRange};
 pub use identity::InvalidId;
+pub use revision::{DatabaseId, Revision};
 pub use roster::{CreateRefusal, Roster};
-pub use tenant::{DatabaseId, Revision};
 pub use user::{NewUser, User, UserId};
 
 #[cfg(test)]

@@ -1,31 +1,14 @@
-use std::{error::Error, time::Duration};
-
-use diesel::{
-    connection::SimpleConnection as _,
-    dsl::sql,
-    migration::{Migration, MigrationConnection as _, MigrationSource},
-    pg::{Pg, PgConnection},
-    prelude::*,
-    sql_types::{BigInt, Bool, Text},
-};
-use diesel_migrations::{EmbeddedMigrations, MigrationHarness, embed_migrations};
+use std::time::Duration;
 
 use crate::{
     apply_log::ApplyLog,
     conninfo::Conninfo,
     error::DatabaseError,
     inspection::{self, Inspection},
-    session::{Abort, Sessions},
+    migrations,
+    session::Sessions,
     users::UserRepository,
 };
-
-const MIGRATIONS: EmbeddedMigrations = embed_migrations!("migrations");
-
-/// The key of the advisory lock that lets one process migrate at a time: "pbxmigr" in ASCII.
-const MIGRATION_LOCK: i64 = 0x70_6278_6D69_6772;
-
-/// How long migrations may take, with the wait for another process that migrates.
-const MIGRATION_LIMIT: Duration = Duration::from_mins(5);
 
 /// The portal's PostgreSQL database: a pool of connections that is shared by its clones.
 #[derive(Debug, Clone)]
@@ -79,24 +62,7 @@ impl Database {
     ///
     /// [`DatabaseError`], with the migration's name in its chain where one failed.
     pub fn migrate(&self) -> Result<Vec<String>, DatabaseError> {
-        self.sessions.dedicated(MIGRATION_LIMIT, |connection| {
-            connection.batch_execute("SET statement_timeout = 0; SET lock_timeout = '60s'")?;
-            diesel::sql_query("SELECT pg_advisory_lock($1)").bind::<BigInt, _>(MIGRATION_LOCK).execute(connection)?;
-            let (pending, _) = compare_migrations(connection)?;
-            if !pending.is_empty() {
-                connection.setup()?;
-            }
-            pending
-                .into_iter()
-                .map(|migration| {
-                    let name = migration.name().to_string();
-                    match connection.run_migration(&*migration) {
-                        Ok(_) => Ok(name),
-                        Err(cause) => Err(failed(format!("migration {name}: {cause}"))),
-                    }
-                })
-                .collect()
-        })
+        self.sessions.dedicated(migrations::LIMIT, migrations::migrate)
     }
 
     /// The names of the migrations that [`Database::migrate`] would apply. Writes nothing.
@@ -105,7 +71,7 @@ impl Database {
     ///
     /// [`DatabaseError`].
     pub fn pending_migrations(&self) -> Result<Vec<String>, DatabaseError> {
-        self.sessions.repeatable(|connection| Ok(names(&compare_migrations(connection)?.0)))
+        self.sessions.repeatable(|connection| Ok(migrations::names(&migrations::compare(connection)?.0)))
     }
 
     /// What an administrator wants to know before the portal uses the database: how the connection is protected, which
@@ -130,41 +96,4 @@ impl Database {
     pub fn rehearse_change(&self) -> Result<(), DatabaseError> {
         self.sessions.dedicated(self.sessions.timeout(), |connection| Ok(inspection::rehearse_change(connection)?))
     }
-}
-
-type Migrations = Vec<Box<dyn Migration<Pg>>>;
-
-pub(crate) fn names(migrations: &[Box<dyn Migration<Pg>>]) -> Vec<String> {
-    migrations.iter().map(|migration| migration.name().to_string()).collect()
-}
-
-/// The migrations that were not applied yet, in their order, and the versions that were applied and are not ours. No
-/// migration would make a database fit that cannot hold every name.
-pub(crate) fn compare_migrations(
-    connection: &mut PgConnection,
-) -> Result<(Migrations, Vec<String>), Abort<DatabaseError>> {
-    // In SQL_ASCII, PostgreSQL keeps the bytes that it is given.
-    let found: String = diesel::select(sql::<Text>("current_setting('server_encoding')")).get_result(connection)?;
-    if !["UTF8", "SQL_ASCII"].contains(&&*found) {
-        return Err(Abort::Reason(DatabaseError::WrongEncoding { found }));
-    }
-    // Diesel's own question would create the table in which it keeps the answer.
-    let is_empty = diesel::select(sql::<Bool>("to_regclass('__diesel_schema_migrations') IS NULL"));
-    let mut unknown: Vec<String> = if is_empty.get_result(connection)? {
-        Vec::new()
-    } else {
-        sql::<Text>("SELECT version FROM __diesel_schema_migrations ORDER BY version").load(connection)?
-    };
-    let mut pending = MIGRATIONS.migrations().map_err(failed)?;
-    pending.retain(|migration| {
-        let version = migration.name().version().to_string();
-        let applied = unknown.iter().position(|applied| *applied == version);
-        applied.map(|applied| unknown.remove(applied)).is_none()
-    });
-    pending.sort_by_key(|migration| migration.name().version().as_owned());
-    Ok((pending, unknown))
-}
-
-fn failed(cause: impl Into<Box<dyn Error + Send + Sync>>) -> Abort<DatabaseError> {
-    Abort::Reason(DatabaseError::failed(cause))
 }

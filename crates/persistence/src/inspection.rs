@@ -8,7 +8,7 @@ use diesel::{
     sql_types::{Bool, Nullable, Text},
 };
 
-use crate::{database, error::DatabaseError, session::Abort};
+use crate::{error::DatabaseError, migrations, session::Abort};
 
 /// A database as the portal finds it, by [`Database::inspect`](crate::Database::inspect).
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -106,7 +106,7 @@ pub(crate) fn inspect(
     let missing_rights: Vec<String> = sql::<Text>(RIGHTS).load(connection)?;
     // What was applied may not be read then.
     let may_read = !missing_rights.iter().any(|right| right.ends_with("__diesel_schema_migrations"));
-    let (pending, unknown) = if may_read { database::compare_migrations(connection)? } else { Default::default() };
+    let (pending, unknown) = if may_read { migrations::compare(connection)? } else { Default::default() };
     let not_owned = if pending.is_empty() { Vec::new() } else { sql::<Text>(NOT_OWNED).load(connection)? };
     let missing_tables =
         if may_read && pending.is_empty() { sql::<Text>(MISSING_TABLES).load(connection)? } else { Vec::new() };
@@ -129,7 +129,7 @@ pub(crate) fn inspect(
         Some(version) => Protection::Tls { version, is_verified: verifies_certificate },
         None => Protection::ClearText,
     };
-    let pending = database::names(&pending);
+    let pending = migrations::names(&pending);
     Ok(Inspection {
         server_version,
         protection,

@@ -64,6 +64,7 @@ mod database;
 mod error;
 mod inspection;
 mod list;
+mod migrations;
 mod own_thread;
 mod query;
 mod row;

@@ -9,7 +9,7 @@ use std::{
 use crate::{
     ask::{
         cli_error::{CliError, EmptyCommand},
-        process, ready,
+        poll, process,
         running::{Running, text},
         socket::{Connection, ControlSocket},
     },
@@ -173,7 +173,7 @@ fn learn(settings: &str, deadline: Instant) -> Option<ControlSocket> {
         match Connection::open(&path, None, SETTINGS) {
             Ok(connection) => break connection,
             Err(error) if process::is_for_now(&error) && Instant::now() < deadline => {
-                ready::wait([], process::moment_before(deadline)).ok()?;
+                poll::wait([], process::moment_before(deadline)).ok()?;
             }
             Err(_) => return None,
         }
@@ -183,7 +183,7 @@ fn learn(settings: &str, deadline: Instant) -> Option<ControlSocket> {
             let is_the_same = listing::setting(&text(reply.answer), IDENTITY) == Some(identity);
             return is_the_same.then_some(ControlSocket { path, banner: reply.banner });
         }
-        ready::wait([connection.source()], deadline).ok()?;
+        poll::wait([connection.source()], deadline).ok()?;
     }
     None
 }

@@ -16,7 +16,7 @@ use rustix::{
     process::{Pid, PidfdFlags, Signal, kill_process_group, pidfd_open},
 };
 
-use crate::ask::ready;
+use crate::ask::poll;
 
 /// More than a listing of 100 000 users: a program that prints more does not answer the question.
 pub(crate) const MOST_OUTPUT: usize = 64 << 20;
@@ -80,7 +80,7 @@ impl Process {
         if self.out.len() + self.err.len() > MOST_OUTPUT {
             return Err(Unfinished::TooMuchOutput);
         }
-        if self.stdout.is_some() || self.stderr.is_some() || !ready::is_now(self.pidfd.as_fd()) {
+        if self.stdout.is_some() || self.stderr.is_some() || !poll::is_now(self.pidfd.as_fd()) {
             return Ok(None);
         }
         let status = self.group.end().map_err(Unfinished::Lost)?;
@@ -120,7 +120,7 @@ impl Drop for Group {
 /// Reads what is there, a megabyte at most, so that no flood keeps others waiting; forgets the source at its end.
 fn read(source: &mut Option<impl io::Read>, into: &mut Vec<u8>) -> Result<(), Unfinished> {
     if let Some(pipe) = source
-        && ready::read(pipe, into).map_err(Unfinished::Lost)?
+        && poll::read(pipe, into).map_err(Unfinished::Lost)?
     {
         *source = None;
     }

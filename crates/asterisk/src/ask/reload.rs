@@ -7,9 +7,9 @@ use std::time::{Duration, Instant};
 
 use crate::{
     ask::{
-        asking::Pause,
         cli::{Cli, excerpt},
         cli_error::CliError,
+        whole_answers::Pause,
     },
     text::modules::Modules,
 };

@@ -7,8 +7,8 @@ use rustix::event::PollFlags;
 use crate::ask::{
     cli::{Cli, excerpt},
     cli_error::CliError,
+    poll,
     process::{self, Output, Process, Unfinished},
-    ready,
     socket::{Connection, ControlSocket},
 };
 
@@ -49,7 +49,7 @@ impl<'a> Running<'a> {
             }
             // Whoever waits for the system to have a process again has nothing to be woken by.
             let until = if is_waiting { process::moment_before(deadline) } else { deadline };
-            if let Err(error) = ready::wait(sources, until) {
+            if let Err(error) = poll::wait(sources, until) {
                 log::warn!("waiting for Asterisk's answers: {error}");
                 break;
             }

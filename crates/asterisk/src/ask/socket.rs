@@ -16,8 +16,8 @@ use rustix::{
 };
 
 use crate::ask::{
+    poll,
     process::{MOST_OUTPUT, Unfinished},
-    ready,
 };
 
 /// A control socket, and the banner of the Asterisk that it was learnt from: another process has another banner.
@@ -72,7 +72,7 @@ impl Connection {
 
     /// Does what can be done without waiting; the reply once Asterisk has closed the connection.
     pub(crate) fn proceed(&mut self) -> Result<Option<Reply>, Unfinished> {
-        let read = ready::read(&mut self.stream, &mut self.received);
+        let read = poll::read(&mut self.stream, &mut self.received);
         if self.banner.is_none() && !self.take_banner(&read)? {
             return Ok(None);
         }

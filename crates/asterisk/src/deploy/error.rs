@@ -1,5 +1,5 @@
 use crate::{
-    ask::{asking::Unread, cli_error::CliError, reload::ReloadError},
+    ask::{cli_error::CliError, reload::ReloadError, whole_answers::Unread},
     deploy::uncovered::Uncovered,
     files::file::FileError,
     proof::mismatch::{Mismatch, Names},

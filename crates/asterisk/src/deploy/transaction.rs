@@ -9,8 +9,8 @@ use std::{
 
 use crate::{
     ask::{
-        asking::{Pause, Unread},
         reload::{self, ReloadError},
+        whole_answers::{Pause, Unread},
     },
     deploy::{
         deployment::{Deployment, LockedDeployment},

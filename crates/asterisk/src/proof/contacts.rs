@@ -7,8 +7,8 @@ use std::{collections::BTreeSet, time::Instant};
 
 use crate::{
     ask::{
-        asking::{self, Unread},
         cli::{Cli, excerpt},
+        whole_answers::{self, Unread},
     },
     text::listing,
 };
@@ -28,7 +28,7 @@ pub(crate) type Contacts = BTreeSet<(String, String, String)>;
 
 /// Those that are registered now.
 pub(crate) fn read(cli: &Cli, deadline: Instant) -> Result<Contacts, Unread> {
-    asking::ask_one(cli, format!("database show {FAMILY}"), deadline, |answer| {
+    whole_answers::ask_one(cli, format!("database show {FAMILY}"), deadline, |answer| {
         let listed = listing::contacts(answer)?.into_iter();
         Ok(listed.map(|(aor, key, value)| (aor.to_owned(), key.to_owned(), value.to_owned())).collect())
     })

@@ -4,8 +4,8 @@ use std::{collections::BTreeMap, time::Instant};
 
 use crate::{
     ask::{
-        asking::{Unread, ask_whole},
         cli::Cli,
+        whole_answers::{Unread, ask_whole},
     },
     proof::{
         mismatch::{Mismatch, same_steps},

@@ -1,0 +1,172 @@
+//! What an interrupted deployment left behind, and what a start makes of it.
+
+use std::time::Instant;
+
+use crate::{
+    deploy::{
+        deployment::{Deployment, LockedDeployment},
+        error::LockError,
+    },
+    files::{
+        file::{self, FileError},
+        state_dir,
+    },
+    text::{expected::Expected, modules::BOTH},
+};
+
+impl LockedDeployment<'_> {
+    /// After this the disk holds one whole pair, whatever a killed process left there.
+    pub(crate) fn restore_from_journal(&mut self) -> Result<(), FileError> {
+        let Deployment { files, state, .. } = self.deployment;
+        if let Some(journal) = state_dir::read_record(&state.journal())? {
+            // The journal holds the pair that was proven before. So another one was proven since.
+            if self.proven().is_some_and(|proven| proven.pair != journal.pair) {
+                log::warn!("the deployment {:?} was interrupted after its proof: its files stay", journal.tag);
+                state.mark_proven();
+            } else {
+                log::warn!("the deployment {:?} was interrupted: the former files are restored", journal.tag);
+                // Asterisk may have reloaded the new files before the process ended.
+                state.mark_unproven()?;
+                if files.read()? != journal.pair {
+                    files.stage(&journal.pair, BOTH)?.restore()?;
+                }
+                files.sync()?;
+                self.purge_later(&journal.unpurged);
+            }
+            file::remove(&state.journal())?;
+        }
+        Ok(())
+    }
+}
+
+impl Deployment {
+    /// What a program does once, at its start: recovers from an interrupted deployment, and claims nothing where the
+    /// files on disk are not the proven pair, as in a state directory that was copied from another host, or where they
+    /// define something and nothing was ever proven. Asks Asterisk for nothing.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::lock`]. [`LockError::Busy`] means that another process deploys right now.
+    pub fn recover(&self, deadline: Instant) -> Result<LockedDeployment<'_>, LockError> {
+        let locked = self.lock(deadline)?;
+        let on_disk = self.files.read()?;
+        let is_known = match locked.proven() {
+            Some(proven) => proven.pair == on_disk,
+            None => Expected::read(&on_disk).is_ok_and(|expected| expected == Expected::default()),
+        };
+        if !is_known {
+            log::warn!(
+                "the include files are not those last applied here: nothing counts as applied until the next apply"
+            );
+            self.state.mark_unproven()?;
+        }
+        Ok(locked)
+    }
+}
+
+#[cfg(test)]
+#[expect(clippy::disallowed_methods, reason = "the tests write what a killed process would have left")]
+mod tests {
+    use std::{collections::BTreeSet, fs, mem, path::Path};
+
+    use super::*;
+    use crate::{
+        deploy::deployment::{
+            ProvenPair,
+            tests::{host, pair, soon},
+        },
+        files::{record::Record, state_dir::StagedRecord},
+    };
+
+    /// As a deployment of `new` over `old` that was killed leaves it, of a caller whose tags are all the same.
+    fn interrupted(deployment: &Deployment, is_proven: bool) {
+        drop(deployment.lock(soon()).unwrap());
+        let record = |name| Record { tag: "second".to_owned(), unpurged: BTreeSet::new(), pair: pair(name) };
+        let proven = record(if is_proven { "new" } else { "old" });
+        StagedRecord::new(&deployment.state.proven(), proven).unwrap().commit().unwrap();
+        StagedRecord::new(&deployment.state.journal(), record("old")).unwrap().commit().unwrap();
+        deployment.files.stage(&pair("new"), BOTH).unwrap().rename().unwrap();
+        // What it had staged besides.
+        mem::forget(deployment.files.stage(&pair("old"), BOTH).unwrap());
+        mem::forget(StagedRecord::new(&deployment.state.proven(), record("new")).unwrap());
+    }
+
+    #[test]
+    fn an_interrupted_deployment_is_rolled_back_unless_it_had_been_proven() {
+        for (is_proven, stays) in [(false, "old"), (true, "new")] {
+            let (directory, deployment) = host();
+            interrupted(&deployment, is_proven);
+            drop(deployment.lock(soon()).unwrap());
+            assert_eq!(deployment.files.read().unwrap(), pair(stays));
+            let left = |path: &Path| fs::read_dir(path).unwrap().count();
+            // Both files and the state directory; the lock, the proven pair, and the mark that nobody relies on it.
+            let state = if is_proven { 2 } else { 3 };
+            assert_eq!((left(directory.path()), left(&directory.path().join("state"))), (3, state));
+        }
+    }
+
+    #[test]
+    fn with_a_damaged_journal_nothing_is_touched() {
+        let (_directory, deployment) = host();
+        interrupted(&deployment, false);
+        let journal = fs::read(deployment.state.journal()).unwrap();
+        for end in 0..journal.len() {
+            fs::write(deployment.state.journal(), &journal[..end]).unwrap();
+            let refused = deployment.lock(soon()).unwrap_err().to_string();
+            assert!(refused.contains("journal cannot be read: it is damaged"), "{refused}");
+        }
+        assert_eq!(deployment.files.read().unwrap(), pair("new"));
+    }
+
+    #[test]
+    fn the_tag_is_that_of_the_pair_last_proven() {
+        let (_directory, deployment) = host();
+        assert_eq!(deployment.lock(soon()).unwrap().last_proven(), None);
+        assert_eq!(deployment.proven().unwrap(), None);
+        interrupted(&deployment, true);
+        let mut locked = deployment.lock(soon()).unwrap();
+        assert_eq!(locked.last_proven(), Some(("second", &pair("new"))));
+        locked.retag("third").unwrap();
+        assert_eq!(deployment.proven().unwrap().unwrap(), ProvenPair { tag: "third".to_owned(), pair: pair("new") });
+        fs::write(deployment.state.proven(), "pbx-asterisk record 1\ntag fourth\n").unwrap();
+        assert!(deployment.proven().unwrap_err().to_string().contains("proven cannot be read: it is damaged"));
+    }
+
+    #[test]
+    fn an_interrupted_deployment_leaves_nothing_to_claim_unless_it_had_been_proven() {
+        for is_proven in [false, true] {
+            let (_directory, deployment) = host();
+            interrupted(&deployment, is_proven);
+            let before = deployment.proven_stamp().unwrap();
+            drop(deployment.lock(soon()).unwrap());
+            assert_eq!(deployment.proven().unwrap().is_some(), is_proven);
+            assert_eq!(deployment.proven_stamp().unwrap() == before, is_proven);
+            assert!(deployment.lock(soon()).unwrap().last_proven().is_some());
+        }
+    }
+
+    #[test]
+    fn a_start_with_other_files_than_the_proven_pair_claims_nothing() {
+        let (_directory, deployment) = host();
+        interrupted(&deployment, true);
+        drop(deployment.recover(soon()).unwrap());
+        assert!(deployment.proven().unwrap().is_some());
+        fs::write(&deployment.files.dialplan, "; edited by hand").unwrap();
+        drop(deployment.lock(soon()).unwrap());
+        assert!(deployment.proven().unwrap().is_some(), "a file may be edited without a reload");
+        drop(deployment.recover(soon()).unwrap());
+        assert_eq!(deployment.proven().unwrap(), None);
+    }
+
+    #[test]
+    fn a_start_with_files_and_without_a_proof_is_in_doubt() {
+        for (endpoints, is_blank) in [("", true), ("; empty\n", true), ("[1]\ntype=endpoint\n", false), ("?", false)] {
+            let (_directory, deployment) = host();
+            assert!(deployment.proven_stamp().unwrap().is_blank());
+            fs::write(&deployment.files.endpoints, endpoints).unwrap();
+            drop(deployment.recover(soon()).unwrap());
+            assert_eq!(deployment.proven_stamp().unwrap().is_blank(), is_blank, "{endpoints:?}");
+            assert_eq!(deployment.proven().unwrap(), None);
+        }
+    }
+}
