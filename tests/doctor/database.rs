@@ -146,23 +146,23 @@ fn a_database_that_takes_no_changes_is_found_and_made_to() {
 }
 
 #[test]
-fn a_database_that_waits_for_a_standby_is_found() {
+fn a_database_that_waits_for_a_standby_is_found_and_made_to_commit() {
     let cluster = Cluster::start_new();
     let database = Database::create_in(&cluster.url());
-    let host = Host::new();
+    let mut host = Host::new();
     let settings = host.settings.clone().with("DATABASE_URL", &database.url());
     assert_eq!(settings.run(&["migrate"]).status.code(), Some(0));
     let settings = settings.with("PBX_PORTAL__DATABASE__TIMEOUT_SECONDS", "2");
-    database.sql("ALTER SYSTEM SET synchronous_standby_names = 'away'");
-    database.sql("SELECT pg_reload_conf()");
+    let _wait = database.wait_for_standby();
     // The server reads its settings in its own time.
-    until("the fault to be found", || {
-        let fix = "ALTER SYSTEM RESET synchronous_standby_names";
-        check(&settings).faults().iter().any(|(point, found)| *point == "tables" && found.contains(fix)).then_some(())
+    let fix = until("the fault", || {
+        let found = check(&settings);
+        found.faults().iter().find(|(point, _)| *point == "tables").map(|(_, fix)| (*fix).to_owned())
     });
-    // Or the database could not be dropped.
-    database.sql("ALTER SYSTEM RESET synchronous_standby_names");
-    database.sql("SELECT pg_reload_conf()");
+    let port = cluster.address().split_once(':').unwrap().1.to_owned();
+    let place = Place { server: Some(format!("PGHOST=127.0.0.1 PGPORT={port}")), ..Place::default() };
+    host.run("tables", fix.trim_start_matches("on the host of PostgreSQL: "), &place);
+    assert_eq!(database.sql("SHOW synchronous_standby_names"), "");
 }
 
 #[test]

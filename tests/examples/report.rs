@@ -34,7 +34,7 @@ fn a_report_lists_users_applies_and_what_waits() {
         started_at: SystemTime::UNIX_EPOCH + Duration::from_secs(second),
     };
     for (node, second) in [("pbx-a", 1), ("pbx-b", 2)] {
-        inside.apply_log().begin(&begun(node, second)).unwrap();
+        inside.apply_log().begin(&begun(node, second), &[]).unwrap();
     }
     outside.sql(
         "UPDATE apply_audit_log SET outcome = 'applied', finished_at = started_at, duration_ms = 1 WHERE node = 'pbx-b'",

@@ -1,7 +1,6 @@
 //! A PostgreSQL that goes away, or hangs, at one moment or another of an apply.
 
 use std::thread;
-use std::time::Duration;
 
 use pbx_tests::{Asterisk, Behaviour, Cluster, Database, Response, until};
 
@@ -24,10 +23,8 @@ fn without_a_database_nothing_is_touched() {
     let answer = world.apply(matrix::NO_DATABASE);
     assert!(!answer.header("retry-after").is_empty());
     assert_eq!(world.stand_in.commands(), commands, "Asterisk was not asked for anything");
-    let records = {
-        cluster.start();
-        world.records()
-    };
+    cluster.start();
+    let records = world.records();
     let list = world.claims().0;
     assert_eq!(list.json["last_apply"]["id"], answer.json["apply"]["id"], "{}", list.text);
     world.recovers();
@@ -37,7 +34,7 @@ fn without_a_database_nothing_is_touched() {
 #[test]
 fn a_database_that_hangs_is_given_up_and_nothing_is_touched() {
     let (world, cluster) = world();
-    // The record is opened, and the portal never hears of it.
+    // The statement waits when all stops. At the thaw its time is over, and it is cancelled.
     let lock = world.database.begin("LOCK TABLE apply_audit_log IN SHARE MODE");
     thread::scope(|scope| {
         let apply = scope.spawn(|| world.portal.http().post_empty("/apply"));
@@ -54,18 +51,14 @@ fn a_database_that_hangs_is_given_up_and_nothing_is_touched() {
 #[test]
 fn a_record_that_is_opened_behind_the_back_of_the_portal_is_closed_as_refused() {
     let (world, _cluster) = world();
-    // As where a commit waits for a standby that is away: it is there, and nobody sees it.
-    let lock = world.database.begin("LOCK TABLE apply_audit_log IN SHARE MODE");
-    let answer = world.portal.http().post_empty("/apply").expect(503);
-    drop(lock);
-    // Looked for, and not found.
-    thread::sleep(Duration::from_secs(3));
-    assert_eq!((world.audit(&answer, "outcome").as_str(), world.waiting_records()), ("", 1));
-    world.database.sql(&format!(
-        "INSERT INTO apply_audit_log (id, tenant, node, request_id, outcome, revision, users, started_at) \
-         VALUES ('{}', 'default', 'test-node', 'r', 'running', 0, 0, now())",
-        answer.string("/apply/id")
-    ));
+    let wait = world.database.wait_for_standby();
+    // The server reads its settings in its own time.
+    let answer = until("an apply that cannot begin", || {
+        let answer = world.portal.http().post_empty("/apply");
+        (answer.json["apply"]["outcome"] == "refused").then_some(answer)
+    });
+    assert_eq!((answer.status, world.audit(&answer, "outcome").as_str()), (503, ""));
+    drop(wait);
     until("the record to be closed", || (world.audit(&answer, "outcome") == "refused").then_some(()));
     until("the note to be gone", || (world.waiting_records() == 0).then_some(()));
     world.recovers();

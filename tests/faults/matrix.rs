@@ -163,8 +163,8 @@ const HEAD: &str = "# What each fault leads to
 `POST /apply` ends in one of these ways, whatever happens between the request and the answer. *Old* is what the last
 proven apply left, *new* is what the database says. Where *Live* is old or new, the phones that were registered before
 still are; where *On disk* is old or new, nothing but the two include files is in their directories. After the next proven
-apply both hold in every case. An apply that PostgreSQL was not there to begin has no audit record but the one in its
-response.
+apply both hold in every case. Of an apply that PostgreSQL was not there to begin, the response has the record; an audit
+record that PostgreSQL opens later is closed as `refused`.
 
 Every row is proven by a test of `tests/faults` on a real Asterisk; the table is made by that suite
 (`UPDATE_GOLDEN=1`) and compared with it in every run. A row about what Asterisk answers is proven on both ways to ask it:

@@ -160,9 +160,10 @@ fn the_phone_of_an_owner_whose_apply_was_rolled_back_is_purged_by_the_next() {
         let answer = world.portal.http().post_empty("/apply").expect(502);
         assert_eq!(answer.json["apply"]["outcome"], "rolled_back", "{}", answer.text);
     });
-    assert!(world.has_contact("1001"), "the former owner's, until somebody may have it");
+    assert!(world.has_contact("1001"), "the former owner's: his phone registers again soon");
     assert_eq!(pending_purges(&world), "unpurged 1001");
     world.recovers();
+    assert!(!world.has_contact("1001"));
     assert_eq!(pending_purges(&world), "unpurged ");
 }
 
@@ -227,7 +228,7 @@ fn a_debt_is_paid_by_an_apply_that_has_nothing_else_to_do() {
 
 #[test]
 fn a_purge_that_cannot_be_recorded_is_made_once_more() {
-    able_to_mount("purge::a_purge_that_cannot_be_recorded_is_made_once_more", || {
+    able_to_mount("faults::purge::a_purge_that_cannot_be_recorded_is_made_once_more", || {
         let world = World::new();
         let former = owner(&world);
         assert_eq!(former.register(), 200);
@@ -246,7 +247,7 @@ fn a_purge_that_cannot_be_recorded_is_made_once_more() {
 
 #[test]
 fn a_pending_purge_is_made_where_there_is_no_space_to_record_it() {
-    able_to_mount("purge::a_pending_purge_is_made_where_there_is_no_space_to_record_it", || {
+    able_to_mount("faults::purge::a_pending_purge_is_made_where_there_is_no_space_to_record_it", || {
         let state = tempfile::Builder::new().prefix("pbx-state-").tempdir().unwrap();
         let path = state.path().to_string_lossy().into_owned();
         let mount = Mount::small(state.path(), 16);

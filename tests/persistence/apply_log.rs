@@ -46,7 +46,7 @@ fn a_record_is_open_while_its_apply_runs_and_whole_afterwards() {
     let log = fixture.inside.apply_log();
     let started = started("pbx-a");
 
-    let list = log.begin(&started).unwrap();
+    let list = log.begin(&started, &[]).unwrap();
     assert_eq!((list.revision.get(), list.users.as_slice()), (2, users.as_slice()));
     let row = || fixture.outside.sql("SELECT * FROM apply_audit_log");
     let (id, time) = (started.id, "2027-01-15 08:00:00.123456+00");
@@ -70,7 +70,7 @@ fn a_record_is_open_while_its_apply_runs_and_whole_afterwards() {
 fn a_record_is_closed_only_in_the_database_that_has_it() {
     let fixture = Fixture::new();
     let started = started("pbx-a");
-    fixture.inside.apply_log().begin(&started).unwrap();
+    fixture.inside.apply_log().begin(&started, &[]).unwrap();
     fixture.outside.sql("DELETE FROM apply_audit_log");
     assert!(!fixture.inside.apply_log().finish(&finished(&started)).unwrap());
     assert_eq!(fixture.outside.sql("SELECT count(*) FROM apply_audit_log"), "0");
@@ -96,7 +96,7 @@ fn a_begin_that_is_repeated_leaves_one_record_of_what_it_read_last() {
     let fixture = Fixture::new();
     let started = started("pbx-a");
     for users in 0..2 {
-        let list = fixture.inside.apply_log().begin(&started).unwrap();
+        let list = fixture.inside.apply_log().begin(&started, &[]).unwrap();
         assert_eq!((list.users.len(), list.revision.get()), (users, i64::try_from(users).unwrap()));
         assert_eq!(fixture.outside.sql("SELECT users, revision FROM apply_audit_log"), format!("{users}|{users}"));
         fixture.create(users);
@@ -106,12 +106,14 @@ fn a_begin_that_is_repeated_leaves_one_record_of_what_it_read_last() {
 #[test]
 fn what_was_left_open_is_closed_by_the_next_apply_of_its_node() {
     let fixture = Fixture::new();
-    let all = [started("pbx-a"), started("pbx-b"), started("pbx-a")];
-    for apply in all.iter().chain(&all[2..]) {
-        fixture.inside.apply_log().begin(apply).unwrap();
+    let [left, waits, elsewhere, next] = ["pbx-a", "pbx-a", "pbx-b", "pbx-a"].map(started);
+    for apply in [&left, &waits, &elsewhere, &next, &next] {
+        fixture.inside.apply_log().begin(apply, &[left.id, waits.id][usize::from(apply == &next)..]).unwrap();
     }
-    let outcomes = fixture.outside.sql("SELECT node, outcome FROM apply_audit_log ORDER BY id");
-    assert_eq!(outcomes, "pbx-a|interrupted\npbx-b|running\npbx-a|running");
+    for (apply, outcome) in [(left, "interrupted"), (waits, "running"), (elsewhere, "running"), (next, "running")] {
+        let sql = format!("SELECT outcome FROM apply_audit_log WHERE id = '{}'", apply.id);
+        assert_eq!(fixture.outside.sql(&sql), outcome);
+    }
 }
 
 #[test]
@@ -120,7 +122,7 @@ fn every_outcome_can_be_recorded() {
     let fixture = Fixture::new();
     for outcome in [Applied, Unchanged, Refused, RolledBack, RollbackFailed, Interrupted] {
         let started = StartedApply { actor: None, ..started("pbx-a") };
-        fixture.inside.apply_log().begin(&started).unwrap();
+        fixture.inside.apply_log().begin(&started, &[]).unwrap();
         fixture.inside.apply_log().finish(&ApplyRecord { outcome, ..finished(&started) }).unwrap();
         let recorded = fixture.outside.sql(&format!("SELECT outcome FROM apply_audit_log WHERE id = '{}'", started.id));
         assert_eq!(recorded, outcome.as_str());
@@ -132,10 +134,10 @@ fn what_a_crashed_process_left_running_is_closed_for_its_node_alone() {
     let fixture = Fixture::new();
     let log = fixture.inside.apply_log();
     let [done, elsewhere, crashed] = [started("pbx-a"), started("pbx-b"), started("pbx-a")];
-    log.begin(&done).unwrap();
+    log.begin(&done, &[]).unwrap();
     log.finish(&finished(&done)).unwrap();
     for apply in [&elsewhere, &crashed] {
-        log.begin(apply).unwrap();
+        log.begin(apply, &[]).unwrap();
     }
 
     assert_eq!(log.interrupt_running("pbx-a", &[crashed.id]).unwrap(), []);
@@ -159,7 +161,7 @@ fn applies_begin_while_users_come_and_go() {
         let writer = scope.spawn(|| (0..200).for_each(|number| drop(fixture.create(number))));
         while !writer.is_finished() {
             let started = started("pbx-a");
-            let list = fixture.inside.apply_log().begin(&started).unwrap();
+            let list = fixture.inside.apply_log().begin(&started, &[]).unwrap();
             let recorded = format!("SELECT revision, users FROM apply_audit_log WHERE id = '{}'", started.id);
             assert_eq!(fixture.outside.sql(&recorded), format!("{}|{}", list.revision, list.users.len()));
         }
@@ -182,7 +184,7 @@ fn the_last_applies_are_read_as_they_were_recorded() {
     };
     let [first, other, last] = [at("pbx-a", 0), at("pbx-b", 1), at("pbx-a", 2)];
     for apply in [&first, &other, &last] {
-        log.begin(apply).unwrap();
+        log.begin(apply, &[]).unwrap();
     }
     let record = |apply: &StartedApply, outcome| {
         let mut record = finished(apply);
@@ -231,7 +233,7 @@ fn a_role_that_may_only_read_reads_all_of_it() {
     let fixture = Fixture::new();
     let user = fixture.create(1);
     let begun = started("pbx-a");
-    fixture.inside.apply_log().begin(&begun).unwrap();
+    fixture.inside.apply_log().begin(&begun, &[]).unwrap();
     let role = format!("report_{}", fixture.outside.sql("SELECT current_database()").trim());
     fixture.outside.sql(&format!("CREATE ROLE {role} LOGIN; GRANT SELECT ON ALL TABLES IN SCHEMA public TO {role}"));
     let separator = if fixture.outside.url().contains('?') { '&' } else { '?' };
@@ -241,6 +243,6 @@ fn a_role_that_may_only_read_reads_all_of_it() {
     assert_eq!(reader.users().find_by_email(&user.email).unwrap().as_ref(), Some(&user));
     assert_eq!(reader.apply_log().recent(5).unwrap().len(), 1);
     assert_eq!(reader.apply_log().waiting("pbx-a").unwrap().users, std::slice::from_ref(&user));
-    assert!(reader.users().delete(user.id).is_err() && reader.apply_log().begin(&started("pbx-a")).is_err());
+    assert!(reader.users().delete(user.id).is_err() && reader.apply_log().begin(&started("pbx-a"), &[]).is_err());
     fixture.outside.sql(&format!("DROP OWNED BY {role}; DROP ROLE {role}"));
 }

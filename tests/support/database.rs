@@ -142,11 +142,31 @@ impl Database {
         Transaction { psql }
     }
 
+    /// Makes the server wait for a standby that is away: soon no commit ends, and nobody sees what it commits. With the
+    /// value it waits no more.
+    pub fn wait_for_standby(&self) -> WaitForStandby<'_> {
+        self.sql("ALTER SYSTEM SET synchronous_standby_names = 'away'");
+        self.reload_server();
+        WaitForStandby(self)
+    }
+
     /// Waits until so many connections wait for a lock.
     pub fn wait_for_waiting(&self, connections: usize) {
         let sql =
             "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'";
         until("connections to wait for a lock", || (self.sql(sql) == connections.to_string()).then_some(()));
+    }
+}
+
+/// A server that waits for a standby. A database of it could not be dropped.
+pub struct WaitForStandby<'a>(&'a Database);
+
+impl Drop for WaitForStandby<'_> {
+    fn drop(&mut self) {
+        for sql in ["ALTER SYSTEM SET synchronous_standby_names = ''", "SELECT pg_reload_conf()"] {
+            // A test that fails has said why.
+            drop(self.0.try_sql(sql));
+        }
     }
 }
 

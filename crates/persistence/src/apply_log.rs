@@ -5,7 +5,7 @@ use diesel::{
     pg::Pg,
     prelude::*,
     query_builder::{AstPass, QueryFragment},
-    sql_types::{Nullable, Text, Timestamptz, Uuid as SqlUuid},
+    sql_types::{Array, Nullable, Text, Timestamptz, Uuid as SqlUuid},
 };
 use pbx_domain::{ApplyId, ApplyOutcome, ApplyRecord};
 use serde_json::Value;
@@ -44,15 +44,16 @@ pub struct StartedApply {
 
 impl ApplyLog {
     /// Reads all users and opens the apply's record, `running`, with the revision and the number of users that were read:
-    /// one statement, so one snapshot and one round trip. Other records of the node that are `running` become
-    /// `interrupted`: only the holder of the node's lock may call this.
+    /// one statement, so one snapshot and one round trip. Other records of the node that are `running`, but for those in
+    /// `except`, become `interrupted`: only the holder of the node's lock may call this.
     ///
     /// # Errors
     ///
     /// [`DatabaseError`]; after [`DatabaseError::Unavailable`] the record may exist.
-    pub fn begin(&self, started: &StartedApply) -> Result<UserList, DatabaseError> {
-        let started =
-            Begin { id: started.id.as_uuid(), started: started.clone(), started_at: Timestamp(started.started_at) };
+    pub fn begin(&self, started: &StartedApply, except: &[ApplyId]) -> Result<UserList, DatabaseError> {
+        let id = started.id.as_uuid();
+        let except = except.iter().map(|id| id.as_uuid()).chain([id]).collect();
+        let started = Begin { id, started: started.clone(), started_at: Timestamp(started.started_at), except };
         self.sessions.repeatable(move |connection| list::from_rows(started.clone().load(connection)?))
     }
 
@@ -133,6 +134,8 @@ struct Begin {
     id: Uuid,
     started: StartedApply,
     started_at: Timestamp,
+    /// The records that stay as they are, its own among them.
+    except: Vec<Uuid>,
 }
 
 prepared!(Begin, ListSql);
@@ -159,12 +162,12 @@ impl QueryFragment<Pg> for Begin {
             " FROM tenants WHERE name = 'default' \
              ON CONFLICT (id) DO UPDATE SET revision = excluded.revision, users = excluded.users), \
              others AS (UPDATE apply_audit_log SET outcome = 'interrupted', finished_at = now(), \
-             detail = 'it was left open' WHERE outcome = 'running' AND node = ",
+             detail = 'nobody closed it: PostgreSQL opened it late, or was restored to a moment in mid-apply' WHERE outcome = 'running' AND node = ",
         );
         out.push_bind_param::<Text, _>(&self.started.node)?;
-        out.push_sql(" AND id <> ");
-        out.push_bind_param::<SqlUuid, _>(&self.id)?;
-        out.push_sql(") ");
+        out.push_sql(" AND id <> ALL(");
+        out.push_bind_param::<Array<SqlUuid>, _>(&self.except)?;
+        out.push_sql(")) ");
         ListQuery::ALL.walk_ast(out)
     }
 }

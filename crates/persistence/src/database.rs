@@ -85,9 +85,9 @@ impl Database {
         self.sessions.repeatable(move |connection| inspection::inspect(connection, verifies_certificate))
     }
 
-    /// Creates a user and an apply's record and takes both back at once, in one round trip: triggers, policies of row-level
-    /// security or a full disk may refuse what the role has the rights for, and a commit may wait for a standby that is away.
-    /// Nobody else sees any of it.
+    /// Creates a user and an apply's record, takes both back, and commits a message, in one round trip: triggers, policies of
+    /// row-level security or a full disk may refuse what the role has the rights for, and a commit may wait for a standby that
+    /// is away. Nobody else sees any of it, but that logical decoding shows the message `rehearsal`.
     ///
     /// # Errors
     ///

@@ -173,9 +173,9 @@ impl World {
             let is_right = |recorded: &str| recorded == attempt.outcome() || (recorded.is_empty() && may_be_none);
             wrong.check(comes(|| is_right(&recorded())), || format!("recorded as {:?}: {attempt:?}", recorded()));
         }
-        if story.suffered.rewind.is_some() {
-            self.lost_records += story.attempts.len();
-        }
+        let may_wait =
+            |attempt: &&Attempt| story.suffered.rewind.is_some() || attempt.answer.is_none() || !attempt.is_begun();
+        self.lost_records += story.attempts.iter().filter(may_wait).count();
     }
 
     fn check_leftovers(&self, wrong: &mut Wrong) {

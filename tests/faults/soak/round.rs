@@ -51,7 +51,7 @@ impl Attempt {
         (!record.is_null()).then_some(record)
     }
 
-    /// Whether PostgreSQL was there to open its record.
+    /// Whether its record was surely opened.
     pub(crate) fn is_begun(&self) -> bool {
         let code = self.answer.as_ref().and_then(|answer| answer.json["type"].as_str());
         (code, self.outcome()) != (Some("urn:pbx-portal:database-unavailable"), "refused")

@@ -40,7 +40,7 @@ pub(crate) struct World {
     pub(crate) passwords: BTreeMap<String, String>,
     /// The digest of the user whose phone registered at a number.
     pub(crate) registered: BTreeMap<u16, String>,
-    /// How many records may wait for a database that has lost them.
+    /// How many records may wait: of a database that lost them, or of applies that PostgreSQL may never have begun.
     pub(crate) lost_records: usize,
 }
 

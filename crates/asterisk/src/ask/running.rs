@@ -47,7 +47,7 @@ impl<'a> Running<'a> {
             if is_over || Instant::now() >= deadline {
                 break;
             }
-            // Whoever waits for the system to have a process again has nothing to be woken by.
+            // What waits for a free process has no descriptor that could wake us.
             let until = if is_waiting { process::moment_before(deadline) } else { deadline };
             if let Err(error) = poll::wait(sources, until) {
                 log::warn!("waiting for Asterisk's answers: {error}");

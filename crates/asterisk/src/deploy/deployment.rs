@@ -30,7 +30,7 @@ pub struct Deployment {
     pub(crate) known: Known,
 }
 
-/// The two pairs read last, and what they make live: most applies have the proven pair's from the one before.
+/// The two pairs read last, with what each makes live: an apply mostly finds the proven pair here.
 pub(crate) type Known = Arc<Mutex<Vec<(Pair, Arc<Expected>)>>>;
 
 impl Deployment {
@@ -53,7 +53,7 @@ impl Deployment {
         self.state.remove_stale_temp_files()?;
         self.files.remove_stale_temp_files()?;
         let proven = state_dir::read_record(&self.state.proven())?;
-        let mut locked = LockedDeployment { deployment: self, proven, _lock: lock };
+        let locked = LockedDeployment { deployment: self, proven, _lock: lock };
         locked.restore_from_journal()?;
         Ok(locked)
     }
@@ -130,15 +130,14 @@ impl LockedDeployment<'_> {
         self.proven = Some(record);
     }
 
-    /// Remembers that the contacts of these aors may be others' than their owners' in the pair last proven.
-    pub(crate) fn purge_later(&mut self, aors: &BTreeSet<String>) {
-        let Some(record) = self.proven.as_ref().filter(|record| !aors.is_subset(&record.unpurged)) else { return };
-        let mut record = record.clone();
-        record.unpurged.extend(aors.iter().cloned());
-        match StagedRecord::new(&self.deployment.state.proven(), record).and_then(StagedRecord::commit) {
-            Ok(record) => self.set_proven(record),
-            Err(error) => log::warn!("contacts of former owners may be left: {error}"),
+    /// Remembers that contacts of these aors may be somebody else's than the owner's in the pair last proven.
+    pub(crate) fn purge_later(&mut self, aors: &BTreeSet<String>) -> Result<(), FileError> {
+        if let Some(record) = self.proven.as_ref().filter(|record| !aors.is_subset(&record.unpurged)) {
+            let mut record = record.clone();
+            record.unpurged.extend(aors.iter().cloned());
+            self.set_proven(StagedRecord::new(&self.deployment.state.proven(), record)?.commit()?);
         }
+        Ok(())
     }
 
     /// What the pair last proven makes live; nothing without one, and where it cannot be read.

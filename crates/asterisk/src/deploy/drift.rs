@@ -66,7 +66,7 @@ impl Deployment {
         let verified =
             expected.map_err(Cause::from).and_then(|expected| self.verify(&expected, &Expected::default(), deadline));
         match verified {
-            // Its users are nobody's, as long as nothing here says whose they are.
+            // Nothing says whose the users in the include files are: none is called the administrator's.
             Ok(_) if !is_anything_proven && !problems.is_empty() => {}
             Ok(foreign) => {
                 drift.foreign = foreign;

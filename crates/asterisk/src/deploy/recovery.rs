@@ -16,7 +16,7 @@ use crate::{
 
 impl LockedDeployment<'_> {
     /// After this the disk holds one whole pair, whatever a killed process left there.
-    pub(crate) fn restore_from_journal(&mut self) -> Result<(), FileError> {
+    pub(crate) fn restore_from_journal(&self) -> Result<(), FileError> {
         let Deployment { files, state, .. } = self.deployment;
         if let Some(journal) = state_dir::read_record(&state.journal())? {
             // The journal holds the pair that was proven before. So another one was proven since.
@@ -31,7 +31,6 @@ impl LockedDeployment<'_> {
                     files.stage(&journal.pair, BOTH)?.restore()?;
                 }
                 files.sync()?;
-                self.purge_later(&journal.unpurged);
             }
             file::remove(&state.journal())?;
         }

@@ -103,7 +103,7 @@ impl Change<'_> {
         Record { tag: self.tag.to_owned(), unpurged, pair: self.pair.clone() }
     }
 
-    /// The aors of the numbers that get another owner, who may register as soon as the new pair is live, proven or not.
+    /// The aors of the numbers that get another owner.
     fn owners_to_come(self) -> BTreeSet<String> {
         let Self { wanted, before, .. } = self;
         before.aors_of_former_owners(wanted).difference(&wanted.new_aors(before)).cloned().collect()
@@ -196,6 +196,8 @@ impl LockedDeployment<'_> {
         former_owners.contacts = timed(&mut times.verify, || self.contacts(&wanted.new_aors(before), deadline))?;
 
         let modules = self.modules_to_reload(pair, &on_disk)?;
+        // Whoever gets a number may register as soon as the new pair is live, proven or not.
+        timed(&mut times.install, || self.purge_later(&change.owners_to_come()))?;
         let stage = || self.stage(change, &former.pair, modules, former_owners.all_aors());
         let (staged, purged) = timed(&mut times.install, stage)?;
         // A rollback reloads what was reloaded before it.
@@ -209,10 +211,7 @@ impl LockedDeployment<'_> {
         );
         let (foreign, record) = match end {
             End::Verified(foreign, record) => (foreign, record),
-            End::RolledBack(failed) => {
-                self.purge_later(&change.owners_to_come());
-                return Err(failed);
-            }
+            End::RolledBack(failed) => return Err(failed),
         };
         deployed.is_changed = true;
         deployed.foreign = foreign;
@@ -304,7 +303,7 @@ impl LockedDeployment<'_> {
             proven: stage_record(pending_purges)?,
             unproven: state.stage_unproven()?,
         };
-        let journal = Record { tag: change.tag.to_owned(), unpurged: change.owners_to_come(), pair: former.clone() };
+        let journal = Record { tag: change.tag.to_owned(), unpurged: BTreeSet::new(), pair: former.clone() };
         StagedRecord::new(&state.journal(), journal)?.commit_durably()?;
         Ok((staged, purged))
     }

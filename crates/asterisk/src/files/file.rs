@@ -43,7 +43,10 @@ fn fix(path: &Path, error: &io::Error) -> String {
     match error.kind() {
         // Not EACCES: what nobody may do.
         _ if error.raw_os_error() == Some(rustix::io::Errno::PERM.raw_os_error()) => {
-            format!("; where `lsattr -d {0} {directory}` shows an i or an a: chattr -ia {0}", path.display())
+            format!(
+                "; where `lsattr -d {0} {directory}` shows an i or an a: chattr -ia {0} {directory}",
+                path.display()
+            )
         }
         io::ErrorKind::ResourceBusy => {
             format!("; it is mounted by itself: umount {}, and mount the directory instead", path.display())
@@ -319,6 +322,14 @@ mod tests {
             let error = FileError::new(Path::new("/nonexistent/a.conf"), "written")(kind.into()).to_string();
             let told = format!("/nonexistent/a.conf cannot be written: {}{fix}", io::Error::from(kind));
             assert!(error.starts_with(&told), "{error}");
+        }
+        for (code, fix) in [
+            (rustix::io::Errno::PERM, "chattr -ia /nonexistent/a.conf /nonexistent"),
+            (rustix::io::Errno::BUSY, "umount /nonexistent/a.conf, and"),
+        ] {
+            let error = io::Error::from_raw_os_error(code.raw_os_error());
+            let error = FileError::new(Path::new("/nonexistent/a.conf"), "replaced")(error).to_string();
+            assert!(error.contains(fix), "{error}");
         }
     }
 }

@@ -144,7 +144,7 @@ impl Live {
             mismatch.stale.push(format!("{kind} {name}"));
         }
         // Extensions that nobody wants, by their steps: 1000 of a deleted user, or the administrator's own 1000, which he
-        // wrote into a context of ours. Of a wanted extension, further steps are told by `Mismatch::context`.
+        // wrote into a context of ours. `Mismatch::context` reports further steps of a wanted extension.
         for (context, extens) in &self.contexts {
             for (exten, steps) in extens.iter().filter(|(exten, _)| wanted.steps(context, exten).is_none()) {
                 if former.steps(context, exten).is_some_and(|former| same_steps(former, steps)) {

@@ -88,11 +88,8 @@ impl Attempt {
         if is_silent {
             problem.document.detail.push_str(" Nothing was changed.");
         }
-        record.detail = Some(if is_unreadable {
-            "The users could not be read; the portal's log has the reason. Nothing was changed.".to_owned()
-        } else {
-            problem.document.detail.clone()
-        });
+        let unreadable = "The users could not be read; the portal's log has the reason. Nothing was changed.";
+        record.detail = Some(if is_unreadable { unreadable.to_owned() } else { problem.document.detail.clone() });
         record.duration = self.began.elapsed();
         self.applier.0.audit.remember(&record);
         if let Some(locked) = locked {

@@ -3,7 +3,7 @@
 use std::{
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicBool, Ordering},
+        mpsc::{self, Receiver, Sender},
     },
     thread,
     time::{Duration, Instant, SystemTime},
@@ -18,9 +18,10 @@ use crate::http::problem::{Code, Problem};
 
 /// How often a record that waits for the database is tried again.
 const AGAIN: Duration = Duration::from_secs(1);
-/// How often at least, where the database answers and does not have it, or something else is in the way.
+/// The longest pause between two tries, where the database answers and does not have the record, or something else fails.
 const SELDOM: Duration = Duration::from_mins(10);
-/// The note that an apply leaves behind whose process ended before it did: its id, and [`OPENED`] once its record was.
+/// The note of an apply that runs, whose process ended before it did, or that could not begin: its id, and [`OPENED`] once
+/// its record was.
 const RUNNING: &str = "running";
 /// Stands behind the id.
 const OPENED: &str = " opened";
@@ -30,8 +31,8 @@ pub(super) struct Audit {
     database: Database,
     deployment: Deployment,
     node: String,
-    /// Whether a background thread closes the waiting records already.
-    is_closing: Arc<AtomicBool>,
+    /// Asks the background thread that closes the waiting records to try soon, while there is one.
+    closing: Arc<Mutex<Option<Sender<()>>>>,
     /// The apply that ended last, where the state directory had no room for it.
     unsaved: Arc<Mutex<Option<LastApplyResponse>>>,
 }
@@ -67,7 +68,7 @@ impl From<AuditError> for Problem {
 
 impl Audit {
     pub(super) fn new(database: Database, deployment: Deployment, node: String) -> Self {
-        Self { database, deployment, node, is_closing: Arc::default(), unsaved: Arc::default() }
+        Self { database, deployment, node, closing: Arc::default(), unsaved: Arc::default() }
     }
 
     /// Notes for the list that an apply was interrupted: its process ended before it did. Asks the database for nothing.
@@ -119,13 +120,15 @@ impl Audit {
         if !matches!(self.deployment.note(RUNNING), Ok(None)) {
             self.close_open_records(locked)?;
         }
+        let mut waiting = waiting_records::all(locked, &self.deployment)?;
+        let ids: Vec<ApplyId> = waiting.iter().map(|waiting| waiting.record.id).collect();
         self.mark_running(&started.id.to_string());
-        let list = self.database.apply_log().begin(started)?;
+        let list = self.database.apply_log().begin(started, &ids)?;
         self.mark_running(&format!("{}{OPENED}", started.id));
+        // Others are one question each, which the background thread asks.
+        waiting.retain(|waiting| waiting.database.is_some());
         // The record of this apply is open from here on: what others left does not end it.
-        let waiting = waiting_records::all(locked, &self.deployment).map_err(AuditError::from);
-        let waiting = waiting.map(|waiting| waiting.into_iter().filter(|waiting| waiting.database.is_some()).collect());
-        if let Err(error) = waiting.and_then(|waiting| self.close_waiting(locked, waiting, list.database)) {
+        if let Err(error) = self.close_waiting(locked, waiting, list.database) {
             log::warn!("an audit record still waits: {error}");
         }
         Ok(list)
@@ -184,10 +187,11 @@ impl Audit {
         self.remember_as(record.id, record.outcome, finished_at);
     }
 
-    /// The apply that ended last here. Another process of this host may have kept a later one; their ids ascend.
+    /// The apply that ended last here. Another process of this host may have kept a later one.
     pub(super) fn last(&self) -> Option<LastApplyResponse> {
         let unsaved = self.unsaved().clone();
-        unsaved.into_iter().chain(LastApplyResponse::kept(&self.deployment, &self.node)).max_by_key(|last| last.id)
+        let kept = LastApplyResponse::kept(&self.deployment, &self.node);
+        unsaved.into_iter().chain(kept).max_by_key(LastApplyResponse::finished)
     }
 
     fn unsaved(&self) -> MutexGuard<'_, Option<LastApplyResponse>> {
@@ -206,7 +210,9 @@ impl Audit {
         if !is_silent && self.database.apply_log().finish(record).is_ok() {
             return;
         }
-        if let Err(error) = waiting_records::keep(locked, record, None, false) {
+        // What an earlier apply left open kept this one from asking for its own record.
+        let is_unsent = matches!(self.deployment.note(RUNNING), Ok(Some(id)) if id != record.id.to_string().as_bytes());
+        if !is_unsent && let Err(error) = waiting_records::keep(locked, record, None, false) {
             log::warn!("the record of apply {} is closed as interrupted, if it was opened: {error}", record.id);
         }
         self.close_later();
@@ -251,30 +257,49 @@ impl Audit {
 
     /// Closes what is open as soon as the database answers again.
     fn close_later(&self) {
-        if self.is_closing.swap(true, Ordering::SeqCst) {
+        let mut closing = self.closing();
+        if closing.as_ref().is_some_and(|ask| ask.send(()).is_ok()) {
             return;
         }
+        let (ask, asked) = mpsc::channel();
         let audit = self.clone();
-        let spawned = thread::Builder::new().name("audit".to_owned()).spawn(move || {
-            let mut pause = Some(AGAIN);
-            while let Some(before) = pause {
-                thread::sleep(before);
-                pause = audit.close_again(before);
+        match thread::Builder::new().name("audit".to_owned()).spawn(move || audit.close_until_none_is_open(&asked)) {
+            Ok(_) => *closing = Some(ask),
+            Err(error) => {
+                log::error!("open audit records wait for the next apply or start: no thread can be made: {error}");
             }
-            audit.is_closing.store(false, Ordering::SeqCst);
-        });
-        if let Err(error) = spawned {
-            log::error!("open audit records wait for the next apply or start: no thread can be made: {error}");
-            self.is_closing.store(false, Ordering::SeqCst);
+        }
+    }
+
+    fn closing(&self) -> MutexGuard<'_, Option<Sender<()>>> {
+        self.closing.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn close_until_none_is_open(&self, asked: &Receiver<()>) {
+        let mut pause = AGAIN;
+        loop {
+            if asked.recv_timeout(pause).is_ok() {
+                pause = AGAIN;
+                thread::sleep(pause);
+            }
+            if let Some(next) = self.close_again(pause) {
+                pause = next;
+                continue;
+            }
+            let mut closing = self.closing();
+            if asked.try_recv().is_err() {
+                *closing = None;
+                return;
+            }
+            pause = AGAIN;
         }
     }
 
     /// When to try once more, after a pause of this length.
     fn close_again(&self, pause: Duration) -> Option<Duration> {
-        // An apply that has the lock closes what is open before it begins.
         let closed = match self.deployment.lock(Instant::now()) {
             Ok(locked) => self.close_what_is_open(&locked),
-            Err(LockError::Busy) => return Some(AGAIN),
+            Err(LockError::Busy) => return Some(pause),
             Err(LockError::State(error)) => Err(error.into()),
         };
         match closed {

@@ -56,6 +56,10 @@ impl LastApplyResponse {
         Self::read(&note.inspect_err(|error| log::warn!("the last apply is not known: {error}")).ok()??, node)
     }
 
+    pub(super) fn finished(&self) -> Option<Timestamp> {
+        self.finished_at.parse().ok()
+    }
+
     fn note(&self, node: &str) -> Vec<u8> {
         let Self { id, outcome, finished_at } = self.clone();
         serde_json::to_vec(&Kept { node: Some(node.to_owned()), id, outcome, finished_at }).unwrap_or_default()
@@ -64,8 +68,9 @@ impl LastApplyResponse {
     /// What a note says, unless it was not written by this program, or by another node.
     fn read(note: &[u8], own: &str) -> Option<Self> {
         let Kept { node, id, outcome, finished_at } = serde_json::from_slice(note).ok()?;
+        let last = Self { id, outcome, finished_at };
         let is_own = node.is_none_or(|node| node == own);
-        (is_own && finished_at.parse::<Timestamp>().is_ok()).then_some(Self { id, outcome, finished_at })
+        (is_own && last.finished().is_some()).then_some(last)
     }
 }
 

@@ -63,10 +63,12 @@ pub(super) fn of_failure(
 /// What ought to be known of what the administrator defines besides, whose numbers may be these users'.
 pub(crate) fn warnings(foreign: &Foreign, users: &[User]) -> Vec<String> {
     let is_ours = |name: &str| name.parse::<Extension>().is_ok();
+    let is_users = |name: &str| users.iter().any(|user| Ok(user.extension) == name.parse());
     let whose = |name: &str, by: &str| {
-        if users.iter().any(|user| Ok(user.extension) == name.parse()) {
+        if is_users(name) {
             format!(
-                "which no apply made, and {name} is a user's: an apply fails if the administrator's own {by} defines it"
+                "which the pair last applied does not have, and {name} is a user's: an apply fails if the administrator's own {by} \
+                 defines it"
             )
         } else {
             format!("which is no user's: the administrator's own {by} defines it")
@@ -94,12 +96,11 @@ pub(crate) fn warnings(foreign: &Foreign, users: &[User]) -> Vec<String> {
     });
     let aors = foreign.aors.iter().filter(|aor| is_ours(&aor.name) && !foreign.endpoints.contains(&aor.name));
     let aors = aors.map(|aor| {
-        format!(
-            "the administrator's own configuration defines the aor {} ({}, line {}), which is no user's",
-            aor.name,
-            aor.path.display(),
-            aor.line
-        )
+        let place = format!("{}, line {}", aor.path.display(), aor.line);
+        let is_no = "which is no user's";
+        let whose =
+            if is_users(&aor.name) { "whose number is a user's: an apply fails until it is gone" } else { is_no };
+        format!("the administrator's own configuration defines the aor {} ({place}), {whose}", aor.name)
     });
     endpoints.chain(aors).chain(extens).chain(additions).chain(sections).collect()
 }

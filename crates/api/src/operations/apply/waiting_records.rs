@@ -31,7 +31,7 @@ pub(super) struct WaitingRecord {
 }
 
 /// All of them, the oldest first, those that may never have been opened before the others. Those that waited too long, that
-/// are too many, or that this program did not write go, each with a line in the log.
+/// are too many, or that this program did not write go, each with a line in the log, but for those never opened.
 pub(super) fn all(locked: &LockedDeployment<'_>, deployment: &Deployment) -> Result<Vec<WaitingRecord>, FileError> {
     let mut all = Vec::new();
     for name in deployment.notes()?.iter().filter(|name| name.starts_with(NAME)) {

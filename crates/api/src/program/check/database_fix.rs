@@ -70,8 +70,7 @@ pub(super) fn refused(error: &DatabaseError, url: &str) -> Fault {
         // It answered everything that is not committed.
         let is_silent = words.contains("did not answer within");
         let what = "PostgreSQL commits nothing, as where synchronous_standby_names names a standby that is away";
-        let reset =
-            "psql -c 'ALTER SYSTEM RESET synchronous_standby_names' -c 'SELECT pg_reload_conf()'   # or start it";
+        let reset = "psql -c \"ALTER SYSTEM SET synchronous_standby_names = ''\" -c 'SELECT pg_reload_conf()'   # or start the standby";
         return if is_silent { Fault::new(what, names.there(reset)) } else { fault(error, url) };
     }
     let fix = if words.contains("row-level security") {
