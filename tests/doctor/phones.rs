@@ -1,8 +1,9 @@
 //! What phones meet: transports, who they are taken for, and where their calls go.
 
 use std::fs;
-use std::net::TcpListener;
 use std::process::Command;
+
+use pbx_tests::Ports;
 
 use crate::doctor::host::{Host, edit};
 
@@ -97,7 +98,8 @@ fn transports_at_which_phones_get_no_answer_are_told() {
         notes.map(str::to_owned).collect()
     };
     assert!(told(&host).is_empty());
-    let [port, other] = [(); 2].map(|()| TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port());
+    let ports = Ports::reserve();
+    let [port, other] = [0, 1].map(|n| ports.first() + n);
     let tls = |port: u16| format!("[tls]\ntype=transport\nprotocol=tls\nbind=127.0.0.1:{port}\n");
     host.asterisk.append("pjsip.conf", &tls(port));
     host.asterisk

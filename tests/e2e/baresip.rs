@@ -9,11 +9,10 @@
 
 use std::fs::{self, File, OpenOptions};
 use std::io::Write;
-use std::net::TcpListener;
 use std::os::unix::fs::OpenOptionsExt;
 use std::process::{Child, Command, Stdio};
 
-use pbx_tests::{Response, until};
+use pbx_tests::{Ports, Response, until};
 use tempfile::TempDir;
 
 /// What knows of accounts comes last: it looks for codecs and encryption as soon as it is loaded.
@@ -23,6 +22,7 @@ const MODULES: &str = "g711.so srtp.so aufile.so aubridge.so menu.so account.so"
 pub(crate) struct Baresip {
     child: Child,
     directory: TempDir,
+    _ports: Ports,
 }
 
 impl Baresip {
@@ -32,7 +32,9 @@ impl Baresip {
         let file = |name: &str| {
             OpenOptions::new().write(true).create_new(true).mode(0o600).open(directory.path().join(name)).unwrap()
         };
-        let free = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+        // It takes the next port for TLS.
+        let ports = Ports::reserve();
+        let free = ports.first();
         let modules = MODULES.replace(' ', "\nmodule ");
         let sound = directory.path().join("sound.wav");
         fs::write(&sound, wave()).unwrap();
@@ -58,7 +60,7 @@ impl Baresip {
         }
         command.stdout(log.try_clone().unwrap()).stderr(log);
         let child = command.spawn().expect("baresip: run deploy/sandbox/packages test");
-        Self { child, directory }
+        Self { child, directory, _ports: ports }
     }
 
     /// What it has said so far.

@@ -2,10 +2,9 @@
 
 #![expect(clippy::disallowed_methods, reason = "a test makes a certificate")]
 
-use std::net::TcpListener;
 use std::process::Command;
 
-use pbx_tests::{Asterisk, Database, Phone, Settings, until};
+use pbx_tests::{Asterisk, Database, Phone, Ports, Settings, until};
 
 use crate::e2e::baresip::Baresip;
 
@@ -16,7 +15,8 @@ fn two_phones_of_another_make_talk_encrypted_and_one_that_cannot_is_refused() {
     let mut openssl = Command::new("openssl");
     openssl.args(["req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "1", "-subj", "/CN=127.0.0.1", "-keyout"]);
     assert!(openssl.arg(&key).arg("-out").arg(&certificate).output().expect("openssl").status.success());
-    let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let ports = Ports::reserve();
+    let port = ports.first();
     asterisk.append(
         "pjsip.conf",
         &format!(

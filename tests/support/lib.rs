@@ -49,6 +49,7 @@ pub use patroni::Patroni;
 pub use pgbouncer::PgBouncer;
 pub use phone::{AnsweringPhone, Lamp, Phone};
 pub use portal::{Finished, Portal, Settings};
+pub use ports::Ports;
 pub use proxy::Proxy;
 pub use tls::Certificates;
 pub use wait::until;

@@ -16,14 +16,18 @@ const STEP: u16 = 10;
 const BLOCKS: u16 = (END - FIRST) / STEP;
 
 /// Ten ports that nobody uses, and that no other test of this machine gets while the value lives.
-pub(crate) struct Ports {
+pub struct Ports {
     first: u16,
     /// A name that one process at a time can have, gone with it, however it ends.
     _reservation: UnixListener,
 }
 
 impl Ports {
-    pub(crate) fn reserve() -> Self {
+    /// Reserves ten.
+    ///
+    /// # Panics
+    /// When none are free.
+    pub fn reserve() -> Self {
         static TAKEN: AtomicU16 = AtomicU16::new(0);
         // Several test programs may run at once: each starts elsewhere.
         let start = u16::try_from(process::id() % u32::from(BLOCKS)).unwrap_or_default().wrapping_mul(37);
@@ -43,7 +47,8 @@ impl Ports {
     }
 
     /// The first of them.
-    pub(crate) const fn first(&self) -> u16 {
+    #[must_use]
+    pub const fn first(&self) -> u16 {
         self.first
     }
 }
