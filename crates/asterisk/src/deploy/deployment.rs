@@ -30,8 +30,8 @@ pub struct Deployment {
     pub(crate) known: Known,
 }
 
-/// The two pairs read last, with what each makes live: an apply mostly finds the proven pair here.
-pub(crate) type Known = Arc<Mutex<Vec<(Pair, Arc<Expected>)>>>;
+/// The pair read last, with what it makes live: the next apply mostly finds the proven pair here.
+pub(crate) type Known = Arc<Mutex<Option<(Pair, Arc<Expected>)>>>;
 
 impl Deployment {
     /// A deployment of `files` into the Asterisk behind `cli`. `state_dir` holds the lock and
@@ -61,13 +61,11 @@ impl Deployment {
     /// What must be live of a pair for this deployment.
     pub(crate) fn expected(&self, pair: &Pair) -> Result<Arc<Expected>, UnreadablePair> {
         let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
-        let found = known.iter().position(|(of, _)| of == pair).map(|at| known.remove(at));
-        let (pair, expected) = match found {
-            Some(found) => found,
-            None => (pair.clone(), Arc::new(Expected::read_for(pair, self.trust.is_strict)?)),
-        };
-        known.truncate(1);
-        known.insert(0, (pair, Arc::clone(&expected)));
+        if let Some((_, expected)) = known.as_ref().filter(|(of, _)| of == pair) {
+            return Ok(Arc::clone(expected));
+        }
+        let expected = Arc::new(Expected::read_for(pair, self.trust.is_strict)?);
+        *known = Some((pair.clone(), Arc::clone(&expected)));
         Ok(expected)
     }
 
@@ -152,7 +150,8 @@ impl LockedDeployment<'_> {
     ///
     /// [`UnreadablePair`] when `pair` cannot be read.
     pub fn difference(&self, pair: &Pair) -> Result<Difference, UnreadablePair> {
-        Ok(self.deployment.expected(pair)?.difference(&self.proven_expected()))
+        let former = self.proven_expected();
+        Ok(self.deployment.expected(pair)?.difference(&former))
     }
 
     /// The endpoints of the pair last proven whose owners `pair` takes the number from: they are no more in it, or ask
@@ -162,8 +161,8 @@ impl LockedDeployment<'_> {
     ///
     /// [`UnreadablePair`] when `pair` cannot be read.
     pub fn former_owners(&self, pair: &Pair) -> Result<Vec<String>, UnreadablePair> {
-        let now = self.deployment.expected(pair)?;
-        Ok(now.former_owners(&self.proven_expected()).map(str::to_owned).collect())
+        let former = self.proven_expected();
+        Ok(self.deployment.expected(pair)?.former_owners(&former).map(str::to_owned).collect())
     }
 
     /// Remembers another `tag` with the pair last proven.
@@ -207,19 +206,16 @@ pub(super) mod tests {
     }
 
     #[test]
-    fn the_two_pairs_read_last_are_not_read_again() {
+    fn the_pair_read_last_is_not_read_again() {
         let (_directory, deployment) = host();
-        let read =
-            |name| deployment.expected(&Pair { endpoints: format!("; {name}").into(), ..Pair::default() }).unwrap();
-        let (one, other) = (read("one"), read("other"));
-        assert!(Arc::ptr_eq(&one, &read("one")) && Arc::ptr_eq(&other, &read("other")));
-        read("third");
-        assert!(Arc::ptr_eq(&other, &read("other")) && !Arc::ptr_eq(&one, &read("one")));
-        let strict = deployment.clone().strict();
-        assert!(!Arc::ptr_eq(
-            &read("one"),
-            &strict.expected(&Pair { endpoints: "; one".into(), ..Pair::default() }).unwrap()
-        ));
+        let read = |of: &Deployment, name| {
+            of.expected(&Pair { endpoints: format!("; {name}").into(), ..Pair::default() }).unwrap()
+        };
+        let one = read(&deployment, "one");
+        assert!(Arc::ptr_eq(&one, &read(&deployment, "one")));
+        assert!(!Arc::ptr_eq(&one, &read(&deployment.clone().strict(), "one")));
+        read(&deployment, "other");
+        assert!(!Arc::ptr_eq(&one, &read(&deployment, "one")));
     }
 
     #[test]

@@ -166,9 +166,10 @@ impl LockedDeployment<'_> {
     /// Fills in what becomes known of the deployment, also of one that fails.
     #[expect(clippy::result_large_err, reason = "one of each deployment, which takes milliseconds")]
     fn transact(&mut self, pair: &Pair, tag: &str, deadline: Instant, deployed: &mut Deployed) -> Result<(), Failed> {
-        let wanted = self.deployment.expected(pair)?;
         let on_disk = self.deployment.files.read()?;
         let former = self.former(&on_disk);
+        // Last, as it is the former pair of the next apply.
+        let wanted = self.deployment.expected(pair)?;
         let nothing = Expected::default();
         let before = former.expected.as_deref().unwrap_or(&nothing);
         deployed.difference = wanted.difference(if self.proven().is_some() { before } else { &nothing });
