@@ -57,7 +57,8 @@ impl ApplyLog {
         self.sessions.repeatable(move |connection| list::from_rows(started.clone().load(connection)?))
     }
 
-    /// Closes the record of an apply that [`begin`](Self::begin) opened. It may be repeated: the last time counts.
+    /// Closes the record of an apply that [`begin`](Self::begin) opened, which keeps the revision and the number of users
+    /// that were read then. It may be repeated: the last time counts.
     ///
     /// `false` when this database does not have the record: it is another database, or was restored to a time before the
     /// apply. Nothing is written then.

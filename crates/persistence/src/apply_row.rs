@@ -23,10 +23,13 @@ pub(crate) struct Row {
     id: Uuid,
     tenant: String,
     node: String,
+    // What an apply read is known from its beginning: one that was refused then may not know it.
+    #[diesel(skip_update)]
     revision: i64,
     outcome: String,
     actor: Option<String>,
     request_id: String,
+    #[diesel(skip_update)]
     users: i32,
     added: Vec<i32>,
     removed: Vec<i32>,
