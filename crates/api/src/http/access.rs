@@ -46,37 +46,35 @@ async fn answer(
 ) -> Result<ServiceResponse<BoxBody>, Error> {
     let started = Instant::now();
     let mut line = AccessLine {
-        method: request.method().to_string(),
-        path: shown_path(&request),
+        method: format!("{:.20}", request.method()),
+        // Without the query, which could hold a token by mistake.
+        path: format!("{:.200}", request.path()),
         started,
         actor: CallerSlot::default(),
-        is_written: false,
+        status: None,
         peer: request.peer_addr().map(|peer| peer.ip().to_canonical()),
     };
 
     request.extensions_mut().insert(line.actor.clone());
     if announces_too_much(request.headers()) {
         let response = request.error_response(Problem::new(Code::BodyTooLarge, body::TOO_LARGE));
-        line.write(response.status());
+        line.status = Some(response.status());
         return Ok(response);
     }
-    let outcome = match catching_panics(next.call(request)).await {
-        Some(outcome) => outcome,
-        // The panic itself is in the log already, with its place.
-        None => Err(Problem::internal(anyhow::anyhow!("a panic")).into()),
-    };
-    let mut response = match outcome {
+    // The panic itself is in the log already, with its place.
+    let panicked = || Err(Problem::internal(anyhow::anyhow!("a panic")).into());
+    let mut response = match catching_panics(next.call(request)).await.unwrap_or_else(panicked) {
         Ok(response) => as_problem_if_failed(response.map_into_boxed_body()),
         Err(error) => {
             log_cause(&error);
-            line.write(error.as_response_error().status_code());
+            line.status = Some(error.as_response_error().status_code());
             return Err(error);
         }
     };
     if let Some(error) = response.response().error() {
         log_cause(error);
     }
-    line.write(response.status());
+    line.status = Some(response.status());
 
     let headers = response.headers_mut();
     if let Ok(value) = HeaderValue::from_str(id.as_str()) {
@@ -103,7 +101,7 @@ fn as_problem_if_failed(response: ServiceResponse) -> ServiceResponse {
     ServiceResponse::new(request, HttpResponse::from_error(problem))
 }
 
-/// Whether the announced body is too large, so that it can be refused before it is sent.
+/// Whether the announced body is too large, whatever the handler would read of it.
 fn announces_too_much(headers: &HeaderMap) -> bool {
     let length =
         headers.get(CONTENT_LENGTH).and_then(|length| length.to_str().ok()).and_then(|n| n.parse::<u64>().ok());
@@ -135,47 +133,28 @@ struct AccessLine {
     path: String,
     started: Instant,
     actor: CallerSlot,
-    is_written: bool,
+    status: Option<StatusCode>,
     /// The client's address, or that of a proxy in front.
     peer: Option<IpAddr>,
-}
-
-impl AccessLine {
-    fn write(&mut self, status: StatusCode) {
-        self.is_written = true;
-        // For fail2ban, which reads this line.
-        let refused = matches!(status, StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN);
-        let peer = self.peer.filter(|_| refused).map(|peer| format!(" peer={peer}")).unwrap_or_default();
-        self.log(status.as_str(), &peer);
-    }
-
-    fn log(&self, status: &str, end: &str) {
-        log::info!(
-            "{} {} {status} {:.1} ms actor={}{end}",
-            OneLine(&self.method),
-            OneLine(&self.path),
-            self.started.elapsed().as_secs_f64() * 1000.0,
-            self.actor.name(),
-        );
-    }
 }
 
 /// Who goes away before the answer has a line all the same: what was asked for may be done.
 impl Drop for AccessLine {
     fn drop(&mut self) {
-        if !self.is_written {
-            self.log("-", ": the client went away before its answer");
-        }
-    }
-}
-
-/// The path without the query, which could hold a token by mistake, and not at any length.
-fn shown_path(request: &ServiceRequest) -> String {
-    const MAX_CHARACTERS: usize = 200;
-    let path = request.path();
-    match path.char_indices().nth(MAX_CHARACTERS) {
-        Some((end, _)) => format!("{}…", &path[..end]),
-        None => path.to_owned(),
+        let end = match (self.status, self.peer) {
+            (None, _) => ": the client went away before its answer".to_owned(),
+            // For fail2ban, which reads this line.
+            (Some(StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN), Some(peer)) => format!(" peer={peer}"),
+            _ => String::new(),
+        };
+        log::info!(
+            "{} {} {} {:.1} ms actor={}{end}",
+            OneLine(&self.method),
+            OneLine(&self.path),
+            self.status.as_ref().map_or("-", StatusCode::as_str),
+            self.started.elapsed().as_secs_f64() * 1000.0,
+            self.actor.name(),
+        );
     }
 }
 

@@ -105,8 +105,9 @@ impl Connection {
         self.stream.set_zero_linger().err().unwrap_or_else(|| reason.into())
     }
 
-    /// Spoils the name of a header that is too long, so that the head is refused as malformed. What comes while the
-    /// service works for the client is a body; what comes of one afterwards is thrown away.
+    /// Overwrites a byte of a header's name that is too long, so that the framework refuses the head. Only while the
+    /// service waits for the client: what comes while it works is a body. What still comes of a body afterwards is thrown
+    /// away by the framework, so a byte of it does not matter.
     fn spoil_long_names(&mut self, received: &mut [u8]) {
         for byte in received {
             self.name_length = match (*byte, self.name_length) {
@@ -194,10 +195,11 @@ impl AsyncWrite for Connection {
 /// connection, a head of 4xx without a body and, unlike every answer of ours, without a request id. No body of ours
 /// can look like it, since none ends with a blank line.
 fn own_answer(bytes: &[u8]) -> Option<(usize, Code)> {
-    const START: &[u8] = b"HTTP/1.1 4";
+    // After a request of HTTP/1.0, the framework answers in that version.
+    const STARTS: [&[u8]; 2] = [b"HTTP/1.1 4", b"HTTP/1.0 4"];
     let rest = bytes.strip_suffix(b"\r\n\r\n")?;
-    let start = rest.windows(START.len()).rposition(|window| window == START)?;
-    let head = &rest[start + START.len()..];
+    let start = rest.windows(STARTS[0].len()).rposition(|window| STARTS.contains(&window))?;
+    let head = &rest[start + STARTS[0].len()..];
     let is_ours = |name: &[u8]| name.eq_ignore_ascii_case(b"x-request-id");
     if head.windows(4).any(|end| end == b"\r\n\r\n") || head.windows(12).any(is_ours) {
         return None;

@@ -15,16 +15,16 @@ use crate::http::problem::{Code, Problem};
 /// Without a token, that a request comes from this host is all the proof there is, and a browser on this
 /// host sends what any web page makes it send.
 pub(super) fn refuse(request: &HttpRequest, bind: SocketAddr) -> Result<(), Problem> {
-    if is_of_another_site(request) {
-        let detail = "A web page of another site may not use this API while auth.tokens is empty.";
-        return Err(Problem::new(Code::Unauthorized, detail));
-    }
     if !is_named_by_its_own_address(request, bind) {
         let detail = format!(
             "While auth.tokens is empty, `Host` must be {bind} or localhost:{}; set auth.tokens to use another name.",
             bind.port()
         );
         return Err(Problem::new(Code::Forbidden, detail));
+    }
+    if is_of_another_site(request) {
+        let detail = "A web page of another site may not use this API while auth.tokens is empty.";
+        return Err(Problem::new(Code::Unauthorized, detail));
     }
     Ok(())
 }

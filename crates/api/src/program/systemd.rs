@@ -14,8 +14,9 @@ use sd_notify::NotifyState;
 /// Says that the service stops, and how long that may take: an apply under way is given its time,
 /// whatever the unit's `TimeoutStopSec`.
 pub(crate) fn stopping(limit: Duration) {
-    let limit = u32::try_from(limit.as_micros()).unwrap_or(u32::MAX);
-    notify(&[NotifyState::Stopping, NotifyState::ExtendTimeoutUsec(limit)]);
+    // `ExtendTimeoutUsec` takes no more than 71 minutes, which an apply of an hour and its rollback may need.
+    let limit = format!("EXTEND_TIMEOUT_USEC={}", limit.as_micros());
+    notify(&[NotifyState::Stopping, NotifyState::Custom(&limit)]);
 }
 
 pub(crate) fn notify(state: &[NotifyState<'_>]) {
