@@ -66,23 +66,19 @@ fn main() -> ExitCode {
 }
 
 fn run(line: &CommandLine) -> anyhow::Result<ExitCode> {
-    if let Command::Openapi = line.command {
-        print(&openapi::json())?;
-        return Ok(ExitCode::SUCCESS);
-    }
     let environment = Environment::of_process()?;
-    logging::start(environment.log_filter(), environment.journal_stream());
-    if let Command::Check { quiet } = line.command {
-        return Ok(check::run(&Settings::survey(line.config.as_deref(), &environment), quiet));
-    }
-    let settings = Settings::read(line.config.as_deref(), &environment)?;
+    logging::start(environment.get("RUST_LOG"), environment.get("JOURNAL_STREAM"));
+    let settings = || Settings::read(line.config.as_deref(), &environment);
     match line.command {
-        Command::Serve => server::serve(settings)?,
-        Command::Migrate => match server::migrate(&settings)?.as_slice() {
+        Command::Serve => server::serve(settings()?)?,
+        Command::Migrate => match server::migrate(&settings()?)?.as_slice() {
             [] => print("the database is up to date\n")?,
             applied => print(&format!("applied {}\n", applied.join(", ")))?,
         },
-        Command::Check { .. } | Command::Openapi => {}
+        Command::Check { quiet } => {
+            return Ok(check::run(&Settings::survey(line.config.as_deref(), &environment), quiet));
+        }
+        Command::Openapi => print(&openapi::json())?,
     }
     Ok(ExitCode::SUCCESS)
 }

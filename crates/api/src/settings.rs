@@ -14,11 +14,13 @@ use std::{
     time::Duration,
 };
 
+use pbx_asterisk::Cli;
 use pbx_confgen::EndpointOptions;
 use pbx_domain::Realm;
 
 use self::written::Written;
 pub use self::{environment::Environment, error::SettingsError, written::KEYS};
+pub(crate) use self::{environment::is_variable, written::variable_of};
 use crate::http::auth::Tokens;
 
 /// Where the settings file is looked for when `--config` names none.
@@ -57,8 +59,8 @@ pub struct DatabaseSettings {
 /// How Asterisk is reached, and what it reads.
 #[derive(Debug, Clone)]
 pub struct AsteriskSettings {
-    /// The program and its leading arguments, separated by blanks.
-    pub command: String,
+    /// The way to Asterisk's command line.
+    pub cli: Cli,
     /// The include file that `pjsip.conf` includes.
     pub pjsip_include: PathBuf,
     /// The include file that `extensions.conf` includes.
@@ -123,6 +125,9 @@ impl Settings {
     }
 
     fn of(written: &Written) -> Result<Self, SettingsError> {
+        let apply_timeout = written.seconds("asterisk.apply_timeout_seconds", 1..=3600)?;
+        // One command is only a part of an apply.
+        let command_timeout = written.seconds("asterisk.command_timeout_seconds", 1..=600)?.min(apply_timeout);
         Ok(Self {
             bind: written.address("server.bind")?,
             workers: written.number("server.workers", 1..=256)?,
@@ -132,11 +137,11 @@ impl Settings {
                 timeout: written.seconds("database.timeout_seconds", 1..=300)?,
             },
             asterisk: AsteriskSettings {
-                command: written.command("asterisk.command")?,
+                cli: written.cli("asterisk.command", command_timeout)?,
                 pjsip_include: written.path("asterisk.pjsip_include")?,
                 dialplan_include: written.path("asterisk.dialplan_include")?,
-                command_timeout: written.seconds("asterisk.command_timeout_seconds", 1..=600)?,
-                apply_timeout: written.seconds("asterisk.apply_timeout_seconds", 1..=3600)?,
+                command_timeout,
+                apply_timeout,
                 endpoint_options: written.endpoint_options("asterisk.endpoint_options")?,
                 realm: written.realm("asterisk.realm")?,
             },
@@ -154,13 +159,6 @@ impl Settings {
 
     fn refuse_contradictions(&self, written: &Written) -> Result<(), SettingsError> {
         let asterisk = &self.asterisk;
-        if asterisk.command_timeout > asterisk.apply_timeout {
-            return Err(written.error(
-                "asterisk.command_timeout_seconds",
-                "is longer than asterisk.apply_timeout_seconds",
-                "one command is only a part of an apply: lower the first or raise the second",
-            ));
-        }
         let files = ["asterisk.pjsip_include", "asterisk.dialplan_include"];
         let [pjsip, dialplan] = [&asterisk.pjsip_include, &asterisk.dialplan_include];
         if pjsip.starts_with(dialplan) || dialplan.starts_with(pjsip) {
@@ -193,7 +191,7 @@ impl Settings {
 /// The settings as far as they can be read.
 #[derive(Debug, Clone)]
 pub struct Survey {
-    /// With the default, or what can never be used, for each that is wrong.
+    /// Each that is wrong has its default; `database.url` and `node`, which have none of use, are `unknown`.
     pub settings: Settings,
     /// What is wrong, in the order in which it was found.
     pub wrong: Vec<SettingsError>,
@@ -219,11 +217,5 @@ impl Survey {
 
     fn into_settings(self) -> Result<Settings, SettingsError> {
         self.wrong.into_iter().next().map_or(Ok(self.settings), Err)
-    }
-
-    /// Whether a key has the value that was meant.
-    #[must_use]
-    pub fn knows(&self, key: &str) -> bool {
-        self.wrong.iter().all(|error| error.key != Some(key))
     }
 }

@@ -11,9 +11,8 @@ use super::SettingsError;
 pub(super) const PREFIX: &str = "PBX_PORTAL__";
 /// The variable that every PostgreSQL program knows; another name of `database.url`.
 pub(super) const DATABASE_URL: &str = "DATABASE_URL";
-const LOG_FILTER: &str = "RUST_LOG";
-/// Where systemd leads standard error.
-const JOURNAL_STREAM: &str = "JOURNAL_STREAM";
+/// What else the program reads: the log's filter, and where systemd leads standard error.
+const OTHERS: [&str; 2] = ["RUST_LOG", "JOURNAL_STREAM"];
 
 /// The environment variables that concern the portal. `Debug` is not there on purpose: they hold
 /// secrets.
@@ -48,7 +47,11 @@ impl Environment {
     pub fn of<T: Into<OsString>>(variables: impl IntoIterator<Item = (T, T)>) -> Result<Self, SettingsError> {
         let mut ours = BTreeMap::new();
         for (name, value) in variables {
-            let Some(name) = name.into().to_str().filter(|name| is_ours(name)).map(str::to_owned) else { continue };
+            let Some(name) =
+                name.into().to_str().filter(|name| is_variable(name) || OTHERS.contains(name)).map(str::to_owned)
+            else {
+                continue;
+            };
             let Some(value) = OsStr::to_str(&value.into()).map(str::to_owned) else {
                 return Err(SettingsError::new(name, "is not UTF-8", "write it in UTF-8"));
             };
@@ -57,20 +60,9 @@ impl Environment {
         Ok(Self(ours))
     }
 
-    /// The log filter of `RUST_LOG`.
-    #[must_use]
-    pub fn log_filter(&self) -> Option<&str> {
-        self.get(LOG_FILTER)
-    }
-
-    /// What systemd says of the journal that reads our standard error.
-    #[must_use]
-    pub fn journal_stream(&self) -> Option<&str> {
-        self.get(JOURNAL_STREAM)
-    }
-
     /// A variable that is set to something. An empty one counts as not set.
-    pub(super) fn get(&self, name: &str) -> Option<&str> {
+    #[must_use]
+    pub fn get(&self, name: &str) -> Option<&str> {
         self.0.get(name).map(String::as_str).filter(|value| !value.is_empty())
     }
 
@@ -80,8 +72,9 @@ impl Environment {
     }
 }
 
-fn is_ours(name: &str) -> bool {
-    name.starts_with(PREFIX) || [DATABASE_URL, LOG_FILTER, JOURNAL_STREAM].contains(&name)
+/// Whether a variable is one of a setting.
+pub(crate) fn is_variable(name: &str) -> bool {
+    name.starts_with(PREFIX) || name == DATABASE_URL
 }
 
 #[cfg(test)]

@@ -9,6 +9,7 @@ use std::{
 };
 
 use config::ValueKind;
+use pbx_asterisk::Cli;
 use pbx_confgen::EndpointOptions;
 use pbx_domain::Realm;
 
@@ -70,11 +71,12 @@ impl Written {
 
     /// A program and its leading arguments. Only an absolute path, or a name to look up in `PATH`:
     /// a relative path would depend on the directory the service was started in.
-    pub(super) fn command(&self, key: &'static str) -> Result<String, SettingsError> {
+    pub(super) fn cli(&self, key: &'static str, timeout: Duration) -> Result<Cli, SettingsError> {
         self.parsed(key, "write for example asterisk or /usr/sbin/asterisk", |text| {
             let program = text.split_whitespace().next();
             let is_found = program.is_some_and(|program| program.starts_with('/') || !program.contains('/'));
-            if is_found { Ok(text.trim().to_owned()) } else { Err("must name a program, not by a relative path") }
+            let cli = Cli::new(text, timeout).ok().filter(|_| is_found);
+            cli.ok_or("must name a program, not by a relative path")
         })
     }
 

@@ -135,7 +135,7 @@ fn default(key: &str) -> Value {
 }
 
 /// The environment variable of a key.
-pub(super) fn variable_of(key: &str) -> String {
+pub(crate) fn variable_of(key: &str) -> String {
     if key == "database.url" { DATABASE_URL.to_owned() } else { own_variable_of(key) }
 }
 
