@@ -4,13 +4,6 @@ const colour = () => document.documentElement.classList.toggle("dark-mode", dark
 dark.addEventListener("change", colour);
 colour();
 
-// Swagger UI makes a link of the licence's identifier, which leads nowhere where there is a choice.
-const withoutLicenceLink = (text) => {
-  const document = JSON.parse(text);
-  delete document.info.license.identifier;
-  return JSON.stringify(document);
-};
-
 // Without the bar that asks for the address of some other document, and with the schemas folded.
 SwaggerUIBundle({
   url: "../openapi.json",
@@ -20,11 +13,4 @@ SwaggerUIBundle({
   validatorUrl: "none",
   tryItOutEnabled: true,
   defaultModelsExpandDepth: 0,
-  plugins: [
-    () => ({
-      statePlugins: {
-        spec: { wrapActions: { updateSpec: (update) => (text) => update(withoutLicenceLink(text)) } },
-      },
-    }),
-  ],
 });
