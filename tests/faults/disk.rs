@@ -121,7 +121,7 @@ fn a_state_directory_on_another_file_system_is_as_good() {
 fn a_damaged_record_is_named_and_nothing_is_taken_from_it() {
     let state = tempfile::Builder::new().prefix("pbx-state-").tempdir().unwrap();
     let path = state.path().to_string_lossy().into_owned();
-    let world = World::with(Database::create(), Asterisk::start_new(), |settings| {
+    let mut world = World::with(Database::create(), Asterisk::start_new(), |settings| {
         settings.with("PBX_PORTAL__STATE_DIR", &path)
     });
     let proven = state.path().join("proven");
@@ -133,6 +133,11 @@ fn a_damaged_record_is_named_and_nothing_is_taken_from_it() {
     for detail in [applied, planned].map(|answer| answer.string("/detail")) {
         assert!(detail.contains(&format!("{} cannot be read: it is damaged", proven.display())), "{detail}");
     }
+    // Nor does it keep the service from starting.
+    world.portal.kill();
+    world.portal = world.portal.settings().start();
+    create(&world.portal, "meanwhile");
+    assert_eq!(world.claims().1, [0; 0]);
     // What it says is what helps.
     fs::remove_file(&proven).unwrap();
     let planned = world.portal.http().post_empty("/apply?dry_run=true").expect(200);

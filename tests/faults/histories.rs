@@ -169,15 +169,34 @@ fn after_a_rollback_that_was_not_proven_nothing_is_claimed() {
 fn a_state_directory_copied_to_another_host_claims_nothing_there() {
     let world = World::new();
     world.recovers();
-    let other = Asterisk::start_new();
-    let settings = Settings::new(&world.database.url(), &other);
-    copy(&world.portal.settings().state_dir(), &settings.state_dir());
-    let portal = settings.start();
-    let list = portal.http().get("/users").expect(200);
-    assert_eq!((&list.json["apply_required"], list.number("/applied_revision")), (&true.into(), 0), "{}", list.text);
-    assert_eq!((&list.json["users"][0]["applied"], &list.json["users"][1]["applied"]), (&false.into(), &false.into()));
-    assert_eq!(portal.http().post_empty("/apply").expect(200).json["outcome"], "applied");
-    assert_eq!(portal.http().get("/users").expect(200).json["apply_required"], false);
+    // Alone, and with the include files, beside an Asterisk that has not read them.
+    for with_files in [false, true] {
+        let other = Asterisk::start_new();
+        let settings = Settings::new(&world.database.url(), &other).with("PBX_PORTAL__NODE", "other");
+        copy(&world.portal.settings().state_dir(), &settings.state_dir());
+        if with_files {
+            fs::copy(world.asterisk.pjsip_include(), other.pjsip_include()).unwrap();
+            fs::copy(world.asterisk.dialplan_include(), other.dialplan_include()).unwrap();
+        }
+        let mut portal = settings.start();
+        let list = portal.http().get("/users").expect(200);
+        assert_eq!(
+            (&list.json["apply_required"], list.number("/applied_revision")),
+            (&true.into(), 0),
+            "{}",
+            list.text
+        );
+        let applied = |n| &list.json["users"][n]["applied"];
+        assert_eq!((applied(0), applied(1)), (&false.into(), &false.into()));
+        assert_eq!(portal.http().post_empty("/apply").expect(200).json["outcome"], "applied");
+        assert_eq!(portal.http().get("/users").expect(200).json["apply_required"], false);
+        // What Asterisk runs already is proven for this node as well.
+        portal.stop();
+        let renamed = settings.clone().with("PBX_PORTAL__NODE", "renamed").start();
+        assert_eq!(renamed.http().get("/users").expect(200).number("/applied_revision"), 0);
+        assert_eq!(renamed.http().post_empty("/apply").expect(200).json["outcome"], "unchanged");
+        assert_eq!(renamed.http().get("/users").expect(200).json["apply_required"], false);
+    }
 }
 
 #[test]

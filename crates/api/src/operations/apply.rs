@@ -5,7 +5,6 @@ mod attempt;
 mod audit;
 mod claim;
 mod last;
-mod option_fix;
 mod plan;
 mod verdict;
 mod waiting_records;
@@ -20,16 +19,15 @@ use actix_web::{
     http::header::{CACHE_CONTROL, ContentType, ETAG},
     web,
 };
-use anyhow::Context as _;
-use pbx_asterisk::{Cli, Deployment, IncludeFiles, LockError, LockedDeployment, Pair};
-use pbx_confgen::{EndpointOptions, Prefix, RenderError, Renderer};
+use pbx_asterisk::{Deployment, IncludeFiles, LockError, Pair};
+use pbx_confgen::{Prefix, RenderError, Renderer};
 use pbx_domain::User;
 use pbx_persistence::Database;
 use tokio::sync::Mutex;
 
 use self::{attempt::Attempt, audit::Audit, claim::ClaimCache, plan::Review};
 pub(crate) use self::{
-    claim::{Claim, Standing, losses_to_another_database},
+    claim::{Claim, Standing, proven_on},
     last::LastApplyResponse,
     verdict::warnings,
 };
@@ -43,22 +41,15 @@ use crate::{
         query,
         request_id::RequestId,
     },
+    settings::AsteriskSettings,
 };
 
 /// Makes applies, one at a time.
-#[derive(Clone)]
-pub(crate) struct Applier(Arc<Inner>);
-
-struct Inner {
+pub(crate) struct Applier {
     deployment: Deployment,
-    files: IncludeFiles,
     renderer: Renderer,
-    endpoint_options: EndpointOptions,
-    node: String,
     audit: Audit,
     claims: ClaimCache,
-    apply_timeout: Duration,
-    command_timeout: Duration,
     /// The order in which the callers of this process take the lock; the host's lock orders
     /// processes.
     queue: Arc<Mutex<()>>,
@@ -66,30 +57,35 @@ struct Inner {
 
 impl Applier {
     /// An applier for this node. It recovers from an apply whose process was killed: one whole pair of files is on disk.
-    /// Neither Asterisk nor the database is asked for anything.
+    /// Neither Asterisk nor the database is asked for anything. Where that fails, users can be managed all the same, and
+    /// each apply says what to fix.
     ///
     /// # Errors
     ///
-    /// The state directory or an include file cannot be used.
+    /// The state directory cannot be written, and claims what may not be true; or no thread can be made.
     pub(crate) fn new(settings: &Settings, database: &Database) -> anyhow::Result<Self> {
-        let deployment = deployment(settings)?;
-        let audit = Audit::new(database.clone(), deployment.clone(), settings.node.clone());
-        let applier = Self(Arc::new(Inner {
-            claims: ClaimCache::default(),
-            files: files(settings),
-            endpoint_options: settings.asterisk.endpoint_options.clone(),
+        let deployment = deployment(settings);
+        let applier = Self {
+            audit: Audit::new(database.clone(), deployment.clone(), settings.node.clone())?,
+            claims: ClaimCache::new(settings.node.clone()),
             renderer: renderer(settings),
-            node: settings.node.clone(),
-            apply_timeout: settings.asterisk.apply_timeout,
-            command_timeout: settings.asterisk.command_timeout,
             queue: Arc::default(),
             deployment,
-            audit,
-        }));
-        applier.recover(|_| {
-            applier.0.audit.note_interrupted();
-            Ok(())
-        })?;
+        };
+        // `check` holds the lock for a moment.
+        match applier.deployment.recover(Instant::now() + Duration::from_secs(1)) {
+            Ok(_locked) => applier.audit.note_interrupted(),
+            // Another process of this host applies right now, and has seen to it.
+            Err(LockError::Busy) => {}
+            Err(error) => {
+                let is_anything_claimed = matches!(applier.deployment.proven(), Ok(Some(_)));
+                let error = anyhow::Error::new(error).context("cannot recover from an interrupted apply");
+                if is_anything_claimed {
+                    return Err(error);
+                }
+                log::error!("{error:#}: nothing counts as applied until the next apply");
+            }
+        }
         Ok(applier)
     }
 
@@ -97,43 +93,31 @@ impl Applier {
     ///
     /// # Errors
     ///
-    /// The database or the state directory cannot be used.
+    /// The database cannot be used, or what waits for it cannot be read.
     pub(crate) fn close_open_records(&self) -> anyhow::Result<()> {
-        self.recover(|locked| Ok(self.0.audit.close_open_records(&locked)?))
+        match self.deployment.lock(Instant::now()) {
+            Ok(locked) => Ok(self.audit.close_open_records(&locked)?),
+            // Another process applies right now, or what is in the way is in the log already.
+            Err(LockError::Busy | LockError::State(_)) => Ok(()),
+        }
     }
 
     /// What this node claims that its Asterisk runs.
     pub(crate) fn claim(&self) -> Arc<Claim> {
-        self.0.claims.claim(&self.0.deployment)
+        self.claims.claim(&self.deployment)
     }
 
     /// The apply that ended last here.
     pub(crate) fn last(&self) -> Option<LastApplyResponse> {
-        self.0.audit.last()
+        self.audit.last()
     }
 
     /// How these users stand against `claim`.
     pub(crate) fn standing(&self, users: &[User], claim: &Claim) -> Standing {
-        claim.standing(users, &self.0.renderer).unwrap_or_else(|error| {
+        claim.standing(users, &self.renderer).unwrap_or_else(|error| {
             log::error!("nothing counts as applied: {error}");
             Standing::UNKNOWN
         })
-    }
-
-    /// Both files as these users make them.
-    fn render(&self, users: &[User]) -> Result<Pair, RenderError> {
-        rendered(&self.0.renderer, users)
-    }
-
-    /// Takes the lock, which restores one whole pair of files before anything else, and runs `and` under it.
-    fn recover(&self, and: impl FnOnce(LockedDeployment<'_>) -> anyhow::Result<()>) -> anyhow::Result<()> {
-        let result = match self.0.deployment.recover(Instant::now()) {
-            Ok(locked) => and(locked),
-            // Another process of this host applies right now, and has seen to it.
-            Err(LockError::Busy) => Ok(()),
-            Err(error) => Err(error.into()),
-        };
-        result.context("cannot recover from an interrupted apply")
     }
 }
 
@@ -149,20 +133,10 @@ pub(crate) fn renderer(settings: &Settings) -> Renderer {
 }
 
 /// The deployment that the settings describe.
-pub(crate) fn deployment(settings: &Settings) -> anyhow::Result<Deployment> {
-    Ok(Deployment::new(cli(settings)?, files(settings), settings.state_dir.clone()))
-}
-
-/// The way to Asterisk that the settings describe.
-pub(crate) fn cli(settings: &Settings) -> anyhow::Result<Cli> {
-    Cli::new(&settings.asterisk.command, settings.asterisk.command_timeout).context("asterisk.command")
-}
-
-fn files(settings: &Settings) -> IncludeFiles {
-    IncludeFiles {
-        endpoints: settings.asterisk.pjsip_include.clone(),
-        dialplan: settings.asterisk.dialplan_include.clone(),
-    }
+pub(crate) fn deployment(settings: &Settings) -> Deployment {
+    let AsteriskSettings { cli, pjsip_include, dialplan_include, .. } = &settings.asterisk;
+    let files = IncludeFiles { endpoints: pjsip_include.clone(), dialplan: dialplan_include.clone() };
+    Deployment::new(cli.clone(), files, settings.state_dir.clone())
 }
 
 /// Makes Asterisk run with exactly the users that there are now, and proves it.
@@ -187,10 +161,9 @@ pub(crate) async fn apply(
 ) -> Result<HttpResponse, Problem> {
     let dry_run = query::dry_run(&request)?;
     body::read_nothing(payload).await?;
-    let applier = state.applier.clone();
-    let deadline = Instant::now() + applier.0.apply_timeout;
+    let deadline = Instant::now() + state.settings.asterisk.apply_timeout;
     let attempt = Attempt {
-        applier: applier.clone(),
+        state: state.clone(),
         actor: actor.0,
         request_id: RequestId::current().unwrap_or_else(RequestId::generate).to_string(),
         review: Review::of(&request),
@@ -198,7 +171,7 @@ pub(crate) async fn apply(
         began: Instant::now(),
         deadline,
     };
-    let locked = tokio::time::timeout_at(deadline.into(), Arc::clone(&applier.0.queue).lock_owned()).await;
+    let locked = tokio::time::timeout_at(deadline.into(), Arc::clone(&state.applier.queue).lock_owned()).await;
     let answer = state.work.run(move || {
         // The place in the queue is kept until the attempt has ended, whether or not its caller
         // is still there.

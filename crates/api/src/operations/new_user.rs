@@ -9,7 +9,7 @@ use utoipa::ToSchema;
 use uuid::Uuid;
 
 use crate::http::{
-    body::{self, Members},
+    body,
     problem::{FieldError, Problem},
 };
 
@@ -45,7 +45,7 @@ pub(crate) fn id(text: &str) -> Result<UserId, InvalidId> {
 
 /// Makes a new user of the body of a request.
 pub(crate) fn parse(body: &[u8]) -> Result<NewUser, Problem> {
-    let Some(Members(members)) = body::members(body)? else {
+    let Some(members) = body::members(body)? else {
         return Err(Problem::invalid_user(vec![FieldError::new("body", "must be an object with name and email")]));
     };
     let mut errors = Vec::new();

@@ -45,10 +45,15 @@ impl Deployment {
     ///
     /// # Errors
     ///
-    /// As [`Self::lock`]. [`LockError::Busy`] means that another process deploys right now.
+    /// As [`Self::lock`], and where an include file cannot be read: then nothing is claimed either. [`LockError::Busy`]
+    /// means that another process deploys right now.
     pub fn recover(&self, deadline: Instant) -> Result<LockedDeployment<'_>, LockError> {
-        let locked = self.lock(deadline)?;
-        let on_disk = self.files.read()?;
+        let read = self.lock(deadline).and_then(|locked| Ok((self.files.read()?, locked)));
+        // Nobody knows whether Asterisk runs the proven pair where the files, or what a crash left, cannot be read.
+        if matches!(read, Err(LockError::State(_))) {
+            self.state.mark_unproven()?;
+        }
+        let (on_disk, locked) = read?;
         let is_known = match locked.proven() {
             Some(proven) => proven.pair == on_disk,
             None => Expected::read(&on_disk).is_ok_and(|expected| expected == Expected::default()),
@@ -155,6 +160,22 @@ mod tests {
         assert!(deployment.proven().unwrap().is_some(), "a file may be edited without a reload");
         drop(deployment.recover(soon()).unwrap());
         assert_eq!(deployment.proven().unwrap(), None);
+    }
+
+    #[test]
+    fn a_start_with_what_cannot_be_read_claims_nothing_until_it_can() {
+        for journal_is_damaged in [true, false] {
+            let (_directory, deployment) = host();
+            interrupted(&deployment, true);
+            drop(deployment.recover(soon()).unwrap());
+            assert!(deployment.proven().unwrap().is_some());
+            let damaged =
+                if journal_is_damaged { deployment.state.journal() } else { deployment.files.dialplan.clone() };
+            fs::remove_file(&damaged).ok();
+            fs::create_dir(&damaged).unwrap();
+            assert!(deployment.recover(soon()).unwrap_err().to_string().contains("cannot be read"));
+            assert_eq!(deployment.proven().unwrap(), None);
+        }
     }
 
     #[test]

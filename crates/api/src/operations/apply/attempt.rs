@@ -2,26 +2,28 @@
 
 use std::time::{Duration, Instant, SystemTime};
 
+use actix_web::web;
 use pbx_asterisk::{Difference, Drift, LockError, LockedDeployment, Pair};
 use pbx_domain::{ApplyId, ApplyOutcome, ApplyRecord, Changes, DatabaseId, InstalledFile, Revision, Timings};
 use pbx_persistence::{DatabaseError, StartedApply, UserList};
 use sha2::{Digest as _, Sha256};
 
 use super::{
-    Applier,
     audit::AuditError,
-    claim::{self, Tag},
-    option_fix,
+    claim::Tag,
     plan::{self, Review},
     verdict,
 };
-use crate::http::{
-    apply_response::{ApplyResponse, LiveResponse, OutcomeResponse},
-    problem::{Code, Problem},
+use crate::{
+    AppState, Settings,
+    http::{
+        apply_response::{ApplyResponse, LiveResponse, OutcomeResponse},
+        problem::{Code, Problem},
+    },
 };
 
 pub(super) struct Attempt {
-    pub(super) applier: Applier,
+    pub(super) state: web::Data<AppState>,
     pub(super) actor: Option<String>,
     pub(super) request_id: String,
     pub(super) review: Review,
@@ -34,8 +36,8 @@ pub(super) struct Attempt {
 impl Attempt {
     /// The whole apply: everything from the snapshot to the closed record.
     pub(super) fn apply(self) -> Result<ApplyResponse, Problem> {
-        let inner = &*self.applier.0;
-        let mut locked = match inner.deployment.lock(self.deadline) {
+        let applier = &self.state.applier;
+        let mut locked = match applier.deployment.lock(self.deadline) {
             Ok(locked) => locked,
             Err(error) => return self.without_lock(error),
         };
@@ -43,12 +45,12 @@ impl Attempt {
         let id = ApplyId::generate();
         let started = StartedApply {
             id,
-            node: inner.node.clone(),
+            node: self.state.settings.node.clone(),
             actor: self.actor.clone(),
             request_id: self.request_id.clone(),
             started_at: self.started_at,
         };
-        let list = match inner.audit.begin(&locked, &started) {
+        let list = match applier.audit.begin(&locked, &started) {
             Ok(list) => list,
             Err(error) => return Err(self.not_begun(id, error, Some(&locked))),
         };
@@ -69,7 +71,7 @@ impl Attempt {
             record.detail.as_deref().map(|detail| format!(": {detail}")).unwrap_or_default()
         );
         let answer = ApplyResponse::from(&record);
-        if let Err(error) = inner.audit.finish(&record, list.database, &locked) {
+        if let Err(error) = applier.audit.finish(&record, list.database, &locked) {
             return Err(Problem::from(error).with_apply(answer));
         }
         match code {
@@ -91,9 +93,9 @@ impl Attempt {
         let unreadable = "The users could not be read; the portal's log has the reason. Nothing was changed.";
         record.detail = Some(if is_unreadable { unreadable.to_owned() } else { problem.document.detail.clone() });
         record.duration = self.began.elapsed();
-        self.applier.0.audit.remember(&record);
+        self.state.applier.audit.remember(&record);
         if let Some(locked) = locked {
-            self.applier.0.audit.refuse(&record, is_silent, locked);
+            self.state.applier.audit.refuse(&record, is_silent, locked);
         }
         problem.with_apply(ApplyResponse::from(&record))
     }
@@ -116,7 +118,12 @@ impl Attempt {
             record.detail = Some(detail);
             return Err(code);
         }
-        let tag = Tag { id: record.id, revision: record.revision, database: Some(list.database) };
+        let tag = Tag {
+            id: record.id,
+            revision: record.revision,
+            database: Some(list.database),
+            node: Some(record.node.clone()),
+        };
         let result = locked.deploy(&pair, &tag.to_string(), self.deadline);
         let (difference, times) = match &result {
             Ok(deployed) => (&deployed.difference, deployed.times),
@@ -132,9 +139,9 @@ impl Attempt {
                 record.outcome = if deployed.is_changed { ApplyOutcome::Applied } else { ApplyOutcome::Unchanged };
                 record.warnings = verdict::warnings(&deployed.foreign, &list.users);
                 record.warnings.extend(verdict::unpurged(&deployed.unpurged));
-                // The same pair may be of a later revision by now, or of another database.
-                let is_current =
-                    last_tag(locked).is_some_and(|last| (last.revision, last.database) == (tag.revision, tag.database));
+                // The same pair may be of a later revision by now, of another database, or proven on another node.
+                let last = locked.last_proven().and_then(|(last, _)| last.parse::<Tag>().ok());
+                let is_current = last.is_some_and(|last| Tag { id: tag.id, ..last } == tag);
                 if !is_current && let Err(error) = locked.retag(&tag.to_string()) {
                     // The pair is live and proven all the same.
                     log::warn!("apply {}: {error}", record.id);
@@ -143,12 +150,10 @@ impl Attempt {
                 Ok(())
             }
             Err(failure) => {
-                let (outcome, code, mut detail) = verdict::of_failure(&failure, waited, self.applier.0.command_timeout);
-                if let Some(fix) =
-                    option_fix::fix(&self.applier.0.deployment, &self.applier.0.endpoint_options, &failure)
-                {
-                    detail = format!("{detail} To fix: {fix}.");
-                }
+                let Settings { asterisk, .. } = &self.state.settings;
+                let fix = verdict::options_fix(&self.state.applier.deployment, &asterisk.endpoint_options, &failure);
+                let (outcome, code, detail) =
+                    verdict::of_failure(&failure, fix.as_deref(), waited, asterisk.command_timeout);
                 record.outcome = outcome;
                 record.detail = Some(detail);
                 Err(code)
@@ -163,7 +168,7 @@ impl Attempt {
             let plan = plan::etag(locked.last_proven().map(|(_, pair)| pair), pair);
             return self.review.objection(&plan).map(|detail| (Code::PlanChanged, detail.to_owned()));
         }
-        let losses = losses_to_another_database(locked, pair, database)?;
+        let losses = losses_of(locked, pair, database)?;
         Some((
             Code::OtherDatabase,
             format!(
@@ -175,10 +180,10 @@ impl Attempt {
 
     /// What an apply would do, and whether all is still as last applied, with the entity tag of the plan. Leaves no trace.
     pub(super) fn plan(self) -> Result<(ApplyResponse, String), Problem> {
-        let inner = &*self.applier.0;
-        let locked = inner.deployment.lock(self.deadline).map_err(no_lock)?;
+        let applier = &self.state.applier;
+        let locked = applier.deployment.lock(self.deadline).map_err(no_lock)?;
         let began = Instant::now();
-        let list = inner.audit.list()?;
+        let list = self.state.database.users().list()?;
         let mut record = self.record(ApplyId::generate(), list.revision, list.users.len());
         record.timings.snapshot = began.elapsed();
         let pair = self.render(&list, &mut record).map_err(Problem::internal)?;
@@ -187,7 +192,7 @@ impl Attempt {
             return Err(Problem::new(Code::PlanChanged, detail));
         }
         record.changes = changes(&locked.difference(&pair).map_err(Problem::internal)?);
-        if let Some(losses) = losses_to_another_database(&locked, &pair, list.database) {
+        if let Some(losses) = losses_of(&locked, &pair, list.database) {
             record.warnings.push(format!("{losses}; an apply needs If-Match with this answer's ETag"));
         }
         let began = Instant::now();
@@ -206,10 +211,10 @@ impl Attempt {
 
     /// Records an attempt that did not get the lock.
     pub(super) fn without_lock(self, error: LockError) -> Result<ApplyResponse, Problem> {
-        let audit = &self.applier.0.audit;
+        let audit = &self.state.applier.audit;
         let problem = no_lock(error);
         let id = ApplyId::generate();
-        let list = audit.list().map_err(|error| self.not_begun(id, error, None))?;
+        let list = self.state.database.users().list().map_err(|error| self.not_begun(id, error.into(), None))?;
         let mut record = self.record(id, list.revision, list.users.len());
         record.detail = Some(problem.document.detail.clone());
         record.duration = self.began.elapsed();
@@ -224,7 +229,7 @@ impl Attempt {
     fn record(&self, id: ApplyId, revision: Revision, users: usize) -> ApplyRecord {
         ApplyRecord {
             id,
-            node: self.applier.0.node.clone(),
+            node: self.state.settings.node.clone(),
             actor: self.actor.clone(),
             request_id: self.request_id.clone(),
             revision,
@@ -242,10 +247,10 @@ impl Attempt {
 
     fn render(&self, list: &UserList, record: &mut ApplyRecord) -> anyhow::Result<Pair> {
         let began = Instant::now();
-        let pair = self.applier.render(&list.users)?;
+        let pair = super::rendered(&self.state.applier.renderer, &list.users)?;
         record.timings.render = began.elapsed();
-        let files = &self.applier.0.files;
-        record.files = [(&files.endpoints, &pair.endpoints), (&files.dialplan, &pair.dialplan)]
+        let Settings { asterisk, .. } = &self.state.settings;
+        record.files = [(&asterisk.pjsip_include, &pair.endpoints), (&asterisk.dialplan_include, &pair.dialplan)]
             .map(|(path, content)| InstalledFile {
                 path: path.display().to_string(),
                 sha256: base16ct::lower::encode_string(&Sha256::digest(content)),
@@ -269,15 +274,10 @@ pub(super) fn no_lock(error: LockError) -> Problem {
     }
 }
 
-/// What is remembered of the pair last proven; nothing of one that another program deployed.
-fn last_tag(locked: &LockedDeployment<'_>) -> Option<Tag> {
-    locked.last_proven().and_then(|(tag, _)| tag.parse().ok())
-}
-
 /// What becomes of the users in Asterisk, where `pair` is another database's.
-fn losses_to_another_database(locked: &LockedDeployment<'_>, pair: &Pair, database: DatabaseId) -> Option<String> {
-    let (tag, _) = locked.last_proven()?;
-    claim::losses_to_another_database(tag, database, || locked.former_owners(pair).unwrap_or_default())
+fn losses_of(locked: &LockedDeployment<'_>, pair: &Pair, database: DatabaseId) -> Option<String> {
+    let tag: Tag = locked.last_proven()?.0.parse().ok()?;
+    tag.losses_to_another_database(database, || locked.former_owners(pair).unwrap_or_default())
 }
 
 fn changes(difference: &Difference) -> Changes {

@@ -1,6 +1,7 @@
 //! The audit record of each attempt, closed in the database that it was opened in, if need be later.
 
 use std::{
+    io,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
         mpsc::{self, Receiver, Sender},
@@ -20,8 +21,8 @@ use crate::http::problem::{Code, Problem};
 const AGAIN: Duration = Duration::from_secs(1);
 /// The longest pause between two tries, where the database answers and does not have the record, or something else fails.
 const SELDOM: Duration = Duration::from_mins(10);
-/// The note of an apply that runs, whose process ended before it did, or that could not begin: its id, and [`OPENED`] once
-/// its record was.
+/// The note of the apply that runs. Found when none runs, it is of one whose process ended first, or that could not begin.
+/// It holds the id, and [`OPENED`] once the record was opened.
 const RUNNING: &str = "running";
 /// Stands behind the id.
 const OPENED: &str = " opened";
@@ -31,13 +32,13 @@ pub(super) struct Audit {
     database: Database,
     deployment: Deployment,
     node: String,
-    /// Asks the background thread that closes the waiting records to try soon, while there is one.
-    closing: Arc<Mutex<Option<Sender<()>>>>,
+    /// Asks the background thread that closes the waiting records to try soon.
+    closing: Sender<()>,
     /// The apply that ended last, where the state directory had no room for it.
     unsaved: Arc<Mutex<Option<LastApplyResponse>>>,
 }
 
-/// Why a record was not closed.
+/// Why a record was not opened or closed.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum AuditError {
     #[error(transparent)]
@@ -67,8 +68,15 @@ impl From<AuditError> for Problem {
 }
 
 impl Audit {
-    pub(super) fn new(database: Database, deployment: Deployment, node: String) -> Self {
-        Self { database, deployment, node, closing: Arc::default(), unsaved: Arc::default() }
+    /// # Errors
+    ///
+    /// The background thread cannot be made.
+    pub(super) fn new(database: Database, deployment: Deployment, node: String) -> io::Result<Self> {
+        let (closing, asked) = mpsc::channel();
+        let audit = Self { database, deployment, node, closing, unsaved: Arc::default() };
+        let closer = audit.clone();
+        thread::Builder::new().name("audit".to_owned()).spawn(move || closer.close_when_asked(&asked))?;
+        Ok(audit)
     }
 
     /// Notes for the list that an apply was interrupted: its process ended before it did. Asks the database for nothing.
@@ -144,10 +152,6 @@ impl Audit {
         if let Err(error) = self.deployment.remove_volatile_note(RUNNING) {
             log::warn!("the next apply looks for an open record once more: {error}");
         }
-    }
-
-    pub(super) fn list(&self) -> Result<UserList, AuditError> {
-        Ok(self.database.users().list()?)
     }
 
     /// Closes the record that [`Self::begin`] opened in `database`. Where that cannot be, the record waits in the state
@@ -257,41 +261,22 @@ impl Audit {
 
     /// Closes what is open as soon as the database answers again.
     fn close_later(&self) {
-        let mut closing = self.closing();
-        if closing.as_ref().is_some_and(|ask| ask.send(()).is_ok()) {
-            return;
-        }
-        let (ask, asked) = mpsc::channel();
-        let audit = self.clone();
-        match thread::Builder::new().name("audit".to_owned()).spawn(move || audit.close_until_none_is_open(&asked)) {
-            Ok(_) => *closing = Some(ask),
-            Err(error) => {
-                log::error!("open audit records wait for the next apply or start: no thread can be made: {error}");
-            }
+        if self.closing.send(()).is_err() {
+            log::error!("open audit records wait for the next apply or start: the thread that closes them has ended");
         }
     }
 
-    fn closing(&self) -> MutexGuard<'_, Option<Sender<()>>> {
-        self.closing.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn close_until_none_is_open(&self, asked: &Receiver<()>) {
-        let mut pause = AGAIN;
-        loop {
-            if asked.recv_timeout(pause).is_ok() {
-                pause = AGAIN;
-                thread::sleep(pause);
+    /// Tries whenever it is asked to, and again until nothing is open that could be closed.
+    fn close_when_asked(&self, asked: &Receiver<()>) {
+        while asked.recv().is_ok() {
+            let mut pause = Some(AGAIN);
+            while let Some(mut again) = pause {
+                if asked.recv_timeout(again).is_ok() {
+                    again = AGAIN;
+                    thread::sleep(again);
+                }
+                pause = self.close_again(again);
             }
-            if let Some(next) = self.close_again(pause) {
-                pause = next;
-                continue;
-            }
-            let mut closing = self.closing();
-            if asked.try_recv().is_err() {
-                *closing = None;
-                return;
-            }
-            pause = AGAIN;
         }
     }
 

@@ -14,20 +14,23 @@ use pbx_domain::{ApplyId, DatabaseId, Extension, Revision, User};
 use super::plan;
 
 /// What a deployment remembers with the pair that it proved.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Tag {
-    /// The apply that proved it first.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Tag {
+    /// The apply that proved it, or found it proven at this revision; for the log.
     pub(super) id: ApplyId,
     /// The revision it was made of, for people.
     pub(super) revision: Revision,
-    /// The database that its users came from; older releases did not keep it.
+    /// The database that its users came from; 0.1.0 did not keep it.
     pub(super) database: Option<DatabaseId>,
+    /// The node whose Asterisk it was proven on; 0.1.0 did not keep it.
+    pub(super) node: Option<String>,
 }
 
 impl fmt::Display for Tag {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} {}", self.id, self.revision)?;
-        self.database.map_or(Ok(()), |database| write!(f, " {database}"))
+        self.database.map_or(Ok(()), |database| write!(f, " {database}"))?;
+        self.node.as_ref().map_or(Ok(()), |node| write!(f, " {node}"))
     }
 }
 
@@ -40,30 +43,41 @@ impl FromStr for Tag {
         let id = word()?.parse().map_err(drop)?;
         let revision = Revision::new(word()?.parse().map_err(drop)?);
         let database = word().ok().map(str::parse).transpose().map_err(drop)?;
-        words.next().is_none().then_some(Self { id, revision, database }).ok_or(())
+        let node = word().ok().map(str::to_owned);
+        words.next().is_none().then_some(Self { id, revision, database, node }).ok_or(())
     }
+}
+
+/// The pair that this node's Asterisk was proven to run, with its tag where that can be read. None where another node
+/// proved it: the state directory was copied from there, and the include files with it.
+pub(crate) fn proven_on(node: &str, deployment: &Deployment) -> Result<Option<(Option<Tag>, Pair)>, FileError> {
+    let proven = deployment.proven()?.map(|proven| (proven.tag.parse::<Tag>().ok(), proven.pair));
+    let is_own = |tag: &Tag| tag.node.as_ref().is_none_or(|of| of == node);
+    Ok(proven.filter(|(tag, _)| tag.as_ref().is_none_or(is_own)))
 }
 
 /// How many numbers are named at most.
 const MOST_NAMED: usize = 20;
 
-/// Where the pair that is remembered with `tag` came from another database: how many of its users would lose their
-/// numbers, and the first of these. An unknown origin counts as the same.
-pub(crate) fn losses_to_another_database(
-    tag: &str,
-    database: DatabaseId,
-    former_owners: impl FnOnce() -> Vec<String>,
-) -> Option<String> {
-    tag.parse::<Tag>().ok()?.database.filter(|former| *former != database)?;
-    let former = former_owners();
-    let rest = if former.len() > MOST_NAMED { ", …" } else { "" };
-    let named = former[..former.len().min(MOST_NAMED)].join(", ");
-    let (users, numbers) = match former.len() {
-        0 => return None,
-        1 => ("1 user".to_owned(), "its number"),
-        more => (format!("{more} users"), "their numbers"),
-    };
-    Some(format!("{users} that Asterisk has from another database would lose {numbers}: {named}{rest}"))
+impl Tag {
+    /// Where the pair came from another database: how many of its users would lose their numbers, and the first of these.
+    /// An unknown origin counts as the same.
+    pub(crate) fn losses_to_another_database(
+        &self,
+        database: DatabaseId,
+        former_owners: impl FnOnce() -> Vec<String>,
+    ) -> Option<String> {
+        self.database.filter(|former| *former != database)?;
+        let former = former_owners();
+        let rest = if former.len() > MOST_NAMED { ", …" } else { "" };
+        let named = former[..former.len().min(MOST_NAMED)].join(", ");
+        let (users, numbers) = match former.len() {
+            0 => return None,
+            1 => ("1 user".to_owned(), "its number"),
+            more => (format!("{more} users"), "their numbers"),
+        };
+        Some(format!("{users} that Asterisk has from another database would lose {numbers}: {named}{rest}"))
+    }
 }
 
 /// What this node claims. It goes by content: no revision, record or clock decides.
@@ -91,14 +105,12 @@ pub(crate) struct Standing {
 }
 
 impl Claim {
-    fn of(stamp: ClaimStamp, deployment: &Deployment) -> Result<Self, FileError> {
-        let Some(proven) = deployment.proven()? else { return Ok(Self { stamp: Some(stamp), ..Self::default() }) };
-        let tag: Option<Tag> = proven.tag.parse().ok();
-        Ok(Self {
-            stamp: Some(stamp),
-            revision: tag.map(|tag| tag.revision).unwrap_or_default(),
-            pair: ClaimedPair::of(&proven.pair),
-        })
+    fn of(stamp: ClaimStamp, deployment: &Deployment, node: &str) -> Result<Self, FileError> {
+        let Some((tag, pair)) = proven_on(node, deployment)? else {
+            return Ok(Self { stamp: Some(stamp), ..Self::default() });
+        };
+        let revision = tag.map(|tag| tag.revision).unwrap_or_default();
+        Ok(Self { stamp: Some(stamp), revision, pair: ClaimedPair::of(&pair) })
     }
 
     #[cfg(test)]
@@ -144,12 +156,16 @@ impl ClaimedPair {
 }
 
 /// Reads it again only when it was replaced, by this process or another.
-#[derive(Default)]
 pub(super) struct ClaimCache {
+    node: String,
     last: RwLock<Arc<Claim>>,
 }
 
 impl ClaimCache {
+    pub(super) fn new(node: String) -> Self {
+        Self { node, last: RwLock::default() }
+    }
+
     /// What this node claims now. State that cannot be read claims nothing.
     pub(super) fn claim(&self, deployment: &Deployment) -> Arc<Claim> {
         let stamp = deployment.proven_stamp();
@@ -163,7 +179,7 @@ impl ClaimCache {
         };
         let claim = Arc::new(match stamp {
             // A damaged state is logged once, and read again when it has changed.
-            Ok(stamp) => Claim::of(stamp, deployment).unwrap_or_else(|error| unknown(error, Some(stamp))),
+            Ok(stamp) => Claim::of(stamp, deployment, &self.node).unwrap_or_else(|error| unknown(error, Some(stamp))),
             Err(error) => unknown(error, None),
         });
         *self.last.write().unwrap_or_else(PoisonError::into_inner) = Arc::clone(&claim);
@@ -177,10 +193,11 @@ mod tests {
 
     #[test]
     fn a_tag_is_read_as_it_was_written() {
-        let tag = Tag { id: ApplyId::generate(), revision: Revision::new(42), database: Some(DatabaseId::generate()) };
-        assert_eq!(tag.to_string().parse(), Ok(tag));
-        let older = Tag { database: None, ..tag };
-        assert_eq!(older.to_string().parse(), Ok(older));
+        let (id, revision, database) = (ApplyId::generate(), Revision::new(42), Some(DatabaseId::generate()));
+        let tag = Tag { id, revision, database, node: Some("pbx1".to_owned()) };
+        assert_eq!(tag.to_string().parse(), Ok(tag.clone()));
+        let older = Tag { database: None, node: None, ..tag.clone() };
+        assert_eq!(older.to_string().parse(), Ok(older.clone()));
         for wrong in ["", "x 1", "42", &format!("{} x", tag.id), &format!("{older} x"), &format!("{tag} x"), " "] {
             assert_eq!(wrong.parse::<Tag>(), Err(()), "{wrong:?}");
         }

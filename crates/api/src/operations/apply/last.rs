@@ -15,8 +15,9 @@ use crate::{http::apply_response::OutcomeResponse, http::body::rfc3339};
 const NAME: &str = "last";
 
 /// The apply that ended last on this node.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[schema(as = LastApply)]
+#[serde(deny_unknown_fields)]
 pub(crate) struct LastApplyResponse {
     /// The id of its audit record.
     pub id: Uuid,
@@ -31,12 +32,9 @@ pub(crate) struct LastApplyResponse {
 #[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Kept {
-    /// The state directory may be a copy of another node's. Older releases did not say whose it was.
-    #[serde(default)]
-    node: Option<String>,
-    id: Uuid,
-    outcome: OutcomeResponse,
-    finished_at: String,
+    /// The state directory may be a copy of another node's.
+    node: String,
+    last: LastApplyResponse,
 }
 
 impl LastApplyResponse {
@@ -61,16 +59,13 @@ impl LastApplyResponse {
     }
 
     fn note(&self, node: &str) -> Vec<u8> {
-        let Self { id, outcome, finished_at } = self.clone();
-        serde_json::to_vec(&Kept { node: Some(node.to_owned()), id, outcome, finished_at }).unwrap_or_default()
+        serde_json::to_vec(&Kept { node: node.to_owned(), last: self.clone() }).unwrap_or_default()
     }
 
     /// What a note says, unless it was not written by this program, or by another node.
     fn read(note: &[u8], own: &str) -> Option<Self> {
-        let Kept { node, id, outcome, finished_at } = serde_json::from_slice(note).ok()?;
-        let last = Self { id, outcome, finished_at };
-        let is_own = node.is_none_or(|node| node == own);
-        (is_own && last.finished().is_some()).then_some(last)
+        let Kept { node, last } = serde_json::from_slice(note).ok()?;
+        (node == own && last.finished().is_some()).then_some(last)
     }
 }
 
@@ -87,8 +82,7 @@ mod tests {
         };
         let text = String::from_utf8(last.note("pbx1")).unwrap();
         let read = |note: &[u8]| LastApplyResponse::read(note, "pbx1");
-        assert_eq!(read(text.as_bytes()), Some(last.clone()));
-        assert_eq!(read(text.replace("\"node\":\"pbx1\",", "").as_bytes()), Some(last));
+        assert_eq!(read(text.as_bytes()), Some(last));
         for end in 0..text.len() {
             assert_eq!(read(&text.as_bytes()[..end]), None, "{end}");
         }

@@ -1,17 +1,23 @@
 //! What the end of a deployment means for the caller and for the record.
 
-use std::{collections::BTreeSet, time::Duration};
+use std::{
+    collections::BTreeSet,
+    time::{Duration, Instant},
+};
 
-use pbx_asterisk::{Aftermath, Cause, CliError, Failure, Foreign, ReloadError};
+use pbx_asterisk::{Aftermath, Cause, CliError, Deployment, Failure, Foreign, ReloadError};
+use pbx_confgen::EndpointOptions;
 use pbx_domain::{ApplyOutcome, Extension, User};
 
 use crate::http::problem::Code;
 
 /// The outcome for the record, the code for the caller, and the words for both.
 ///
-/// `waited` for its turn, it had less than `command_timeout` left for Asterisk's answer: that says nothing of Asterisk.
+/// An apply that `waited` for its turn may have had less than `command_timeout` left for Asterisk. That Asterisk did not
+/// answer in so little time says nothing of Asterisk. `fix` is added to those of the failure.
 pub(super) fn of_failure(
     failure: &Failure,
+    fix: Option<&str>,
     waited: Duration,
     command_timeout: Duration,
 ) -> (ApplyOutcome, Code, String) {
@@ -52,12 +58,33 @@ pub(super) fn of_failure(
         ),
         _ => format!("{}. {state}", failure.cause),
     };
-    for fix in &failure.fixes {
+    for fix in failure.fixes.iter().map(String::as_str).chain(fix) {
         detail.push_str(" To fix: ");
         detail.push_str(fix);
         detail.push('.');
     }
     (outcome, code, detail)
+}
+
+/// How long Asterisk has to say which options it knows.
+const OPTIONS_LIMIT: Duration = Duration::from_secs(5);
+
+/// A sentence of what to fix, where the options of endpoints may be to blame: Asterisk refuses an endpoint for each option
+/// that it does not know, and for each value.
+pub(super) fn options_fix(deployment: &Deployment, options: &EndpointOptions, failure: &Failure) -> Option<String> {
+    if options.is_empty() || !failure.fixes.is_empty() || !matches!(failure.cause, Cause::NotProven(_)) {
+        return None;
+    }
+    let names = options.iter().map(|(name, _)| name);
+    let unknown = deployment.unknown_endpoint_options(names, Instant::now() + OPTIONS_LIMIT);
+    if unknown.is_empty() {
+        let all: Vec<_> = options.iter().map(|(name, value)| format!("{name}={value}")).collect();
+        return Some(format!(
+            "if Asterisk's log says \"Error parsing\", it names the value of asterisk.endpoint_options ({}) that it refused",
+            all.join(" ")
+        ));
+    }
+    Some(format!("Asterisk knows no endpoint option {}: correct asterisk.endpoint_options", unknown.join(", ")))
 }
 
 /// What ought to be known of what the administrator defines besides, whose numbers may be these users'.

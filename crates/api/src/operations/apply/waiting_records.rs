@@ -30,8 +30,8 @@ pub(super) struct WaitingRecord {
     pub(super) is_lost: bool,
 }
 
-/// All of them, the oldest first, those that may never have been opened before the others. Those that waited too long, that
-/// are too many, or that this program did not write go, each with a line in the log, but for those never opened.
+/// All of them: first those that may never have been opened; in each group, the oldest first. Drops what this program did
+/// not write, what waited too long and what is too many; each with a line in the log, unless it may never have been opened.
 pub(super) fn all(locked: &LockedDeployment<'_>, deployment: &Deployment) -> Result<Vec<WaitingRecord>, FileError> {
     let mut all = Vec::new();
     for name in deployment.notes()?.iter().filter(|name| name.starts_with(NAME)) {
