@@ -11,8 +11,6 @@ mod operations;
 mod program;
 pub mod settings;
 
-use std::sync::Arc;
-
 use actix_web::{Resource, Route, guard, web};
 use pbx_persistence::Database;
 
@@ -37,7 +35,7 @@ use crate::{
 /// What the handlers share.
 pub(crate) struct AppState {
     /// What the administrator decided.
-    pub(crate) settings: Arc<Settings>,
+    pub(crate) settings: Settings,
     /// The database.
     pub(crate) database: Database,
     /// The applies of this node.

@@ -17,7 +17,7 @@ use actix_web::{
 };
 use jiff::Timestamp;
 use serde::{
-    Deserialize, Deserializer, Serialize,
+    Deserializer as _, Serialize,
     de::{MapAccess, Visitor},
 };
 use serde_json::value::RawValue;
@@ -86,8 +86,8 @@ pub(crate) async fn read_nothing(payload: Payload) -> Result<(), Problem> {
     must_be_nothing(&read_or(payload, broken).await?)
 }
 
-/// Reads a body that means nothing. Where one that is no HTTP is not read, what was asked for is done, and no answer is
-/// sent.
+/// Reads a body that means nothing. If it were not read, a malformed one would end the connection after the request was
+/// carried out and before its answer was sent.
 pub(crate) async fn ignore(payload: Payload) -> Result<(), Problem> {
     read_or(payload, || Problem::new(Code::MalformedRequest, format!("The body {BROKEN}."))).await.map(drop)
 }
@@ -121,12 +121,9 @@ pub(crate) fn must_be_json(request: &HttpRequest) -> Result<(), Problem> {
     }
 }
 
-/// A JSON object as it was sent: each member in its place, repeated ones too, and its value as
-/// text, so that a number too large or an array too deep is no worse than another wrong type.
-pub(crate) struct Members<'a>(pub(crate) Vec<(String, &'a RawValue)>);
-
-/// Reads a body as JSON. `None` when it is JSON, but no object.
-pub(crate) fn members(body: &[u8]) -> Result<Option<Members<'_>>, Problem> {
+/// Reads a body as a JSON object as it was sent: each member in its place, repeated ones too, and its value as text, so that
+/// a number too large or an array too deep is no worse than another wrong type. `None` when it is JSON, but no object.
+pub(crate) fn members(body: &[u8]) -> Result<Option<Vec<(String, &RawValue)>>, Problem> {
     let malformed = |detail: String| Problem::new(Code::MalformedJson, detail);
     let text = str::from_utf8(body)
         .map_err(|error| malformed(format!("The body is not UTF-8 from byte {} on.", error.valid_up_to())))?;
@@ -137,7 +134,7 @@ pub(crate) fn members(body: &[u8]) -> Result<Option<Members<'_>>, Problem> {
     if !value.get().starts_with('{') {
         return Ok(None);
     }
-    serde_json::from_str(text).map(Some).map_err(not_json)
+    serde_json::Deserializer::from_str(text).deserialize_map(InOrder).map(Some).map_err(not_json)
 }
 
 fn must_be_nothing(body: &[u8]) -> Result<(), Problem> {
@@ -147,7 +144,7 @@ fn must_be_nothing(body: &[u8]) -> Result<(), Problem> {
     let dry_run = || FieldError::new("dry_run", "belongs in the query: POST /apply?dry_run=true");
     let mut errors = Vec::new();
     match members(body) {
-        Ok(Some(Members(members))) => {
+        Ok(Some(members)) => {
             for (name, _) in members {
                 let known = if name == "dry_run" { dry_run() } else { FieldError::new(&name, "is not known") };
                 if !errors.contains(&known) {
@@ -184,25 +181,21 @@ pub(crate) fn text_of(value: &RawValue) -> Result<Result<String, &'static str>, 
     Ok(Err(kind))
 }
 
-impl<'de: 'a, 'a> Deserialize<'de> for Members<'a> {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct InOrder;
-        impl<'de> Visitor<'de> for InOrder {
-            type Value = Members<'de>;
+struct InOrder;
 
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("an object")
-            }
+impl<'de> Visitor<'de> for InOrder {
+    type Value = Vec<(String, &'de RawValue)>;
 
-            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
-                let mut members = Vec::new();
-                while let Some(member) = map.next_entry()? {
-                    members.push(member);
-                }
-                Ok(Members(members))
-            }
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("an object")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
+        let mut members = Vec::new();
+        while let Some(member) = map.next_entry()? {
+            members.push(member);
         }
-        deserializer.deserialize_map(InOrder)
+        Ok(members)
     }
 }
 

@@ -16,6 +16,7 @@ use std::{
     cmp::Reverse,
     collections::BTreeMap,
     net::IpAddr,
+    ptr,
     rc::{Rc, Weak},
     task::Waker,
     time::Instant,
@@ -26,13 +27,11 @@ use actix_web::HttpRequest;
 /// The clients of one worker that showed no token, in the order in which they came.
 pub(crate) struct Strangers {
     limit: usize,
-    next: Cell<u64>,
-    here: RefCell<BTreeMap<u64, Rc<Client>>>,
+    here: RefCell<Vec<Rc<Client>>>,
 }
 
 /// The other end of one connection, as its requests and its stream know it.
 pub(crate) struct Client {
-    number: u64,
     address: Option<IpAddr>,
     strangers: Weak<Strangers>,
     has_asked: Cell<bool>,
@@ -44,14 +43,12 @@ pub(crate) struct Client {
 
 impl Strangers {
     pub(crate) fn new(limit: usize) -> Rc<Self> {
-        Rc::new(Self { limit, next: Cell::default(), here: RefCell::default() })
+        Rc::new(Self { limit, here: RefCell::default() })
     }
 
     /// Admits a client of this address. If that makes too many, another one is disconnected.
     pub(crate) fn admit(self: &Rc<Self>, address: Option<IpAddr>) -> Rc<Client> {
-        let number = self.next.replace(self.next.get() + 1);
         let client = Rc::new(Client {
-            number,
             address,
             strangers: Rc::downgrade(self),
             has_asked: Cell::new(false),
@@ -62,27 +59,26 @@ impl Strangers {
         });
         let mut here = self.here.borrow_mut();
         if here.len() >= self.limit
-            && let Some(number) = one_to_disconnect(&here)
-            && let Some(other) = here.remove(&number)
+            && let Some(other) = one_to_disconnect(&here)
         {
-            other.disconnect();
+            here.remove(other).disconnect();
         }
-        here.insert(number, Rc::clone(&client));
+        here.push(Rc::clone(&client));
         client
     }
 }
 
 /// Of those that the service waits for: of the address with the most strangers, one that has asked, the oldest.
-fn one_to_disconnect(here: &BTreeMap<u64, Rc<Client>>) -> Option<u64> {
+fn one_to_disconnect(here: &[Rc<Client>]) -> Option<usize> {
     let mut of_address = BTreeMap::<_, usize>::new();
-    for client in here.values() {
+    for client in here {
         *of_address.entry(client.address).or_default() += 1;
     }
-    let waited_for = here.values().filter(|client| !client.worked_for.get());
-    let first = |client: &&Rc<Client>| {
-        (of_address.get(&client.address).copied(), client.has_asked.get(), Reverse(client.number))
+    let waited_for = here.iter().enumerate().filter(|(_, client)| !client.worked_for.get());
+    let first = |(n, client): &(usize, &Rc<Client>)| {
+        (of_address.get(&client.address).copied(), client.has_asked.get(), Reverse(*n))
     };
-    waited_for.max_by_key(first).map(|client| client.number)
+    waited_for.max_by_key(first).map(|(n, _)| n)
 }
 
 impl Client {
@@ -96,7 +92,7 @@ impl Client {
     /// It is no stranger any more.
     pub(crate) fn leave(&self) {
         if let Some(strangers) = self.strangers.upgrade() {
-            strangers.here.borrow_mut().remove(&self.number);
+            strangers.here.borrow_mut().retain(|other| !ptr::eq(Rc::as_ptr(other), self));
         }
     }
 

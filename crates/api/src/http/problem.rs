@@ -7,9 +7,7 @@ use actix_web::{
     HttpResponse, ResponseError,
     http::{
         StatusCode,
-        header::{
-            ALLOW, CACHE_CONTROL, HeaderName, HeaderValue, RETRY_AFTER, WWW_AUTHENTICATE, X_CONTENT_TYPE_OPTIONS,
-        },
+        header::{ALLOW, CACHE_CONTROL, RETRY_AFTER, WWW_AUTHENTICATE, X_CONTENT_TYPE_OPTIONS},
     },
 };
 use pbx_domain::{Extension, UserId};
@@ -38,20 +36,17 @@ macro_rules! codes {
             pub(crate) const ALL: &[Self] = &[$(Self::$name,)*];
 
             /// The word for it, the last part of the problem's `type`.
-            #[must_use]
             pub(crate) const fn as_str(self) -> &'static str {
                 match self { $(Self::$name => $code,)* }
             }
 
             /// The status of the answer.
-            #[must_use]
             pub(crate) fn status(self) -> StatusCode {
                 let status: u16 = match self { $(Self::$name => $status,)* };
                 StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR)
             }
 
             /// The title, the same for every problem of the kind.
-            #[must_use]
             pub(crate) const fn title(self) -> &'static str {
                 match self { $(Self::$name => $title,)* }
             }
@@ -90,7 +85,6 @@ codes! {
 
 impl Code {
     /// In how many seconds to try again, where that helps.
-    #[must_use]
     pub(crate) const fn retry_after(self) -> Option<u32> {
         match self {
             Self::DatabaseUnavailable => Some(5),
@@ -193,14 +187,12 @@ impl Problem {
     }
 
     /// The answer to a method that the resource does not have.
-    #[must_use]
     pub(crate) fn method_not_allowed(allow: &'static str) -> Self {
         let problem = Self::new(Code::MethodNotAllowed, format!("This resource has only {allow}."));
         Self { allow: Some(allow), ..problem }
     }
 
     /// A user that is not valid, with all that is wrong with it.
-    #[must_use]
     pub(crate) fn invalid_user(errors: Vec<FieldError>) -> Self {
         let mut fields: Vec<_> = errors.iter().map(|error| error.field.as_str()).collect();
         fields.dedup();
@@ -208,7 +200,6 @@ impl Problem {
     }
 
     /// A body where there is to be none, with all that is wrong with it.
-    #[must_use]
     pub(crate) fn invalid_body(errors: Vec<FieldError>) -> Self {
         Self::new(Code::InvalidBody, "The body of an apply is empty or {}. Nothing was applied.").with_errors(errors)
     }
@@ -219,21 +210,18 @@ impl Problem {
     }
 
     /// Adds what the log shall say.
-    #[must_use]
     pub(crate) fn caused_by(mut self, cause: impl Into<anyhow::Error>) -> Self {
         self.cause = Some(cause.into());
         self
     }
 
     /// Adds whose the email is.
-    #[must_use]
     pub(crate) fn with_user(mut self, id: UserId, extension: Extension) -> Self {
         self.document.user = Some(EmailOwner { id: id.as_uuid(), extension: extension.get() });
         self
     }
 
     /// Adds what the apply did.
-    #[must_use]
     pub(crate) fn with_apply(mut self, apply: ApplyResponse) -> Self {
         self.document.apply = Some(Box::new(apply));
         self
@@ -253,22 +241,17 @@ impl ResponseError for Problem {
 
     fn error_response(&self) -> HttpResponse {
         let mut response = HttpResponse::build(self.code.status());
-        let mut add = |name: HeaderName, value: &str| {
-            if let Ok(value) = HeaderValue::from_str(value) {
-                response.insert_header((name, value));
-            }
-        };
-        add(CACHE_CONTROL, "no-store");
-        add(X_CONTENT_TYPE_OPTIONS, "nosniff");
-        add(X_REQUEST_ID, &self.document.request_id);
+        response.insert_header((CACHE_CONTROL, "no-store"));
+        response.insert_header((X_CONTENT_TYPE_OPTIONS, "nosniff"));
+        response.insert_header((X_REQUEST_ID, self.document.request_id.as_str()));
         if let Some(allow) = self.allow {
-            add(ALLOW, allow);
+            response.insert_header((ALLOW, allow));
         }
         if let Some(seconds) = self.code.retry_after() {
-            add(RETRY_AFTER, &seconds.to_string());
+            response.insert_header((RETRY_AFTER, seconds));
         }
         if self.code == Code::Unauthorized {
-            add(WWW_AUTHENTICATE, "Bearer realm=\"pbx-portal\"");
+            response.insert_header((WWW_AUTHENTICATE, "Bearer realm=\"pbx-portal\""));
         }
         response.content_type(PROBLEM_JSON).body(body::json(&self.document))
     }

@@ -20,7 +20,6 @@ pub(crate) struct RequestId(Arc<str>);
 
 impl RequestId {
     /// The id of the request with these headers. Anything but exactly one sane id is replaced.
-    #[must_use]
     pub(crate) fn of(headers: &HeaderMap) -> Self {
         let mut given = headers.get_all(X_REQUEST_ID);
         match (given.next().and_then(|id| id.to_str().ok()).filter(|id| is_name(id)), given.next()) {
@@ -30,20 +29,17 @@ impl RequestId {
     }
 
     /// A new id, a UUID.
-    #[must_use]
     pub(crate) fn generate() -> Self {
         // Any identity will do; `Uuid::now_v7` panics where the clock says that it is before 1970.
         Self(ApplyId::generate().to_string().into())
     }
 
     /// The id of the request that this task or blocking call works for, if it works for one.
-    #[must_use]
     pub(crate) fn current() -> Option<Self> {
         CURRENT.try_with(Clone::clone).ok()
     }
 
     /// The text.
-    #[must_use]
     pub(crate) fn as_str(&self) -> &str {
         &self.0
     }

@@ -1,10 +1,7 @@
 //! Work that blocks: calls of the database and of Asterisk, off the threads that answer requests.
 
 use std::{
-    sync::{
-        Arc,
-        atomic::{AtomicUsize, Ordering},
-    },
+    sync::Arc,
     thread,
     time::{Duration, Instant},
 };
@@ -13,18 +10,10 @@ use actix_web::web;
 
 use crate::http::{problem::Problem, request_id::RequestId};
 
-/// Counts what is under way, so that a stopping service can wait for work whose client has gone.
-#[derive(Debug, Clone, Default)]
-pub(crate) struct Work(Arc<AtomicUsize>);
-
-/// One piece of work under way, until it is dropped.
-struct Underway(Arc<AtomicUsize>);
-
-impl Drop for Underway {
-    fn drop(&mut self) {
-        self.0.fetch_sub(1, Ordering::SeqCst);
-    }
-}
+/// Knows how much is under way, so that a stopping service can wait for work whose client has gone: each piece of work
+/// holds a share.
+#[derive(Debug, Default)]
+pub(crate) struct Work(Arc<()>);
 
 impl Work {
     /// Runs `call` on a thread that may block. Its log lines carry the id of the current request.
@@ -34,15 +23,15 @@ impl Work {
     ///
     /// [`Problem::internal`] when it panics.
     pub(crate) async fn run<T: Send + 'static>(&self, call: impl FnOnce() -> T + Send + 'static) -> Result<T, Problem> {
-        self.0.fetch_add(1, Ordering::SeqCst);
-        let underway = Underway(Arc::clone(&self.0));
+        let share = Arc::clone(&self.0);
         let id = RequestId::current();
         let call = move || {
-            let _underway = underway;
-            match id {
+            let result = match id {
                 Some(id) => id.sync_scope(call),
                 None => call(),
-            }
+            };
+            drop(share);
+            result
         };
         web::block(call).await.map_err(|_| Problem::internal(anyhow::anyhow!("the work ended in a panic")))
     }
@@ -51,10 +40,14 @@ impl Work {
     #[must_use]
     pub(crate) fn drain(&self, limit: Duration) -> usize {
         let deadline = Instant::now() + limit;
-        while self.0.load(Ordering::SeqCst) > 0 && Instant::now() < deadline {
+        while self.underway() > 0 && Instant::now() < deadline {
             thread::sleep(Duration::from_millis(20));
         }
-        self.0.load(Ordering::SeqCst)
+        self.underway()
+    }
+
+    fn underway(&self) -> usize {
+        Arc::strong_count(&self.0) - 1
     }
 }
 

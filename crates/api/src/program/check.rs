@@ -9,7 +9,7 @@ mod database_fix;
 mod report;
 mod service;
 
-use std::{io, process::ExitCode, time::Instant};
+use std::{io, path::Path, process::ExitCode, time::Instant};
 
 use pbx_asterisk::Fault;
 
@@ -38,33 +38,23 @@ pub fn run(survey: &Survey, quiet: bool) -> ExitCode {
     service::check_mounts(&[&settings.state_dir, parents[0], parents[1]], &mut report);
     service::check_bind(settings, &mut report);
     let list = database::check(survey, &mut report);
-    match apply::deployment(settings) {
-        Ok(deployment) => {
-            let deadline = Instant::now() + settings.asterisk.apply_timeout;
-            // Without the users, what an apply needs at least.
-            let pair = list.as_ref().and_then(|list| apply::rendered(&apply::renderer(settings), &list.users).ok());
-            let rehearsal = deployment.rehearse(&pair.unwrap_or_default(), deadline);
-            report.point(
-                "state_dir",
-                rehearsal.state_dir.map(|()| format!("{} can be used", settings.state_dir.display())),
-            );
-            if rehearsal.is_busy {
-                report.note("state_dir", "an apply is running");
-            }
-            if rehearsal.is_interrupted {
-                report.note("state_dir", "an apply was interrupted; the next start or apply recovers from it");
-            }
-            let [pjsip, dialplan] = [&settings.asterisk.pjsip_include, &settings.asterisk.dialplan_include]
-                .map(|path| format!("{} can be replaced", path.display()));
-            report.point("asterisk.pjsip_include", rehearsal.endpoints.map(|()| pjsip));
-            report.point("asterisk.dialplan_include", rehearsal.dialplan.map(|()| dialplan));
-            asterisk::Check { settings, deployment: &deployment, list: list.as_ref(), deadline }.run(&mut report);
-        }
-        Err(error) => {
-            let fault = Fault::new(format!("{error:#}"), "name the program that reaches Asterisk");
-            report.fault("asterisk.command", &fault);
-        }
+    let deployment = apply::deployment(settings);
+    let deadline = Instant::now() + asterisk.apply_timeout;
+    // Without the users, what an apply needs at least.
+    let pair = list.as_ref().and_then(|list| apply::rendered(&apply::renderer(settings), &list.users).ok());
+    let rehearsal = deployment.rehearse(&pair.unwrap_or_default(), deadline);
+    let usable = rehearsal.state_dir.map(|()| format!("{} can be used", settings.state_dir.display()));
+    report.point("state_dir", usable);
+    if rehearsal.is_busy {
+        report.note("state_dir", "an apply is running");
     }
+    if rehearsal.is_interrupted {
+        report.note("state_dir", "an apply was interrupted; the next start or apply recovers from it");
+    }
+    let replaceable = |path: &Path| format!("{} can be replaced", path.display());
+    report.point("asterisk.pjsip_include", rehearsal.endpoints.map(|()| replaceable(&asterisk.pjsip_include)));
+    report.point("asterisk.dialplan_include", rehearsal.dialplan.map(|()| replaceable(&asterisk.dialplan_include)));
+    asterisk::Check { settings, deployment: &deployment, list: list.as_ref(), deadline }.run(&mut report);
     service::check_running(&mut report);
     if report.is_good() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }

@@ -4,7 +4,6 @@ use std::{
     io,
     net::{SocketAddr, TcpListener},
     rc::Rc,
-    sync::Arc,
     time::{Duration, SystemTime},
 };
 
@@ -54,7 +53,7 @@ const MAX_CONNECTIONS: usize = 768;
 const MAX_STRANGERS: usize = 512;
 /// How many connections may wait to be accepted. Accepting is fast, but many may arrive at once.
 const BACKLOG: u32 = 1024;
-/// How many bytes of a response may wait in the service, and twice as many in the system, for the client to read.
+/// The send buffer that is asked for each connection; the system makes it twice as large.
 const SEND_BUFFER: u32 = 64 * 1024;
 /// How much of an answer is copied at a time.
 const WRITE_BUFFER: usize = 8 * 1024;
@@ -130,15 +129,9 @@ async fn run(mut settings: Settings, database: Database, applier: Applier) -> an
     })?;
     let address = listener.local_addr().context("server.bind: the address is not known")?;
     settings.bind = address;
-    let (settings, work) = (Arc::new(settings), Work::default());
-    let state = web::Data::new(AppState {
-        settings: Arc::clone(&settings),
-        database,
-        applier,
-        work: work.clone(),
-        listing: ListingCache::default(),
-    });
-    let status = status::keep(state.clone());
+    let (work, listing) = (Work::default(), ListingCache::default());
+    let state = web::Data::new(AppState { settings, database, applier, work, listing });
+    let (settings, shared) = (&state.settings, state.clone());
     let shutdown_timeout = settings.shutdown_timeout();
     let pulse = Pulse::default();
     let workers_pulse = pulse.clone();
@@ -149,7 +142,7 @@ async fn run(mut settings: Settings, database: Database, applier: Applier) -> an
     let server = server
         .max_concurrent_connections(MAX_CONNECTIONS.div_ceil(settings.workers))
         .listen("http", listener, move || {
-            let (state, draining) = (state.clone(), draining.clone());
+            let (state, draining) = (shared.clone(), draining.clone());
             workers_pulse.beat_on_this_thread();
             let strangers = Strangers::new(max_strangers);
             let stop = move || {
@@ -194,12 +187,12 @@ async fn run(mut settings: Settings, database: Database, applier: Applier) -> an
     log::info!("pbx-portal {} listens on http://{address}", env!("CARGO_PKG_VERSION"));
     systemd::notify(&[NotifyState::Ready]);
     if std::env::var_os("NOTIFY_SOCKET").is_some() {
-        actix_web::rt::spawn(status);
+        actix_web::rt::spawn(status::keep(state.clone()));
     }
     systemd::start_watchdog(pulse);
     server.await.context("the server failed")?;
 
-    let left = work.drain(shutdown_timeout);
+    let left = state.work.drain(shutdown_timeout);
     if left > 0 {
         log::error!("stopped with {left} pieces of work not ended");
     } else {

@@ -2,7 +2,7 @@
 
 use std::time::Instant;
 
-use pbx_asterisk::{Deployment, Drift, Expected, Fault, Inspection, OwnSection};
+use pbx_asterisk::{Deployment, Drift, Expected, Fault, OwnSection, Transports};
 use pbx_domain::{Extension, ExtensionRange};
 use pbx_persistence::UserList;
 
@@ -37,24 +37,28 @@ impl Check<'_> {
         report.good("asterisk.command", "Asterisk answers");
         check_version(&found.version, report);
         let read = |()| "read once";
-        report.point("#include of asterisk.pjsip_include", found.endpoints_include.clone().map(read));
-        report.point("#include of asterisk.dialplan_include", found.dialplan_include.clone().map(read));
+        report.point("#include of asterisk.pjsip_include", found.endpoints_include.map(read));
+        report.point("#include of asterisk.dialplan_include", found.dialplan_include.map(read));
         let twice = "Asterisk takes no object that is defined twice";
         self.check_own("numbers", &found.own_objects, twice, report);
         let first = "calls may go there, and an apply cannot be proven";
         self.check_own("extensions", &found.own_extensions, first, report);
-        report.point("modules", found.modules.clone().map(|()| "all that calls need are running"));
-        report.point("astdb", found.astdb.clone().map(|()| "Asterisk keeps who is registered"));
-        report.point("cli_permissions.conf", found.reload_permission.clone().map(|()| "this user may reload"));
-        report.point("rtp.conf", found.rtp_ports.clone().map(|()| "calls find ports for their audio"));
-        let known = found.identification.as_ref().map(|_| "a phone is known by its user name");
-        report.point("identification", known.map_err(Clone::clone));
-        for note in found.identification.iter().flatten() {
-            report.note("identification", note);
+        report.point("modules", found.modules.map(|()| "all that calls need are running"));
+        report.point("astdb", found.astdb.map(|()| "Asterisk keeps who is registered"));
+        report.point("cli_permissions.conf", found.reload_permission.map(|()| "this user may reload"));
+        report.point("rtp.conf", found.rtp_ports.map(|()| "calls find ports for their audio"));
+        match found.identification {
+            Ok(notes) => {
+                report.good("identification", "a phone is known by its user name");
+                for note in notes {
+                    report.note("identification", note);
+                }
+            }
+            Err(fault) => report.fault("identification", &fault),
         }
         report.point("asterisk.endpoint_options", self.check_options(&options));
-        Self::check_transports(&found, report);
-        report.point("asterisk.realm", check_realm(self.settings, &found));
+        check_transports(found.transports, report);
+        report.point("asterisk.realm", check_realm(self.settings, found.default_realm.as_deref()));
         self.check_live(report);
     }
 
@@ -85,21 +89,6 @@ impl Check<'_> {
         }
         let fault = Fault::new(format!("{}: {harm}", shown(&clashing)), self.deployment.removal(clashing));
         report.fault(point, &fault);
-    }
-
-    fn check_transports(found: &Inspection, report: &mut Report<'_>) {
-        const POINT: &str = "transport";
-        let transports = match &found.transports {
-            Ok(transports) => transports,
-            Err(fault) => return report.fault(POINT, fault),
-        };
-        match &transports.answering {
-            Some(transport) => report.good(POINT, format_args!("{transport} answers")),
-            None => report.note(POINT, "none has an address that could be asked from here"),
-        }
-        for note in &transports.notes {
-            report.note(POINT, note);
-        }
     }
 
     /// Whether Asterisk takes the options that the administrator chose, and calls get through with them.
@@ -139,50 +128,42 @@ impl Check<'_> {
         }
         self.check_reach(report);
         let Some(list) = self.list else { return };
-        let fault = |error: anyhow::Error| Fault::new(format!("{error:#}"), service::apply_command(self.settings));
-        match self.next_apply(list) {
-            Ok(NextApply::ChangesNothing) => report.good("users", format_args!("{} applied", list.users.len())),
-            Ok(NextApply::Changes(words)) => {
-                report.note("users", format_args!("{words}; {}", service::apply_command(self.settings)));
-            }
-            Ok(NextApply::IsRefused(losses)) => {
-                report.fault("users", &Fault::new(losses, service::ANOTHER_DATABASE));
-            }
-            Err(error) => report.fault("users", &fault(error)),
+        if let Err(error) = self.check_users(list, report) {
+            let fault = Fault::new(format!("{error:#}"), service::apply_command(self.settings));
+            report.fault("users", &fault);
         }
     }
 
-    fn next_apply(&self, list: &UserList) -> anyhow::Result<NextApply> {
+    /// Whether an apply would change anything, or be refused.
+    fn check_users(&self, list: &UserList, report: &mut Report<'_>) -> anyhow::Result<()> {
+        const POINT: &str = "users";
         let pair = apply::rendered(&apply::renderer(self.settings), &list.users)?;
-        let proven = self.deployment.proven()?;
-        if proven.as_ref().is_none_or(|proven| proven.pair == pair) && (proven.is_some() || list.users.is_empty()) {
-            return Ok(NextApply::ChangesNothing);
+        let proven = apply::proven_on(&self.settings.node, self.deployment)?;
+        if proven.as_ref().map_or(list.users.is_empty(), |(_, proven)| *proven == pair) {
+            report.good(POINT, format_args!("{} applied", list.users.len()));
+            return Ok(());
         }
         let wanted = Expected::read(&pair)?;
-        let former = proven.as_ref().map(|proven| Expected::read(&proven.pair)).transpose()?.unwrap_or_default();
+        let former = proven.as_ref().map(|(_, pair)| Expected::read(pair)).transpose()?.unwrap_or_default();
         let former_owners = || wanted.former_owners(&former).map(str::to_owned).collect();
-        let losses =
-            proven.and_then(|proven| apply::losses_to_another_database(&proven.tag, list.database, former_owners));
-        if let Some(losses) = losses {
-            return Ok(NextApply::IsRefused(losses));
+        let tag = proven.and_then(|(tag, _)| tag);
+        if let Some(losses) = tag.and_then(|tag| tag.losses_to_another_database(list.database, former_owners)) {
+            report.fault(POINT, &Fault::new(losses, service::ANOTHER_DATABASE));
+            return Ok(());
         }
         let change = wanted.difference(&former);
-        Ok(NextApply::Changes(format!(
-            "an apply would add {}, remove {} and change {}",
-            change.added.len(),
-            change.removed.len(),
-            change.changed.len()
-        )))
+        report.note(
+            POINT,
+            format_args!(
+                "an apply would add {}, remove {} and change {}; {}",
+                change.added.len(),
+                change.removed.len(),
+                change.changed.len(),
+                service::apply_command(self.settings)
+            ),
+        );
+        Ok(())
     }
-}
-
-/// What the next apply would do.
-enum NextApply {
-    ChangesNothing,
-    /// What it would change.
-    Changes(String),
-    /// As the users in Asterisk are another database's: what these would lose.
-    IsRefused(String),
 }
 
 fn check_version(version: &str, report: &mut Report<'_>) {
@@ -200,13 +181,28 @@ fn check_version(version: &str, report: &mut Report<'_>) {
     report.good(POINT, format_args!("Asterisk {version}"));
 }
 
-fn check_realm(settings: &Settings, found: &Inspection) -> Result<String, Fault> {
+fn check_transports(found: Result<Transports, Fault>, report: &mut Report<'_>) {
+    const POINT: &str = "transport";
+    let Transports { answering, notes, .. } = match found {
+        Ok(transports) => transports,
+        Err(fault) => return report.fault(POINT, &fault),
+    };
+    match answering {
+        Some(transport) => report.good(POINT, format_args!("{transport} answers")),
+        None => report.note(POINT, "none has an address that could be asked from here"),
+    }
+    for note in notes {
+        report.note(POINT, note);
+    }
+}
+
+fn check_realm(settings: &Settings, default: Option<&str>) -> Result<String, Fault> {
     let realm = settings.asterisk.realm.as_str();
-    match &found.default_realm {
+    match default {
         Some(default) if default == realm => Ok(format!("it is Asterisk's default_realm, {realm}")),
         Some(default) => Err(Fault::new(
             format!("it is {realm}, and Asterisk's default_realm is {default}"),
-            service::set("asterisk.realm", default),
+            service::set_command("asterisk.realm", default),
         )),
         None => Err(Fault::new("PJSIP does not run", "systemctl restart asterisk")),
     }

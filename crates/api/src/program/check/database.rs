@@ -13,7 +13,7 @@ use crate::settings::Survey;
 /// Asks the database, and gives the users where it has them.
 pub(super) fn check(survey: &Survey, report: &mut Report<'_>) -> Option<UserList> {
     const POINT: &str = "database";
-    if !survey.knows("database.url") {
+    if survey.wrong.iter().any(|error| error.key == Some("database.url")) {
         return None;
     }
     let settings = &survey.settings.database;
@@ -36,31 +36,27 @@ pub(super) fn check(survey: &Survey, report: &mut Report<'_>) -> Option<UserList
         };
         report.fault(POINT, &Fault::new(what, database_fix::writable(url, read_only)));
     }
-    if !missing_tables.is_empty() {
-        let what = format!("{} is gone, as after a restore that failed in part", missing_tables.join(", "));
-        report.fault("tables", &Fault::new(what, database_fix::RESTORE));
-        return None;
-    }
-    // Without its rights, what was applied may not be known.
-    if !missing_rights.is_empty() {
-        let what = format!("the role lacks {}", missing_rights.join(", "));
-        report.fault("tables", &Fault::new(what, database_fix::grant(url, &missing_rights, &not_owned)));
-        return None;
-    }
-    if !unknown.is_empty() {
-        let what = format!("{} are of a newer portal, whose database this is", unknown.join(", "));
-        report.fault("migrations", &Fault::new(what, "apt-get install --only-upgrade pbx-portal"));
-        return None;
-    }
-    if !not_owned.is_empty() {
-        let what =
-            format!("{} are not applied, and the role does not own {}", pending.join(", "), not_owned.join(", "));
-        report.fault("migrations", &Fault::new(what, database_fix::grant(url, &[], &not_owned)));
-        return None;
-    }
-    if !pending.is_empty() {
-        let what = format!("{} are not applied", pending.join(", "));
-        report.fault("migrations", &Fault::new(what, service::command("migrate")));
+    let names = |names: &[String]| names.join(", ");
+    let wrong = if !missing_tables.is_empty() {
+        let what = format!("{} is gone, as after a restore that failed in part", names(&missing_tables));
+        Some(("tables", what, database_fix::RESTORE.to_owned()))
+    } else if !missing_rights.is_empty() {
+        // Without its rights, what was applied may not be known.
+        let what = format!("the role lacks {}", names(&missing_rights));
+        Some(("tables", what, database_fix::grant(url, &missing_rights, &not_owned)))
+    } else if !unknown.is_empty() {
+        let what = format!("{} are of a newer portal, whose database this is", names(&unknown));
+        Some(("migrations", what, "apt-get install --only-upgrade pbx-portal".to_owned()))
+    } else if !not_owned.is_empty() {
+        let what = format!("{} are not applied, and the role does not own {}", names(&pending), names(&not_owned));
+        Some(("migrations", what, database_fix::grant(url, &[], &not_owned)))
+    } else if !pending.is_empty() {
+        Some(("migrations", format!("{} are not applied", names(&pending)), service::command("migrate")))
+    } else {
+        None
+    };
+    if let Some((point, what, fix)) = wrong {
+        report.fault(point, &Fault::new(what, fix));
         return None;
     }
     report.good("migrations", "all are applied");

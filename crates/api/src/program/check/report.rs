@@ -2,6 +2,8 @@ use std::{fmt, io};
 
 use pbx_asterisk::Fault;
 
+use crate::http::logging::OneLine;
+
 /// The lines, and whether any of them is a failure.
 pub(super) struct Report<'a> {
     is_good: bool,
@@ -45,7 +47,7 @@ impl<'a> Report<'a> {
     }
 
     fn line(&mut self, line: fmt::Arguments<'_>) {
-        if let Err(error) = writeln!(self.out, "{}", line.to_string().replace(char::is_control, "?")) {
+        if let Err(error) = writeln!(self.out, "{}", OneLine(line)) {
             log::error!("the report cannot be written: {error}");
         }
     }
@@ -66,7 +68,7 @@ mod tests {
 
     #[test]
     fn a_failure_says_what_fixes_it_on_one_line() {
-        let fault = "FAIL  c: broken?by hand; to fix: glue\n";
+        let fault = "FAIL  c: broken\\nby hand; to fix: glue\n";
         assert_eq!(report(false), (false, format!("ok    a: fine\nnote  b: old\n{fault}")));
         assert_eq!(report(true), (false, fault.to_owned()));
     }

@@ -16,7 +16,7 @@ use rustix::fs::{StatVfsMountFlags, statvfs};
 use super::report::Report;
 use crate::{
     Settings,
-    settings::{DEFAULT_FILE, Environment, SettingsError},
+    settings::{self, DEFAULT_FILE, Environment, SettingsError},
 };
 
 /// Runs a command of the program with the user, the secrets and the sandbox of the service.
@@ -47,8 +47,8 @@ pub(super) fn check(settings: &Settings, report: &mut Report<'_>) {
     }
 }
 
-/// Whether the running service can write in these directories, where this can. One that was removed and made again, with
-/// those above it, is another one, which the service's sandbox does not let it write in before its next start.
+/// Whether the running service can write where this process can. A directory that was removed and made again since its
+/// start, with those above it, is not writable in its sandbox until it starts again.
 pub(super) fn check_mounts(directories: &[&Path], report: &mut Report<'_>) {
     let Some(root) = running().map(|process| process.join("root")) else { return };
     let is_read_only = |path: &Path| statvfs(path).is_ok_and(|found| found.f_flag.contains(StatVfsMountFlags::RDONLY));
@@ -88,14 +88,11 @@ pub(super) fn check_running(report: &mut Report<'_>) {
         return;
     };
     let Ok(environ) = fs::read(process.join("environ")) else { return };
-    let is_ours = |variable: &&[u8]| variable.starts_with(b"PBX_PORTAL__") || variable.starts_with(b"DATABASE_URL=");
-    let theirs: BTreeSet<_> = environ.split(|byte| *byte == 0).filter(is_ours).collect();
     let own = fs::read("/proc/self/environ").unwrap_or_default();
-    let own: BTreeSet<_> = own.split(|byte| *byte == 0).filter(is_ours).collect();
-    let name = |variable: &&[u8]| {
-        String::from_utf8_lossy(variable.split(|byte| *byte == b'=').next().unwrap_or_default()).into_owned()
-    };
-    let names: BTreeSet<_> = own.symmetric_difference(&theirs).map(name).collect();
+    let [own, theirs] = [&own, &environ].map(|environ| String::from_utf8_lossy(environ));
+    let [own, theirs] = [&own, &theirs].map(|environ| environ.split('\0').collect::<BTreeSet<_>>());
+    let names = own.symmetric_difference(&theirs).filter_map(|variable| variable.split('=').next());
+    let names: BTreeSet<_> = names.filter(|name| settings::is_variable(name)).collect();
     if !names.is_empty() {
         let names = names.into_iter().collect::<Vec<_>>().join(", ");
         report.fault("service", &restart(&format!("it was started before a change of {names}")));
@@ -106,7 +103,7 @@ pub(super) fn check_running(report: &mut Report<'_>) {
 pub(super) fn check_bind(settings: &Settings, report: &mut Report<'_>) {
     const POINT: &str = "server.bind";
     let bind = settings.bind;
-    let move_to = |ip: IpAddr, port: u16| set(POINT, &SocketAddr::new(ip, port).to_string());
+    let move_to = |ip: IpAddr, port: u16| set_command(POINT, &SocketAddr::new(ip, port).to_string());
     match TcpListener::bind(bind) {
         Ok(_) => report.good(POINT, format_args!("{bind} can be listened on")),
         Err(error) if error.kind() == io::ErrorKind::AddrInUse => match is_portal(reachable(bind)) {
@@ -185,7 +182,7 @@ pub(super) fn options_fix(kept: &[String]) -> String {
     const KEY: &str = "asterisk.endpoint_options";
     // In a variable, a comma separates one option from the next.
     if !kept.is_empty() && kept.iter().all(|option| !option.contains(',')) {
-        return set(KEY, &kept.join(","));
+        return set_command(KEY, &kept.join(","));
     }
     let list = kept.iter().map(|option| format!("{option:?}")).collect::<Vec<_>>().join(", ");
     let is_plain = |c: char| c.is_ascii_alphanumeric() || "_=.,:!*@+ -".contains(c);
@@ -201,23 +198,19 @@ pub(super) fn options_fix(kept: &[String]) -> String {
     // A list may have been written over several lines.
     format!(
         "sed -i '/^{}=/d' {} && sed -i -e ':a; /{line}[^]]*$/{{N;ba}}' -e '/{line}/d'{added} {DEFAULT_FILE} && {RESTART}",
-        variable(KEY),
+        settings::variable_of(KEY),
         Environment::SERVICE_FILE
     )
 }
 
 /// What gives a key of the service's settings this value: its variable, which counts more than any file.
-pub(super) fn set(key: &str, value: &str) -> String {
+pub(super) fn set_command(key: &str, value: &str) -> String {
     let file = Environment::SERVICE_FILE;
-    let variable = variable(key);
+    let variable = settings::variable_of(key);
     if value.contains(['\'', '"', '\\']) {
         return format!("write {value} as {key} in {DEFAULT_FILE}, then: {RESTART}");
     }
     format!("sed -i '/^{variable}=/d' {file} && printf '\\n%s\\n' '{variable}=\"{value}\"' >> {file} && {RESTART}")
-}
-
-fn variable(key: &str) -> String {
-    format!("PBX_PORTAL__{}", key.to_uppercase().replace('.', "__"))
 }
 
 /// The apply that fixes drift.
