@@ -257,9 +257,16 @@ impl Sessions {
     }
 
     /// A connection of the pool, waiting no longer than the timeout, counted from `begun`.
+    ///
+    /// When that is over, there is none, although the pool would give an idle one at once: the watchdog would end the call
+    /// while PostgreSQL may do what it was sent, and take the server for silent.
     fn checkout(&self, begun: Instant) -> Result<PooledConnection<Manager>, DatabaseError> {
         loop {
-            let session = self.pool.get_timeout(self.timeout.saturating_sub(begun.elapsed()));
+            let left = self.timeout.saturating_sub(begun.elapsed());
+            if left.is_zero() {
+                return Err(DatabaseError::unavailable("no time is left: this statement was not sent"));
+            }
+            let session = self.pool.get_timeout(left);
             let mut session = session.map_err(|_| {
                 let reason =
                     lock(&self.failure).clone().unwrap_or_else(|| "all connections of the pool are in use".to_owned());
@@ -332,4 +339,21 @@ fn is_lost(error: &SqlError) -> bool {
 fn may_pass(error: &SqlError) -> bool {
     let SqlError::DatabaseError(kind, _) = error else { return false };
     matches!(kind, DatabaseErrorKind::SerializationFailure | DatabaseErrorKind::Unknown)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::error::Error as _;
+
+    use super::*;
+
+    #[test]
+    fn nothing_is_sent_when_no_time_is_left() {
+        let timeout = Duration::from_millis(1);
+        let sessions = Sessions::new(Conninfo::new("host=/nonexistent", timeout).unwrap(), 1);
+        let begun = Instant::now();
+        std::thread::sleep(timeout);
+        let error = sessions.repeatable_since::<(), DatabaseError>(begun, |_| Ok(())).unwrap_err();
+        assert!(error.source().unwrap().to_string().contains("was not sent"), "{error:?}");
+    }
 }

@@ -198,10 +198,6 @@ impl Writer {
                 Err(DatabaseError::Failed(_)) if !is_fresh => {}
                 Err(error) => return Err(error),
             }
-            if begun.elapsed() >= self.sessions.timeout() {
-                let detail = "others changed the users each time: the change was not made";
-                return Err(DatabaseError::unavailable(detail));
-            }
         }
     }
 
