@@ -90,9 +90,9 @@ pub(crate) fn watch(deadline: Instant, target: Target) -> io::Result<Watch> {
 }
 
 impl Watch {
-    /// Whether the call was ended: what is left of its connection is of no use.
+    /// Whether the call was ended: what is left of its connection is of no use. It is watched no longer.
     pub(crate) fn was_overdue(self) -> bool {
-        WATCHDOG.lock().calls.get(&self.id).is_some_and(|call| call.is_overdue)
+        WATCHDOG.lock().calls.remove(&self.id).is_some_and(|call| call.is_overdue)
     }
 }
 
