@@ -113,11 +113,37 @@ fn with_deadlines(url: &str, timeout: Duration, connect_timeout: Duration, user_
 
 /// What the URL says for a keyword, the last time that it does.
 fn given(url: &str, keyword: &str) -> Option<String> {
-    let value = |pair: &str| pair.strip_prefix(keyword)?.trim_start().strip_prefix('=').map(str::to_owned);
-    match Url::of(url) {
-        Some(url) => url.query.split('&').filter_map(value).next_back(),
-        None => url.split_whitespace().filter_map(value).next_back().map(|value| value.replace('\'', "")),
+    let pairs = match Url::of(url) {
+        Some(url) => {
+            url.query.split('&').filter_map(|pair| pair.split_once('=')).map(|(k, v)| (k, v.to_owned())).collect()
+        }
+        None => pairs(url),
+    };
+    pairs.into_iter().rfind(|(name, _)| *name == keyword).map(|(_, value)| value)
+}
+
+/// The pairs of the form key=value, which libpq has checked. It allows for blanks around each `=`, quotes around a value,
+/// and a backslash before any of its characters.
+fn pairs(text: &str) -> Vec<(&str, String)> {
+    let mut pairs = Vec::new();
+    let mut rest = text;
+    while let Some((name, after)) = rest.split_once('=') {
+        let after = after.trim_start();
+        let quoted = after.strip_prefix('\'');
+        let mut chars = quoted.unwrap_or(after).chars();
+        let mut value = String::new();
+        while let Some(c) = chars.next() {
+            match c {
+                '\\' => value.extend(chars.next()),
+                '\'' if quoted.is_some() => break,
+                c if quoted.is_none() && c.is_whitespace() => break,
+                c => value.push(c),
+            }
+        }
+        pairs.push((name.trim(), value));
+        rest = chars.as_str();
     }
+    pairs
 }
 
 /// A URL, taken apart as libpq does.
@@ -228,6 +254,8 @@ mod tests {
             ("dbname=x", true, 1),
             ("host='/run' dbname=x", true, 1),
             ("host=h1,h2 hostaddr=127.0.0.1,127.0.0.2", false, 2),
+            ("host = h1,h2", false, 2),
+            ("host=h password='a host=/run'", false, 1),
         ] {
             let conninfo = of(url);
             assert_eq!((conninfo.may_be_local(), conninfo.hosts.len()), (local, hosts), "{url}");
@@ -238,6 +266,9 @@ mod tests {
             ("postgres://h/db?sslmode=verify-full", true),
             ("postgres://h/db?sslmode=verify-full&sslmode=require", false),
             ("host=h sslmode=verify-ca", true),
+            ("host=h sslmode = verify-full password=x", true),
+            (r"host=h sslmode= 'verify-full' password=a\'", true),
+            (r"password='a\' sslmode=verify-full' host=h", false),
             ("host=h", false),
         ] {
             assert_eq!(of(url).verifies_certificate(), verifies, "{url}");
