@@ -26,8 +26,8 @@ pub(crate) struct Known {
     pub(crate) users: Vec<(UserId, SystemTime, Revision)>,
 }
 
-/// The users, or `None` where `known` is still their token. Unlike a list, it takes users that break a rule: they can be
-/// deleted, and keep nobody from changing others.
+/// The users, or `None` where `known` is still their token. Unlike a list, it takes users that break a rule: they keep
+/// nobody from changing others, and can be deleted, but for those whose number is no extension.
 pub(crate) fn read(
     connection: &mut PgConnection,
     known: Option<ChangeToken>,

@@ -2,7 +2,7 @@
 //!
 //! # Invariants
 //!
-//! - Every transaction that changes users moves their tenant's [`Revision`](pbx_domain::Revision) by
+//! - Every transaction that changes users moves every tenant's [`Revision`](pbx_domain::Revision) by
 //!   one; the row lock of that update orders all writers. A trigger does the same for hand-written
 //!   SQL.
 //! - Every statement that changes a user makes a new [`ChangeToken`], hand-written SQL included. So
@@ -35,7 +35,6 @@
 //!
 //! [libpq]: https://www.postgresql.org/docs/current/libpq-connect.html#LIBPQ-PARAMKEYWORDS
 //! [client]: https://www.postgresql.org/docs/current/runtime-config-client.html#GUC-STATEMENT-TIMEOUT
-//!
 //!
 //! # Threads
 //!
