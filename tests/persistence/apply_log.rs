@@ -238,7 +238,7 @@ fn a_role_that_may_only_read_reads_all_of_it() {
     fixture.outside.sql(&format!("CREATE ROLE {role} LOGIN; GRANT SELECT ON ALL TABLES IN SCHEMA public TO {role}"));
     let separator = if fixture.outside.url().contains('?') { '&' } else { '?' };
     let reader = connect(&format!("{}{separator}user={role}", fixture.outside.url()));
-    assert_eq!(reader.pending_migrations().unwrap(), [""; 0]);
+    assert_eq!(reader.inspect().unwrap().pending, [""; 0]);
     assert_eq!(reader.users().list().unwrap().users, std::slice::from_ref(&user));
     assert_eq!(reader.users().find_by_email(&user.email).unwrap().as_ref(), Some(&user));
     assert_eq!(reader.apply_log().recent(5).unwrap().len(), 1);

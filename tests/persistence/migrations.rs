@@ -21,19 +21,19 @@ const ANYTHING: &str = "SELECT relname FROM pg_class WHERE relnamespace = 'publi
 fn an_empty_database_gets_the_four_tables_and_the_tenant() {
     let outside = Database::create();
     let inside = connect(&outside.url());
-    let pending = inside.pending_migrations().unwrap();
+    let pending = inside.inspect().unwrap().pending;
     assert_eq!((pending.len(), outside.sql(TABLES).as_str()), (down_scripts().len(), ""), "asking writes nothing");
     assert_eq!(inside.migrate().unwrap(), pending);
     assert_eq!(outside.sql(TABLES), "__diesel_schema_migrations\napply_audit_log\nextensions\ntenants\nusers");
     assert_eq!(outside.sql("SELECT name, revision FROM tenants"), "default|0");
-    assert_eq!((inside.pending_migrations().unwrap(), inside.migrate().unwrap()), (vec![], vec![]));
+    assert_eq!((inside.inspect().unwrap().pending, inside.migrate().unwrap()), (vec![], vec![]));
 }
 
 #[test]
 fn a_database_that_cannot_hold_every_name_is_refused() {
     let outside = Database::create_in_encoding("LATIN1");
     let inside = connect(&outside.url());
-    for error in [inside.migrate().unwrap_err(), inside.pending_migrations().unwrap_err()] {
+    for error in [inside.migrate().unwrap_err(), inside.inspect().unwrap_err()] {
         assert!(matches!(error, DatabaseError::WrongEncoding { .. }), "{}", chain(&error));
         assert!(error.to_string().contains("has the encoding LATIN1"), "{error}");
     }

@@ -121,7 +121,7 @@ fn a_server_that_is_stopped_costs_each_call_at_most_the_timeout() {
     cluster.freeze();
     let calls: [(&str, Call<'_>); 4] = [
         ("list", &|| database.users().list().map(drop)),
-        ("pending_migrations", &|| database.pending_migrations().map(drop)),
+        ("inspect", &|| database.inspect().map(drop)),
         ("migrate", &|| database.migrate().map(drop)),
         ("delete", &|| match database.users().delete(UserId::generate()) {
             Err(DeleteUserError::Database(error)) => Err(error),

@@ -52,7 +52,7 @@ fn all_unavailable(database: &Database) -> bool {
         && database.users().list().is_err_and(is_unavailable)
         && database.apply_log().interrupt_running("pbx", &[]).is_err_and(is_unavailable)
         && database.migrate().is_err_and(is_unavailable)
-        && database.pending_migrations().is_err_and(is_unavailable)
+        && database.inspect().is_err_and(is_unavailable)
 }
 
 #[test]

@@ -9,7 +9,7 @@ use pbx_persistence::{Database, LoggedApply};
 
 fn main() -> Result<(), Box<dyn Error>> {
     let database = Database::connect(&env::var("DATABASE_URL")?, 1, Duration::from_secs(5))?;
-    let pending = database.pending_migrations()?;
+    let pending = database.inspect()?.pending;
     if !pending.is_empty() {
         return Err(format!("the schema is old, run `pbx-portal migrate`: {pending:?} are not applied").into());
     }

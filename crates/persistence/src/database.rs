@@ -65,15 +65,6 @@ impl Database {
         self.sessions.dedicated(migrations::LIMIT, migrations::migrate)
     }
 
-    /// The names of the migrations that [`Database::migrate`] would apply. Writes nothing.
-    ///
-    /// # Errors
-    ///
-    /// [`DatabaseError`].
-    pub fn pending_migrations(&self) -> Result<Vec<String>, DatabaseError> {
-        self.sessions.repeatable(|connection| Ok(migrations::names(&migrations::compare(connection)?.0)))
-    }
-
     /// What an administrator wants to know before the portal uses the database: how the connection is protected, which
     /// migrations are missing or are of a newer portal, which rights the role lacks. Writes nothing.
     ///
