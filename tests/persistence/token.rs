@@ -62,12 +62,12 @@ fn a_user_who_is_moved_to_another_tenant_by_one_statement_is_a_change() {
 fn a_list_is_read_again_only_when_something_changed() {
     let fixture = Fixture::new();
     let users = fixture.inside.users();
-    let empty = users.list_unless(None).unwrap().unwrap();
-    assert_eq!((empty.users.len(), users.list_unless(Some(empty.token)).unwrap()), (0, None));
+    let empty = users.list().unwrap();
+    assert_eq!((empty.users.len(), users.list_unless(empty.token).unwrap()), (0, None));
     let user = fixture.create(1);
-    let list = users.list_unless(Some(empty.token)).unwrap().unwrap();
+    let list = users.list_unless(empty.token).unwrap().unwrap();
     assert_eq!(list.users, [user]);
-    assert_eq!(users.list_unless(Some(list.token)).unwrap(), None);
+    assert_eq!(users.list_unless(list.token).unwrap(), None);
     fixture.outside.sql("DELETE FROM users WHERE false");
     let list = users.list().unwrap();
     assert_eq!((list.users.len(), list.revision.get()), (1, 1), "nothing was changed");
@@ -81,7 +81,7 @@ fn a_change_with_the_triggers_disabled_is_listed_all_the_same() {
     let mut token = token(&fixture);
     let mut expect_name = |sql: &str, name: &str| {
         fixture.outside.sql(sql);
-        let list = users.list_unless(Some(token)).unwrap().expect(sql);
+        let list = users.list_unless(token).unwrap().expect(sql);
         assert_eq!(list.users[0].name.as_str(), name, "{sql}");
         token = list.token;
     };
@@ -103,11 +103,11 @@ fn where_triggers_were_dropped_every_list_is_read_anew() {
     let users = fixture.inside.users();
     fixture.create(1);
     let token = token(&fixture);
-    assert_eq!(users.list_unless(Some(token)).unwrap(), None);
+    assert_eq!(users.list_unless(token).unwrap(), None);
     fixture
         .outside
         .sql("DROP TRIGGER users_token ON users; DROP TRIGGER users_revision ON users; UPDATE users SET name = 'A'");
-    assert_eq!(users.list_unless(Some(token)).unwrap().unwrap().users[0].name.as_str(), "A");
+    assert_eq!(users.list_unless(token).unwrap().unwrap().users[0].name.as_str(), "A");
 }
 
 #[test]

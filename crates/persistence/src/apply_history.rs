@@ -115,7 +115,7 @@ impl ApplyLog {
                 .first(connection)
                 .optional()?;
             let since = row.map(Row::into_record).transpose().map_err(Abort::Reason)?;
-            let list = list::read_all(connection)?;
+            let list = list::read(connection)?;
             let mut users = list.users;
             users.retain(|user| since.as_ref().is_none_or(|apply| user.revision > apply.revision));
             Ok(Waiting { since, users, revision: list.revision })

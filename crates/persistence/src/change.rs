@@ -1,20 +1,17 @@
 //! The statements that change the users: what is known of them, and one change of it.
 
-use std::time::SystemTime;
-
 use diesel::{
     pg::{Pg, PgConnection},
     prelude::*,
     query_builder::{AstPass, QueryFragment},
     sql_types::{Array, BigInt, Bool, Integer, Text, Timestamptz, Uuid as SqlUuid},
 };
-use pbx_domain::{Extension, Ha1, NewUser, Realm, Revision, Roster, UserId};
+use pbx_domain::{Extension, Ha1, NewUser, Realm, Roster, UserId};
 use uuid::Uuid;
 
 use crate::{
     error::DatabaseError,
-    list::{self, ChangeToken, UNGUARDED},
-    session::Abort,
+    list::{self, ChangeToken, ListRow, UNGUARDED},
     timestamp::Timestamp,
 };
 
@@ -22,30 +19,25 @@ use crate::{
 pub(crate) struct Known {
     pub(crate) token: ChangeToken,
     pub(crate) roster: Roster,
-    /// When and at which revision each was created, or changed last.
-    pub(crate) users: Vec<(UserId, SystemTime, Revision)>,
 }
 
-/// The users, or `None` where `known` is still their token. Unlike a list, it takes users that break a rule: they keep
-/// nobody from changing others, and can be deleted, but for those whose number is no extension.
-pub(crate) fn read(
-    connection: &mut PgConnection,
-    known: Option<ChangeToken>,
-) -> Result<Option<Known>, Abort<DatabaseError>> {
-    let Some(rows) = list::read_rows(connection, known)? else { return Ok(None) };
-    let (token, _) = list::tenant_of(&rows).map_err(Abort::Reason)?;
-    let mut known = Known { token, roster: Roster::default(), users: Vec::with_capacity(rows.len()) };
-    for user in rows.into_iter().filter_map(|(.., user)| user) {
-        let id = UserId::from(user.id);
-        known.users.push((id, user.created_at.0, Revision::new(user.user_revision)));
-        // A number outside 1000-1999, which only a dropped constraint lets in, is never given to anybody; nor is an
-        // address that is none.
-        if let Ok(extension) = Extension::new(user.number) {
-            let email_key = user.email.0.map_or_else(|_| id.to_string(), |email| email.key());
-            known.roster.insert(id, extension, email_key);
+impl Known {
+    /// Unlike a list, it takes users that break a rule: they keep nobody from changing others, and can be deleted, but for
+    /// those whose number is no extension.
+    pub(crate) fn of(rows: Vec<ListRow>) -> Result<Self, DatabaseError> {
+        let (token, _) = list::tenant_of(&rows)?;
+        let mut roster = Roster::default();
+        for user in rows.into_iter().filter_map(|(.., user)| user) {
+            let id = UserId::from(user.id);
+            // A number outside 1000-1999, which only a dropped constraint lets in, is never given to anybody; nor is an
+            // address that is none.
+            if let Ok(extension) = Extension::new(user.number) {
+                let email_key = user.email.0.map_or_else(|_| id.to_string(), |email| email.key());
+                roster.insert(id, extension, email_key);
+            }
         }
+        Ok(Self { token, roster })
     }
-    Ok(Some(known))
 }
 
 /// One change of the users as they are known: users who go, and users who come.

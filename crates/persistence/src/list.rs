@@ -93,28 +93,24 @@ impl ListQuery {
     pub(crate) const ALL: Self = Self { random: None, revision: None };
 }
 
-/// The rows of the list; `None` where its token is `known`.
-pub(crate) fn read_rows(
+/// The list.
+pub(crate) fn read(connection: &mut PgConnection) -> Result<UserList, Abort<DatabaseError>> {
+    from_rows(read_rows(connection)?)
+}
+
+/// The rows of the list.
+pub(crate) fn read_rows(connection: &mut PgConnection) -> Result<Vec<ListRow>, Abort<DatabaseError>> {
+    Ok(load(connection, ListQuery::ALL)?)
+}
+
+/// The rows of the list, or `None` where its token is `known`.
+pub(crate) fn read_rows_unless(
     connection: &mut PgConnection,
-    known: Option<ChangeToken>,
+    known: ChangeToken,
 ) -> Result<Option<Vec<ListRow>>, Abort<DatabaseError>> {
-    let query = ListQuery { random: known.map(|known| known.random), revision: known.map(|known| known.revision) };
-    let rows: Vec<ListRow> = load(connection, query)?;
+    let rows = load(connection, ListQuery { random: Some(known.random), revision: Some(known.revision) })?;
     let is_known = rows.first().is_some_and(|(_, _, _, is_read, _)| !is_read);
     Ok((!is_known).then_some(rows))
-}
-
-/// The list, or `None` where its token is `known`.
-pub(crate) fn read(
-    connection: &mut PgConnection,
-    known: Option<ChangeToken>,
-) -> Result<Option<UserList>, Abort<DatabaseError>> {
-    read_rows(connection, known)?.map(from_rows).transpose()
-}
-
-/// The list.
-pub(crate) fn read_all(connection: &mut PgConnection) -> Result<UserList, Abort<DatabaseError>> {
-    from_rows(load(connection, ListQuery::ALL)?)
 }
 
 /// Row by row: each is decoded while PostgreSQL sends the next.

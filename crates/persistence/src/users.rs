@@ -70,7 +70,7 @@ impl UserRepository {
     /// [`DatabaseError`]; [`DatabaseError::Failed`] also for a row that breaks a rule of `pbx-domain`, with the user's
     /// id in its chain.
     pub fn list(&self) -> Result<UserList, DatabaseError> {
-        self.sessions.repeatable(list::read_all)
+        self.sessions.repeatable(list::read)
     }
 
     /// All users, unless the list with the token `known` still holds them. One round trip in both cases, and next to no
@@ -79,8 +79,9 @@ impl UserRepository {
     /// # Errors
     ///
     /// As [`UserRepository::list`].
-    pub fn list_unless(&self, known: Option<ChangeToken>) -> Result<Option<UserList>, DatabaseError> {
-        self.sessions.repeatable(move |connection| list::read(connection, known))
+    pub fn list_unless(&self, known: ChangeToken) -> Result<Option<UserList>, DatabaseError> {
+        self.sessions
+            .repeatable(move |connection| list::read_rows_unless(connection, known)?.map(list::from_rows).transpose())
     }
 
     /// The user with this mail address, in whatever case.

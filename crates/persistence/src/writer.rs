@@ -17,9 +17,9 @@ use std::{
 use pbx_domain::{CreateRefusal, Ha1, NewUser, Realm, Revision, Roster, SipPassword, User, UserId};
 
 use crate::{
-    change::{self, Change, Known},
+    change::{Change, Known},
     error::DatabaseError,
-    list::ChangeToken,
+    list::{self, ChangeToken, ListRow},
     session::{Abort, Sessions},
 };
 
@@ -171,16 +171,16 @@ impl Writer {
             is_fresh |= remembered.is_none();
             let known = match remembered.take() {
                 Some(known) => known,
-                None => self.read(begun, None)?.ok_or_else(no_state)?,
+                None => Known::of(self.read(begun)?)?,
             };
             let mut plan = Plan::of(known.roster, Change::of(known.token.random, is_fresh), batch);
             if plan.change.is_empty() {
                 // Nothing to write, so nothing checks the token: a refusal such as "email taken" may go by users that
                 // another process has deleted since.
-                remembered = if is_fresh { None } else { self.read(begun, Some(known.token))? };
+                remembered = if is_fresh { None } else { self.read_unless(begun, known.token)? };
                 is_fresh = true;
                 if remembered.is_none() {
-                    *memory = Some(Known { token: known.token, roster: plan.roster, users: known.users });
+                    *memory = Some(Known { token: known.token, roster: plan.roster });
                     return Ok(plan.responses);
                 }
                 continue;
@@ -189,7 +189,7 @@ impl Writer {
                 Ok(Made::Committed(revision, created_at)) => {
                     plan.complete(revision, created_at);
                     let token = ChangeToken { random: plan.change.token, revision: revision.get() };
-                    *memory = Some(Known { token, roster: plan.roster, users: Vec::new() });
+                    *memory = Some(Known { token, roster: plan.roster });
                     return Ok(plan.responses);
                 }
                 Ok(Made::Outdated(state)) => (remembered, is_fresh) = (Some(state), true),
@@ -211,17 +211,18 @@ impl Writer {
         if let Some((revision, created_at)) = made {
             return Ok(Made::Committed(Revision::new(revision), created_at.0));
         }
-        let state = self.read(begun, None)?.ok_or_else(no_state)?;
+        let rows = self.read(begun)?;
         if sent.load(Ordering::SeqCst) == 1 {
-            return Ok(Made::Outdated(state));
+            return Ok(Made::Outdated(Known::of(rows)?));
         }
         // The statement was sent twice, because the first response was lost. "No row" from the second may mean that the
         // first one committed: look at what is there. The token never returns to the known one, so the change either was
         // made by now or never will be.
-        let created = state.users.iter().find(|(id, ..)| change.ids.contains(&id.as_uuid()));
-        if let Some((_, created_at, revision)) = created {
-            return Ok(Made::Committed(*revision, *created_at));
+        let mut users = rows.iter().filter_map(|(.., user)| user.as_ref());
+        if let Some(created) = users.find(|user| change.ids.contains(&user.id)) {
+            return Ok(Made::Committed(Revision::new(created.user_revision), created.created_at.0));
         }
+        let state = Known::of(rows)?;
         let is_there = |id: &uuid::Uuid| state.roster.contains(UserId::from(*id));
         if state.token.random == change.token {
             return Ok(Made::Committed(Revision::new(state.token.revision), SystemTime::UNIX_EPOCH));
@@ -233,8 +234,14 @@ impl Writer {
         Err(DatabaseError::unavailable(detail))
     }
 
-    fn read(&self, begun: Instant, but: Option<ChangeToken>) -> Result<Option<Known>, DatabaseError> {
-        self.sessions.repeatable_since(begun, move |connection| change::read(connection, but))
+    fn read(&self, begun: Instant) -> Result<Vec<ListRow>, DatabaseError> {
+        self.sessions.repeatable_since(begun, list::read_rows)
+    }
+
+    fn read_unless(&self, begun: Instant, known: ChangeToken) -> Result<Option<Known>, DatabaseError> {
+        let rows =
+            self.sessions.repeatable_since(begun, move |connection| list::read_rows_unless(connection, known))?;
+        rows.map(Known::of).transpose()
     }
 }
 
@@ -244,10 +251,6 @@ enum Made {
     Committed(Revision, SystemTime),
     /// Nothing: the users are these.
     Outdated(Known),
-}
-
-fn no_state() -> DatabaseError {
-    DatabaseError::failed("the users have no change token: restore the database from a backup")
 }
 
 /// A batch, decided: the change to write, and each caller's response.
