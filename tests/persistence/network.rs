@@ -5,7 +5,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use pbx_domain::UserId;
+use pbx_domain::{CreateRefusal, UserId};
 use pbx_persistence::{CreateUserError, Database, DatabaseError, DeleteUserError};
 use pbx_tests::{Cluster, Proxy};
 
@@ -178,7 +178,9 @@ fn each_call_is_one_round_trip() {
         ("delete", &|| database.users().delete(users[0].id).unwrap()),
         ("list after a change", &|| assert!(database.users().list_unless(list.token).unwrap().is_some())),
         ("list", &|| drop(database.users().list().unwrap())),
-        ("a refused create", &|| assert!(matches!(create(&database, 1), Err(CreateUserError::EmailTaken { .. })))),
+        ("a refused create", &|| {
+            assert!(matches!(create(&database, 1), Err(CreateUserError::Refused(CreateRefusal::EmailTaken { .. }))));
+        }),
     ];
     for (name, call) in calls {
         let begun = Instant::now();

@@ -1,5 +1,6 @@
 //! What is kept in memory goes by the token, so every change has to replace it.
 
+use pbx_domain::CreateRefusal;
 use pbx_persistence::{ChangeToken, CreateUserError};
 
 use crate::persistence::{Fixture, connect, create};
@@ -124,7 +125,7 @@ fn where_triggers_are_disabled_no_change_goes_by_remembered_users() {
     fixture.outside.sql("DELETE FROM extensions WHERE number = 1000; DELETE FROM users WHERE email = 'u0@example.com'");
     assert_eq!(fixture.create(0).extension.get(), 1000, "its address is free");
     fixture.outside.sql("DELETE FROM extensions WHERE number = 1002; DELETE FROM users WHERE email = 'u2@example.com'");
-    assert!(matches!(create(&fixture.inside, 0), Err(CreateUserError::EmailTaken { .. })));
+    assert!(matches!(create(&fixture.inside, 0), Err(CreateUserError::Refused(CreateRefusal::EmailTaken { .. }))));
     assert_eq!(fixture.extensions(), [1000, 1001]);
 }
 

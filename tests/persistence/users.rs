@@ -5,7 +5,7 @@ use std::{
     thread,
 };
 
-use pbx_domain::{Ha1, NewUser, Realm, SipPassword, UserId};
+use pbx_domain::{CreateRefusal, Ha1, NewUser, Realm, SipPassword, UserId};
 use pbx_persistence::{CreateUserError, Database, DatabaseError, DeleteUserError};
 
 use crate::persistence::{Fixture, chain, connect, create, new_user};
@@ -74,7 +74,7 @@ fn an_address_is_taken_in_any_case_and_a_refusal_changes_nothing() {
     for email in ["u1@example.com", "U1@EXAMPLE.com"] {
         let new = NewUser { name: "Other".parse().unwrap(), email: email.parse().unwrap(), replaces: None };
         let result = fixture.inside.users().create(&new, &Realm::default(), &SipPassword::generate().unwrap());
-        assert!(matches!(result, Err(CreateUserError::EmailTaken { .. })), "{result:?}");
+        assert!(matches!(result, Err(CreateUserError::Refused(CreateRefusal::EmailTaken { .. }))), "{result:?}");
     }
     assert_eq!((fixture.revision(), fixture.extensions()), (1, vec![1000]));
     fixture.inside.users().delete(alice.id).unwrap();
@@ -87,7 +87,10 @@ fn of_many_who_want_one_address_one_gets_it() {
     let results = in_threads(16, |_| create(&fixture.inside, 7));
     let (created, refused): (Vec<_>, Vec<_>) = results.into_iter().partition(Result::is_ok);
     assert_eq!(created.len(), 1);
-    assert!(refused.iter().all(|result| matches!(result, Err(CreateUserError::EmailTaken { .. }))), "{refused:?}");
+    assert!(
+        refused.iter().all(|result| matches!(result, Err(CreateUserError::Refused(CreateRefusal::EmailTaken { .. })))),
+        "{refused:?}"
+    );
     assert_eq!((fixture.revision(), fixture.extensions()), (1, vec![1000]));
 }
 
@@ -108,9 +111,9 @@ fn a_thousand_creates_at_once_give_each_number_once() {
     assert!(revision <= 1000, "creates share a commit: {revision}");
 
     let exhausted = create(&fixture.inside, 1000);
-    assert!(matches!(exhausted, Err(CreateUserError::ExtensionsExhausted)), "{exhausted:?}");
+    assert!(matches!(exhausted, Err(CreateUserError::Refused(CreateRefusal::Exhausted))), "{exhausted:?}");
     let taken = create(&fixture.inside, 999);
-    assert!(matches!(taken, Err(CreateUserError::EmailTaken { .. })), "{taken:?}");
+    assert!(matches!(taken, Err(CreateUserError::Refused(CreateRefusal::EmailTaken { .. }))), "{taken:?}");
     assert_eq!(fixture.revision(), revision);
 
     fill_holes_at_once(&pools, &fixture);
@@ -233,9 +236,9 @@ fn who_is_replaced_is_gone_and_the_extension_stays() {
     let new = replace("U1@example.com", users[1].id).unwrap();
     assert_eq!((new.extension, new.id == users[1].id), (users[1].extension, false));
     assert_eq!((fixture.revision(), fixture.extensions()), (4, vec![1000, 1001, 1002]));
-    assert!(matches!(replace("x@example.com", users[1].id), Err(CreateUserError::NoSuchUser)));
+    assert!(matches!(replace("x@example.com", users[1].id), Err(CreateUserError::Refused(CreateRefusal::NoSuchUser))));
     match replace("u0@example.com", users[2].id) {
-        Err(CreateUserError::EmailTaken { id, extension }) => {
+        Err(CreateUserError::Refused(CreateRefusal::EmailTaken { id, extension })) => {
             assert_eq!((id, extension), (users[0].id, users[0].extension));
         }
         other => panic!("{other:?}"),

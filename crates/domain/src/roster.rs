@@ -51,7 +51,7 @@ pub enum CreateRefusal {
     #[error("there is no such user to replace")]
     NoSuchUser,
     /// Every extension has a user.
-    #[error("no extension is free")]
+    #[error("no extension is free: delete a user first")]
     Exhausted,
 }
 

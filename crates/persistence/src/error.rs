@@ -1,6 +1,6 @@
 use std::{error::Error, fmt, sync::Arc};
 
-use pbx_domain::{Extension, UserId};
+use pbx_domain::CreateRefusal;
 
 /// Why the database did not do what it was asked.
 ///
@@ -60,23 +60,12 @@ impl Error for ErrorDetail {
     }
 }
 
-/// Why a user was not created: as [`Roster`](pbx_domain::Roster) decides, before anything is written.
+/// Why a user was not created.
 #[derive(Debug, thiserror::Error)]
 pub enum CreateUserError {
-    /// Another user of the tenant has this mail address, in whatever case.
-    #[error("another user has this mail address")]
-    EmailTaken {
-        /// Whose it is.
-        id: UserId,
-        /// That user's extension.
-        extension: Extension,
-    },
-    /// Nobody has the id of [`NewUser::replaces`](pbx_domain::NewUser::replaces).
-    #[error("there is no such user to replace")]
-    NoSuchUser,
-    /// Each of 1000-1999 is some user's.
-    #[error("no extension is free: delete a user first")]
-    ExtensionsExhausted,
+    /// The users that are there do not allow for it. Nothing was written.
+    #[error(transparent)]
+    Refused(#[from] CreateRefusal),
     /// The database failed.
     #[error(transparent)]
     Database(#[from] DatabaseError),

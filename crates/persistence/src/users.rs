@@ -1,12 +1,12 @@
 use std::{fmt, sync::Arc};
 
-use pbx_domain::{CreateRefusal, Email, NewUser, Realm, SipPassword, User, UserId};
+use pbx_domain::{Email, Ha1, NewUser, Realm, SipPassword, User, UserId};
 
 use crate::{
     error::{CreateUserError, DatabaseError, DeleteUserError},
     list::{self, ChangeToken, UserList},
     session::Sessions,
-    writer::{Request, Response, Writer},
+    writer::{Request, Writer},
 };
 
 /// The one tenant there is.
@@ -39,28 +39,23 @@ impl UserRepository {
     ///
     /// # Errors
     ///
-    /// - [`CreateUserError::EmailTaken`], also when no extension is free: a caller that repeats a create
-    ///   whose answer was lost has to learn that it worked.
-    /// - [`CreateUserError::NoSuchUser`]
-    /// - [`CreateUserError::ExtensionsExhausted`]
+    /// - [`CreateUserError::Refused`]; a taken address is the reason also when no extension is free: a caller that repeats
+    ///   a create whose answer was lost has to learn that it worked.
     /// - [`CreateUserError::Database`]; after [`DatabaseError::Unavailable`] the user may exist.
     pub fn create(&self, new: &NewUser, realm: &Realm, password: &SipPassword) -> Result<User, CreateUserError> {
-        let request = Request::Create {
-            id: UserId::generate(),
-            new: new.clone(),
+        let id = UserId::generate();
+        let request = Request::Create { id, new: new.clone(), realm: realm.clone(), password: password.clone() };
+        let given = self.writer.change(request)??;
+        Ok(User {
+            id,
+            name: new.name.clone(),
+            email: new.email.clone(),
+            extension: given.extension,
             realm: realm.clone(),
-            password: password.clone(),
-        };
-        match self.writer.change(request)? {
-            Response::Created(user) => Ok(*user),
-            Response::Refused(CreateRefusal::EmailTaken { id, extension }) => {
-                Err(CreateUserError::EmailTaken { id, extension })
-            }
-            Response::Refused(CreateRefusal::NoSuchUser) | Response::NotFound => Err(CreateUserError::NoSuchUser),
-            Response::Refused(CreateRefusal::Exhausted) | Response::Deleted => {
-                Err(CreateUserError::ExtensionsExhausted)
-            }
-        }
+            ha1: Ha1::of(given.extension, realm, password),
+            created_at: given.when,
+            revision: given.at,
+        })
     }
 
     /// All users.
@@ -101,9 +96,6 @@ impl UserRepository {
     /// - [`DeleteUserError::NotFound`]
     /// - [`DeleteUserError::Database`]; after [`DatabaseError::Unavailable`] the user may be gone.
     pub fn delete(&self, id: UserId) -> Result<(), DeleteUserError> {
-        match self.writer.change(Request::Delete(id))? {
-            Response::Deleted => Ok(()),
-            _ => Err(DeleteUserError::NotFound),
-        }
+        self.writer.change(Request::Delete(id))?.map(drop).map_err(|_| DeleteUserError::NotFound)
     }
 }

@@ -14,7 +14,7 @@ use std::{
     time::{Duration, Instant, SystemTime},
 };
 
-use pbx_domain::{CreateRefusal, Ha1, NewUser, Realm, Revision, Roster, SipPassword, User, UserId};
+use pbx_domain::{CreateRefusal, Extension, Ha1, NewUser, Realm, Revision, Roster, SipPassword, UserId};
 
 use crate::{
     change::{Change, Known},
@@ -32,15 +32,16 @@ pub(crate) enum Request {
     Delete(UserId),
 }
 
-/// Its result.
-pub(crate) enum Response {
-    Created(Box<User>),
-    Refused(CreateRefusal),
-    Deleted,
-    NotFound,
+/// What a change gave.
+pub(crate) struct Given {
+    /// Of the user who was created, or of the one who was deleted.
+    pub(crate) extension: Extension,
+    pub(crate) at: Revision,
+    /// Of no meaning where nobody was created.
+    pub(crate) when: SystemTime,
 }
 
-type Outcome = Result<Response, DatabaseError>;
+type Outcome = Result<Result<Given, CreateRefusal>, DatabaseError>;
 
 /// Where changes wait, and what is known of the users.
 pub(crate) struct Writer {
@@ -154,7 +155,7 @@ impl Writer {
     /// constraint added by hand, say, the statement of all would fail because of one user's name.
     fn write(&self, begun: Instant, batch: &[Request]) -> Vec<Outcome> {
         match self.commit(begun, batch) {
-            Ok(responses) => responses.into_iter().map(Ok).collect(),
+            Ok(results) => results.into_iter().map(Ok).collect(),
             Err(DatabaseError::Failed(error)) if batch.len() > 1 => {
                 log::warn!("PostgreSQL refused one of {} changes, which are made one by one now: {error}", batch.len());
                 batch.iter().flat_map(|request| self.write(begun, slice::from_ref(request))).collect()
@@ -163,34 +164,38 @@ impl Writer {
         }
     }
 
-    fn commit(&self, begun: Instant, batch: &[Request]) -> Result<Vec<Response>, DatabaseError> {
+    fn commit(&self, begun: Instant, batch: &[Request]) -> Result<Vec<Result<Given, CreateRefusal>>, DatabaseError> {
         let mut memory = self.known.lock().unwrap_or_else(PoisonError::into_inner);
         let mut remembered = memory.take();
         let mut is_fresh = false;
         loop {
             is_fresh |= remembered.is_none();
-            let known = match remembered.take() {
+            let Known { token, mut roster } = match remembered.take() {
                 Some(known) => known,
                 None => Known::of(self.read(begun)?)?,
             };
-            let mut plan = Plan::of(known.roster, Change::of(known.token.random, is_fresh), batch);
-            if plan.change.is_empty() {
+            let mut change = Change::of(token.random, is_fresh);
+            let decisions: Vec<_> = batch.iter().map(|request| decide(request, &mut roster, &mut change)).collect();
+            let results = |at, when| {
+                let given = |extension| Given { extension, at, when };
+                decisions.into_iter().map(|decision| decision.map(given)).collect()
+            };
+            if change.is_empty() {
                 // Nothing to write, so nothing checks the token: a refusal such as "email taken" may go by users that
                 // another process has deleted since.
-                remembered = if is_fresh { None } else { self.read_unless(begun, known.token)? };
+                remembered = if is_fresh { None } else { self.read_unless(begun, token)? };
                 is_fresh = true;
                 if remembered.is_none() {
-                    *memory = Some(Known { token: known.token, roster: plan.roster });
-                    return Ok(plan.responses);
+                    *memory = Some(Known { token, roster });
+                    return Ok(results(Revision::new(token.revision), SystemTime::UNIX_EPOCH));
                 }
                 continue;
             }
-            match self.make(begun, &plan.change) {
-                Ok(Made::Committed(revision, created_at)) => {
-                    plan.complete(revision, created_at);
-                    let token = ChangeToken { random: plan.change.token, revision: revision.get() };
-                    *memory = Some(Known { token, roster: plan.roster });
-                    return Ok(plan.responses);
+            match self.make(begun, &change) {
+                Ok(Made::Committed(revision, when)) => {
+                    let token = ChangeToken { random: change.token, revision: revision.get() };
+                    *memory = Some(Known { token, roster });
+                    return Ok(results(revision, when));
                 }
                 Ok(Made::Outdated(state)) => (remembered, is_fresh) = (Some(state), true),
                 // The remembered users are wrong if somebody wrote with the triggers disabled for a while: read them and
@@ -253,58 +258,21 @@ enum Made {
     Outdated(Known),
 }
 
-/// A batch, decided: the change to write, and each caller's response.
-struct Plan {
-    change: Change,
-    responses: Vec<Response>,
-    /// Who is there afterwards.
-    roster: Roster,
-}
-
-impl Plan {
-    fn of(mut roster: Roster, mut change: Change, batch: &[Request]) -> Self {
-        let responses = batch.iter().map(|request| plan(&mut roster, &mut change, request)).collect();
-        Self { change, responses, roster }
-    }
-
-    /// Adds what only the commit knows.
-    fn complete(&mut self, at: Revision, when: SystemTime) {
-        for response in &mut self.responses {
-            if let Response::Created(user) = response {
-                (user.revision, user.created_at) = (at, when);
-            }
-        }
-    }
-}
-
-fn plan(roster: &mut Roster, change: &mut Change, request: &Request) -> Response {
+/// Adds what is asked for to the change, and gives the extension that is given or freed by it.
+fn decide(request: &Request, roster: &mut Roster, change: &mut Change) -> Result<Extension, CreateRefusal> {
     match request {
-        Request::Delete(id) => match roster.delete(*id) {
-            Some(_) => {
-                change.delete(*id);
-                Response::Deleted
+        Request::Delete(id) => {
+            let extension = roster.delete(*id).ok_or(CreateRefusal::NoSuchUser)?;
+            change.delete(*id);
+            Ok(extension)
+        }
+        Request::Create { id, new, realm, password } => {
+            let extension = roster.create(*id, new)?;
+            if let Some(replaced) = new.replaces {
+                change.delete(replaced);
             }
-            None => Response::NotFound,
-        },
-        Request::Create { id, new, realm, password } => match roster.create(*id, new) {
-            Err(refusal) => Response::Refused(refusal),
-            Ok(extension) => {
-                let ha1 = Ha1::of(extension, realm, password);
-                if let Some(replaced) = new.replaces {
-                    change.delete(replaced);
-                }
-                change.create(*id, new, extension, realm, &ha1);
-                Response::Created(Box::new(User {
-                    id: *id,
-                    name: new.name.clone(),
-                    email: new.email.clone(),
-                    extension,
-                    realm: realm.clone(),
-                    ha1,
-                    created_at: SystemTime::UNIX_EPOCH,
-                    revision: Revision::default(),
-                }))
-            }
-        },
+            change.create(*id, new, extension, realm, &Ha1::of(extension, realm, password));
+            Ok(extension)
+        }
     }
 }

@@ -5,7 +5,7 @@ use actix_web::{
     http::header::{CACHE_CONTROL, ContentType, ETAG, EntityTag, Header as _, IfNoneMatch, LOCATION},
     web,
 };
-use pbx_domain::{SipPassword, UserId};
+use pbx_domain::{CreateRefusal, SipPassword, UserId};
 use pbx_persistence::{CreateUserError, DeleteUserError};
 use serde::Serialize;
 use utoipa::ToSchema;
@@ -90,14 +90,14 @@ pub(crate) async fn create(
 impl From<CreateUserError> for Problem {
     fn from(error: CreateUserError) -> Self {
         match error {
-            CreateUserError::EmailTaken { id, extension } => {
+            CreateUserError::Refused(CreateRefusal::EmailTaken { id, extension }) => {
                 Self::new(Code::EmailTaken, "Another user has this email; upper and lower case make no difference.")
                     .with_user(id, extension)
             }
-            CreateUserError::NoSuchUser => {
+            CreateUserError::Refused(CreateRefusal::NoSuchUser) => {
                 Self::new(Code::NotFound, "There is no user with the id in replaces; nothing was changed.")
             }
-            CreateUserError::ExtensionsExhausted => Self::new(
+            CreateUserError::Refused(CreateRefusal::Exhausted) => Self::new(
                 Code::ExtensionsExhausted,
                 "Every extension from 1000 to 1999 has a user; delete one to free its extension.",
             ),
