@@ -1,6 +1,6 @@
 //! `generated_endpoints.conf`: endpoint, auth and aor of every user.
 
-use std::fmt::{self, Write as _};
+use std::fmt;
 
 use askama::Template;
 use pbx_domain::User;
@@ -75,8 +75,7 @@ impl Endpoints {
             let endpoint = options.added_to(&crate::constant(&EndpointTemplate { prefix, tag, context }));
             endpoint + &crate::constant(&OtherTemplates { prefix, tag })
         };
-        let tag: [u8; TAG_DIGITS] = hash::digits(&Sha256::digest(templates("")).into());
-        let tag = format!("-{}", hash::as_str(&tag));
+        let tag = format!("-{}", hash::digits(Sha256::new_with_prefix(templates("")), TAG_DIGITS));
         let templates = templates(&tag);
         Self { prefix: prefix.to_owned(), tag, digest: Sha256::new_with_prefix(&templates), templates }
     }
@@ -88,35 +87,31 @@ impl Endpoints {
         let head_end = text.len();
         text.push_str(&self.templates);
 
-        let (mut number, mut unnamed) = (String::new(), String::with_capacity(USER_BYTES));
         for user in users {
-            let mut sections = self.sections(user, &mut number)?;
-            let hash = self.hash(user, &sections, &mut unnamed)?;
-            sections.hash = hash::as_str(&hash);
-            sections.render_into(&mut text).map_err(|_| refused(user))?;
+            let number = user.extension.to_string();
+            let sections = self.sections(user, &number);
+            let hash = &self.hash(user, &sections)?;
+            Sections { hash, ..sections }.render_into(&mut text).map_err(|_| refused(user))?;
         }
 
         let marker_at = text.len();
         text.push_str(&self.marker(hash::NO_GENERATION));
-        let digits = hash::generation(&text);
-        text.replace_range(marker_at.., &self.marker(hash::as_str(&digits)));
-        text.replace_range(..head_end, &head(hash::as_str(&digits)));
+        let generation = hash::generation(&text);
+        text.replace_range(marker_at.., &self.marker(&generation));
+        text.replace_range(..head_end, &head(&generation));
         Ok(text)
     }
 
     /// The name of the user's auth.
     pub(crate) fn auth_name(&self, user: &User) -> Result<String, RenderError> {
-        let (mut number, mut unnamed) = (String::new(), String::with_capacity(USER_BYTES));
-        let sections = self.sections(user, &mut number)?;
-        let hash = self.hash(user, &sections, &mut unnamed)?;
-        Ok(format!("{number}-{}", hash::as_str(&hash)))
+        let number = user.extension.to_string();
+        let hash = self.hash(user, &self.sections(user, &number))?;
+        Ok(format!("{number}-{hash}"))
     }
 
-    /// The sections of the user, without their hash. `number` is where the extension is written to.
-    fn sections<'a>(&'a self, user: &'a User, number: &'a mut String) -> Result<Sections<'a>, RenderError> {
-        number.clear();
-        write!(number, "{}", user.extension).map_err(|_| refused(user))?;
-        Ok(Sections {
+    /// The sections of the user, without their hash.
+    fn sections<'a>(&'a self, user: &'a User, number: &'a str) -> Sections<'a> {
+        Sections {
             prefix: &self.prefix,
             tag: &self.tag,
             extension: number,
@@ -124,18 +119,12 @@ impl Endpoints {
             realm: user.realm.as_str(),
             ha1: user.ha1.as_str(),
             hash: "",
-        })
+        }
     }
 
-    fn hash(
-        &self,
-        user: &User,
-        sections: &Sections<'_>,
-        unnamed: &mut String,
-    ) -> Result<[u8; HASH_DIGITS], RenderError> {
-        unnamed.clear();
-        sections.render_into(unnamed).map_err(|_| refused(user))?;
-        Ok(hash::digits(&self.digest.clone().chain_update(unnamed).finalize().into()))
+    fn hash(&self, user: &User, sections: &Sections<'_>) -> Result<String, RenderError> {
+        let unnamed = sections.render().map_err(|_| refused(user))?;
+        Ok(hash::digits(self.digest.clone().chain_update(unnamed), HASH_DIGITS))
     }
 
     fn marker(&self, generation: &str) -> String {

@@ -1,7 +1,5 @@
 //! `generated_routing.conf`: what happens when a user's extension is dialled.
 
-use std::fmt::Write as _;
-
 use askama::Template;
 use pbx_domain::{ExtensionRange, User};
 
@@ -40,14 +38,11 @@ pub(crate) fn render(
     let mut text = String::with_capacity(2048 + users.len() * USER_BYTES);
     text.push_str(&head(hash::NO_GENERATION));
     let head_end = text.len();
-    let mut number = String::new();
     for user in users {
-        number.clear();
-        let refused = RenderError::ControlCharacter { extension: user.extension };
-        write!(number, "{}", user.extension).map_err(|_| refused)?;
-        Entries { prefix, extension: &number }.render_into(&mut text).map_err(|_| refused)?;
+        let entries = Entries { prefix, extension: &user.extension.to_string() };
+        entries.render_into(&mut text).map_err(|_| RenderError::ControlCharacter { extension: user.extension })?;
     }
-    text.replace_range(..head_end, &head(hash::as_str(&hash::generation(&text))));
+    text.replace_range(..head_end, &head(&hash::generation(&text)));
     Ok(text)
 }
 
