@@ -41,6 +41,9 @@ struct Known {
     without_socket_until: Option<Instant>,
 }
 
+/// How many questions are asked side by side: without a control socket, each is a process.
+const AT_ONCE: usize = 8;
+
 /// How long until a control socket is looked for again where there was none: for an Asterisk in a container, behind
 /// `docker exec`, there never is.
 const WITHOUT_SOCKET: Duration = Duration::from_mins(1);
@@ -86,7 +89,7 @@ impl Cli {
     pub(crate) fn run(&self, command: &str, deadline: Instant) -> Result<String, CliError> {
         let began = Instant::now();
         let running = Running::new(self, command, None, began);
-        only(Running::to_their_ends(vec![running], deadline.min(began + self.timeout)), command)
+        Running::to_their_ends(vec![running], deadline.min(began + self.timeout)).remove(0)
     }
 
     /// What Asterisk answers to one question.
@@ -95,11 +98,20 @@ impl Cli {
     ///
     /// As [`Cli::run`].
     pub(crate) fn ask(&self, question: &str, deadline: Instant) -> Result<String, CliError> {
-        only(self.ask_all(&[question.to_owned()], deadline), question)
+        self.ask_at_once(&[question.to_owned()], deadline).remove(0)
     }
 
-    /// What Asterisk answers to each of `questions`, which are asked side by side.
-    pub(crate) fn ask_all(&self, questions: &[String], deadline: Instant) -> Vec<Result<String, CliError>> {
+    /// What Asterisk answers to each of `questions`. A few are asked side by side; the next ones only when an answer of
+    /// theirs is taken.
+    pub(crate) fn ask_all(
+        &self,
+        questions: &[String],
+        deadline: Instant,
+    ) -> impl Iterator<Item = Result<String, CliError>> {
+        questions.chunks(AT_ONCE).flat_map(move |some| self.ask_at_once(some, deadline))
+    }
+
+    fn ask_at_once(&self, questions: &[String], deadline: Instant) -> Vec<Result<String, CliError>> {
         let began = Instant::now();
         let deadline = deadline.min(began + self.timeout);
         let socket = self.socket(deadline);
@@ -188,11 +200,6 @@ fn learn(settings: &str, deadline: Instant) -> Option<ControlSocket> {
     None
 }
 
-fn only(answers: Vec<Result<String, CliError>>, command: &str) -> Result<String, CliError> {
-    let none = || Err(CliError::NoAnswer { command: command.to_owned(), words: String::new() });
-    answers.into_iter().next().unwrap_or_else(none)
-}
-
 /// The beginning of what a program said, on one line: it goes into errors and logs.
 pub(crate) fn excerpt(words: &str) -> String {
     const MOST: usize = 300;
@@ -262,6 +269,16 @@ mod tests {
             let error = cli(&command).run("x", soon()).unwrap_err().to_string();
             assert_eq!(error, format!("`x` failed with {end}"));
         }
+    }
+
+    #[test]
+    fn of_many_questions_a_few_are_asked_at_once() {
+        let (directory, command) = program("echo \"$2\" >>${0%/*}/asked; echo yes");
+        let cli = Cli::new(&command, Duration::from_secs(30)).unwrap();
+        let questions: Vec<_> = (0..50).map(|number| number.to_string()).collect();
+        assert_eq!(cli.ask_all(&questions, soon()).next().unwrap().unwrap(), "yes\n");
+        let asked = std::fs::read_to_string(directory.path().join("asked")).unwrap();
+        assert_eq!(asked.lines().filter(|question| *question != SETTINGS).count(), AT_ONCE);
     }
 
     #[test]

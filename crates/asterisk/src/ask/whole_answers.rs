@@ -15,8 +15,6 @@ use crate::{
     text::listing::Unlisted,
 };
 
-/// How many questions are asked side by side.
-const AT_ONCE: usize = 8;
 const FIRST_PAUSE: Duration = Duration::from_millis(5);
 const LONGEST_PAUSE: Duration = Duration::from_millis(500);
 
@@ -52,7 +50,7 @@ impl Pause {
     }
 }
 
-/// Asks every question, side by side, until `read` has taken a whole answer to each.
+/// Asks every question until `read` has taken a whole answer to each.
 ///
 /// # Errors
 ///
@@ -70,9 +68,8 @@ pub(crate) fn ask_whole(
     loop {
         // The first time all are asked, then those whose answers were not whole.
         let questions: Vec<String> = open.iter().map(|(question, _)| question.clone()).collect();
-        let answers = questions.chunks(AT_ONCE).flat_map(|some| cli.ask_all(some, deadline));
         let mut left: Vec<(String, Unread)> = Vec::new();
-        for ((question, before), answer) in open.into_iter().zip(answers) {
+        for ((question, before), answer) in open.into_iter().zip(cli.ask_all(&questions, deadline)) {
             let error = match answer {
                 Ok(answer) => match read(&question, &answer) {
                     Ok(()) => continue,

@@ -20,9 +20,6 @@ const FAMILY: &str = "registrar/contact";
 /// into.
 const WRITE: &str = "database query \"COMMIT; BEGIN; SELECT 'written'\"";
 
-/// How many contacts are removed side by side.
-const AT_ONCE: usize = 4;
-
 /// Registered contacts: of each the aor, the key and what is kept under it.
 pub(crate) type Contacts = BTreeSet<(String, String, String)>;
 
@@ -61,9 +58,7 @@ impl FormerOwners {
             return Ok(BTreeSet::new());
         }
         log::info!("removing {} contacts of former owners", commands.len());
-        for some in commands.chunks(AT_ONCE) {
-            cli.ask_all(some, deadline).into_iter().try_for_each(|answer| answer.map(drop))?;
-        }
+        cli.ask_all(&commands, deadline).try_for_each(|answer| answer.map(drop))?;
         let written = cli.ask(WRITE, deadline)?;
         if !written.contains("written") {
             log::warn!("Asterisk may not have written that the contacts are gone: {}", excerpt(&written));

@@ -86,9 +86,8 @@ impl Deployment {
     /// The first number whose calls go elsewhere, and where to.
     fn caught(&self, numbers: &[String], context: &str, target: &str, deadline: Instant) -> Option<(String, String)> {
         let questions: Vec<_> = numbers.iter().map(|number| format!("dialplan show {number}@{context}")).collect();
-        let answers = self.cli.ask_all(&questions, deadline);
-        numbers.iter().zip(&answers).find_map(|(number, answer)| {
-            let answer = answer.as_ref().ok()?;
+        numbers.iter().zip(self.cli.ask_all(&questions, deadline)).find_map(|(number, answer)| {
+            let answer = answer.ok()?;
             let first = answer.lines().find_map(|line| line.split_once("ontext '")?.1.split_once('\''))?.0;
             (first != target).then(|| (number.clone(), format!("[{first}]")))
         })
