@@ -79,6 +79,13 @@ pub(crate) fn expand(pattern: &str) -> Vec<String> {
     expanded.take(1000).collect()
 }
 
+/// The key and the value of a line such as `type = endpoint` or `exten => 1000,1,Hangup()`. Asterisk takes a key in letters
+/// of either case; it is in small ones here.
+pub(crate) fn setting(line: &str) -> Option<(String, &str)> {
+    let (key, value) = line.split_once('=')?;
+    Some((key.trim().to_ascii_lowercase(), value.trim_start_matches('>').trim()))
+}
+
 /// The templates that the head of a section names.
 pub(crate) fn templates(header: &str) -> impl Iterator<Item = &str> {
     let options = header.split_once("](").and_then(|(_, options)| options.split_once(')')).map(|(options, _)| options);

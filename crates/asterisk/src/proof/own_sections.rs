@@ -3,7 +3,10 @@
 use std::path::{Path, PathBuf};
 
 use crate::{
-    proof::config_tree::{Tree, canonical},
+    proof::{
+        config_lines::setting,
+        config_tree::{Tree, canonical},
+    },
     text::expected::Expected,
 };
 
@@ -56,10 +59,10 @@ impl Tree {
                     && !line.starts_with('#')
                 {
                     section.last_line = number;
-                    if let Some((key, value)) = line.split_once('=')
-                        && key.trim() == "type"
+                    if let Some((key, value)) = setting(line)
+                        && key == "type"
                     {
-                        section.kind = Some(value.trim_start_matches('>').trim().to_owned());
+                        section.kind = Some(value.to_owned());
                     }
                 }
             }
@@ -85,9 +88,9 @@ impl Tree {
             let begin = all.len();
             let lines = &self.files[&section.path][section.line..section.last_line];
             for (line, number) in lines.iter().zip(section.line + 1..) {
-                let Some((key, value)) = line.split_once('=') else { continue };
-                let name = value.trim_start_matches('>').split([',', '/']).next().unwrap_or_default().trim();
-                match (key.trim(), all[begin..].last_mut()) {
+                let Some((key, value)) = setting(line) else { continue };
+                let name = value.split([',', '/']).next().unwrap_or_default().trim();
+                match (key.as_str(), all[begin..].last_mut()) {
                     // It goes with the extension above it.
                     ("same", Some((_, extension))) => extension.last_line = number,
                     ("exten", Some((_, extension))) if extension.name == name => extension.last_line = number,
@@ -112,7 +115,7 @@ mod tests {
     fn sections_have_the_type_of_their_template_and_their_lines() {
         let config = Config::new(
             "#include p/*.conf\n[base](!)\ntype = endpoint\n\n[1000](base)\ncontext=x ; mine\n\n; end\n[1001]\n\
-             type=>aor\n[1000](+)\nallow=all\n",
+             type=>aor\n[1000](+)\nallow=all\n[1002]\nType=endpoint\n",
         );
         let tree = config.tree();
         let sections = tree.sections(&config.at("p/ours.conf"));
@@ -125,6 +128,7 @@ mod tests {
             ("1000", Some("endpoint"), false, false, 5, 6),
             ("1001", Some("aor"), false, false, 9, 10),
             ("1000", None, false, true, 11, 12),
+            ("1002", Some("endpoint"), false, false, 13, 14),
         ];
         assert_eq!(found, expected);
     }
@@ -133,7 +137,7 @@ mod tests {
     fn extensions_have_their_lines_up_to_the_next_one() {
         let config = Config::new(
             "[general]\nstatic=yes\n[a]\nexten => 1,1,NoOp()\n same => n,Hangup()\nexten => 1,hint,PJSIP/1\ninclude => b\n\
-             exten=2/3,1,Hangup()\nswitch => IAX2/x\n[b](+)\n same => n,Hangup()\n\nexten => _X.,1,Hangup()\n; end\n",
+             exten=2/3,1,Hangup()\nswitch => IAX2/x\n[b](+)\n same => n,Hangup()\n\nExten => _X.,1,Hangup()\n Same => n,Hangup()\n; end\n",
         );
         let found: Vec<_> = config
             .tree()
@@ -141,7 +145,7 @@ mod tests {
             .into_iter()
             .map(|(context, own)| (context, own.name, own.line, own.last_line))
             .collect();
-        let expected = [("a", "1", 4, 6), ("a", "2", 8, 8), ("a", "_.", 9, 9), ("b", "_X.", 13, 13)];
+        let expected = [("a", "1", 4, 6), ("a", "2", 8, 8), ("a", "_.", 9, 9), ("b", "_X.", 13, 14)];
         assert_eq!(
             found,
             expected.map(|(context, name, line, last)| (context.to_owned(), name.to_owned(), line, last))
