@@ -211,7 +211,7 @@ fn include(main: &Path, tree: &Tree, target: &Path, load: &str, is_read: bool) -
     }
     match tree.count() {
         Some(0) => {
-            let end = if tree.ends_in_comment() { "--;\\n" } else { "" };
+            let end = if tree.ends_in_comment { "--;\\n" } else { "" };
             let line = target.strip_prefix(directory).unwrap_or(target).display();
             Err(Fault::new(
                 format!("{} does not include {}", main.display(), target.display()),

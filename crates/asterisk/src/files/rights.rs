@@ -6,7 +6,7 @@ use std::{
     path::Path,
 };
 
-use crate::text::listing;
+use crate::{files::file, text::listing};
 
 /// Read, write, and search or execute, as in the last digit of a mode.
 pub(crate) const READ: u32 = 4;
@@ -37,10 +37,10 @@ impl Who {
     /// The user that Asterisk runs as: that of its process, or where that cannot be seen of its socket. `settings` is
     /// what it says to `core show settings`.
     pub(crate) fn of_asterisk(settings: &str) -> Option<Self> {
-        let process = listing::setting(settings, "PID file").and_then(|path| fs::read_to_string(path).ok());
+        let process = listing::setting(settings, "PID file").and_then(|path| file::read(Path::new(path)).ok()?);
         let socket =
             || Self::owner(&Path::new(listing::setting(settings, "Run/Sockets directory")?).join("asterisk.ctl"));
-        process.and_then(|process| Self::of_process(process.trim())).or_else(socket)
+        process.and_then(|process| Self::of_process(str::from_utf8(&process).ok()?.trim())).or_else(socket)
     }
 
     /// The owner of the file.
@@ -147,6 +147,15 @@ mod tests {
         assert_eq!(own.uid, rustix::process::geteuid().as_raw());
         assert_eq!(own.gids[0], rustix::process::getegid().as_raw());
         assert_eq!(Who::of_process("none"), None);
+    }
+
+    #[test]
+    fn a_file_of_asterisks_number_that_would_block_is_not_waited_for() {
+        use rustix::fs::{CWD, FileType, Mode, mknodat};
+        let directory = tempfile::tempdir().unwrap();
+        let fifo = directory.path().join("asterisk.pid");
+        mknodat(CWD, &fifo, FileType::Fifo, Mode::RWXU, 0).unwrap();
+        assert_eq!(Who::of_asterisk(&format!("  PID file: {}\n", fifo.display())), None);
     }
 
     #[test]

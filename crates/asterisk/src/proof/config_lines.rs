@@ -1,10 +1,20 @@
-//! One line of a configuration file, as Asterisk reads it.
+//! The lines of a configuration file, as Asterisk reads them.
+
+/// What each line says without comments, and whether the text ends within one.
+pub(crate) fn lines(text: &[u8]) -> (Vec<String>, bool) {
+    let text = String::from_utf8_lossy(text);
+    let mut depth = 0;
+    // Asterisk skips a byte order mark.
+    let lines = text.strip_prefix('\u{feff}').unwrap_or(&text).lines();
+    let lines = lines.map(|line| uncomment(line, &mut depth)).collect();
+    (lines, depth != 0)
+}
 
 /// The line as Asterisk sees it: without comments, and trimmed. `depth` says how deep in comments it begins and ends.
 ///
 /// As `config_text_file_load` does it: `;--` begins a comment of many lines and `--;` ends one, another `;` begins one
 /// to the end of the line, unless a backslash stands before it.
-pub(crate) fn uncomment(line: &str, depth: &mut i32) -> String {
+fn uncomment(line: &str, depth: &mut i32) -> String {
     let mut said = String::new();
     let mut rest = line;
     let mut before = String::new();

@@ -8,7 +8,7 @@ use std::{
 
 use crate::{
     files::file,
-    proof::config_lines::{expand, included, uncomment},
+    proof::config_lines::{self, expand, included},
 };
 
 /// More files than any configuration has.
@@ -27,8 +27,8 @@ pub(crate) struct Tree {
     pub(crate) is_readable: bool,
     /// The files that were named and could not be read.
     unread: Vec<PathBuf>,
-    /// Whether the main file ends within a comment of many lines.
-    ends_in_comment: bool,
+    /// Whether the main file could be read, and ends within a comment of many lines.
+    pub(crate) ends_in_comment: bool,
     /// The `#include` lines that lead to no file.
     pub(super) dangling: Vec<Site>,
     pub(super) main: PathBuf,
@@ -61,11 +61,6 @@ impl Tree {
         self.files.keys().chain(&self.unread).map(PathBuf::as_path)
     }
 
-    /// Whether the main file could be read, and ends within a comment.
-    pub(crate) fn ends_in_comment(&self) -> bool {
-        self.ends_in_comment
-    }
-
     /// The `#include` lines to remove, so that the file is included once: a pattern stays rather than a single name, which it
     /// covers.
     pub(crate) fn surplus(&self) -> Vec<&Site> {
@@ -92,13 +87,9 @@ impl Tree {
             self.unread.push(path.to_owned());
             return;
         };
-        let mut depth = 0;
-        let text = String::from_utf8_lossy(&bytes);
-        // Asterisk skips a byte order mark.
-        let lines = text.strip_prefix('\u{feff}').unwrap_or(&text).lines();
-        let lines: Vec<_> = lines.map(|line| uncomment(line, &mut depth)).collect();
-        if path == self.main && chain.is_empty() {
-            self.ends_in_comment = depth != 0;
+        let (lines, ends_in_comment) = config_lines::lines(&bytes);
+        if chain.is_empty() {
+            self.ends_in_comment = ends_in_comment;
         }
         let includes: Vec<_> = lines
             .iter()
@@ -230,7 +221,7 @@ pub(super) mod tests {
             ("#includes p/ours.conf\n", false),
         ] {
             let tree = Config::new(text).tree();
-            assert_eq!((tree.count(), tree.ends_in_comment()), (Some(0), ends_in_comment), "{text}");
+            assert_eq!((tree.count(), tree.ends_in_comment), (Some(0), ends_in_comment), "{text}");
         }
     }
 

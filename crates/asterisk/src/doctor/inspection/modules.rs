@@ -1,6 +1,11 @@
-use std::{collections::BTreeSet, fs, path::Path};
+use std::{collections::BTreeSet, path::Path};
 
-use crate::{ask::cli::Cli, doctor::fault::Fault, files::rights::quoted};
+use crate::{
+    ask::cli::Cli,
+    doctor::fault::Fault,
+    files::{file, rights::quoted},
+    proof::config_lines::{self, setting},
+};
 
 /// The modules without which phones cannot register and call, each behind those that it needs: with `autoload=no`,
 /// Asterisk loads no module for another's sake.
@@ -43,51 +48,48 @@ pub(super) fn check(
     let encryption = options.iter().any(encrypts).then_some(ENCRYPTION);
     let needed = NEEDED.into_iter().chain(encryption);
     let path = directory.join("modules.conf");
-    let text = fs::read_to_string(&path).ok();
+    let text = file::read_at_most(&path, file::MOST_OF_OTHERS).ok().flatten();
+    let lines = text.map(|text| config_lines::lines(&text).0);
     let (present, missing): (Vec<_>, Vec<_>) = needed.partition(|module| running.contains(*module));
     // Of a module that runs, nothing but its own line says that it will not.
-    let shut = |module: &&str| text.as_ref().is_some_and(|text| has(text, &["noload"], module));
+    let shut = |module: &&str| lines.as_ref().is_some_and(|lines| has(lines, &["noload"], module));
     let shut: Vec<_> = present.into_iter().filter(shut).collect();
     if missing.is_empty() && shut.is_empty() {
         return Ok(());
     }
-    let is_unloaded = |module: &&str| text.as_ref().is_none_or(|text| !loads(text, module));
+    let is_unloaded = |module: &&str| lines.as_ref().is_none_or(|lines| !loads(lines, module));
     let unloaded: Vec<_> = missing.iter().chain(&shut).copied().filter(is_unloaded).collect();
     if missing.is_empty() {
         let what = format!("{} will not be loaded at Asterisk's next start", shut.join(", "));
-        return Err(Fault::new(what, edit(&path, &unloaded).unwrap_or_default()));
+        return Err(Fault::new(what, load_edit(&path, &unloaded).unwrap_or_default()));
     }
     let loads = missing.iter().map(|module| cli.shown(&format!("module load {module}")));
-    let steps: Vec<_> = edit(&path, &unloaded).into_iter().chain(loads).collect();
+    let steps: Vec<_> = load_edit(&path, &unloaded).into_iter().chain(loads).collect();
     Err(Fault::new(format!("{} not running", missing.join(", ")), steps.join(" && ")))
 }
 
 /// Whether the next start loads the module, as far as these lines of `modules.conf` say.
-fn loads(text: &str, module: &str) -> bool {
-    let autoloads = lines(text).any(|(key, value)| key == "autoload" && ["yes", "true", "1", "on"].contains(&value));
-    !has(text, &["noload"], module)
-        && (autoloads || has(text, &["load", "require", "preload", "preload-require"], module))
+fn loads(lines: &[String], module: &str) -> bool {
+    let mut settings = lines.iter().filter_map(|line| setting(line));
+    let autoloads = settings.any(|(key, value)| key == "autoload" && ["yes", "true", "1", "on"].contains(&value));
+    !has(lines, &["noload"], module)
+        && (autoloads || has(lines, &["load", "require", "preload", "preload-require"], module))
 }
 
 /// Whether one of these words says something of the module.
-fn has(text: &str, words: &[&str], module: &str) -> bool {
+fn has(lines: &[String], words: &[&str], module: &str) -> bool {
     let is_it = |value: &str| value.trim_end_matches(".so") == module.trim_end_matches(".so");
-    lines(text).any(|(key, value)| words.contains(&key) && is_it(value))
-}
-
-/// The keys and values.
-fn lines(text: &str) -> impl Iterator<Item = (&str, &str)> {
-    let lines = text.lines().filter_map(|line| line.split(';').next()?.split_once('='));
-    lines.map(|(key, value)| (key.trim(), value.trim_start_matches('>').trim()))
+    let mut settings = lines.iter().filter_map(|line| setting(line));
+    settings.any(|(key, value)| words.contains(&key.as_str()) && is_it(value))
 }
 
 /// The command that makes the next start load these as well.
-fn edit(path: &Path, modules: &[&str]) -> Option<String> {
+fn load_edit(path: &Path, modules: &[&str]) -> Option<String> {
     let names: Vec<_> = modules.iter().map(|module| module.trim_end_matches(".so")).collect();
     let lines: Vec<_> = modules.iter().map(|module| format!("load={module}")).collect();
     (!modules.is_empty()).then(|| {
         format!(
-            "sed -i -E -e '/^\\s*noload\\s*=>?\\s*({})(\\.so)?\\s*(;.*)?$/d' -e 's/^\\[modules\\].*/&\\n{}/' {}",
+            "sed -i -E -e '/^\\s*noload\\s*=>?\\s*({})(\\.so)?\\s*(;.*)?$/Id' -e 's/^\\[modules\\].*/&\\n{}/' {}",
             names.join("|"),
             lines.join("\\n"),
             quoted(path)
@@ -121,10 +123,20 @@ mod tests {
         assert_eq!(fault.what, "res_pjsip_session.so, res_pjsip_sdp_rtp.so not running");
         assert_eq!(
             fault.fix,
-            "sed -i -E -e '/^\\s*noload\\s*=>?\\s*(res_pjsip_session|res_pjsip_sdp_rtp)(\\.so)?\\s*(;.*)?$/d' -e \
+            "sed -i -E -e '/^\\s*noload\\s*=>?\\s*(res_pjsip_session|res_pjsip_sdp_rtp)(\\.so)?\\s*(;.*)?$/Id' -e \
              's/^\\[modules\\].*/&\\nload=res_pjsip_session.so\\nload=res_pjsip_sdp_rtp.so/' /nonexistent/modules.conf && \
              asterisk -rx 'module load res_pjsip_session.so' && asterisk -rx 'module load res_pjsip_sdp_rtp.so'"
         );
+    }
+
+    #[test]
+    fn what_would_block_in_its_place_is_not_waited_for() {
+        use rustix::fs::{CWD, FileType, Mode, mknodat};
+        let directory = tempfile::tempdir().unwrap();
+        mknodat(CWD, directory.path().join("modules.conf"), FileType::Fifo, Mode::RWXU, 0).unwrap();
+        let cli = Cli::new("asterisk", Duration::from_secs(1)).unwrap();
+        let fault = check(&cli, &BTreeSet::new(), &[], directory.path()).unwrap_err();
+        assert!(fault.fix.contains("/modules.conf"), "{}", fault.fix);
     }
 
     #[test]
@@ -137,8 +149,10 @@ mod tests {
             ("autoload=no\nload => app_dial.so", true),
             ("autoload=no\n;load=app_dial.so", false),
             ("require = app_dial.so", true),
+            ("Require = app_dial.so", true),
+            ("autoload=yes\n;--\nnoload=app_dial.so\n--;", true),
         ] {
-            assert_eq!(loads(text, "app_dial.so"), is_loaded, "{text}");
+            assert_eq!(loads(&config_lines::lines(text.as_bytes()).0, "app_dial.so"), is_loaded, "{text}");
         }
     }
 }
