@@ -17,7 +17,7 @@ use crate::{
 /// Blocks until Asterisk is booted, so its answer in time says that it is neither down nor hung.
 const READY: &str = "core waitfullybooted";
 
-/// The time that another try must have.
+/// The time that another reload must have: one that is cut off at once would leave open whether it began.
 const LEAST: Duration = Duration::from_secs(1);
 
 /// Why Asterisk did not reload.
@@ -53,12 +53,15 @@ pub(crate) fn wait_ready(cli: &Cli, deadline: Instant) -> Result<(), ReloadError
     if answer.trim() == "Asterisk has fully booted." { Ok(()) } else { Err(ReloadError::Rejected(excerpt(&answer))) }
 }
 
+/// Until when another reload may begin.
+pub(crate) fn last_try(cli: &Cli, deadline: Instant) -> Instant {
+    deadline.checked_sub(LEAST.min(cli.timeout())).unwrap_or(deadline)
+}
+
 /// Reloads `modules`; waits for other reloads and for Asterisk's boot to end, until `deadline`.
 pub(crate) fn reload(cli: &Cli, modules: Modules, deadline: Instant) -> Result<(), ReloadError> {
     let command = format!("module reload {}", modules.join(" "));
     let mut pause = Pause::new();
-    // A reload that is cut off at once would leave open whether it began.
-    let last_try = deadline.checked_sub(LEAST.min(cli.timeout())).unwrap_or(deadline);
     let (mut loaded, mut began) = (false, false);
     loop {
         let answer = match cli.run(&command, deadline) {
@@ -79,7 +82,7 @@ pub(crate) fn reload(cli: &Cli, modules: Modules, deadline: Instant) -> Result<(
             Response::Busy => log::debug!("Asterisk is busy with another reload"),
             Response::NotInitialized(_) | Response::Rejected => return Err(ReloadError::Rejected(excerpt(&answer))),
         }
-        if !pause.before(last_try) {
+        if !pause.before(last_try(cli, deadline)) {
             return Err(ReloadError::Busy);
         }
     }

@@ -338,8 +338,12 @@ impl LockedDeployment<'_> {
             let verified = timed(&mut times.verify, || self.deployment.verify(wanted, before, until));
             return match (unanswered, verified) {
                 (None, Err(Cause::NotProven(mismatch))) if modules.get() != modules::BOTH => {
-                    log::warn!("Asterisk did not run the file that stays the same ({mismatch}): reloading both");
+                    // A rollback, too, reloads both.
                     modules.set(modules::BOTH);
+                    if Instant::now() >= reload::last_try(cli, deadline) {
+                        return Err(Cause::NotProven(mismatch));
+                    }
+                    log::warn!("Asterisk did not run the file that stays the same ({mismatch}): reloading both");
                     continue;
                 }
                 (None, verified) => verified,
