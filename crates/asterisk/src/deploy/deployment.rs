@@ -128,14 +128,20 @@ impl LockedDeployment<'_> {
         self.proven = Some(record);
     }
 
-    /// Remembers that contacts of these aors may be somebody else's than the owner's in the pair last proven.
-    pub(crate) fn purge_later(&mut self, aors: &BTreeSet<String>) -> Result<(), FileError> {
-        if let Some(record) = self.proven.as_ref().filter(|record| !aors.is_subset(&record.unpurged)) {
-            let mut record = record.clone();
-            record.unpurged.extend(aors.iter().cloned());
-            self.set_proven(StagedRecord::new(&self.deployment.state.proven(), record)?.commit()?);
-        }
+    /// Replaces the record of the pair last proven.
+    pub(crate) fn keep(&mut self, record: Record) -> Result<(), FileError> {
+        self.set_proven(StagedRecord::new(&self.deployment.state.proven(), record)?.commit()?);
         Ok(())
+    }
+
+    /// The record of the pair last proven with these aors as unpurged: from now on somebody other than the owners in that
+    /// pair may register there. None where it says so already.
+    pub(crate) fn stage_unpurged(&self, aors: &BTreeSet<String>) -> Result<Option<StagedRecord>, FileError> {
+        let Some(record) = self.proven.as_ref().filter(|record| !aors.is_subset(&record.unpurged)) else {
+            return Ok(None);
+        };
+        let unpurged = record.unpurged.union(aors).cloned().collect();
+        StagedRecord::new(&self.deployment.state.proven(), Record { unpurged, ..record.clone() }).map(Some)
     }
 
     /// What the pair last proven makes live; nothing without one, and where it cannot be read.
@@ -171,12 +177,10 @@ impl LockedDeployment<'_> {
     ///
     /// [`FileError`] when the state directory cannot be written.
     pub fn retag(&mut self, tag: &str) -> Result<(), FileError> {
-        if let Some(record) = &self.proven {
-            let record = Record { tag: tag.to_owned(), ..record.clone() };
-            let record = StagedRecord::new(&self.deployment.state.proven(), record)?.commit()?;
-            self.set_proven(record);
+        match &self.proven {
+            Some(record) => self.keep(Record { tag: tag.to_owned(), ..record.clone() }),
+            None => Ok(()),
         }
-        Ok(())
     }
 }
 

@@ -197,8 +197,6 @@ impl LockedDeployment<'_> {
         former_owners.contacts = timed(&mut times.verify, || self.contacts(&wanted.new_aors(before), deadline))?;
 
         let modules = self.modules_to_reload(pair, &on_disk)?;
-        // Whoever gets a number may register as soon as the new pair is live, proven or not.
-        timed(&mut times.install, || self.purge_later(&change.owners_to_come()))?;
         let stage = || self.stage(change, &former.pair, modules, former_owners.all_aors());
         let (staged, purged) = timed(&mut times.install, stage)?;
         // A rollback reloads what was reloaded before it.
@@ -246,18 +244,17 @@ impl LockedDeployment<'_> {
     /// The pair was proven without a deployment: record it, and retry pending purges.
     fn remember(&mut self, change: Change<'_>, former: &FormerOwners) -> Result<BTreeSet<String>, FileError> {
         let pending_purges = former.all_aors();
-        let path = self.deployment.state.proven();
         let mut purged = change.record(BTreeSet::new());
         match self.proven() {
             Some(record) if record.pair == *change.pair => purged.tag.clone_from(&record.tag),
-            _ => self.set_proven(StagedRecord::new(&path, change.record(pending_purges.clone()))?.commit()?),
+            _ => self.keep(change.record(pending_purges.clone()))?,
         }
         self.deployment.state.mark_proven();
         if pending_purges.is_empty() {
             return Ok(pending_purges);
         }
         // All is proven and recorded: a purge that cannot be recorded is made once more.
-        let purged = StagedRecord::new(&path, purged);
+        let purged = StagedRecord::new(&self.deployment.state.proven(), purged);
         let purged = purged.inspect_err(|error| log::warn!("{error}: the next deployment will purge once more")).ok();
         Ok(self.purge_stale_contacts(former, purged, change.deadline))
     }
@@ -289,7 +286,7 @@ impl LockedDeployment<'_> {
 
     /// Writes everything that needs space to disk before anything is touched.
     fn stage(
-        &self,
+        &mut self,
         change: Change<'_>,
         former: &Pair,
         modules: Modules,
@@ -305,7 +302,13 @@ impl LockedDeployment<'_> {
             unproven: state.stage_unproven()?,
         };
         let journal = Record { tag: change.tag.to_owned(), unpurged: BTreeSet::new(), pair: former.clone() };
-        StagedRecord::new(&state.journal(), journal)?.commit_durably()?;
+        let journal = StagedRecord::new(&state.journal(), journal)?;
+        // Whoever gets a number may register as soon as the new pair is live, proven or not.
+        if let Some(unpurged) = self.stage_unpurged(&change.owners_to_come())? {
+            self.set_proven(unpurged.commit()?);
+        }
+        // It makes that record durable, too: both are in one directory.
+        journal.commit_durably()?;
         Ok((staged, purged))
     }
 
@@ -402,5 +405,34 @@ impl Deployment {
                 Err(mismatch) => before = Some(mismatch),
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        ask::cli::Cli,
+        deploy::deployment::tests::{host, soon},
+        files::state_dir,
+    };
+
+    #[test]
+    fn a_deployment_that_is_refused_leaves_no_purge_behind() {
+        let (directory, mut deployment) = host();
+        deployment.cli =
+            Cli::new("/usr/bin/printf Asterisk\\040has\\040fully\\040booted.\\n", Duration::from_secs(30)).unwrap();
+        // So the dialplan cannot be staged.
+        deployment.files.dialplan = directory.path().join("missing/e.conf");
+        let of = |credential: &str| {
+            let text = "[1]\ntype=endpoint\nauth=1-a\naors=1\n[1-a]\ntype=auth\npassword=";
+            Pair { endpoints: [text, credential].concat().into(), dialplan: Vec::new() }
+        };
+        let mut locked = deployment.lock(soon()).unwrap();
+        locked.keep(Record { tag: "former".to_owned(), unpurged: BTreeSet::new(), pair: of("x") }).unwrap();
+        let failure = locked.deploy(&of("y"), "new", soon()).unwrap_err();
+        assert!(matches!(failure.cause, Cause::File(_)) && failure.aftermath == Aftermath::Untouched, "{failure}");
+        let kept = state_dir::read_record(&deployment.state.proven()).unwrap().unwrap();
+        assert_eq!(kept.unpurged, BTreeSet::new());
     }
 }

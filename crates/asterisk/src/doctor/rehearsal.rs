@@ -103,13 +103,15 @@ impl Deployment {
             Err(error) if error.kind() == io::ErrorKind::NotFound && fs::symlink_metadata(&lock).is_err() => {}
             Err(error) => return Err(fault(&FileError::new(&lock, "opened")(error))),
         }
-        // The journal, and the record of the new pair twice: with its pending purges and without.
-        let mut size = 2 * (pair.endpoints.len() + pair.dialplan.len());
+        // Two records of the new pair, with its pending purges and without; and two of the former one, the journal and that with
+        // the purges to come.
+        let mut size = pair.endpoints.len() + pair.dialplan.len();
         for record in [self.state.proven(), self.state.journal()] {
             let read = state_dir::read_record(&record).map_err(|error| fault(&error))?;
             size += read.map_or(0, |Record { pair, .. }| pair.endpoints.len() + pair.dialplan.len());
         }
-        StagedFile::new(&directory.join("rehearsal"), &content(size), 0o600).map(drop).map_err(|error| fault(&error))
+        let stage = |_| StagedFile::new(&directory.join("rehearsal"), &content(size), 0o600);
+        (0..2).map(stage).collect::<Result<Vec<_>, _>>().map(drop).map_err(|error| fault(&error))
     }
 }
 
