@@ -1,5 +1,7 @@
 //! What the caller keeps beside the proven pair.
 
+use std::io;
+
 use crate::{
     deploy::deployment::{Deployment, LockedDeployment},
     files::{
@@ -34,7 +36,13 @@ impl Deployment {
     ///
     /// [`FileError`] when the state directory cannot be written.
     pub fn write_volatile_note(&self, name: &str, note: &[u8]) -> Result<(), FileError> {
-        StagedFile::unsynced(&self.state.note(name), note, state_dir::MODE)?.rename().map(drop)
+        loop {
+            match StagedFile::unsynced(&self.state.note(name), note, state_dir::MODE)?.rename() {
+                // Whoever takes the lock removes what is staged, this too.
+                Err(error) if error.error.kind() == io::ErrorKind::NotFound => {}
+                renamed => return renamed.map(drop),
+            }
+        }
     }
 
     /// Removes the note of this name without waiting for the lock; a power cut may bring it back.
@@ -69,6 +77,8 @@ impl LockedDeployment<'_> {
 
 #[cfg(test)]
 mod tests {
+    use std::thread;
+
     use crate::deploy::deployment::tests::{host, soon};
 
     #[test]
@@ -94,5 +104,17 @@ mod tests {
         deployment.remove_volatile_note("b").unwrap();
         deployment.remove_volatile_note("b").unwrap();
         assert_eq!(deployment.notes().unwrap(), ["a"]);
+    }
+
+    #[test]
+    fn a_volatile_note_is_written_while_others_take_the_lock() {
+        let (_directory, deployment) = host();
+        drop(deployment.lock(soon()).unwrap());
+        thread::scope(|scope| {
+            let locking = scope.spawn(|| (0..300).for_each(|_| drop(deployment.lock(soon()).unwrap())));
+            while !locking.is_finished() {
+                deployment.write_volatile_note("a", b"").unwrap();
+            }
+        });
     }
 }
