@@ -28,9 +28,9 @@
 //! # What an answer of Asterisk's is worth
 //!
 //! Asterisk drops what it would print while the reader of an answer stalls. So an answer that is not whole is asked for
-//! again until the deadline, and a difference is believed when it is read twice alike; the log says how often. Of a
-//! call, Asterisk prints what the caller sent, line breaks included: only lines that stand where the grammar of the
-//! listing has them count, and nothing in the block of a channel does.
+//! again until the deadline, and a difference is believed when it is read twice alike, or when no time is left; the log
+//! says how often. Of a call, Asterisk prints what the caller sent, line breaks included: only lines that stand where the
+//! grammar of the listing has them count, and nothing in the block of a channel does.
 //!
 //! # What survives what
 //!

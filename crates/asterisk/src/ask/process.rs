@@ -141,8 +141,7 @@ pub(crate) fn is_for_now(error: &io::Error) -> bool {
     matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::OutOfMemory)
 }
 
-/// A moment to try again at, before `deadline`. Asterisk lets in three connections at once; the fourth waits for less
-/// than this.
+/// In a millisecond, or at `deadline`: Asterisk queues three connections, and a fourth gets in within that time.
 pub(crate) fn moment_before(deadline: Instant) -> Instant {
     deadline.min(Instant::now() + std::time::Duration::from_millis(1))
 }

@@ -77,7 +77,7 @@ pub(crate) fn ask_whole(
                 },
                 // The connection ended early: so does a listing of which the end was dropped.
                 Err(error @ CliError::NoAnswer { .. }) => error.into(),
-                // Time was up before the last try: what it was tried for again is the reason.
+                // The deadline passed during a retry: report why it was asked again.
                 Err(error @ CliError::TimedOut { .. }) if Instant::now() >= deadline => {
                     return Err(before.unwrap_or(error.into()));
                 }

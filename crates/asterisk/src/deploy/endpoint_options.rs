@@ -2,7 +2,8 @@ use std::time::Instant;
 
 use crate::deploy::deployment::Deployment;
 
-/// An option that every Asterisk knows: where it does not say so, its documentation is missing, and says nothing about any option.
+/// An option of every version. Where Asterisk does not know even this one, its documentation is not installed and its
+/// answers mean nothing.
 const KNOWN: &str = "context";
 
 impl Deployment {
@@ -16,7 +17,7 @@ impl Deployment {
     ) -> Vec<&'a str> {
         let is_unknown = |option: &str| {
             let is_word = option.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_');
-            let ask = || self.cli.run(&format!("config show help res_pjsip endpoint {option}"), deadline);
+            let ask = || self.cli.ask(&format!("config show help res_pjsip endpoint {option}"), deadline);
             let says = format!("No option {option} found for res_pjsip:endpoint");
             !is_word || ask().is_ok_and(|answer| answer.trim() == says)
         };

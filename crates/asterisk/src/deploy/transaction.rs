@@ -121,7 +121,7 @@ impl LockedDeployment<'_> {
     fn former(&self, on_disk: &Pair) -> Former {
         let pair = self.proven().map_or(on_disk, |record| &record.pair);
         let read = self.deployment.expected(pair);
-        let expected = read.inspect_err(|error| log::warn!("the files on disk are not of a deployment: {error}")).ok();
+        let expected = read.inspect_err(|error| log::warn!("the former pair cannot be proven: {error}")).ok();
         Former { pair: pair.clone(), expected }
     }
 
@@ -168,7 +168,7 @@ impl LockedDeployment<'_> {
     fn transact(&mut self, pair: &Pair, tag: &str, deadline: Instant, deployed: &mut Deployed) -> Result<(), Failed> {
         let on_disk = self.deployment.files.read()?;
         let former = self.former(&on_disk);
-        // Last, as it is the former pair of the next apply.
+        // Read after the former pair: only the pair read last is remembered, and the next apply asks for this one.
         let wanted = self.deployment.expected(pair)?;
         let nothing = Expected::default();
         let before = former.expected.as_deref().unwrap_or(&nothing);
@@ -390,7 +390,8 @@ impl LockedDeployment<'_> {
 impl Deployment {
     /// What is live besides `wanted`, if all of that is, and nothing that only `former` had.
     ///
-    /// A difference is believed when it is read twice: Asterisk may have dropped a line that it does not count.
+    /// A difference is believed when it is read twice, or when no time is left: Asterisk may have dropped a line that it does
+    /// not count.
     pub(crate) fn verify(&self, wanted: &Expected, former: &Expected, deadline: Instant) -> Result<Foreign, Cause> {
         let own = OnceCell::new();
         let is_own = |name: &str| own.get_or_init(|| diagnosis::own_endpoints(&self.cli, &self.files)).contains(name);

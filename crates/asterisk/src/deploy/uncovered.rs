@@ -38,7 +38,7 @@ struct Proof {
     /// The options that a listing of all objects shows.
     listed: &'static [&'static str],
     others: Others,
-    /// Without it, Asterisk refuses an object, and keeps one of any former deployment.
+    /// An object without this option is refused, and Asterisk keeps the one of an earlier deployment.
     needed: Option<&'static str>,
 }
 
@@ -69,7 +69,7 @@ const PROOFS: [Proof; 5] = [
     Proof { kind: "registration", listed: &["type"], others: Others::Asked, needed: None },
 ];
 
-/// What the author of a file vouches for, and what is asked besides.
+/// What the author vouches for, and how strict a deployment is.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(crate) struct Trust {
     /// Names of the form of a digest are digests, though not ours.

@@ -181,7 +181,7 @@ fn rehearse_file(path: &Path, size: usize, own: &Who, asterisk: Option<&Who>) ->
         replaceable(at)?;
     }
     closed(path, directory, &parent)?;
-    // First, as no more is staged than a file of ours may hold.
+    // Before staging, so that a file that is too large is reported as that.
     file::read(path).map_err(|error| fault(&error))?;
     StagedFile::new(path, &content(size), 0o600).map(drop).map_err(|error| fault(&error))?;
     if stays_closed {

@@ -37,7 +37,7 @@ impl Match<'_> {
     }
 }
 
-/// Reads `pjsip show identifies`, which no command is where no such object can be.
+/// Reads `pjsip show identifies`. Without the module for identifies there is no such command, and no match.
 pub(crate) fn matches(answer: &str) -> impl Iterator<Item = Match<'_>> {
     let mut current = None;
     objects(answer).filter_map(move |line| {

@@ -88,6 +88,7 @@ impl Deployment {
         let questions: Vec<_> = numbers.iter().map(|number| format!("dialplan show {number}@{context}")).collect();
         numbers.iter().zip(self.cli.ask_all(&questions, deadline)).find_map(|(number, answer)| {
             let answer = answer.ok()?;
+            // `[ Context 'x'` or `[ Included context 'x'`: the first is the one that is executed.
             let first = answer.lines().find_map(|line| line.split_once("ontext '")?.1.split_once('\''))?.0;
             (first != target).then(|| (number.clone(), format!("[{first}]")))
         })
