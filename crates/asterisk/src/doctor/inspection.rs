@@ -76,13 +76,13 @@ impl Deployment {
     ///
     /// A [`Fault`] when Asterisk does not answer.
     pub fn inspect(&self, options: &[(&str, &str)], deadline: Instant) -> Result<Inspection, Fault> {
-        self.ask(options, deadline).map_err(|error| match error {
+        self.inspected(options, deadline).map_err(|error| match error {
             ReloadError::Cli(error) => unreachable_fault(&self.cli, &error),
             error => Fault::new(error.to_string(), self.cli.shown("core waitfullybooted")),
         })
     }
 
-    fn ask(&self, options: &[(&str, &str)], deadline: Instant) -> Result<Inspection, ReloadError> {
+    fn inspected(&self, options: &[(&str, &str)], deadline: Instant) -> Result<Inspection, ReloadError> {
         reload::wait_ready(&self.cli, deadline)?;
         // By the command, which a reload needs: that it works is the first thing to know.
         let version = self.cli.run("core show version", deadline)?;
@@ -94,7 +94,7 @@ impl Deployment {
         let directory = listing::setting(&core, "Configuration directory").map(PathBuf::from).unwrap_or_default();
 
         let asterisk = Who::of_asterisk(&core);
-        let include = |main, module: &str, tree: &Tree, target: &PathBuf| {
+        let check_include = |main, module: &str, tree: &Tree, target: &PathBuf| {
             let load = if modules.contains(module) { "reload" } else { "load" };
             let load = self.cli.shown(&format!("module {load} {module}"));
             let is_read = has_read(&files, target);
@@ -108,13 +108,13 @@ impl Deployment {
         let read = |path| file::read(path).ok().flatten().unwrap_or_default();
         let there = Pair { endpoints: read(&self.files.endpoints), dialplan: read(&self.files.dialplan) };
         let expected = Expected::read(&there).unwrap_or_default();
-        let sections = pjsip.objects(&self.files.endpoints, &expected);
+        let sections = pjsip.objects(&expected);
         let transports = transports::check(&self.cli, &directory, pjsip.is_readable.then_some(&*sections), deadline)?;
         Ok(Inspection {
             version: version.split(['+', '~', '-']).next().unwrap_or_default().to_owned(),
             default_realm: listing::setting(&settings, "default_realm").map(str::to_owned),
-            endpoints_include: include(PJSIP_CONF, PJSIP, &pjsip, &self.files.endpoints),
-            dialplan_include: include(EXTENSIONS_CONF, DIALPLAN, &extensions, &self.files.dialplan),
+            endpoints_include: check_include(PJSIP_CONF, PJSIP, &pjsip, &self.files.endpoints),
+            dialplan_include: check_include(EXTENSIONS_CONF, DIALPLAN, &extensions, &self.files.dialplan),
             modules: modules::check(&self.cli, &modules, options, &directory),
             astdb: asterisk.as_ref().map_or(Ok(()), |asterisk| check_astdb(&core, asterisk)),
             reload_permission: calls::check_permission(&self.cli, &directory, deadline)?,
@@ -122,18 +122,8 @@ impl Deployment {
             identification: identification::check(&self.cli, &directory, &settings, &sections, deadline)?,
             transports,
             own_objects: sections.into_iter().filter(|own| own.is_ours_too || may_clash(own)).collect(),
-            own_extensions: self.own_extensions(&extensions, &expected),
+            own_extensions: own_extensions(&extensions, &expected),
         })
-    }
-
-    /// The extensions that the administrator's own files add to contexts of ours.
-    fn own_extensions(&self, tree: &Tree, expected: &Expected) -> Vec<OwnSection> {
-        let all = tree.extensions(&self.files.dialplan).into_iter();
-        all.filter_map(|(context, own)| {
-            let is_ours_too = expected.contexts.get(&context)?.contains_key(&own.name);
-            Some(OwnSection { is_ours_too, ..own })
-        })
-        .collect()
     }
 
     /// What comments these sections out and makes Asterisk take notice.
@@ -149,6 +139,16 @@ impl Deployment {
         let lines = ranges.into_iter().map(|(path, line, last)| (path, format!("{line},{last}s/^/; /")));
         format!("{} && {}", edit(lines), self.cli.shown("module reload res_pjsip.so pbx_config.so"))
     }
+}
+
+/// The extensions that the administrator's own files add to contexts of ours.
+fn own_extensions(tree: &Tree, expected: &Expected) -> Vec<OwnSection> {
+    let all = tree.extensions().into_iter();
+    all.filter_map(|(context, own)| {
+        let is_ours_too = expected.contexts.get(&context)?.contains_key(&own.name);
+        Some(OwnSection { is_ours_too, ..own })
+    })
+    .collect()
 }
 
 /// The command that edits lines of files.
@@ -348,7 +348,7 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let text = "[t](!)\ntype=endpoint\n[1000](t)\n[1001]\ntype=identify\n[1002]\ntype=aor\n[1003](+)\nallow=all\n";
         fs::write(directory.path().join(PJSIP_CONF), text).unwrap();
-        let mut own = Tree::read(directory.path(), PJSIP_CONF, Path::new("/x")).sections(Path::new("/x"));
+        let mut own = Tree::read(directory.path(), PJSIP_CONF, Path::new("/x")).sections();
         own.retain(may_clash);
         let found: Vec<_> = own.iter().map(|own| (own.name.as_str(), own.line, own.last_line)).collect();
         assert_eq!(found, [("1000", 3, 3), ("1002", 6, 7), ("1003", 8, 9)]);

@@ -19,7 +19,7 @@ const DEEPEST: usize = 10;
 /// A main file with all that it includes, as far as it can be read.
 #[derive(Debug, Default)]
 pub(crate) struct Tree {
-    /// Each file that was read, and what its lines say without comments.
+    /// Each file that was read, which the file in question is not, and what its lines say without comments.
     pub(super) files: BTreeMap<PathBuf, Vec<String>>,
     /// Each chain of includes that leads to the file in question.
     readings: Vec<Vec<Site>>,

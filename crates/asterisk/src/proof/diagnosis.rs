@@ -39,7 +39,7 @@ pub(crate) fn fixes(
         fixes.extend(missing_include(&directory, main, tree, target));
         fixes.extend(included_twice(tree, target));
     }
-    let twice = defined_twice(&pjsip, files, wanted);
+    let twice = defined_twice(&pjsip, wanted);
     if !twice.is_empty() {
         fixes.push(format!("the administrator's own configuration defines {} too: remove it there", Names(&twice)));
     }
@@ -78,8 +78,8 @@ fn included_twice(tree: &Tree, target: &Path) -> Option<String> {
 }
 
 /// Objects of ours that other files of the tree define as well.
-fn defined_twice(tree: &Tree, ours: &IncludeFiles, wanted: &Expected) -> Vec<String> {
-    let twice = tree.objects(&ours.endpoints, wanted).into_iter().filter(|section| section.is_ours_too);
+fn defined_twice(tree: &Tree, wanted: &Expected) -> Vec<String> {
+    let twice = tree.objects(wanted).into_iter().filter(|section| section.is_ours_too);
     twice
         .map(|OwnSection { name, path, line, kind, .. }| {
             format!("the {} {name} ({}, line {line})", kind.unwrap_or_default(), path.display())
@@ -90,7 +90,7 @@ fn defined_twice(tree: &Tree, ours: &IncludeFiles, wanted: &Expected) -> Vec<Str
 /// The sections of the administrator's own PJSIP configuration, as far as it can be read.
 fn own_sections(cli: &Cli, ours: &IncludeFiles, deadline: Instant) -> Vec<OwnSection> {
     let Some(directory) = cli.config_directory(deadline) else { return Vec::new() };
-    Tree::read(&directory, PJSIP_CONF, &ours.endpoints).sections(&ours.endpoints)
+    Tree::read(&directory, PJSIP_CONF, &ours.endpoints).sections()
 }
 
 /// What the administrator's files say besides the listings: sections that add to objects of ours (`[1000](+)`), and aors.
@@ -213,11 +213,8 @@ mod tests {
             "#include p/*.conf\n[1000](base)\ncontext=x\ntype=endpoint ; mine\n[1000]\ntype=identify\n[1001]\ntype=endpoint\n",
         );
         let pair = Pair { endpoints: b"[1000]\ntype=endpoint\naors=1000\n".to_vec(), dialplan: Vec::new() };
-        let found = defined_twice(
-            &Tree::read(directory.path(), PJSIP_CONF, &files.endpoints),
-            &files,
-            &Expected::read(&pair).unwrap(),
-        );
+        let found =
+            defined_twice(&Tree::read(directory.path(), PJSIP_CONF, &files.endpoints), &Expected::read(&pair).unwrap());
         assert_eq!(found.len(), 1, "{found:?}");
         assert!(found[0].starts_with("the endpoint 1000 (") && found[0].ends_with("pjsip.conf, line 2)"), "{found:?}");
     }
@@ -229,11 +226,8 @@ mod tests {
         );
         let ours = "[a]\ntype=endpoint\nauth=a-1\naors=a\n[m-1]\ntype=aor\n";
         let pair = Pair { endpoints: ours.into(), dialplan: Vec::new() };
-        let found = defined_twice(
-            &Tree::read(directory.path(), PJSIP_CONF, &files.endpoints),
-            &files,
-            &Expected::read(&pair).unwrap(),
-        );
+        let found =
+            defined_twice(&Tree::read(directory.path(), PJSIP_CONF, &files.endpoints), &Expected::read(&pair).unwrap());
         let names: Vec<_> = found.iter().map(|found| found.split(" (").next().unwrap()).collect();
         assert_eq!(names, ["the auth a-1", "the aor a", "the aor m-1"]);
     }

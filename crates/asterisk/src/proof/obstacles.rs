@@ -9,7 +9,7 @@ use crate::{
     files::file,
     proof::{
         config_lines::{templates, unclosed},
-        config_tree::{Site, Tree, canonical},
+        config_tree::{Site, Tree},
         own_sections::OwnSection,
     },
 };
@@ -26,14 +26,14 @@ pub(crate) struct Obstacle {
 }
 
 impl Tree {
-    /// The lines for which Asterisk takes nothing of the whole tree.
+    /// The lines for which Asterisk takes nothing of the whole tree, which `ours` may define templates for.
     pub(crate) fn obstacles(&self, ours: &Path) -> Vec<Obstacle> {
         let mut all = Vec::new();
         for Site { file, line, .. } in &self.dangling {
             let (what, edit) = ("includes no regular file".to_owned(), format!("{line}s/#include/#tryinclude/I"));
             all.push(Obstacle { file: file.clone(), line: *line, what, edit });
         }
-        let sections = self.sections(ours);
+        let sections = self.sections();
         let text = file::read(ours).ok().flatten().unwrap_or_default();
         let text = String::from_utf8_lossy(&text);
         let header = |line: &'_ str| Some(line.trim().strip_prefix('[')?.split_once(']')?.0.to_owned());
@@ -50,8 +50,7 @@ impl Tree {
                 all.push(Obstacle { file: path.clone(), line: *line, what, edit });
             }
         }
-        let ours = canonical(ours);
-        for (path, lines) in self.files.iter().filter(|(path, _)| **path != ours) {
+        for (path, lines) in &self.files {
             let broken = lines.iter().zip(1..).filter_map(|(line, number)| Some((number, unclosed(line)?)));
             // In other files a section may have begun before.
             let begun = lines.iter().position(|line| line.starts_with(['[', '#'])).unwrap_or(lines.len());

@@ -1,12 +1,9 @@
 //! What the administrator's own files define, section by section. Nothing is changed.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use crate::{
-    proof::{
-        config_lines::setting,
-        config_tree::{Tree, canonical},
-    },
+    proof::{config_lines::setting, config_tree::Tree},
     text::expected::Expected,
 };
 
@@ -31,12 +28,10 @@ pub struct OwnSection {
 }
 
 impl Tree {
-    /// The sections of all files but `ours`, in the order of the files' names.
-    pub(crate) fn sections(&self, ours: &Path) -> Vec<OwnSection> {
-        let ours = canonical(ours);
+    /// The sections of all files, in the order of the files' names.
+    pub(crate) fn sections(&self) -> Vec<OwnSection> {
         let mut all: Vec<OwnSection> = Vec::new();
-        let files = self.files.iter().filter(|(path, _)| **path != ours);
-        for (path, lines) in files {
+        for (path, lines) in &self.files {
             for (line, number) in lines.iter().map(String::as_str).zip(1..) {
                 if let Some((name, options)) = line.strip_prefix('[').and_then(|line| line.split_once(']')) {
                     let options = options.trim().trim_start_matches('(').trim_end_matches(')');
@@ -70,10 +65,10 @@ impl Tree {
         all
     }
 
-    /// The sections of all files but `ours`, and whether an object of ours has the same type and name.
-    pub(crate) fn objects(&self, ours: &Path, expected: &Expected) -> Vec<OwnSection> {
+    /// The sections of all files, and whether an object of ours has the same type and name.
+    pub(crate) fn objects(&self, expected: &Expected) -> Vec<OwnSection> {
         let of_ours = expected.objects();
-        let mut all = self.sections(ours);
+        let mut all = self.sections();
         for section in all.iter_mut().filter(|section| !section.is_template) {
             let kind = section.kind.as_deref().unwrap_or_default();
             section.is_ours_too = of_ours.contains(&(kind, section.name.as_str()));
@@ -81,10 +76,10 @@ impl Tree {
         all
     }
 
-    /// The extensions of all files but `ours`, each with its context. A switch, which may have any, is the pattern `_.`.
-    pub(crate) fn extensions(&self, ours: &Path) -> Vec<(String, OwnSection)> {
+    /// The extensions of all files, each with its context. A switch, which may have any, is the pattern `_.`.
+    pub(crate) fn extensions(&self) -> Vec<(String, OwnSection)> {
         let mut all: Vec<(String, OwnSection)> = Vec::new();
-        for section in self.sections(ours) {
+        for section in self.sections() {
             let begin = all.len();
             let lines = &self.files[&section.path][section.line..section.last_line];
             for (line, number) in lines.iter().zip(section.line + 1..) {
@@ -118,7 +113,7 @@ mod tests {
              type=>aor\n[1000](+)\nallow=all\n[1002]\nType=endpoint\n",
         );
         let tree = config.tree();
-        let sections = tree.sections(&config.at("p/ours.conf"));
+        let sections = tree.sections();
         let found: Vec<_> = sections
             .iter()
             .map(|s| (s.name.as_str(), s.kind.as_deref(), s.is_template, s.adds, s.line, s.last_line))
@@ -141,7 +136,7 @@ mod tests {
         );
         let found: Vec<_> = config
             .tree()
-            .extensions(&config.at("p/ours.conf"))
+            .extensions()
             .into_iter()
             .map(|(context, own)| (context, own.name, own.line, own.last_line))
             .collect();

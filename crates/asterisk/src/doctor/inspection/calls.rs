@@ -57,7 +57,7 @@ impl Deployment {
         let directory = self.cli.config_directory(deadline).unwrap_or_else(|| Path::new("/etc/asterisk").to_owned());
         let tree = Tree::read(&directory, EXTENSIONS_CONF, &self.files.dialplan);
         // What the next reload takes.
-        let own = tree.extensions(&self.files.dialplan).into_iter();
+        let own = tree.extensions().into_iter();
         let mut patterns = own.filter(|(of, own)| of == context && own.name.starts_with('_'));
         let catching = patterns.find_map(|(_, own)| {
             let number = numbers.iter().find(|number| takes(&own.name, number))?;
@@ -66,7 +66,7 @@ impl Deployment {
         let Some((number, first)) = catching.or_else(|| self.caught(numbers, context, target, deadline)) else {
             return Ok(());
         };
-        let own = tree.sections(&self.files.dialplan);
+        let own = tree.sections();
         let heads: Vec<_> = own.iter().filter(|section| section.name == context).collect();
         let reload = self.cli.shown("module reload pbx_config.so");
         let fix = if heads.is_empty() {
