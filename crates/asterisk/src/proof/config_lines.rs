@@ -15,34 +15,27 @@ pub(crate) fn lines(text: &[u8]) -> (Vec<String>, bool) {
 /// As `config_text_file_load` does it: `;--` begins a comment of many lines and `--;` ends one, another `;` begins one
 /// to the end of the line, unless a backslash stands before it.
 fn uncomment(line: &str, depth: &mut i32) -> String {
-    let mut said = String::new();
-    let mut rest = line;
-    let mut before = String::new();
-    while let Some(at) = rest.find(';') {
-        let (head, tail) = (&rest[..at], &rest[at + 1..]);
+    let (mut said, mut rest) = (String::new(), line);
+    while let Some((head, tail)) = rest.split_once(';') {
         let is_said = *depth == 0;
-        if is_said {
-            said.push_str(head.strip_suffix('\\').unwrap_or(head));
-        }
-        before.push_str(head);
         rest = tail;
-        if head.ends_with('\\') {
+        if let Some(escaped) = head.strip_suffix('\\') {
             if is_said {
+                said.push_str(escaped);
                 said.push(';');
             }
-            before.push(';');
-        } else if tail.starts_with("--") && !tail.starts_with("---") {
+            continue;
+        }
+        if is_said {
+            said.push_str(head);
+        }
+        if tail.starts_with("--") && !tail.starts_with("---") {
             *depth += 1;
-            before.clear();
             rest = &tail[2..];
-        } else if before.ends_with("--") {
+        } else if head.ends_with("--") {
             *depth -= 1;
-            before.clear();
         } else if is_said {
-            rest = "";
-            break;
-        } else {
-            before.push(';');
+            return said.trim().to_owned();
         }
     }
     if *depth == 0 {
