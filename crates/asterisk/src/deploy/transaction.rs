@@ -398,7 +398,7 @@ impl Deployment {
         let (mut pause, mut before) = (Pause::new(), None);
         loop {
             let live = Live::read(&self.cli, wanted, former, deadline)?;
-            match live.compare(wanted, former, is_own).proven() {
+            match live.compare(wanted, former, is_own) {
                 Ok(foreign) => return Ok(foreign),
                 Err(mismatch) if before.as_ref() == Some(&mismatch) || !pause.before(deadline) => {
                     return Err(Cause::NotProven(mismatch));

@@ -81,16 +81,15 @@ impl Live {
     }
 
     /// Compares the live state with what is `wanted`: all of it must be there, and nothing that
-    /// only `former` had. `is_administrators` is asked of an endpoint that has a former one's
+    /// only `former` had. What is live besides, if so. `is_administrators` is asked of an endpoint that has a former one's
     /// name and nothing to recognize it by.
     pub(crate) fn compare(
         &self,
         wanted: &Expected,
         former: &Expected,
         is_administrators: impl Fn(&str) -> bool,
-    ) -> Comparison {
-        let mut comparison = Comparison::default();
-        let Comparison { mismatch, foreign } = &mut comparison;
+    ) -> Result<Foreign, Mismatch> {
+        let (mut mismatch, mut foreign) = (Mismatch::default(), Foreign::default());
         for (name, endpoint) in &wanted.endpoints {
             match self.endpoints.get(name) {
                 None => mismatch.missing.push(format!("endpoint {name}")),
@@ -159,21 +158,7 @@ impl Live {
                 }
             }
         }
-        comparison
-    }
-}
-
-/// The result of comparing the live state with what is wanted.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub(crate) struct Comparison {
-    pub(crate) mismatch: Mismatch,
-    pub(crate) foreign: Foreign,
-}
-
-impl Comparison {
-    /// What is live besides, if all that is wanted is.
-    pub(crate) fn proven(self) -> Result<Foreign, Mismatch> {
-        if self.mismatch.is_none() { Ok(self.foreign) } else { Err(self.mismatch) }
+        if mismatch == Mismatch::default() { Ok(foreign) } else { Err(mismatch) }
     }
 }
 
@@ -250,18 +235,18 @@ mod tests {
 
     #[test]
     fn what_is_as_it_is_to_be_matches() {
-        assert!(live_as(&one(), "ours.conf:1").compare(&one(), &Expected::default(), |_| false).mismatch.is_none());
+        assert!(live_as(&one(), "ours.conf:1").compare(&one(), &Expected::default(), |_| false).is_ok());
     }
 
     #[test]
     fn each_lost_object_is_named() {
-        let nothing = Live::default().compare(&one(), &Expected::default(), |_| false).mismatch;
+        let nothing = Live::default().compare(&one(), &Expected::default(), |_| false).unwrap_err();
         assert_eq!(nothing.missing, ["endpoint 1000", "aor m-1", "context c"]);
 
         let mut live = live_as(&one(), "ours.conf:1");
         live.endpoints.get_mut("1000").unwrap().auths.clear();
         live.endpoints.get_mut("1000").unwrap().aors.clear();
-        let mismatch = live.compare(&one(), &Expected::default(), |_| false).mismatch;
+        let mismatch = live.compare(&one(), &Expected::default(), |_| false).unwrap_err();
         assert_eq!(mismatch.missing, ["aor 1000 of endpoint 1000", "auth 1000-a of endpoint 1000"]);
     }
 
@@ -269,7 +254,7 @@ mod tests {
     fn an_endpoint_that_kept_its_old_settings_is_different() {
         let mut live = live_as(&one(), "ours.conf:1");
         live.endpoints.get_mut("1000").unwrap().auths = BTreeSet::from(["1000-old".to_owned()]);
-        assert_eq!(live.compare(&one(), &Expected::default(), |_| false).mismatch.different, ["endpoint 1000"]);
+        assert_eq!(live.compare(&one(), &Expected::default(), |_| false).unwrap_err().different, ["endpoint 1000"]);
     }
 
     #[test]
@@ -283,10 +268,9 @@ mod tests {
         live.endpoints.extend(old.endpoints);
         live.standalone.extend(old.standalone);
         live.contexts.get_mut("c").unwrap().extend(old.contexts["c"].clone());
-        let Comparison { mismatch, foreign } = live.compare(&one(), &former, |_| false);
+        let mismatch = live.compare(&one(), &former, |_| false).unwrap_err();
         assert_eq!(mismatch.stale, ["endpoint 1001", "aor m-0", "extension 1001@c"]);
-        assert_eq!(foreign, Foreign::default());
-        let foreign = live.compare(&one(), &Expected::default(), |_| false).proven().unwrap();
+        let foreign = live.compare(&one(), &Expected::default(), |_| false).unwrap();
         assert_eq!(foreign.endpoints, ["1001"]);
         assert_eq!(foreign.extens, [("1001".to_owned(), "c".to_owned())]);
     }
@@ -297,10 +281,10 @@ mod tests {
         let standalone = expected("[a]\ntype=endpoint\n[b]\ntype=aor\n[c]\ntype=auth", "");
         let mut live = live_as(&named, "");
         live.standalone = standalone.standalone.clone();
-        assert!(live.compare(&named, &standalone, |_| false).mismatch.is_none());
+        assert!(live.compare(&named, &standalone, |_| false).is_ok());
         let without = expected("[a]\ntype=endpoint", "");
         live.endpoints = without.endpoints.clone();
-        assert_eq!(live.compare(&without, &standalone, |_| false).mismatch.stale, ["aor b", "auth c"]);
+        assert_eq!(live.compare(&without, &standalone, |_| false).unwrap_err().stale, ["aor b", "auth c"]);
     }
 
     #[test]
@@ -308,15 +292,15 @@ mod tests {
         let identify = |name: &str| expected(&format!("[a]\ntype=endpoint\n[{name}]\ntype=identify\nendpoint=a"), "");
         let (one, two) = (identify("one"), identify("two"));
         let mut live = live_as(&one, "");
-        assert_eq!(live.compare(&two, &one, |_| false).mismatch.missing, ["identify two of endpoint a"]);
+        assert_eq!(live.compare(&two, &one, |_| false).unwrap_err().missing, ["identify two of endpoint a"]);
         let mut identified_by = |name: &str| {
             live.endpoints.get_mut("a").unwrap().identifies.insert(name.to_owned());
-            live.compare(&two, &one, |_| false).mismatch.stale
+            live.compare(&two, &one, |_| false).unwrap_err().stale
         };
         assert_eq!(identified_by("two"), ["identify one of endpoint a"]);
         live.endpoints = two.endpoints.clone();
         live.endpoints.get_mut("a").unwrap().identifies.insert("his".to_owned());
-        assert!(live.compare(&two, &one, |_| false).mismatch.is_none());
+        assert!(live.compare(&two, &one, |_| false).is_ok());
     }
 
     #[test]
@@ -330,7 +314,8 @@ mod tests {
             live
         };
         let is_stale = |auths: &[&str], is_administrators| {
-            !with(auths).compare(&one(), &former, |_| is_administrators).mismatch.stale.is_empty()
+            let compared = with(auths).compare(&one(), &former, |_| is_administrators);
+            compared.is_err_and(|mismatch| !mismatch.stale.is_empty())
         };
         assert!(is_stale(&["1001-a"], true), "it has our auth");
         assert!(!is_stale(&["his"], false), "it has another auth");
@@ -341,7 +326,7 @@ mod tests {
             .get_mut("c")
             .unwrap()
             .insert("1001".to_owned(), vec![(Step::Hint("SIP/his".to_owned()), "extensions.conf:2".to_owned())]);
-        assert_eq!(live.compare(&one(), &former, |_| false).foreign.extens.len(), 1);
+        assert_eq!(live.compare(&one(), &former, |_| false).unwrap().extens.len(), 1);
     }
 
     #[test]
@@ -352,7 +337,7 @@ mod tests {
             Step::Priority { number: 2, label: None, application: "Hangup()".to_owned() },
             "extensions.conf:7".to_owned(),
         ));
-        let mismatch = live.compare(&one(), &Expected::default(), |_| false).mismatch;
+        let mismatch = live.compare(&one(), &Expected::default(), |_| false).unwrap_err();
         assert_eq!(mismatch.conflicts, ["extension 1000@c is also defined in extensions.conf:7"]);
     }
 
@@ -360,7 +345,8 @@ mod tests {
     fn an_object_that_is_asked_for_by_name_and_not_shown_is_missing_or_different() {
         let wanted = expected("[r]\ntype=registration\nclient_uri=sip:1@192.0.2.1\n", "");
         let found = |live: &Live, wanted: &Expected| {
-            let Mismatch { missing, different, .. } = live.compare(wanted, &Expected::default(), |_| false).mismatch;
+            let compared = live.compare(wanted, &Expected::default(), |_| false);
+            let Mismatch { missing, different, .. } = compared.err().unwrap_or_default();
             (missing.join("; "), different.join("; "))
         };
         let mut live = live_as(&wanted, "ours:1");

@@ -22,12 +22,6 @@ pub struct Mismatch {
 }
 
 impl Mismatch {
-    /// Whether there is none: exactly what must be live is.
-    #[must_use]
-    pub fn is_none(&self) -> bool {
-        self.missing.is_empty() && self.different.is_empty() && self.stale.is_empty() && self.conflicts.is_empty()
-    }
-
     pub(crate) fn endpoint(&mut self, name: &str, wanted: &Endpoint, live: &Endpoint) {
         let before = self.missing.len();
         let mut missing = |kind: &str, wanted: &BTreeSet<String>, live: &BTreeSet<String>| {
