@@ -96,22 +96,6 @@ pub(crate) fn ask_whole(
     }
 }
 
-/// Asks one question until its answer is whole.
-pub(crate) fn ask_one<T>(
-    cli: &Cli,
-    question: String,
-    deadline: Instant,
-    read: impl Fn(&str) -> Result<T, &'static str>,
-) -> Result<T, Unread> {
-    let unasked = Unlisted { command: question.clone(), reason: "never came" };
-    let mut result = None;
-    ask_whole(cli, vec![question], deadline, |_, answer| {
-        result = Some(read(answer)?);
-        Ok(())
-    })?;
-    result.ok_or(unasked.into())
-}
-
 /// How often each question had to be asked again, and why at last: one line of the log, however it ends.
 #[derive(Debug, Default)]
 struct Again(BTreeMap<String, (u32, String)>);
@@ -150,7 +134,7 @@ mod tests {
         (directory, cli)
     }
 
-    fn whole(answer: &str) -> Result<(), &'static str> {
+    fn whole(_question: &str, answer: &str) -> Result<(), &'static str> {
         if answer.starts_with("whole") { Ok(()) } else { Err("is half") }
     }
 
@@ -159,7 +143,7 @@ mod tests {
         for halves in 0..4 {
             let (_directory, cli) = program(halves);
             let deadline = Instant::now() + Duration::from_secs(30);
-            ask_one(&cli, "a".to_owned(), deadline, whole).unwrap();
+            ask_whole(&cli, vec!["a".to_owned()], deadline, whole).unwrap();
         }
     }
 
@@ -167,7 +151,7 @@ mod tests {
     fn an_answer_that_is_never_whole_is_an_error_at_the_deadline() {
         let (_directory, cli) = program(u32::MAX);
         let began = Instant::now();
-        let error = ask_one(&cli, "a".to_owned(), began + Duration::from_secs(1), whole).unwrap_err();
+        let error = ask_whole(&cli, vec!["a".to_owned()], began + Duration::from_secs(1), whole).unwrap_err();
         assert_eq!(error.to_string(), "the answer to `a` is half");
         assert!(began.elapsed() < Duration::from_secs(10));
     }

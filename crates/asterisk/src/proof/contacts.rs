@@ -8,7 +8,7 @@ use std::{collections::BTreeSet, time::Instant};
 use crate::{
     ask::{
         cli::{Cli, excerpt},
-        whole_answers::{self, Unread},
+        whole_answers::{Unread, ask_whole},
     },
     text::listing,
 };
@@ -25,10 +25,13 @@ pub(crate) type Contacts = BTreeSet<(String, String, String)>;
 
 /// Those that are registered now.
 pub(crate) fn read(cli: &Cli, deadline: Instant) -> Result<Contacts, Unread> {
-    whole_answers::ask_one(cli, format!("database show {FAMILY}"), deadline, |answer| {
+    let mut contacts = Contacts::new();
+    ask_whole(cli, vec![format!("database show {FAMILY}")], deadline, |_, answer| {
         let listed = listing::contacts(answer)?.into_iter();
-        Ok(listed.map(|(aor, key, value)| (aor.to_owned(), key.to_owned(), value.to_owned())).collect())
-    })
+        contacts = listed.map(|(aor, key, value)| (aor.to_owned(), key.to_owned(), value.to_owned())).collect();
+        Ok(())
+    })?;
+    Ok(contacts)
 }
 
 /// Which contacts are a former owner's.
