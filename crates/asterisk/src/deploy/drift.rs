@@ -7,12 +7,9 @@ use crate::{
         deployment::{Deployment, LockedDeployment},
         error::Cause,
     },
-    files::{file, record::Record, state_dir},
+    files::{file, state_dir},
     proof::{diagnosis, live::Foreign},
-    text::{
-        expected::{Expected, UnreadablePair},
-        pair::Pair,
-    },
+    text::{expected::Expected, pair::Pair},
 };
 
 /// How disk and Asterisk stand against the pair last proven.
@@ -31,21 +28,16 @@ impl Deployment {
     #[must_use]
     pub fn drift(&self, deadline: Instant) -> Drift {
         match state_dir::read_record(&self.state.proven()) {
-            Ok(proven) => {
-                let proven = proven.as_ref().map(|Record { pair, .. }| (pair, self.expected(pair)));
-                self.drift_from(proven, deadline)
-            }
+            Ok(proven) => self.drift_from(proven.as_ref().map(|record| &record.pair), deadline),
             Err(error) => Drift { problems: vec![error.to_string()], ..Drift::default() },
         }
     }
 
-    fn drift_from(&self, proven: Option<(&Pair, Result<Arc<Expected>, UnreadablePair>)>, deadline: Instant) -> Drift {
+    fn drift_from(&self, proven: Option<&Pair>, deadline: Instant) -> Drift {
         let files = &self.files;
         let mut drift = Drift::default();
         let problems = &mut drift.problems;
-        let is_anything_proven = proven.is_some();
-        let endpoints = proven.as_ref().map(|(pair, _)| pair.endpoints.as_slice()).unwrap_or_default();
-        let expected = if let Some((pair, expected)) = proven {
+        let expected = if let Some(pair) = proven {
             for (path, proven) in [(&files.endpoints, &pair.endpoints), (&files.dialplan, &pair.dialplan)] {
                 match file::read(path) {
                     Ok(Some(content)) if content == *proven => {}
@@ -54,7 +46,7 @@ impl Deployment {
                     Err(error) => problems.push(error.to_string()),
                 }
             }
-            expected
+            self.expected(pair)
         } else {
             match files.read() {
                 Ok(pair) if Expected::read(&pair) == Ok(Expected::default()) => {}
@@ -67,9 +59,10 @@ impl Deployment {
             expected.map_err(Cause::from).and_then(|expected| self.verify(&expected, &Expected::default(), deadline));
         match verified {
             // Nothing says whose the users in the include files are: none is called the administrator's.
-            Ok(_) if !is_anything_proven && !problems.is_empty() => {}
+            Ok(_) if proven.is_none() && !problems.is_empty() => {}
             Ok(foreign) => {
                 drift.foreign = foreign;
+                let endpoints = proven.map(|pair| pair.endpoints.as_slice()).unwrap_or_default();
                 diagnosis::look_into_own(&self.cli, files, endpoints, deadline, &mut drift.foreign);
             }
             Err(Cause::NotProven(mismatch)) => {
@@ -85,7 +78,6 @@ impl LockedDeployment<'_> {
     /// As [`Deployment::drift`], with nothing in between.
     #[must_use]
     pub fn drift(&self, deadline: Instant) -> Drift {
-        let proven = self.proven().map(|Record { pair, .. }| (pair, self.deployment.expected(pair)));
-        self.deployment.drift_from(proven, deadline)
+        self.deployment.drift_from(self.proven().map(|record| &record.pair), deadline)
     }
 }
