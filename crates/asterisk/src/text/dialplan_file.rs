@@ -11,14 +11,14 @@ use crate::text::{
 pub(crate) fn read(text: &str) -> Result<BTreeMap<String, Context>, Unreadable> {
     let mut contexts: BTreeMap<String, Context> = BTreeMap::new();
     // The priority that `n` follows: of whatever extension, and of none behind a hint.
-    let (mut context, mut exten, mut last) = (None, String::new(), None);
+    let (mut exten, mut last) = (String::new(), None);
+    let mut context: Option<&mut Context> = None;
     for read in lines(text) {
         let (line, read) = read?;
         let not_an_extension = || Unreadable { line, reason: Reason::NotAnExtension };
         let (key, value) = match read {
             Line::Section { name, templates: "", .. } if can_be_asked_for(name) => {
-                context = Some(name);
-                contexts.entry(name.to_owned()).or_default();
+                context = Some(contexts.entry(name.to_owned()).or_default());
                 exten.clear();
                 last = None;
                 continue;
@@ -26,9 +26,7 @@ pub(crate) fn read(text: &str) -> Result<BTreeMap<String, Context>, Unreadable> 
             Line::Section { .. } => return Err(Unreadable { line, reason: Reason::NotAContext }),
             Line::Setting { key, value } => (key, value),
         };
-        let in_context = context.ok_or(Unreadable { line, reason: Reason::NoSection })?;
-        // It was added with its line.
-        let Some(of_context) = contexts.get_mut(in_context) else { continue };
+        let of_context = context.as_deref_mut().ok_or(Unreadable { line, reason: Reason::NoSection })?;
         if BESIDES.contains(&key) {
             if of_context.insert(format!("{key} => {value}"), Vec::new()).is_some() {
                 return Err(Unreadable { line, reason: Reason::Twice(format!("`{key} => {value}`")) });
@@ -61,10 +59,7 @@ pub(crate) fn read(text: &str) -> Result<BTreeMap<String, Context>, Unreadable> 
                 Step::Priority { number, label, application: with_parentheses(application) }
             }
         };
-        let steps = match of_context.get_mut(&exten) {
-            Some(steps) => steps,
-            None => of_context.entry(exten.clone()).or_default(),
-        };
+        let steps = of_context.entry(exten.clone()).or_default();
         if steps.contains(&step) {
             return Err(Unreadable { line, reason: Reason::Twice(format!("a step of {exten:?}")) });
         }
