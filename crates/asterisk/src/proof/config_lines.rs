@@ -1,5 +1,7 @@
 //! The lines of a configuration file, as Asterisk reads them.
 
+use std::collections::BTreeSet;
+
 /// What each line says without comments, and whether the text ends within one.
 pub(crate) fn lines(text: &[u8]) -> (Vec<String>, bool) {
     let text = String::from_utf8_lossy(text);
@@ -80,6 +82,17 @@ pub(crate) fn expand(pattern: &str) -> Vec<String> {
     let expanded = parts.flat_map(|part| expand(&format!("{}{part}{}", &pattern[..*first], &pattern[last + 1..])));
     // `{a,b}`, forty times, stands for a million million.
     expanded.take(1000).collect()
+}
+
+/// The name and the rest of a line that begins a section.
+pub(crate) fn header(line: &str) -> Option<(&str, &str)> {
+    line.strip_prefix('[')?.split_once(']')
+}
+
+/// The names of the sections of a file of ours, which has no comment of many lines.
+pub(crate) fn section_names(text: &[u8]) -> BTreeSet<String> {
+    let text = String::from_utf8_lossy(text);
+    text.lines().filter_map(|line| header(line.trim())).map(|(name, _)| name.to_owned()).collect()
 }
 
 /// The key and the value of a line such as `type = endpoint` or `exten => 1000,1,Hangup()`. Asterisk takes a key in letters

@@ -8,6 +8,7 @@ use crate::{
     ask::cli::Cli,
     files::rights::{READ, SEARCH, Who, give},
     proof::{
+        config_lines::section_names,
         config_tree::Tree,
         live::Foreign,
         mismatch::{Mismatch, Names},
@@ -104,8 +105,7 @@ pub(crate) fn look_into_own(
     let own = own_sections(cli, ours, deadline);
     let (mut added, others): (Vec<_>, Vec<_>) = own.into_iter().partition(|section| section.adds);
     if !added.is_empty() {
-        let header = |line: &str| Some(line.trim().strip_prefix('[')?.split_once(']')?.0.to_owned());
-        let names: BTreeSet<String> = String::from_utf8_lossy(endpoints).lines().filter_map(header).collect();
+        let names = section_names(endpoints);
         added.retain(|section| names.contains(&section.name));
     }
     foreign.added = added;

@@ -1,14 +1,11 @@
 //! What keeps Asterisk from taking anything of the administrator's files, ours included.
 
-use std::{
-    collections::BTreeSet,
-    path::{Path, PathBuf},
-};
+use std::path::{Path, PathBuf};
 
 use crate::{
     files::file,
     proof::{
-        config_lines::{templates, unclosed},
+        config_lines::{section_names, templates, unclosed},
         config_tree::{Site, Tree},
         own_sections::OwnSection,
     },
@@ -34,10 +31,7 @@ impl Tree {
             all.push(Obstacle { file: file.clone(), line: *line, what, edit });
         }
         let sections = self.sections();
-        let text = file::read(ours).ok().flatten().unwrap_or_default();
-        let text = String::from_utf8_lossy(&text);
-        let header = |line: &'_ str| Some(line.trim().strip_prefix('[')?.split_once(']')?.0.to_owned());
-        let mut names: BTreeSet<String> = text.lines().filter_map(header).collect();
+        let mut names = section_names(&file::read(ours).ok().flatten().unwrap_or_default());
         names.extend(sections.iter().map(|section| section.name.clone()));
         // It may be of a file that cannot be read.
         let is_known = |name: &str| !self.is_readable || names.contains(name);

@@ -3,7 +3,10 @@
 use std::path::PathBuf;
 
 use crate::{
-    proof::{config_lines::setting, config_tree::Tree},
+    proof::{
+        config_lines::{header, setting},
+        config_tree::Tree,
+    },
     text::expected::Expected,
 };
 
@@ -33,7 +36,7 @@ impl Tree {
         let mut all: Vec<OwnSection> = Vec::new();
         for (path, lines) in &self.files {
             for (line, number) in lines.iter().map(String::as_str).zip(1..) {
-                if let Some((name, options)) = line.strip_prefix('[').and_then(|line| line.split_once(']')) {
+                if let Some((name, options)) = header(line) {
                     let options = options.trim().trim_start_matches('(').trim_end_matches(')');
                     let options: Vec<_> = options.split(',').map(str::trim).collect();
                     // The last section of the template's name.
