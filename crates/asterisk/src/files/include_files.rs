@@ -20,20 +20,17 @@ const NOTHING_YET: &[u8] = b"; Nothing was applied yet.\n";
 
 /// A pair beside its targets, whole and synced; without a file that stays as it is.
 #[derive(Debug)]
-pub(crate) struct StagedPair {
-    endpoints: Option<StagedFile>,
-    dialplan: Option<StagedFile>,
-}
+pub(crate) struct StagedPair(Vec<StagedFile>);
 
 impl StagedPair {
     /// Renames both files into place. That they survive a power cut there is up to [`IncludeFiles::sync`].
     pub(crate) fn rename(self) -> Result<(), FileError> {
-        [self.endpoints, self.dialplan].into_iter().flatten().try_for_each(|file| file.rename().map(drop))
+        self.0.into_iter().try_for_each(|file| file.rename().map(drop))
     }
 
     /// As [`Self::rename`], for the files that are others by now.
     pub(crate) fn restore(self) -> Result<(), FileError> {
-        [self.endpoints, self.dialplan].into_iter().flatten().try_for_each(StagedFile::restore)
+        self.0.into_iter().try_for_each(StagedFile::restore)
     }
 }
 
@@ -49,13 +46,10 @@ impl IncludeFiles {
         for path in [&self.endpoints, &self.dialplan] {
             refuse_all_but_files(path)?;
         }
-        let stage = |module, path, content: &[u8]| {
-            modules.contains(&module).then(|| StagedFile::new(path, content, MODE)).transpose()
-        };
-        Ok(StagedPair {
-            endpoints: stage(modules::PJSIP, &self.endpoints, &pair.endpoints)?,
-            dialplan: stage(modules::DIALPLAN, &self.dialplan, &pair.dialplan)?,
-        })
+        let both =
+            [(modules::PJSIP, &self.endpoints, &pair.endpoints), (modules::DIALPLAN, &self.dialplan, &pair.dialplan)];
+        let some = both.into_iter().filter(|(module, ..)| modules.contains(module));
+        some.map(|(_, path, content)| StagedFile::new(path, content, MODE)).collect::<Result<_, _>>().map(StagedPair)
     }
 
     /// Makes what was renamed into place survive a power cut.
