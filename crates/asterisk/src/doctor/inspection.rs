@@ -91,6 +91,8 @@ impl Deployment {
         let files = self.cli.ask("config list", deadline)?;
         let modules = listing::running_modules(&self.cli.ask("module show", deadline)?);
         let core = self.cli.ask("core show settings", deadline)?;
+        let reload = self.cli.run("module reload no-such-module.so", deadline)?;
+        let rtp = self.cli.ask("rtp show settings", deadline)?;
         let directory = listing::setting(&core, "Configuration directory").map(PathBuf::from).unwrap_or_default();
 
         let asterisk = Who::of_asterisk(&core);
@@ -117,8 +119,8 @@ impl Deployment {
             dialplan_include: check_include(EXTENSIONS_CONF, DIALPLAN, &extensions, &self.files.dialplan),
             modules: modules::check(&self.cli, &modules, options, &directory),
             astdb: asterisk.as_ref().map_or(Ok(()), |asterisk| check_astdb(&core, asterisk)),
-            reload_permission: calls::check_permission(&self.cli, &directory, deadline)?,
-            rtp_ports: calls::check_ports(&self.cli, &directory, deadline)?,
+            reload_permission: calls::check_permission(&self.cli, &directory, &reload),
+            rtp_ports: calls::check_ports(&self.cli, &directory, &rtp),
             identification: identification::check(&self.cli, &directory, &settings, &sections, deadline)?,
             transports,
             own_objects: sections.into_iter().filter(|own| own.is_ours_too || may_clash(own)).collect(),

@@ -3,7 +3,7 @@
 use std::{path::Path, time::Instant};
 
 use crate::{
-    ask::{cli::Cli, cli_error::CliError},
+    ask::cli::Cli,
     deploy::deployment::Deployment,
     doctor::{fault::Fault, inspection::edit},
     files::rights::quoted,
@@ -11,28 +11,27 @@ use crate::{
     text::{exten::takes, listing},
 };
 
-/// Whether `cli_permissions.conf` lets this user reload: asked with a module that does not exist.
-pub(super) fn check_permission(cli: &Cli, directory: &Path, deadline: Instant) -> Result<Result<(), Fault>, CliError> {
-    let answer = cli.run("module reload no-such-module.so", deadline)?;
+/// Whether `cli_permissions.conf` lets this user reload: `answer` is that to the reload of a module that does not exist.
+pub(super) fn check_permission(cli: &Cli, directory: &Path, answer: &str) -> Result<(), Fault> {
     if !answer.contains("You don't have permissions") {
-        return Ok(Ok(()));
+        return Ok(());
     }
     let path = directory.join("cli_permissions.conf");
-    Ok(Err(Fault::new(
+    Err(Fault::new(
         format!("{} does not let this user reload modules", path.display()),
         format!(
             "sed -i -E -e '/^\\s*deny\\s*=>?\\s*(all|module)/d' -e 's/^\\s*default_perm\\s*=.*/default_perm=permit/' {} && {}",
             quoted(&path),
             cli.shown("cli reload permissions")
         ),
-    )))
+    ))
 }
 
-/// Whether a call between two phones finds ports for its audio: RTP and RTCP for each of them.
-pub(super) fn check_ports(cli: &Cli, directory: &Path, deadline: Instant) -> Result<Result<(), Fault>, CliError> {
-    let answer = cli.ask("rtp show settings", deadline)?;
-    let port = |name: &str| listing::setting(&answer, name).and_then(|port| port.parse::<u32>().ok());
-    Ok(match port("Port start").zip(port("Port end")) {
+/// Whether a call between two phones finds ports for its audio, RTP and RTCP for each of them: `answer` is that to
+/// `rtp show settings`.
+pub(super) fn check_ports(cli: &Cli, directory: &Path, answer: &str) -> Result<(), Fault> {
+    let port = |name: &str| listing::setting(answer, name).and_then(|port| port.parse::<u32>().ok());
+    match port("Port start").zip(port("Port end")) {
         Some((start, end)) if end < start + 3 => Err(Fault::new(
             format!("the audio of a call takes four ports, and rtpstart to rtpend is {start} to {end}"),
             format!(
@@ -42,7 +41,7 @@ pub(super) fn check_ports(cli: &Cli, directory: &Path, deadline: Instant) -> Res
             ),
         )),
         _ => Ok(()),
-    })
+    }
 }
 
 impl Deployment {

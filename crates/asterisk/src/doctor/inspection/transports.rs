@@ -89,10 +89,7 @@ pub(super) fn check(
     }
     let is_web = |transport: &Transport<'_>| transport.protocol.starts_with("ws");
     let web = if transports.iter().any(is_web) { cli.ask("http show status", deadline)? } else { String::new() };
-    Ok(ask(&transports, &web, deadline).map(|mut asked| {
-        notes.append(&mut asked.notes);
-        Transports { notes, ..asked }
-    }))
+    Ok(probe(&transports, &web, notes, deadline))
 }
 
 /// There is no transport, although one may be written.
@@ -112,10 +109,16 @@ fn none(cli: &Cli, directory: &Path, not_taken: Option<String>) -> Fault {
 }
 
 /// Asks each transport that has an address of its own. The others are as `web` says, the answer to `http show status`.
-fn ask(transports: &[Transport<'_>], web: &str, deadline: Instant) -> Result<Transports, Fault> {
+/// What phones may meet is added to `notes`.
+fn probe(
+    transports: &[Transport<'_>],
+    web: &str,
+    mut notes: Vec<String>,
+    deadline: Instant,
+) -> Result<Transports, Fault> {
     /// How a host is answered that an ACL keeps out.
     const FORBIDDEN: u16 = 403;
-    let (mut answering, mut notes, mut silent) = (None, Vec::new(), Vec::new());
+    let (mut answering, mut silent) = (None, Vec::new());
     for transport in transports {
         let deadline = deadline.min(Instant::now() + PATIENCE);
         let asked = match (transport.protocol, transport.bind) {
@@ -172,10 +175,10 @@ Objects found: 3
 
     #[test]
     fn transports_of_the_http_server_are_as_it_is() {
-        let asked = |web| ask(&read(&LISTING.replace("wss", "ws "))[2..], web, Instant::now());
+        let asked = |web| probe(&read(&LISTING.replace("wss", "ws "))[2..], web, Vec::new(), Instant::now());
         assert_eq!(asked("Server Enabled and Bound to 0.0.0.0:8088\n").unwrap().answering, None);
         assert!(asked("Prefix: \nServer: \nServer Disabled\n").unwrap_err().what.ends_with("enabled=no in http.conf"));
-        let secure = |web| ask(&read(LISTING)[2..], web, Instant::now());
+        let secure = |web| probe(&read(LISTING)[2..], web, Vec::new(), Instant::now());
         assert!(secure("Server Enabled and Bound to 0.0.0.0:8088\n").unwrap_err().what.contains("tlsenable=no"));
         assert_eq!(secure("HTTPS Server Enabled and Bound to 0.0.0.0:8089\n").unwrap().notes.len(), 0);
     }
