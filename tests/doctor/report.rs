@@ -126,7 +126,7 @@ fn an_asterisk_that_cannot_be_asked_is_found() {
     finds(&patience(host.settings.clone()), "asterisk.command", &["did not answer", "systemctl restart asterisk"]);
     host.asterisk.thaw();
     host.stand_in.on_next(1, "core show version", &Behaviour::Exit(3));
-    host.finds("asterisk.command", &["exit status 3", "-rx 'core show version'"]);
+    host.finds("asterisk.command", &["exit status: 3", "-rx 'core show version'"]);
     host.asterisk.stop();
     host.finds("asterisk.command", &["not running", "systemctl start asterisk"]);
     host.asterisk.start();

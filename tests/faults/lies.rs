@@ -186,5 +186,5 @@ fn a_client_that_is_missing_for_the_reload_alone_changed_nothing() {
 #[test]
 fn a_client_that_fails_is_quoted() {
     let detail = case(matrix::CLIENT_FAILS, |world| world.stand_in.on_next(1, RELOAD, &Behaviour::Exit(3)));
-    assert!(detail.contains("exit status 3") && detail.contains("cannot continue"), "{detail}");
+    assert!(detail.contains("exit status: 3") && detail.contains("cannot continue"), "{detail}");
 }

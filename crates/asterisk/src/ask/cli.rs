@@ -263,11 +263,11 @@ mod tests {
     #[test]
     fn a_failing_program_is_quoted() {
         for (lines, end) in
-            [("echo no; echo why >&2; exit 3", "exit status 3: no why"), ("kill -9 $$", "killed by signal 9: ")]
+            [("echo no; echo why >&2; exit 3", "(exit status: 3): no why"), ("kill -9 $$", "(signal: 9 (SIGKILL)): ")]
         {
             let (_directory, command) = program(lines);
             let error = cli(&command).run("x", soon()).unwrap_err().to_string();
-            assert_eq!(error, format!("`x` failed with {end}"));
+            assert_eq!(error, format!("`x` failed {end}"));
         }
     }
 

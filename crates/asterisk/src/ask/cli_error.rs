@@ -24,7 +24,7 @@ pub enum CliError {
         words: String,
     },
     /// The program ended with an error of its own.
-    #[error("`{command}` failed with {status}: {words}")]
+    #[error("`{command}` failed ({status}): {words}")]
     Failed {
         /// What Asterisk was asked.
         command: String,

@@ -4,7 +4,7 @@ use std::{
     io,
     os::{
         fd::{AsFd, BorrowedFd, OwnedFd},
-        unix::process::{CommandExt as _, ExitStatusExt as _},
+        unix::process::CommandExt as _,
     },
     process::{Child, ChildStderr, ChildStdout, Command, ExitStatus, Stdio},
     time::Instant,
@@ -125,15 +125,6 @@ fn read(source: &mut Option<impl io::Read>, into: &mut Vec<u8>) -> Result<(), Un
         *source = None;
     }
     Ok(())
-}
-
-/// How a process ended, for people.
-pub(crate) fn describe(status: ExitStatus) -> String {
-    match (status.code(), status.signal()) {
-        (Some(code), _) => format!("exit status {code}"),
-        (None, Some(signal)) => format!("killed by signal {signal}"),
-        (None, None) => "an unknown end".to_owned(),
-    }
 }
 
 /// Whether a process or a connection may be had a moment later.

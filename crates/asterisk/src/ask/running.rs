@@ -145,7 +145,7 @@ fn answer(command: &str, output: Output) -> Result<String, CliError> {
         return Err(if words.contains("Unable to connect to remote asterisk") {
             CliError::NotRunning { words }
         } else {
-            CliError::Failed { command: command.to_owned(), status: process::describe(output.status), words }
+            CliError::Failed { command: command.to_owned(), status: output.status.to_string(), words }
         });
     }
     if answer.lines().any(|line| line.starts_with("read() failed:")) {
