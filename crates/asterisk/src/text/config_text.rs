@@ -8,7 +8,7 @@
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Line<'a> {
     /// `[name]`, `[name](!)` or `[name](template,…)`.
-    Section { name: &'a str, is_template: bool, templates: &'a str },
+    Section { name: &'a str, options: &'a str },
     /// `key = value` or `key => value`.
     Setting { key: &'a str, value: &'a str },
 }
@@ -48,8 +48,7 @@ fn read(line: &str) -> Option<Line<'_>> {
             "" => "",
             options => options.strip_prefix('(')?.strip_suffix(')')?,
         };
-        let is_template = options.split(',').any(|option| option == "!");
-        return (!name.is_empty()).then_some(Line::Section { name, is_template, templates: options });
+        return (!name.is_empty()).then_some(Line::Section { name, options });
     }
     if line.starts_with('#') {
         return None;
@@ -118,8 +117,8 @@ mod tests {
 
     #[test]
     fn sections_and_settings_are_distinguished() {
-        assert_eq!(only("[1000]"), Line::Section { name: "1000", is_template: false, templates: "" });
-        assert_eq!(only("[t](!,base)"), Line::Section { name: "t", is_template: true, templates: "!,base" });
+        assert_eq!(only("[1000]"), Line::Section { name: "1000", options: "" });
+        assert_eq!(only("[t](!,base)"), Line::Section { name: "t", options: "!,base" });
         assert_eq!(only(" same => n,Dial(a,30)"), Line::Setting { key: "same", value: "n,Dial(a,30)" });
         assert_eq!(only("auth=1000-a ; mine"), Line::Setting { key: "auth", value: "1000-a" });
     }

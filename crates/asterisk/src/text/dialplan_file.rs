@@ -17,7 +17,7 @@ pub(crate) fn read(text: &str) -> Result<BTreeMap<String, Context>, Unreadable> 
         let (line, read) = read?;
         let not_an_extension = || Unreadable { line, reason: Reason::NotAnExtension };
         let (key, value) = match read {
-            Line::Section { name, templates: "", .. } if can_be_asked_for(name) => {
+            Line::Section { name, options: "" } if can_be_asked_for(name) => {
                 context = Some(contexts.entry(name.to_owned()).or_default());
                 exten.clear();
                 last = None;

@@ -5,24 +5,26 @@ pub(crate) fn takes(exten: &str, number: &str) -> bool {
     let Some(pattern) = exten.strip_prefix('_') else { return exten == number };
     let (mut pattern, mut number) = (pattern.chars(), number.chars());
     while let Some(c) = pattern.next() {
-        let is_one: Box<dyn Fn(char) -> bool> = match c {
-            '.' => return number.next().is_some(),
+        match c {
             '!' => return true,
             // It means nothing.
             '-' | ' ' => continue,
-            'X' | 'x' => Box::new(|digit| digit.is_ascii_digit()),
-            'Z' | 'z' => Box::new(|digit| ('1'..='9').contains(&digit)),
-            'N' | 'n' => Box::new(|digit| ('2'..='9').contains(&digit)),
+            _ => {}
+        }
+        let Some(digit) = number.next() else { return false };
+        let is_taken = match c {
+            '.' => return true,
+            'X' | 'x' => digit.is_ascii_digit(),
+            'Z' | 'z' => ('1'..='9').contains(&digit),
+            'N' | 'n' => ('2'..='9').contains(&digit),
             '[' => {
                 let set: Vec<char> = pattern.by_ref().take_while(|c| *c != ']').collect();
-                Box::new(move |digit| {
-                    let is_in_range = |range: &[char]| range[1] == '-' && (range[0]..=range[2]).contains(&digit);
-                    set.contains(&digit) || set.windows(3).any(is_in_range)
-                })
+                let is_in_range = |range: &[char]| range[1] == '-' && (range[0]..=range[2]).contains(&digit);
+                set.contains(&digit) || set.windows(3).any(is_in_range)
             }
-            other => Box::new(move |digit| digit == other),
+            other => digit == other,
         };
-        if !number.next().is_some_and(is_one) {
+        if !is_taken {
             return false;
         }
     }

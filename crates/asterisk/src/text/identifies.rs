@@ -15,19 +15,19 @@ pub(crate) struct Match<'a> {
 
 impl Match<'_> {
     /// The address, the length of the prefix, and whether that is shorter than an address.
-    fn network(&self) -> Option<(IpAddr, u8, bool)> {
+    fn address_range(&self) -> Option<(IpAddr, u8, bool)> {
         let (address, length) = self.network.split_once('/')?;
         let (address, length) = (address.parse::<IpAddr>().ok()?, length.parse().ok()?);
         Some((address, length, length < if address.is_ipv4() { 32 } else { 128 }))
     }
 
     pub(crate) fn is_everybody(&self) -> bool {
-        self.network().is_some_and(|(_, length, _)| length == 0)
+        self.address_range().is_some_and(|(_, length, _)| length == 0)
     }
 
     /// Whether these are several addresses, of a network as that of an office.
     pub(crate) fn is_private_network(&self) -> bool {
-        self.network().is_some_and(|(address, _, is_several)| {
+        self.address_range().is_some_and(|(address, _, is_several)| {
             is_several
                 && match address {
                     IpAddr::V4(address) => address.is_private(),

@@ -62,9 +62,10 @@ pub(crate) fn sections(text: &str) -> Result<Vec<Section<'_>>, Unreadable> {
     for read in lines(text) {
         let (line, read) = read?;
         match read {
-            Line::Section { name, is_template, templates: named } => {
+            Line::Section { name, options } => {
                 let (mut settings, mut said) = (Vec::new(), DefaultHasher::new());
-                for base in named.split(',').filter(|base| !base.is_empty() && *base != "!") {
+                let is_template = options.split(',').any(|option| option == "!");
+                for base in options.split(',').filter(|base| !base.is_empty() && *base != "!") {
                     let unknown = || Unreadable { line, reason: Reason::UnknownTemplate(base.to_owned()) };
                     let base = &sections[*templates.get(base).ok_or_else(unknown)?];
                     settings.extend_from_slice(&base.settings);
