@@ -121,15 +121,6 @@ impl Deployment {
         self.trust.digests = true;
         self
     }
-
-    /// The options of this pair that no proof of a deployment covers. Asks Asterisk for nothing.
-    ///
-    /// # Errors
-    ///
-    /// [`UnreadablePair`] when `pair` cannot be read.
-    pub fn uncovered(&self, pair: &Pair) -> Result<Vec<Uncovered>, UnreadablePair> {
-        of_pair(pair, &Pair::default(), self.trust)
-    }
 }
 
 /// The options of a pair that no proof covers: see [`uncovered`].

@@ -264,20 +264,6 @@ pub struct UnreadablePair {
     error: Unreadable,
 }
 
-impl UnreadablePair {
-    /// Which of the two: `endpoints` or `dialplan`.
-    #[must_use]
-    pub fn file(&self) -> &'static str {
-        self.file
-    }
-
-    /// The number of the line in it, from 1.
-    #[must_use]
-    pub fn line(&self) -> usize {
-        self.error.line
-    }
-}
-
 /// Reads one of the two files.
 pub(crate) fn read_file<'a, T>(
     file: &'static str,

@@ -37,7 +37,7 @@ fn a_pair_that_cannot_be_read_says_where() {
     ] {
         let pair = Pair { endpoints: endpoints.to_vec(), dialplan: dialplan.to_vec() };
         let error = Expected::read(&pair).unwrap_err();
-        assert_eq!((error.file(), error.line()), (file, line), "{error}");
+        assert_eq!((error.file, error.error.line), (file, line), "{error}");
     }
 }
 
