@@ -1,7 +1,7 @@
 //! The database URL: checked by libpq itself, and given the deadlines that can be set nowhere
 //! else. Whatever it says itself stays as it is, and wins.
 
-use std::time::Duration;
+use std::{env, path::Path, time::Duration};
 
 use diesel::{Connection as _, pg::PgConnection};
 
@@ -15,7 +15,6 @@ pub(crate) struct Conninfo {
     url: String,
     timeout: Duration,
     hosts: Vec<String>,
-    sslmode: Option<String>,
 }
 
 impl Conninfo {
@@ -27,7 +26,7 @@ impl Conninfo {
         let hosts =
             given(url, "hostaddr").or_else(|| given(url, "host")).or_else(|| Some(Url::of(url)?.hosts.to_owned()));
         let hosts = hosts.unwrap_or_default().split(',').map(str::to_owned).collect();
-        Ok(Self { url: url.to_owned(), timeout, hosts, sslmode: given(url, "sslmode") })
+        Ok(Self { url: url.to_owned(), timeout, hosts })
     }
 
     pub(crate) const fn timeout(&self) -> Duration {
@@ -53,10 +52,17 @@ impl Conninfo {
         self.hosts.iter().any(local)
     }
 
-    /// Whether the URL asks libpq to verify the server's certificate
-    /// ([PostgreSQL manual, 34.19.1](https://www.postgresql.org/docs/current/libpq-ssl.html#LIBQ-SSL-CERTIFICATES)).
-    pub(crate) fn verifies_certificate(&self) -> bool {
-        self.sslmode.as_deref().is_some_and(|mode| matches!(mode, "verify-ca" | "verify-full"))
+    /// What the server cannot say of the connection.
+    pub(crate) fn link(&self) -> Link {
+        let given = |keyword, variable| given(&self.url, keyword).or_else(|| env::var(variable).ok());
+        let verifies_certificate = match given("sslmode", "PGSSLMODE").as_deref() {
+            Some("verify-ca" | "verify-full") => true,
+            // With an authority, libpq verifies for this mode as well.
+            Some("require") => given("sslrootcert", "PGSSLROOTCERT").is_some_and(|file| Path::new(&file).is_file()),
+            _ => false,
+        };
+        let is_here = |host: &String| ["localhost", "127.", "::1", "[::1]"].iter().any(|here| host.starts_with(here));
+        Link { verifies_certificate, is_remote: !self.may_be_local() && !self.hosts.iter().any(is_here) }
     }
 
     /// For one host, so that each has its time within the timeout; libpq takes no less than two seconds.
@@ -64,6 +70,16 @@ impl Conninfo {
         let hosts = u64::try_from(self.hosts.len()).unwrap_or(1).max(2);
         Duration::from_secs(self.timeout.as_secs().div_ceil(hosts).max(2))
     }
+}
+
+/// What the URL and libpq's environment say of the connection.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Link {
+    /// Whether libpq verifies the server's certificate, and connects to no other
+    /// ([PostgreSQL manual, 34.19.1](https://www.postgresql.org/docs/current/libpq-ssl.html#LIBQ-SSL-CERTIFICATES)).
+    pub(crate) verifies_certificate: bool,
+    /// Whether every host is another one than this.
+    pub(crate) is_remote: bool,
 }
 
 /// Whether libpq can read the URL, found out without a connection.
@@ -270,8 +286,19 @@ mod tests {
             (r"host=h sslmode= 'verify-full' password=a\'", true),
             (r"password='a\' sslmode=verify-full' host=h", false),
             ("host=h", false),
+            ("postgres://h/db?sslmode=require&sslrootcert=/nonexistent/ca.crt", false),
+            ("postgres://h/db?sslmode=require&sslrootcert=Cargo.toml", true),
         ] {
-            assert_eq!(of(url).verifies_certificate(), verifies, "{url}");
+            assert_eq!(of(url).link().verifies_certificate, verifies, "{url}");
+        }
+        for (url, is_remote) in [
+            ("postgres://h/db", true),
+            ("postgres:///db?host=/run", false),
+            ("postgres://localhost:5433/db", false),
+            ("postgres://127.0.0.1,h/db", false),
+            ("host=h hostaddr=::1", false),
+        ] {
+            assert_eq!(of(url).link().is_remote, is_remote, "{url}");
         }
     }
 }

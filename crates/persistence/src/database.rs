@@ -2,7 +2,7 @@ use std::time::Duration;
 
 use crate::{
     apply_log::ApplyLog,
-    conninfo::Conninfo,
+    conninfo::{Conninfo, Link},
     error::DatabaseError,
     inspection::{self, Inspection},
     migrations,
@@ -15,7 +15,7 @@ use crate::{
 pub struct Database {
     sessions: Sessions,
     users: UserRepository,
-    verifies_certificate: bool,
+    link: Link,
 }
 
 impl Database {
@@ -34,9 +34,9 @@ impl Database {
     /// [`DatabaseError::InvalidUrl`] when libpq cannot read `url`.
     pub fn connect(url: &str, pool_size: u32, timeout: Duration) -> Result<Self, DatabaseError> {
         let conninfo = Conninfo::new(url, timeout.max(Duration::from_millis(1)))?;
-        let verifies_certificate = conninfo.verifies_certificate();
+        let link = conninfo.link();
         let sessions = Sessions::new(conninfo, pool_size.max(1));
-        Ok(Self { users: UserRepository::new(sessions.clone()), sessions, verifies_certificate })
+        Ok(Self { users: UserRepository::new(sessions.clone()), sessions, link })
     }
 
     /// The users.
@@ -72,8 +72,8 @@ impl Database {
     ///
     /// [`DatabaseError`].
     pub fn inspect(&self) -> Result<Inspection, DatabaseError> {
-        let verifies_certificate = self.verifies_certificate;
-        self.sessions.repeatable(move |connection| inspection::inspect(connection, verifies_certificate))
+        let link = self.link;
+        self.sessions.repeatable(move |connection| inspection::inspect(connection, link))
     }
 
     /// Creates a user and an apply's record, takes both back, and commits a message, in one round trip: triggers, policies of

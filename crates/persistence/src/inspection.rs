@@ -1,5 +1,7 @@
 //! What an administrator wants to know of a database before the portal uses it.
 
+use std::fmt;
+
 use diesel::{
     connection::SimpleConnection as _,
     dsl::sql,
@@ -8,7 +10,7 @@ use diesel::{
     sql_types::{Bool, Nullable, Text},
 };
 
-use crate::{error::DatabaseError, migrations, session::Abort};
+use crate::{conninfo::Link, error::DatabaseError, migrations, session::Abort};
 
 /// A database as the portal finds it, by [`Database::inspect`](crate::Database::inspect).
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -43,7 +45,8 @@ pub enum ReadOnly {
     Setting,
 }
 
-/// How a connection to PostgreSQL is protected. Behind a pooler, this is the pooler's connection.
+/// How a connection to PostgreSQL is protected. Behind a pooler on another host than PostgreSQL, this is the pooler's
+/// connection.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Protection {
@@ -53,12 +56,36 @@ pub enum Protection {
     Tls {
         /// Its version, such as `TLSv1.3`.
         version: String,
-        /// Whether the URL asks for the server's certificate to be verified (`sslmode=verify-ca` or `verify-full`):
-        /// without that, somebody in between may read everything.
+        /// Whether libpq verifies the server's certificate (`sslmode=verify-full`): without that, somebody in between may
+        /// read everything.
         is_verified: bool,
     },
+    /// A program on PostgreSQL's own host stands between, such as a pooler: PostgreSQL sees its connection alone.
+    Unknown,
     /// Clear text over a network: anybody who listens gets the phones' digests.
     ClearText,
+}
+
+impl Protection {
+    /// Whether nobody in between can read what is sent.
+    #[must_use]
+    pub fn is_safe(&self) -> bool {
+        matches!(self, Self::Local | Self::Tls { is_verified: true, .. })
+    }
+}
+
+impl fmt::Display for Protection {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Local => f.write_str("it does not leave this host"),
+            Self::Tls { version, is_verified: true } => write!(f, "{version}, with the server's certificate verified"),
+            Self::Tls { version, .. } => write!(f, "{version}, and the server's certificate is not verified"),
+            Self::Unknown => f.write_str(
+                "a pooler or proxy on PostgreSQL's host is in between, and how the connection to it is protected is not known",
+            ),
+            Self::ClearText => f.write_str("the phones' digests cross the network in clear text"),
+        }
+    }
 }
 
 /// What the portal does with which table. Without a right on the schema, no table can be seen, and the first migration
@@ -99,10 +126,7 @@ pub(crate) fn rehearse_change(connection: &mut PgConnection) -> QueryResult<()> 
     connection.batch_execute(REHEARSAL)
 }
 
-pub(crate) fn inspect(
-    connection: &mut PgConnection,
-    verifies_certificate: bool,
-) -> Result<Inspection, Abort<DatabaseError>> {
+pub(crate) fn inspect(connection: &mut PgConnection, link: Link) -> Result<Inspection, Abort<DatabaseError>> {
     let missing_rights: Vec<String> = sql::<Text>(RIGHTS).load(connection)?;
     // What was applied may not be read then.
     let may_read = !missing_rights.iter().any(|right| right.ends_with("__diesel_schema_migrations"));
@@ -125,8 +149,13 @@ pub(crate) fn inspect(
     )
     .get_result(connection)?;
     let protection = match tls {
+        // Whoever is in between has shown a certificate.
+        _ if is_local && link.is_remote && link.verifies_certificate => {
+            Protection::Tls { version: "TLS".to_owned(), is_verified: true }
+        }
+        _ if is_local && link.is_remote => Protection::Unknown,
         _ if is_local => Protection::Local,
-        Some(version) => Protection::Tls { version, is_verified: verifies_certificate },
+        Some(version) => Protection::Tls { version, is_verified: link.verifies_certificate },
         None => Protection::ClearText,
     };
     let pending = migrations::names(&pending);

@@ -92,16 +92,11 @@ impl<'a> UserListResponse<'a> {
     }
 }
 
-/// What an answer depends on: the users, what this node claims, and how its last apply ended.
-struct State {
+/// An answer, ready to be sent, and what it depends on: the users, what this node claims, and how its last apply ended.
+pub(crate) struct Listing {
     users: ChangeToken,
     claim: Arc<Claim>,
     last_apply: Option<LastApplyResponse>,
-}
-
-/// An answer, ready to be sent.
-pub(crate) struct Listing {
-    state: State,
     /// The JSON.
     pub(crate) body: Bytes,
     /// The entity tag of the JSON, in quotes.
@@ -126,19 +121,20 @@ impl ListingCache {
     fn current(&self, database: &Database, applier: &Applier) -> Result<Arc<Listing>, DatabaseError> {
         let (claim, last_apply) = (applier.claim(), applier.last());
         let last = self.last.read().unwrap_or_else(PoisonError::into_inner).clone();
-        let last = last.filter(|last| Arc::ptr_eq(&last.state.claim, &claim) && last.state.last_apply == last_apply);
-        let known = last.as_ref().map(|last| last.state.users);
-        let list = match (database.users().list_unless(known)?, last) {
-            (Some(list), _) => list,
-            (None, Some(last)) => return Ok(last),
-            (None, None) => database.users().list()?,
+        let last = last.filter(|last| Arc::ptr_eq(&last.claim, &claim) && last.last_apply == last_apply);
+        let list = match last {
+            None => database.users().list()?,
+            Some(last) => match database.users().list_unless(last.users)? {
+                None => return Ok(last),
+                Some(list) => list,
+            },
         };
         let standing = applier.standing(&list.users, &claim);
         let mut answer = UserListResponse::of(&list.users, list.revision, &claim, &standing);
         answer.last_apply.clone_from(&last_apply);
         let body = body::json(&answer);
         let etag = etag_of(&body);
-        let listing = Arc::new(Listing { state: State { users: list.token, claim, last_apply }, body, etag });
+        let listing = Arc::new(Listing { users: list.token, claim, last_apply, body, etag });
         *self.last.write().unwrap_or_else(PoisonError::into_inner) = Some(Arc::clone(&listing));
         Ok(listing)
     }

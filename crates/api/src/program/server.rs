@@ -22,7 +22,7 @@ use actix_web::{
     web,
 };
 use anyhow::{Context as _, bail};
-use pbx_persistence::{Database, Protection};
+use pbx_persistence::Database;
 use sd_notify::NotifyState;
 
 use crate::{
@@ -96,14 +96,8 @@ pub fn migrate(settings: &Settings) -> anyhow::Result<Vec<String>> {
 /// Says how the connection to PostgreSQL is protected, as libpq may choose clear text without a word.
 fn log_protection(database: &Database) {
     match database.inspect().map(|found| found.protection) {
-        Ok(Protection::Local) => log::info!("the connection to PostgreSQL does not leave this host"),
-        Ok(Protection::Tls { version, is_verified: true }) => {
-            log::info!("the connection to PostgreSQL uses {version}, and the server's certificate is verified");
-        }
-        Ok(Protection::Tls { version, .. }) => {
-            log::warn!("the connection to PostgreSQL uses {version}, and the server's certificate is not verified");
-        }
-        Ok(_) => log::warn!("the phones' digests cross the network to PostgreSQL in clear text"),
+        Ok(protection) if protection.is_safe() => log::info!("the connection to PostgreSQL: {protection}"),
+        Ok(protection) => log::warn!("the connection to PostgreSQL: {protection}"),
         Err(error) => log::warn!("how the connection to PostgreSQL is protected is not known: {error}"),
     }
 }

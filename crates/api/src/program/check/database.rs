@@ -1,7 +1,7 @@
 //! PostgreSQL: whether it answers, is up to date, and lets the service read and write.
 
 use pbx_asterisk::Fault;
-use pbx_persistence::{Database, Inspection, Protection, ReadOnly, UserList};
+use pbx_persistence::{Database, Inspection, ReadOnly, UserList};
 
 use super::{
     database_fix::{self, fault},
@@ -13,6 +13,9 @@ use crate::settings::Survey;
 /// Asks the database, and gives the users where it has them.
 pub(super) fn check(survey: &Survey, report: &mut Report<'_>) -> Option<UserList> {
     const POINT: &str = "database";
+    const CONNECTION: &str = "database connection";
+    const VERIFY: &str =
+        "let PostgreSQL use TLS, and sslmode=verify-full&sslrootcert=FILE in DATABASE_URL makes libpq verify it";
     if survey.wrong.iter().any(|error| error.key == Some("database.url")) {
         return None;
     }
@@ -27,7 +30,13 @@ pub(super) fn check(survey: &Survey, report: &mut Report<'_>) -> Option<UserList
         }
     };
     report.good(POINT, format_args!("PostgreSQL {} answers", inspection.server_version));
-    tell_protection(&inspection.protection, report);
+    // What is secret crosses the network: the digests of the phones, and the proof of the database password.
+    let protection = &inspection.protection;
+    if protection.is_safe() {
+        report.good(CONNECTION, protection);
+    } else {
+        report.note(CONNECTION, format_args!("{protection}; {VERIFY}"));
+    }
     let Inspection { pending, unknown, missing_rights, not_owned, missing_tables, read_only, .. } = inspection;
     if let Some(read_only) = read_only {
         let what = match read_only {
@@ -68,23 +77,4 @@ pub(super) fn check(survey: &Survey, report: &mut Report<'_>) -> Option<UserList
         (Err(error), _) => report.fault("tables", &fault(error, url)),
     }
     users.ok()
-}
-
-/// Says how what is secret crosses the network: the digests of the phones, and the proof of the database password.
-fn tell_protection(protection: &Protection, report: &mut Report<'_>) {
-    const POINT: &str = "database connection";
-    const VERIFY: &str = "sslmode=verify-full&sslrootcert=FILE in DATABASE_URL makes libpq verify it";
-    match protection {
-        Protection::Local => report.good(POINT, "it does not leave this host"),
-        Protection::Tls { version, is_verified: true } => {
-            report.good(POINT, format_args!("{version}, with the server's certificate verified"));
-        }
-        Protection::Tls { version, is_verified: false } => {
-            report.note(POINT, format_args!("{version}, and the server's certificate is not verified; {VERIFY}"));
-        }
-        _ => report.note(
-            POINT,
-            format_args!("the phones' digests cross the network in clear text; let PostgreSQL use TLS: {VERIFY}"),
-        ),
-    }
 }
