@@ -127,6 +127,7 @@ impl World {
         assert_eq!(answer.status, row.status, "{fault}: {}", answer.text);
         let code = answer.json["type"].as_str().unwrap_or_default();
         assert_eq!(code.trim_start_matches("urn:pbx-portal:"), row.code, "{fault}: {}", answer.text);
+        assert!(!answer.text.contains("os error"), "the words of a library: {}", answer.text);
         self.check_record(row, answer);
         match row.disk {
             Files::Old => assert!(Disk::of(&self.asterisk) == self.old.disk, "{fault}: the old pair is not on disk"),

@@ -58,7 +58,9 @@ fn assert_problem_parts(got: u16, header: impl Fn(&str) -> String, body: &Value,
     assert_eq!(header("www-authenticate"), if status == 401 { "Bearer realm=\"pbx-portal\"" } else { "" });
     assert_eq!(!header("allow").is_empty(), status == 405, "Allow with {status}");
     let text = body.to_string().to_lowercase();
-    for internal in ["select ", "insert ", "diesel", "libpq", "actix", "serde", "panicked", "src/", "postgres:"] {
+    for internal in
+        ["select ", "insert ", "diesel", "libpq", "actix", "serde", "panicked", "src/", "postgres:", "os error"]
+    {
         assert!(!text.contains(internal), "{internal} in {text}");
     }
 }

@@ -67,7 +67,9 @@ impl Cli {
         format!("{} -rx '{command}'", self.words.join(" "))
     }
 
-    pub(crate) fn program(&self) -> &str {
+    /// The program that is started.
+    #[must_use]
+    pub fn program(&self) -> &str {
         &self.words[0]
     }
 

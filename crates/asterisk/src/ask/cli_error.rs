@@ -1,5 +1,7 @@
 use std::{io, time::Duration};
 
+use crate::files::file::said;
+
 /// A command without a word in it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("names no program; it must be the program that reaches Asterisk, such as `asterisk`")]
@@ -10,7 +12,7 @@ pub struct EmptyCommand;
 #[non_exhaustive]
 pub enum CliError {
     /// The program is not there or may not be run.
-    #[error("`{program}` cannot be started: {error}")]
+    #[error("`{program}` cannot be started: {}", said(.error))]
     CannotStart {
         /// The first word of the command.
         program: String,
@@ -56,7 +58,7 @@ pub enum CliError {
         command: String,
     },
     /// The process could not be waited for.
-    #[error("the process of `{command}` was lost: {error}")]
+    #[error("the process of `{command}` was lost: {}", said(.error))]
     Lost {
         /// What Asterisk was asked.
         command: String,

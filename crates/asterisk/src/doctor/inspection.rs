@@ -246,10 +246,7 @@ fn may_clash(section: &OwnSection) -> bool {
 /// Why Asterisk gives no answer, as far as its socket shows.
 fn unreachable_fault(cli: &Cli, error: &CliError) -> Fault {
     let fix = match error {
-        CliError::CannotStart { .. } => {
-            "apt-get install asterisk, or set asterisk.command to the program's path in /etc/pbx-portal/config.toml"
-                .to_owned()
-        }
+        CliError::CannotStart { .. } => "apt-get install asterisk".to_owned(),
         CliError::NotRunning { words } => socket_fix(words),
         CliError::TimedOut { .. } => "systemctl restart asterisk".to_owned(),
         _ => cli.shown("core show version"),

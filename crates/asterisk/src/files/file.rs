@@ -20,7 +20,7 @@ const STAGED: &str = ".staged";
 
 /// What went wrong with which file.
 #[derive(Debug, thiserror::Error)]
-#[error("{} cannot be {action}: {error}{}", .path.display(), fix(.path, .error))]
+#[error("{} cannot be {action}: {}{}", .path.display(), said(.error), fix(.path, .error))]
 #[non_exhaustive]
 pub struct FileError {
     /// The file or directory.
@@ -36,6 +36,13 @@ impl FileError {
         let path = path.to_owned();
         move |error| Self { path, action, error }
     }
+}
+
+/// What the system said, without the number that Rust adds (`(os error 13)`).
+pub(crate) fn said(error: &io::Error) -> String {
+    let mut text = error.to_string();
+    text.truncate(text.find(" (os error ").unwrap_or(text.len()));
+    text
 }
 
 fn fix(path: &Path, error: &io::Error) -> String {

@@ -1,6 +1,6 @@
 //! Asterisk: whether it answers, takes an apply, and phones then get calls through.
 
-use std::time::Instant;
+use std::{path::Path, time::Instant};
 
 use pbx_asterisk::{Deployment, Drift, Expected, Fault, OwnSection, Transports};
 use pbx_domain::{Extension, ExtensionRange};
@@ -9,6 +9,8 @@ use pbx_persistence::UserList;
 use super::{report::Report, service};
 use crate::{Settings, operations::apply};
 
+/// The program of Debian's package.
+const INSTALLED: &str = "/usr/sbin/asterisk";
 /// Asterisk's first version with `password_digest`.
 const OLDEST: [u32; 3] = [22, 2, 0];
 /// The newest version of its series that fixes security holes, when this program was made.
@@ -32,7 +34,7 @@ impl Check<'_> {
         let options: Vec<_> = self.settings.asterisk.endpoint_options.iter().collect();
         let found = match self.deployment.inspect(&options, self.deadline) {
             Ok(found) => found,
-            Err(fault) => return report.fault("asterisk.command", &fault),
+            Err(fault) => return report.fault("asterisk.command", &self.unreached(fault)),
         };
         report.good("asterisk.command", "Asterisk answers");
         check_version(&found.version, report);
@@ -60,6 +62,15 @@ impl Check<'_> {
         check_transports(found.transports, report);
         report.point("asterisk.realm", check_realm(self.settings, found.default_realm.as_deref()));
         self.check_live(report);
+    }
+
+    /// Where Asterisk is installed, a setting that names no program is what is wrong.
+    fn unreached(&self, fault: Fault) -> Fault {
+        let is_other = !["asterisk", INSTALLED].contains(&self.settings.asterisk.cli.program());
+        if is_other && fault.what.contains("cannot be started") && Path::new(INSTALLED).exists() {
+            return Fault::new(fault.what, service::set_command("asterisk.command", "asterisk"));
+        }
+        fault
     }
 
     /// What the administrator defines with the number of a user, or of the next one, or as we do, keeps ours from being
