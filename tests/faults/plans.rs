@@ -2,10 +2,9 @@
 
 use std::collections::BTreeMap;
 use std::sync::Mutex;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 
-use pbx_tests::{Database, Http, Response};
+use pbx_tests::{Database, Http, Response, until};
 use serde_json::{Value, json};
 
 use crate::faults::matrix;
@@ -115,53 +114,49 @@ fn another_database_takes_no_number_away_unless_that_was_reviewed() {
 }
 
 #[test]
-fn under_twenty_appliers_and_writers_what_is_applied_is_what_was_reviewed() {
+fn of_ten_appliers_beside_two_writers_each_applies_what_it_reviewed_or_nothing() {
+    const ANSWERS: usize = 150;
     let world = World::new();
     let http = world.portal.http();
-    let done = AtomicBool::new(false);
     let outcomes = Mutex::new(BTreeMap::<u16, usize>::new());
+    let answered = || outcomes.lock().unwrap().values().sum::<usize>();
     thread::scope(|scope| {
-        for writer in 0..10 {
-            let (world, done) = (&world, &done);
+        for writer in 0..2 {
+            let (world, answered) = (&world, &answered);
             scope.spawn(move || {
-                for n in 0.. {
-                    if done.load(Ordering::SeqCst) {
-                        break;
-                    }
+                let mut previous = None;
+                // By answers and not by the clock: however busy the machine, some plans are overtaken and some are not.
+                for n in (25 * writer..ANSWERS).step_by(50) {
+                    until("more answers", || (answered() >= n).then_some(()));
                     let id = create(&world.portal, &format!("w{writer}n{n}")).string("/id");
-                    if n % 2 == 1 {
-                        world.portal.http().delete(&format!("/users/{id}")).expect(204);
+                    if let Some(previous) = previous.replace(id) {
+                        world.portal.http().delete(&format!("/users/{previous}")).expect(204);
                     }
-                    thread::sleep(std::time::Duration::from_millis(300));
                 }
             });
         }
-        let appliers: Vec<_> = (0..10)
-            .map(|_| {
-                let outcomes = &outcomes;
-                scope.spawn(move || {
-                    for _ in 0..5 {
-                        let plan = dry_run(http);
-                        let answer = apply_reviewed(http, plan.header("etag"));
-                        *outcomes.lock().unwrap().entry(answer.status).or_default() += 1;
-                        match answer.status {
-                            200 => {
-                                // Not the revision: a create and its delete make the same plan again.
-                                let same = ["files", "changes", "users"];
-                                let of = |answer: &Value| same.map(|member| answer[member].clone());
-                                assert_eq!(of(&answer.json), of(&plan.json), "what was reviewed");
-                            }
-                            412 => assert_eq!(answer.json["apply"]["outcome"], "refused", "{}", answer.text),
-                            status => panic!("{status}: {}", answer.text),
+        for _ in 0..10 {
+            scope.spawn(|| {
+                for _ in 0..ANSWERS / 10 {
+                    let plan = dry_run(http);
+                    let answer = apply_reviewed(http, plan.header("etag"));
+                    *outcomes.lock().unwrap().entry(answer.status).or_default() += 1;
+                    match answer.status {
+                        200 => {
+                            // Not the revision: a create and its delete make the same plan again.
+                            let same = ["files", "changes", "users"];
+                            let of = |answer: &Value| same.map(|member| answer[member].clone());
+                            assert_eq!(of(&answer.json), of(&plan.json), "what was reviewed");
                         }
+                        412 => assert_eq!(answer.json["apply"]["outcome"], "refused", "{}", answer.text),
+                        status => panic!("{status}: {}", answer.text),
                     }
-                })
-            })
-            .collect();
-        let results: Vec<_> = appliers.into_iter().map(thread::ScopedJoinHandle::join).collect();
-        done.store(true, Ordering::SeqCst);
-        assert!(results.iter().all(Result::is_ok));
+                }
+            });
+        }
     });
-    println!("answers by status: {:?}", outcomes.lock().unwrap());
+    let outcomes = outcomes.into_inner().unwrap();
+    println!("answers by status: {outcomes:?}");
+    assert!(outcomes.contains_key(&200) && outcomes.contains_key(&412), "{outcomes:?}");
     world.recovers();
 }
