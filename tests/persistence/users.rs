@@ -108,7 +108,7 @@ fn a_thousand_creates_at_once_give_each_number_once() {
     assert_eq!((users.len(), numbers), (1000, (1000..=1999).collect()));
     assert_eq!(fixture.extensions(), (1000..=1999).collect::<Vec<_>>());
     let revision = fixture.revision();
-    assert!(revision <= 1000, "creates share a commit: {revision}");
+    assert!(revision < 1000, "creates share a commit: {revision}");
 
     let exhausted = create(&fixture.inside, 1000);
     assert!(matches!(exhausted, Err(CreateUserError::Refused(CreateRefusal::Exhausted))), "{exhausted:?}");
@@ -141,7 +141,6 @@ fn creates_and_deletes_at_once_leave_no_gap_that_a_later_create_would_miss() {
             fixture.inside.users().delete(user.id).unwrap();
         }
     });
-    assert!(fixture.revision() <= 320);
     assert_eq!(fixture.create(0).extension.get(), 1000);
 }
 
