@@ -22,6 +22,8 @@ struct Network {
     /// Whether new connections say nothing from the start.
     swallows: AtomicBool,
     connections: AtomicU64,
+    /// How often a client sent something.
+    requests: AtomicU64,
     /// So many packets pass before the network goes wrong; negative when it does not.
     packets: AtomicI64,
     /// What going wrong is: connections are cut, or fall silent.
@@ -40,6 +42,7 @@ impl Proxy {
             silent_below: AtomicU64::new(0),
             swallows: AtomicBool::new(false),
             connections: AtomicU64::new(0),
+            requests: AtomicU64::new(0),
             packets: AtomicI64::new(-1),
             cuts: AtomicBool::new(false),
             ended: AtomicBool::new(false),
@@ -98,6 +101,11 @@ impl Proxy {
     pub fn connections(&self) -> u64 {
         self.network.connections.load(SeqCst)
     }
+
+    /// How often a client has sent something: what it sends in one go counts once.
+    pub fn requests(&self) -> u64 {
+        self.network.requests.load(SeqCst)
+    }
 }
 
 impl Drop for Proxy {
@@ -114,16 +122,16 @@ impl Network {
         // A server that is down closes the connection.
         let Ok(server) = TcpStream::connect(&self.server) else { return };
         let swallowed = self.swallows.load(SeqCst);
-        for (from, to) in [(client, &server), (&server, client)] {
+        for (from, to, requests) in [(client, &server, 1), (&server, client, 0)] {
             from.set_nodelay(true).expect("a socket without delay");
             let (from, to) = (from.try_clone().expect("a socket"), to.try_clone().expect("a socket"));
             let network = Arc::clone(self);
-            thread::spawn(move || network.carry(number, swallowed, from, &to));
+            thread::spawn(move || network.carry(number, swallowed, requests, from, &to));
         }
     }
 
-    /// Carries one direction of a connection.
-    fn carry(&self, number: u64, swallowed: bool, mut from: TcpStream, to: &TcpStream) {
+    /// Carries one direction of a connection, of which each packet is so many requests.
+    fn carry(&self, number: u64, swallowed: bool, requests: u64, mut from: TcpStream, to: &TcpStream) {
         let (send, receive) = mpsc::channel::<(Instant, Vec<u8>)>();
         let mut writer = to.try_clone().expect("a socket");
         let arriving = thread::spawn(move || {
@@ -137,6 +145,7 @@ impl Network {
         let mut buffer = vec![0; 64 << 10];
         let is_silent = || swallowed || number < self.silent_below.load(SeqCst);
         while let Ok(length @ 1..) = from.read(&mut buffer) {
+            self.requests.fetch_add(requests, SeqCst);
             if self.goes_wrong() {
                 if self.cuts.load(SeqCst) {
                     break;
