@@ -18,15 +18,10 @@ fn cluster() -> (Cluster, pbx_tests::Database, Database) {
     let database = Database::connect(&outside.url(), 4, TIMEOUT).unwrap();
     database.migrate().unwrap();
     (0..4).for_each(|number| drop(create(&database, number).unwrap()));
-    let lock = outside.begin("LOCK TABLE users");
-    thread::scope(|scope| {
-        for _ in 0..4 {
-            scope.spawn(|| database.users().list().unwrap());
-        }
-        outside.wait_for_waiting(4);
-        lock.commit();
+    until("four connections", || {
+        thread::scope(|scope| (0..4).for_each(|_| drop(scope.spawn(|| database.users().list()))));
+        (outside.sql(CONNECTIONS) == "4").then_some(())
     });
-    assert_eq!(outside.sql(CONNECTIONS), "4");
     (cluster, outside, database)
 }
 
