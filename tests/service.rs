@@ -1,6 +1,12 @@
 //! A portal whose Asterisk does not run: all of the API but a successful apply.
 
+#![expect(clippy::expect_used, reason = "a test that fails says so at once")]
+
+use std::os::unix::net::UnixDatagram;
+
+use pbx_tests::wait::LIMIT;
 use pbx_tests::{Asterisk, Cluster, Database, Portal, Settings};
+use tempfile::TempDir;
 
 pub(crate) struct Service {
     pub(crate) portal: Portal,
@@ -27,5 +33,38 @@ impl Service {
         let asterisk = Asterisk::configured();
         let portal = change(Settings::new(&database.url(), &asterisk)).start();
         Self { portal, database, _asterisk: asterisk }
+    }
+}
+
+/// What systemd hears of the service.
+pub(crate) struct Systemd {
+    pub(crate) socket: UnixDatagram,
+    directory: TempDir,
+}
+
+impl Systemd {
+    pub(crate) fn new() -> Self {
+        let directory = tempfile::tempdir().expect("a directory for the socket");
+        let socket = UnixDatagram::bind(directory.path().join("notify")).expect("the socket");
+        socket.set_read_timeout(Some(LIMIT)).expect("a limit");
+        Self { socket, directory }
+    }
+
+    /// Of a service that has to be heard at least every so many microseconds.
+    pub(crate) fn watches(&self, settings: Settings, microseconds: &str) -> Settings {
+        let path = self.directory.path().join("notify");
+        settings.with("NOTIFY_SOCKET", path.to_str().expect("a path")).with("WATCHDOG_USEC", microseconds)
+    }
+
+    /// The next word, but for those that say how the service is: they come whenever it likes.
+    pub(crate) fn hears(&self) -> String {
+        loop {
+            let mut buffer = [0; 200];
+            let length = self.socket.recv(&mut buffer).expect("a word to systemd");
+            let word = String::from_utf8_lossy(&buffer[..length]).trim().to_owned();
+            if !word.starts_with("STATUS=") {
+                return word;
+            }
+        }
     }
 }

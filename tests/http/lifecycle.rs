@@ -5,10 +5,10 @@ use std::net::{TcpListener, TcpStream};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use pbx_tests::wait::{LIMIT, until};
-use pbx_tests::{Asterisk, Cluster, Database, Settings, Transaction};
+use pbx_tests::{Asterisk, Cluster, Database, Settings, Transaction, until};
 
-use crate::http::{Service, raw};
+use crate::http::raw;
+use crate::service::{Service, Systemd};
 
 const BODY: &str = r#"{"name": "A", "email": "a@example.com"}"#;
 
@@ -138,53 +138,32 @@ fn without_postgresql_the_start_fails_and_says_why() {
 
 #[test]
 fn systemd_is_told_when_it_is_ready_and_fed_while_it_answers() {
-    let directory = tempfile::tempdir().unwrap();
-    let path = directory.path().join("notify");
-    let socket = std::os::unix::net::UnixDatagram::bind(&path).unwrap();
-    socket.set_read_timeout(Some(LIMIT)).unwrap();
-    let mut service = Service::start_with(|settings| {
-        settings.with("NOTIFY_SOCKET", path.to_str().unwrap()).with("WATCHDOG_USEC", "2000000")
-    });
-    let said = || {
-        let mut buffer = [0; 200];
-        let length = socket.recv(&mut buffer).expect("a word to systemd");
-        String::from_utf8_lossy(&buffer[..length]).trim().to_owned()
-    };
-    let told = || std::iter::repeat_with(said).find(|word| !word.starts_with("STATUS=")).unwrap();
-    assert_eq!(told(), "READY=1");
-    assert_eq!((told(), told()), ("WATCHDOG=1".to_owned(), "WATCHDOG=1".to_owned()));
+    let systemd = Systemd::new();
+    let mut service = Service::start_with(|settings| systemd.watches(settings, "2000000"));
+    for word in ["READY=1", "WATCHDOG=1", "WATCHDOG=1"] {
+        assert_eq!(systemd.hears(), word);
+    }
     assert!(!service.portal.log().contains("HEAD /openapi.json"), "the watchdog does not fill the log");
     service.portal.terminate();
-    while !told().starts_with("STOPPING=1") {}
+    while !systemd.hears().starts_with("STOPPING=1") {}
     assert!(service.portal.wait().success());
     assert!(TcpStream::connect(service.portal.url().strip_prefix("http://").unwrap()).is_err());
 }
 
 #[test]
 fn systemd_is_fed_until_the_last_piece_of_work_has_ended() {
-    let directory = tempfile::tempdir().unwrap();
-    let path = directory.path().join("notify");
-    let socket = std::os::unix::net::UnixDatagram::bind(&path).unwrap();
-    socket.set_read_timeout(Some(LIMIT)).unwrap();
-    let service = Service::start_with(|settings| {
-        settings.with("NOTIFY_SOCKET", path.to_str().unwrap()).with("WATCHDOG_USEC", "2000000")
-    });
+    let systemd = Systemd::new();
+    let service = Service::start_with(|settings| systemd.watches(settings, "8000000"));
     let (stream, lock) = create_under_way(&service);
     // Without the caller's connection, the threads that answer requests have nothing left to do.
     drop(stream);
     thread::sleep(Duration::from_millis(200));
     service.portal.terminate();
-    let said = || {
-        let mut buffer = [0; 200];
-        let length = socket.recv(&mut buffer).expect("a word to systemd");
-        String::from_utf8_lossy(&buffer[..length]).trim().to_owned()
-    };
-    while !said().starts_with("STOPPING=1") {}
-    let stopping = Instant::now();
-    while stopping.elapsed() < Duration::from_secs(4) {
+    while !systemd.hears().starts_with("STOPPING=1") {}
+    for _ in 0..3 {
         let asked = Instant::now();
-        while said() != "WATCHDOG=1" {}
-        assert!(asked.elapsed() < Duration::from_secs(2), "after {:?}", asked.elapsed());
+        assert_eq!(systemd.hears(), "WATCHDOG=1");
+        assert!(asked.elapsed() < Duration::from_secs(6), "after {:?}", asked.elapsed());
     }
     assert!(!service.portal.log().contains("ERROR"), "{}", service.portal.log());
     drop(lock);

@@ -2,14 +2,12 @@
 
 use std::io::{Read as _, Write as _};
 use std::net::TcpStream;
-use std::os::unix::net::UnixDatagram;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use pbx_tests::wait::LIMIT;
 use rustix::process::{Pid, Resource, Rlimit, prlimit};
 
-use crate::service::Service;
+use crate::service::{Service, Systemd};
 use crate::strangers::stranger::{Kind, NOW_AND_THEN, Stranger, address};
 use crate::strangers::watch::Watch;
 use crate::strangers::{number, warm};
@@ -94,34 +92,18 @@ fn a_crowd_leaves_descriptors_to_the_service_where_it_has_few() {
 
 #[test]
 fn a_crowd_delays_neither_the_watchdog_nor_the_end() {
-    let directory = tempfile::tempdir().unwrap();
-    let path = directory.path().join("notify");
-    let socket = UnixDatagram::bind(&path).unwrap();
-    socket.set_read_timeout(Some(LIMIT)).unwrap();
-    let mut service = warm(Service::start_with(|settings| {
-        settings.with("NOTIFY_SOCKET", path.to_str().unwrap()).with("WATCHDOG_USEC", "8000000")
-    }));
-    let notified = || {
-        loop {
-            let mut buffer = [0; 200];
-            let length = socket.recv(&mut buffer).expect("a word to systemd");
-            let word = String::from_utf8_lossy(&buffer[..length]).trim().to_owned();
-            // The service says how it is whenever it likes.
-            if !word.starts_with("STATUS=") {
-                return word;
-            }
-        }
-    };
-    assert_eq!(notified(), "READY=1");
+    let systemd = Systemd::new();
+    let mut service = warm(Service::start_with(|settings| systemd.watches(settings, "8000000")));
+    assert_eq!(systemd.hears(), "READY=1");
     let mut crowd = crowd(&service, &Kind::ALL);
     // The earlier notifications are read; those that follow are sent while the crowd is there.
-    socket.set_nonblocking(true).unwrap();
-    while socket.recv(&mut [0; 200]).is_ok() {}
-    socket.set_nonblocking(false).unwrap();
+    systemd.socket.set_nonblocking(true).unwrap();
+    while systemd.socket.recv(&mut [0; 200]).is_ok() {}
+    systemd.socket.set_nonblocking(false).unwrap();
     for _ in 0..2 {
         let asked = Instant::now();
         stay(&mut crowd, Duration::from_millis(500));
-        assert_eq!(notified(), "WATCHDOG=1");
+        assert_eq!(systemd.hears(), "WATCHDOG=1");
         assert!(asked.elapsed() < Duration::from_secs(6), "after {:?}", asked.elapsed());
     }
     let asked = Instant::now();
