@@ -53,7 +53,14 @@ impl Database {
              ALTER DATABASE {used} RENAME TO {}",
             self.name
         );
-        run(&self.server, &rename).is_ok() && (self.try_sql(EMPTIED).is_ok() || !self.remove())
+        if run(&self.server, &rename).is_err() {
+            return false;
+        }
+        let is_emptied = self.try_sql(EMPTIED).is_ok();
+        if !is_emptied {
+            self.remove();
+        }
+        is_emptied
     }
 
     /// Leaves it to another test. To make a database takes 300 files, and to remove them makes each new file slow for a
