@@ -8,26 +8,28 @@ use crate::faults::world::{World, create};
 const TRUNK: &str = "[outside]\ntype=endpoint\ncontext=from-outside\ndisallow=all\nallow=ulaw\n\
     [outside]\ntype=identify\nendpoint=outside\nmatch=127.0.0.2";
 
-#[test]
-fn what_a_caller_sends_neither_spoils_nor_makes_a_proof() {
+/// What callers send as their number, and how Asterisk begins to list it.
+pub(crate) const CALLERS: [(&str, &str); 4] = [
+    ("%0a%20Endpoint%3a%20%201000/x", "\n Endpoint:  1000/x>"),
+    ("%0aObjects%20found%3a%2099", "\nObjects found: 99>"),
+    ("1%0a%20%20%20%20%20InAuth%3a%20%20x/y", "1\n     InAuth:  x/y>"),
+    ("%0a%0a%20Endpoint%3a%20%201500/1500%0a%20%20%20%20%20%20%20%20Aor%3a%20%201500", "\n\n Endpoint:  1500/1500\n"),
+];
+
+/// An Asterisk that takes calls from outside.
+pub(crate) fn asterisk_with_callers() -> Asterisk {
     let mut asterisk = Asterisk::configured();
     asterisk.append("modules.conf", "load=res_pjsip_endpoint_identifier_ip.so");
     asterisk.append("pjsip.conf", TRUNK);
     asterisk.append("extensions.conf", "[from-outside]\ninclude => synergycall-internal");
     asterisk.start();
-    let world = World::with(Database::create(), asterisk, |settings| settings);
-    for (round, (caller, shown)) in [
-        ("%0a%20Endpoint%3a%20%201000/x", "\n Endpoint:  1000/x>"),
-        ("%0aObjects%20found%3a%2099", "\nObjects found: 99>"),
-        ("1%0a%20%20%20%20%20InAuth%3a%20%20x/y", "1\n     InAuth:  x/y>"),
-        (
-            "%0a%0a%20Endpoint%3a%20%201500/1500%0a%20%20%20%20%20%20%20%20Aor%3a%20%201500",
-            "\n\n Endpoint:  1500/1500\n",
-        ),
-    ]
-    .into_iter()
-    .enumerate()
-    {
+    asterisk
+}
+
+#[test]
+fn what_a_caller_sends_neither_spoils_nor_makes_a_proof() {
+    let world = World::with(Database::create(), asterisk_with_callers(), |settings| settings);
+    for (round, (caller, shown)) in CALLERS.into_iter().enumerate() {
         let callee = world.bystander.answering();
         let call = HostileCall::start(&world.asterisk, caller);
         until("the caller's text in the listing", || {

@@ -16,7 +16,7 @@ const LIBRARY: [&str; 3] = [
 ];
 
 /// The clock of the portal is what the file says.
-fn with_clock(settings: Settings, clock: &Path, time: &str) -> Settings {
+pub(crate) fn with_clock(settings: Settings, clock: &Path, time: &str) -> Settings {
     let library = LIBRARY.into_iter().find(|path| Path::new(path).exists());
     let library = library.unwrap_or_else(|| panic!("libfaketime is missing: install the package libfaketime"));
     fs::write(clock, time).unwrap();

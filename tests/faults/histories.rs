@@ -80,12 +80,7 @@ fn lagging() -> (World, Cluster, Cluster) {
     let world = World::with(database, Asterisk::start_new(), |settings| {
         settings.with("DATABASE_URL", &url).with("PBX_PORTAL__DATABASE__TIMEOUT_SECONDS", "10")
     });
-    let replicated = "SELECT count(*) FROM pg_stat_replication WHERE replay_lsn = pg_current_wal_lsn()";
-    until("the standby to have all", || (world.database.sql(replicated) == "1").then_some(()));
-    standby.stop_following();
-    until("the standby to be gone", || {
-        (world.database.sql("SELECT count(*) FROM pg_stat_replication") == "0").then_some(())
-    });
+    primary.leave_behind(&standby);
     (world, primary, standby)
 }
 

@@ -285,11 +285,13 @@ impl Disk {
 
     /// The generation in the head of each file.
     pub(crate) fn generations(&self) -> (String, String) {
-        let of = |text: &str| {
-            text.lines().find_map(|line| line.strip_prefix("; generation ")).unwrap_or_default().to_owned()
-        };
-        (of(&self.endpoints), of(&self.dialplan))
+        (generation(&self.endpoints), generation(&self.dialplan))
     }
+}
+
+/// The generation in the head of a file.
+pub(crate) fn generation(text: &str) -> String {
+    text.lines().find_map(|line| line.strip_prefix("; generation ")).unwrap_or_default().to_owned()
 }
 
 impl Running {

@@ -77,11 +77,17 @@ impl Cluster {
         standby
     }
 
-    /// Cuts a standby off from its primary: what is committed there from now on never comes here.
-    pub fn stop_following(&self) {
-        for sql in ["ALTER SYSTEM SET primary_conninfo = ''", "SELECT pg_reload_conf()"] {
-            simple_query::run(&self.url(), sql).unwrap_or_else(|error| panic!("{error}\nin {sql}"));
-        }
+    /// Cuts a standby of this cluster off, once it has all: what is committed from now on never comes there.
+    pub fn leave_behind(&self, standby: &Self) {
+        const STANDBYS: &str = "SELECT count(*) FROM pg_stat_replication";
+        let run = |cluster: &Self, sql: &str| {
+            simple_query::run(&cluster.url(), sql).unwrap_or_else(|error| panic!("{error}\nin {sql}"))
+        };
+        let up_to_date = format!("{STANDBYS} WHERE replay_lsn = pg_current_wal_lsn()");
+        until("the standby to have all", || (run(self, &up_to_date) == "1").then_some(()));
+        run(standby, "ALTER SYSTEM SET primary_conninfo = ''");
+        run(standby, "SELECT pg_reload_conf()");
+        until("the standby to be gone", || (run(self, STANDBYS) == "0").then_some(()));
     }
 
     /// Makes a standby the primary.

@@ -2,7 +2,7 @@
 //! A minute of one seed with the other tests; `make soak MINUTES=… SEED=…`, of any seed.
 //!
 //! The same seed makes the same choices again. When they meet what, only the machine decides.
-#![expect(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a failing step fails the round")]
+#![expect(clippy::unwrap_used, clippy::panic, reason = "a failing step fails the round")]
 #![expect(clippy::print_stdout, reason = "it reports each round")]
 #![expect(clippy::disallowed_methods, reason = "it does to files and processes what an administrator or a crash would")]
 

@@ -12,6 +12,8 @@ use pbx_domain::{Extension, Revision, User};
 use pbx_tests::{Asterisk, Database};
 use serde_json::Value;
 
+use crate::faults::world::{Running, generation};
+
 /// A user as the database has it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Row {
@@ -104,10 +106,7 @@ impl Pair {
     }
 
     fn generations(&self) -> (String, String) {
-        let of = |text: &str| {
-            text.lines().find_map(|line| line.strip_prefix("; generation ")).unwrap_or_default().to_owned()
-        };
-        (of(&self.endpoints), of(&self.routing))
+        (generation(&self.endpoints), generation(&self.routing))
     }
 }
 
@@ -138,28 +137,10 @@ pub(crate) struct Live {
 
 impl Live {
     pub(crate) fn of(asterisk: &Asterisk) -> Self {
-        let mut auths = BTreeMap::new();
-        let name = |rest: &str| rest.split(['/', ' ']).next().unwrap_or_default().to_owned();
-        let mut last = None;
-        for line in asterisk.rx("pjsip show endpoints").lines().map(str::trim) {
-            if let Some(rest) = line.strip_prefix("Endpoint:  ") {
-                last = name(rest).parse().ok();
-                last.map(|extension: u16| auths.insert(extension, String::new()));
-            } else if let (Some(rest), Some(extension)) = (line.strip_prefix("InAuth:  "), last) {
-                auths.insert(extension, name(rest));
-            }
-        }
-        let dialplan = asterisk.rx("dialplan show synergycall-users");
-        let extens = dialplan.lines().filter_map(|line| line.trim().strip_prefix('\'')?.split_once('\''));
-        let extens = extens.filter_map(|(exten, _)| exten.parse().ok()).collect();
-        let aors = asterisk.rx("pjsip list aors like synergycall-generation");
-        let meta = asterisk.rx("dialplan show generation@synergycall-ring");
-        let after = |text: &str, word: &str| {
-            let each = text.split(word).skip(1).map(|rest| rest.split(|c: char| !c.is_ascii_alphanumeric()).next());
-            each.map(Option::unwrap_or_default).collect::<Vec<_>>().join("+")
-        };
-        let generations = (after(&aors, "synergycall-generation-"), after(&meta, "NoOp("));
-        Self { auths, extens, generations }
+        let Running { endpoints, extens, generation } = Running::of(asterisk);
+        let auths = endpoints.into_iter().filter_map(|(name, auth)| Some((name.parse().ok()?, auth)));
+        let extens = extens.into_iter().filter_map(|exten| exten.parse().ok());
+        Self { auths: auths.collect(), extens: extens.collect(), generations: generation }
     }
 
     /// What it has to be where this pair is live.

@@ -5,6 +5,7 @@ use std::time::Duration;
 use pbx_tests::misbehaving::{BUSY, QUEUED, RELOADED};
 use pbx_tests::{Behaviour, SocketFault};
 
+use crate::faults::callers::CALLERS;
 use crate::faults::soak::random::Random;
 
 /// All choices of a round.
@@ -235,14 +236,7 @@ impl Fault {
             18 => Self::Failover,
             19 => Self::SilentNetwork { swallows: random.one_in(2) },
             20 => Self::BreakingNetwork { packets: i64::try_from(random.below(60)).unwrap(), is_cut: random.one_in(2) },
-            21 => Self::HostileCaller {
-                from: random.pick(&[
-                    "%0a%20Endpoint%3a%20%201000/x",
-                    "%0aObjects%20found%3a%2099",
-                    "1%0a%20%20%20%20%20InAuth%3a%20%20x/y",
-                    "%0a%0a%20Endpoint%3a%20%201500/1500%0a%20%20%20%20%20%20%20%20Aor%3a%20%201500",
-                ]),
-            },
+            21 => Self::HostileCaller { from: random.pick(&CALLERS).0 },
             22 => Self::Clock {
                 first: random.pick(&["+10y", "-20y", "+0"]),
                 then: random.pick(&["+10y", "-20y", "@1960-01-01 00:00:00", "-3s"]),

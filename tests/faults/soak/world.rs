@@ -5,24 +5,14 @@ use std::fs;
 use std::path::PathBuf;
 use std::sync::RwLock;
 
-use pbx_tests::{
-    Asterisk, Behaviour, Cluster, Database, Http, MisbehavingAsterisk, Phone, Portal, Proxy, Settings, until,
-};
+use pbx_tests::{Asterisk, Behaviour, Cluster, Database, Http, MisbehavingAsterisk, Phone, Portal, Proxy, Settings};
 use rustix::process::{Pid, Signal, kill_process};
 use tempfile::TempDir;
 
+use crate::faults::callers;
+use crate::faults::clock::with_clock;
 use crate::faults::soak::observed::{self, Pair, Users};
 use crate::faults::soak::plan::{Fault, Plan};
-
-const TRUNK: &str = "[outside]\ntype=endpoint\ncontext=from-outside\ndisallow=all\nallow=ulaw\n\
-    [outside]\ntype=identify\nendpoint=outside\nmatch=127.0.0.2";
-
-/// Debian's `libfaketime`.
-const CLOCK_LIBRARY: [&str; 3] = [
-    "/usr/lib/x86_64-linux-gnu/faketime/libfaketimeMT.so.1",
-    "/usr/lib/aarch64-linux-gnu/faketime/libfaketimeMT.so.1",
-    "/usr/lib64/faketime/libfaketimeMT.so.1",
-];
 
 /// Whose number is 1000 for good.
 pub(crate) const BYSTANDER: &str = "bystander@example.com";
@@ -80,11 +70,7 @@ impl World {
         let cluster = Cluster::start_new();
         let database = Database::create_in(&cluster.url());
         let proxy = Proxy::to(&cluster.address());
-        let mut asterisk = Asterisk::configured();
-        asterisk.append("modules.conf", "load=res_pjsip_endpoint_identifier_ip.so");
-        asterisk.append("pjsip.conf", TRUNK);
-        asterisk.append("extensions.conf", "[from-outside]\ninclude => synergycall-internal");
-        asterisk.start();
+        let asterisk = callers::asterisk_with_callers();
         let stand_in = MisbehavingAsterisk::before(&asterisk);
         let settings = Settings::new(&proxy.through(&database.url()), &asterisk)
             .with("PBX_PORTAL__ASTERISK__COMMAND", &stand_in.command())
@@ -172,12 +158,7 @@ impl Parts {
     /// Makes a standby that has all and gets no more; the URL of both.
     fn follow(&mut self, database: &Database) -> String {
         let standby = self.cluster.standby();
-        let replicated = "SELECT count(*) FROM pg_stat_replication WHERE replay_lsn = pg_current_wal_lsn()";
-        until("the standby to have all", || (database.sql(replicated) == "1").then_some(()));
-        standby.stop_following();
-        until("the standby to be gone", || {
-            (database.sql("SELECT count(*) FROM pg_stat_replication") == "0").then_some(())
-        });
+        self.cluster.leave_behind(&standby);
         // Without the network between them: whoever accepts a connection is no host to go on from.
         let both = format!("{},{}", self.cluster.address(), standby.address());
         let url = database.url().replace(&self.cluster.address(), &both) + "?target_session_attrs=read-write";
@@ -186,15 +167,7 @@ impl Parts {
     }
 
     fn with_clock(&self, time: &str) -> Settings {
-        let library = CLOCK_LIBRARY.into_iter().find(|path| PathBuf::from(path).exists());
-        let library = library.expect("libfaketime is missing: install the package libfaketime");
-        self.set_clock(time);
-        self.settings
-            .clone()
-            .with("LD_PRELOAD", library)
-            .with("FAKETIME_TIMESTAMP_FILE", self.clock().to_str().unwrap())
-            .with("FAKETIME_NO_CACHE", "1")
-            .with("FAKETIME_DONT_FAKE_MONOTONIC", "1")
+        with_clock(self.settings.clone(), &self.clock(), time)
     }
 
     /// Portals that were started with a clock of their own have this one from now on.
