@@ -1,6 +1,6 @@
 //! What a caller from outside sends is printed in Asterisk's listings while the call lasts, line breaks included.
 
-use pbx_tests::{Asterisk, Behaviour, Database, HostileCall, until};
+use pbx_tests::{Asterisk, Behaviour, Database, HostileCall, bulk_users, until};
 
 use crate::faults::matrix;
 use crate::faults::world::{World, create};
@@ -54,12 +54,7 @@ fn lines_that_asterisk_drops_for_a_stalled_reader_are_asked_for_again() {
     for world in crate::faults::world::BOTH_WAYS {
         let world = world();
         // Pipe and socket hold some thousand lines before any is dropped.
-        world.database.sql(
-            "WITH u AS (INSERT INTO users (id, name, email) SELECT gen_random_uuid(), 'Bulk', 'bulk' || n || '@example.com'
-             FROM generate_series(1, 880) n RETURNING id)
-             INSERT INTO extensions (number, user_id, realm, ha1)
-             SELECT 1100 + row_number() OVER (), id, 'asterisk', md5(id::text) FROM u",
-        );
+        world.database.sql(&bulk_users(1101..=1980));
         world.stand_in.on_next(2, "dialplan show synergycall-users", &Behaviour::Stall);
         world.apply(matrix::STALLED_READER);
         let log = world.portal.log();

@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::Duration;
 
-use pbx_tests::{Asterisk, Database, Phone};
+use pbx_tests::{Asterisk, Database, Phone, bulk_users};
 use serde_json::{Value, json};
 
 use crate::faults::matrix;
@@ -63,10 +63,7 @@ fn a_call_continues_through_applies_and_the_removal_of_its_caller() {
     let bulk: Vec<u16> = (1101..=1600).collect();
     let steps: [(Value, &dyn Fn()); 3] = [
         (json!({ "added": bulk, "removed": none, "changed": none }), &|| {
-            sql("WITH u AS (INSERT INTO users (id, name, email) SELECT gen_random_uuid(), 'Bulk', 'bulk' || n || '@example.com'
-                 FROM generate_series(1, 500) n RETURNING id)
-                 INSERT INTO extensions (number, user_id, realm, ha1)
-                 SELECT 1100 + row_number() OVER (), id, 'asterisk', md5(id::text) FROM u");
+            drop(sql(&bulk_users(1101..=1600)));
         }),
         (json!({ "added": none, "removed": bulk, "changed": none }), &|| {
             drop(sql("DELETE FROM users WHERE name = 'Bulk'"));

@@ -11,17 +11,9 @@ use std::process::{Command, Stdio};
 use std::thread;
 
 use page::{Block, blocks, matches};
-use pbx_tests::{Asterisk, Database, Portal, Settings, until};
+use pbx_tests::{Asterisk, Database, Portal, Settings, bulk_users, until};
 
 const PAGE: &str = include_str!("../../docs/scripts.md");
-
-/// Takes every number that is free.
-const EXHAUST: &str = "
-    WITH free AS (SELECT n, gen_random_uuid() AS id FROM generate_series(1000, 1999) n
-                   WHERE n NOT IN (SELECT number FROM extensions)),
-         made AS (INSERT INTO users (id, name, email) SELECT id, 'User', n || '@full.example' FROM free)
-    INSERT INTO extensions (number, user_id, realm, ha1) SELECT n, id, 'asterisk', repeat('0', 32) FROM free";
-const RELEASE: &str = "DELETE FROM users WHERE email LIKE '%@full.example'";
 
 /// What the administrator defines where the page says that Asterisk does not take it.
 const CONFLICTS: [(&str, &str); 2] =
@@ -82,9 +74,9 @@ impl World {
             return String::new();
         }
         if block.heading == "No extension is free" {
-            self.database.sql(EXHAUST);
+            self.database.sql(&bulk_users(1000..=1999));
             let printed = self.sh(&block.commands);
-            self.database.sql(RELEASE);
+            self.database.sql("DELETE FROM users WHERE name = 'Bulk'");
             return printed;
         }
         if block.heading == "Not now: 503" {

@@ -1,6 +1,7 @@
 //! A private database for one test, in the cluster that the run of the tests started.
 
 use std::io::{self, BufRead, BufReader, Write};
+use std::ops::RangeInclusive;
 use std::process::{self, Child, Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -208,6 +209,17 @@ impl Drop for Database {
         // A cluster that a test has stopped takes its databases along.
         let _gone_with_its_cluster = self.remove();
     }
+}
+
+/// SQL by hand that gives each of these numbers that is free to a user "Bulk".
+pub fn bulk_users(numbers: RangeInclusive<u16>) -> String {
+    let (first, last) = numbers.into_inner();
+    format!(
+        "WITH free AS (SELECT n, gen_random_uuid() AS id FROM generate_series({first}, {last}) n \
+                       WHERE n NOT IN (SELECT number FROM extensions)), \
+              made AS (INSERT INTO users (id, name, email) SELECT id, 'Bulk', 'bulk' || n || '@example.com' FROM free) \
+         INSERT INTO extensions (number, user_id, realm, ha1) SELECT n, id, 'asterisk', md5(id::text) FROM free"
+    )
 }
 
 /// Makes a database as a new one is. Fails where more was done to it than tests usually do: then it is dropped.

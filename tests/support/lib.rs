@@ -40,7 +40,7 @@ pub mod wait;
 
 pub use asterisk::Asterisk;
 pub use cluster::Cluster;
-pub use database::{Database, Transaction};
+pub use database::{Database, Transaction, bulk_users};
 pub use hostile::HostileCall;
 pub use http::{Http, Response};
 pub use misbehaving::{Behaviour, Held, MisbehavingAsterisk};

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use pbx_tests::{Behaviour, HostileCall, Portal, SocketFault};
+use pbx_tests::{Behaviour, HostileCall, Portal, SocketFault, bulk_users};
 
 use crate::faults::soak::changes::Changes;
 use crate::faults::soak::model::Rewind;
@@ -21,11 +21,6 @@ pub(crate) struct Suffered {
     /// The files before and after they were edited by hand.
     pub(crate) edited: Option<(Pair, Pair)>,
 }
-
-const BULK: &str = "WITH u AS (INSERT INTO users (id, name, email)
-         SELECT gen_random_uuid(), 'Bulk', 'bulk' || n || '@example.com' FROM generate_series(1, 700) n RETURNING id)
-     INSERT INTO extensions (number, user_id, realm, ha1)
-     SELECT 1200 + row_number() OVER (), id, 'asterisk', md5(id::text) FROM u";
 
 impl Parts {
     /// Does what the plan says, and undoes it. `applies_over` waits for the end of the applies.
@@ -52,7 +47,7 @@ impl Parts {
             }
             Fault::Socket(fault) => self.suffer_socket(*fault, applies_over),
             Fault::StalledReader => {
-                changes.bulk(shared, BULK);
+                changes.bulk(shared, &bulk_users(1201..=1900));
                 self.stand_in.on_next(2, "dialplan show synergycall-users", &Behaviour::Stall);
                 applies_over();
                 changes.bulk(shared, "DELETE FROM users WHERE email LIKE 'bulk%'");
