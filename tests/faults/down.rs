@@ -167,9 +167,7 @@ fn an_asterisk_that_is_busy_for_ever_keeps_the_old_pair() {
 
 #[test]
 fn a_rollback_waits_for_other_reloads_too() {
-    let mut world = World::new();
-    let settings = world.portal.settings().clone();
-    world.portal = settings.with("PBX_PORTAL__ASTERISK__COMMAND_TIMEOUT_SECONDS", "10").start();
+    let world = World::new().with_patience(10, 100);
     world.stand_in.on_next(1, RELOAD, &Behaviour::Silence);
     // The pauses between them come to more than half of what a command may take, and twice that is far off: a busy
     // machine may take a second for each.

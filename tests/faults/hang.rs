@@ -87,12 +87,7 @@ fn a_reload_whose_answer_never_comes_is_read_back_and_stands() {
 
 #[test]
 fn a_reload_that_takes_all_the_time_of_an_apply_is_read_back_all_the_same() {
-    let mut world = World::new();
-    let settings = world.portal.settings().clone();
-    world.portal = settings
-        .with("PBX_PORTAL__ASTERISK__COMMAND_TIMEOUT_SECONDS", "8")
-        .with("PBX_PORTAL__ASTERISK__APPLY_TIMEOUT_SECONDS", "8")
-        .start();
+    let world = World::new().with_patience(8, 8);
     world.stand_in.on(RELOAD, &Behaviour::HangAfterwards);
     world.apply(matrix::CLIENT_HUNG);
     world.recovers();

@@ -62,11 +62,7 @@ fn applies_of_two_portals_of_one_host_never_overlap() {
 #[test]
 fn a_caller_that_does_not_get_the_lock_gets_503_and_a_record() {
     let world = World::new();
-    let neighbour = world.portal.settings().clone();
-    let neighbour = neighbour
-        .with("PBX_PORTAL__ASTERISK__APPLY_TIMEOUT_SECONDS", "1")
-        .with("PBX_PORTAL__ASTERISK__COMMAND_TIMEOUT_SECONDS", "1")
-        .start();
+    let neighbour = world.portal.settings().clone().with_patience(1, 1).start();
     let records = world.records();
     // Before it touches anything, so that a caller who waits finds all as it was.
     let held = world.stand_in.hold_next("core waitfullybooted");
@@ -93,11 +89,7 @@ fn a_caller_that_does_not_get_the_lock_gets_503_and_a_record() {
 #[test]
 fn who_gets_its_turn_late_says_nothing_of_asterisk() {
     let world = World::new();
-    let settings = world.portal.settings().clone();
-    let late = settings
-        .with("PBX_PORTAL__ASTERISK__APPLY_TIMEOUT_SECONDS", "3")
-        .with("PBX_PORTAL__ASTERISK__COMMAND_TIMEOUT_SECONDS", "2")
-        .start();
+    let late = world.portal.settings().clone().with_patience(2, 3).start();
     let lock = fs::File::open(late.settings().state_dir().join("lock")).unwrap();
     lock.lock().unwrap();
     world.stand_in.on("core waitfullybooted", &Behaviour::Hang);

@@ -70,22 +70,18 @@ impl World {
 
     /// For what never comes: three seconds for each command to Asterisk from now on, and fifteen for an apply.
     pub(crate) fn impatient() -> Self {
-        Self::new().made_impatient()
+        Self::new().with_patience(3, 15)
     }
 
     /// As [`Self::impatient`], by the command alone.
     pub(crate) fn impatient_by_command() -> Self {
-        Self::by_command().made_impatient()
+        Self::by_command().with_patience(3, 15)
     }
 
-    fn made_impatient(self) -> Self {
-        let mut world = self;
-        let settings = world.portal.settings().clone();
-        world.portal = settings
-            .with("PBX_PORTAL__ASTERISK__COMMAND_TIMEOUT_SECONDS", "3")
-            .with("PBX_PORTAL__ASTERISK__APPLY_TIMEOUT_SECONDS", "15")
-            .start();
-        world
+    /// With so many seconds for each command to Asterisk from now on, and for an apply.
+    pub(crate) fn with_patience(mut self, command: u32, apply: u32) -> Self {
+        self.portal = self.portal.settings().clone().with_patience(command, apply).start();
+        self
     }
 
     pub(crate) fn with(database: Database, asterisk: Asterisk, adjust: impl FnOnce(Settings) -> Settings) -> Self {

@@ -82,6 +82,13 @@ impl Settings {
         self
     }
 
+    /// The same, with so many seconds for a command to Asterisk and for an apply.
+    #[must_use]
+    pub fn with_patience(self, command: u32, apply: u32) -> Self {
+        self.with("PBX_PORTAL__ASTERISK__COMMAND_TIMEOUT_SECONDS", &command.to_string())
+            .with("PBX_PORTAL__ASTERISK__APPLY_TIMEOUT_SECONDS", &apply.to_string())
+    }
+
     /// The token that the portal knows under the name `test`.
     pub fn token(&self) -> &str {
         &self.token

@@ -74,8 +74,7 @@ impl World {
         let stand_in = MisbehavingAsterisk::before(&asterisk);
         let settings = Settings::new(&proxy.through(&database.url()), &asterisk)
             .with("PBX_PORTAL__ASTERISK__COMMAND", &stand_in.command())
-            .with("PBX_PORTAL__ASTERISK__COMMAND_TIMEOUT_SECONDS", "3")
-            .with("PBX_PORTAL__ASTERISK__APPLY_TIMEOUT_SECONDS", "12")
+            .with_patience(3, 12)
             .with("PBX_PORTAL__DATABASE__TIMEOUT_SECONDS", "3");
         let portal = settings.start();
         let user = portal.create_user("bystander", BYSTANDER);
