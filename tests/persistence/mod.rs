@@ -8,7 +8,6 @@ mod migrations;
 mod network;
 mod outages;
 mod revision;
-mod tls;
 mod token;
 mod users;
 
