@@ -5,7 +5,7 @@ use crate::service::Service;
 #[test]
 fn the_document_served_is_the_one_printed() {
     let service = Service::start();
-    let served = service.portal.http().get("/openapi.json").expect(200);
+    let served = service.portal.http().with_token(None).get("/openapi.json").expect(200);
     assert_eq!(served.text, service.portal.settings().run(&["openapi"]).stdout);
 }
 

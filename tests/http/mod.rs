@@ -5,7 +5,6 @@
 mod apply_body;
 mod auth;
 mod bodies;
-mod concurrency;
 mod docs;
 mod lifecycle;
 mod limits;
