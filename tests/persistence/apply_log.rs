@@ -220,15 +220,6 @@ fn the_last_applies_are_read_as_they_were_recorded() {
 }
 
 #[test]
-fn a_user_is_found_by_the_address_in_whatever_case() {
-    let fixture = Fixture::new();
-    let (one, users) = (fixture.create(1), fixture.inside.users());
-    fixture.create(2);
-    assert_eq!(users.find_by_email(&"U1@Example.COM".parse().unwrap()).unwrap(), Some(one));
-    assert_eq!(users.find_by_email(&"u3@example.com".parse().unwrap()).unwrap(), None);
-}
-
-#[test]
 fn a_role_that_may_only_read_reads_all_of_it() {
     let fixture = Fixture::new();
     let user = fixture.create(1);

@@ -9,7 +9,7 @@ use pbx_domain::{CreateRefusal, UserId};
 use pbx_persistence::{CreateUserError, Database, DatabaseError, DeleteUserError};
 use pbx_tests::{Cluster, Proxy};
 
-use crate::persistence::{Fixture, chain, connect, create};
+use crate::persistence::{Fixture, create};
 
 const TIMEOUT: Duration = Duration::from_secs(2);
 /// What a busy machine may add.
@@ -195,67 +195,4 @@ fn changes_that_wait_share_a_statement() {
     });
     assert!(fixture.revision() < 10, "{}", fixture.revision());
     assert_eq!(fixture.extensions(), (1000..1033).collect::<Vec<_>>());
-}
-
-#[test]
-fn what_postgresql_refuses_fails_alone_and_leaves_no_gap() {
-    let fixture = Fixture::new();
-    fixture.create(1000);
-    fixture.outside.sql("ALTER TABLE users ADD CONSTRAINT of_the_administrator CHECK (email <> 'u7@example.com')");
-    let lock = fixture.outside.begin("SELECT FROM tenants FOR UPDATE");
-    let results = thread::scope(|scope| {
-        let creators: Vec<_> = (0..16)
-            .map(|number| {
-                (
-                    number,
-                    scope.spawn({
-                        let inside = &fixture.inside;
-                        move || create(inside, number)
-                    }),
-                )
-            })
-            .collect();
-        fixture.outside.wait_for_waiting(1);
-        thread::sleep(Duration::from_millis(200));
-        lock.commit();
-        creators.into_iter().map(|(number, creator)| (number, creator.join().unwrap())).collect::<Vec<_>>()
-    });
-    for (number, result) in results {
-        match result {
-            Ok(_) => assert_ne!(number, 7),
-            Err(CreateUserError::Database(error @ DatabaseError::Failed(_))) => {
-                assert_eq!(number, 7, "{}", chain(&error));
-                assert!(chain(&error).contains("of_the_administrator"), "{}", chain(&error));
-            }
-            Err(error) => panic!("{number}: {}", chain(&error)),
-        }
-    }
-    assert_eq!(fixture.extensions(), (1000..1016).collect::<Vec<_>>());
-}
-
-#[test]
-fn a_deadlock_is_tried_again() {
-    let fixture = Fixture::new();
-    fixture.create(0);
-    // The first statement is the victim of a deadlock, as PostgreSQL reports it.
-    fixture.outside.sql(
-        "CREATE SEQUENCE tries; \
-         CREATE FUNCTION deadlock() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN \
-             IF nextval('tries') = 1 THEN RAISE EXCEPTION 'deadlock detected' USING ERRCODE = '40P01'; END IF; \
-             RETURN NULL; END $$; \
-         CREATE TRIGGER deadlocked AFTER INSERT ON users FOR EACH ROW EXECUTE FUNCTION deadlock()",
-    );
-    assert_eq!(fixture.create(1).extension.get(), 1001);
-    assert_eq!((fixture.outside.sql("SELECT last_value FROM tries"), fixture.revision()), ("2".to_owned(), 2));
-}
-
-#[test]
-fn users_that_were_written_behind_the_triggers_are_noticed() {
-    let fixture = Fixture::new();
-    fixture.create(0);
-    let other = connect(&fixture.outside.url());
-    let token = fixture.outside.sql("SELECT token FROM tenants");
-    create(&other, 1).unwrap();
-    fixture.outside.sql(&format!("UPDATE tenants SET token = '{token}'"));
-    assert_eq!(fixture.create(2).extension.get(), 1002);
 }

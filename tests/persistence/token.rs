@@ -130,6 +130,17 @@ fn where_triggers_are_disabled_no_change_goes_by_remembered_users() {
 }
 
 #[test]
+fn users_that_were_written_behind_the_triggers_are_noticed() {
+    let fixture = Fixture::new();
+    fixture.create(0);
+    let other = connect(&fixture.outside.url());
+    let token = fixture.outside.sql("SELECT token FROM tenants");
+    create(&other, 1).unwrap();
+    fixture.outside.sql(&format!("UPDATE tenants SET token = '{token}'"));
+    assert_eq!(fixture.create(2).extension.get(), 1002);
+}
+
+#[test]
 fn two_histories_with_the_same_revision_have_different_tokens() {
     let fixture = Fixture::new();
     fixture.create(1);

@@ -3,6 +3,7 @@ use std::{
     iter,
     sync::atomic::{AtomicUsize, Ordering},
     thread,
+    time::Duration,
 };
 
 use pbx_domain::{CreateRefusal, Ha1, NewUser, Realm, SipPassword, UserId};
@@ -23,6 +24,15 @@ fn a_user_is_listed_as_it_was_created() {
     assert_eq!(user.revision.get(), 1);
     let list = fixture.inside.users().list().unwrap();
     assert_eq!((list.revision, list.users), (user.revision, vec![user]));
+}
+
+#[test]
+fn a_user_is_found_by_the_address_in_whatever_case() {
+    let fixture = Fixture::new();
+    let (one, users) = (fixture.create(1), fixture.inside.users());
+    fixture.create(2);
+    assert_eq!(users.find_by_email(&"U1@Example.COM".parse().unwrap()).unwrap(), Some(one));
+    assert_eq!(users.find_by_email(&"u3@example.com".parse().unwrap()).unwrap(), None);
 }
 
 #[test]
@@ -243,4 +253,56 @@ fn who_is_replaced_is_gone_and_the_extension_stays() {
         other => panic!("{other:?}"),
     }
     assert_eq!(fixture.revision(), 4);
+}
+
+#[test]
+fn what_postgresql_refuses_fails_alone_and_leaves_no_gap() {
+    let fixture = Fixture::new();
+    fixture.create(1000);
+    fixture.outside.sql("ALTER TABLE users ADD CONSTRAINT of_the_administrator CHECK (email <> 'u7@example.com')");
+    let lock = fixture.outside.begin("SELECT FROM tenants FOR UPDATE");
+    let results = thread::scope(|scope| {
+        let creators: Vec<_> = (0..16)
+            .map(|number| {
+                (
+                    number,
+                    scope.spawn({
+                        let inside = &fixture.inside;
+                        move || create(inside, number)
+                    }),
+                )
+            })
+            .collect();
+        fixture.outside.wait_for_waiting(1);
+        thread::sleep(Duration::from_millis(200));
+        lock.commit();
+        creators.into_iter().map(|(number, creator)| (number, creator.join().unwrap())).collect::<Vec<_>>()
+    });
+    for (number, result) in results {
+        match result {
+            Ok(_) => assert_ne!(number, 7),
+            Err(CreateUserError::Database(error @ DatabaseError::Failed(_))) => {
+                assert_eq!(number, 7, "{}", chain(&error));
+                assert!(chain(&error).contains("of_the_administrator"), "{}", chain(&error));
+            }
+            Err(error) => panic!("{number}: {}", chain(&error)),
+        }
+    }
+    assert_eq!(fixture.extensions(), (1000..1016).collect::<Vec<_>>());
+}
+
+#[test]
+fn a_deadlock_is_tried_again() {
+    let fixture = Fixture::new();
+    fixture.create(0);
+    // The first statement is the victim of a deadlock, as PostgreSQL reports it.
+    fixture.outside.sql(
+        "CREATE SEQUENCE tries; \
+         CREATE FUNCTION deadlock() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN \
+             IF nextval('tries') = 1 THEN RAISE EXCEPTION 'deadlock detected' USING ERRCODE = '40P01'; END IF; \
+             RETURN NULL; END $$; \
+         CREATE TRIGGER deadlocked AFTER INSERT ON users FOR EACH ROW EXECUTE FUNCTION deadlock()",
+    );
+    assert_eq!(fixture.create(1).extension.get(), 1001);
+    assert_eq!((fixture.outside.sql("SELECT last_value FROM tries"), fixture.revision()), ("2".to_owned(), 2));
 }
