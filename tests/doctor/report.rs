@@ -65,7 +65,8 @@ fn set_mode(path: &Path, mode: u32) {
 
 #[test]
 fn a_healthy_host_passes_point_by_point() {
-    let lines = Host::new().is_well();
+    let host = Host::new();
+    let lines = host.is_well();
     let points: Vec<_> = lines.iter().map(|line| line["ok    ".len()..].split(": ").next().unwrap()).collect();
     let expected = [
         "settings",
@@ -96,6 +97,8 @@ fn a_healthy_host_passes_point_by_point() {
         "users",
     ];
     assert_eq!(points, expected);
+    let version = host.database.sql("SHOW server_version");
+    assert!(lines.contains(&format!("ok    database: PostgreSQL {version} answers")), "{lines:#?}");
 }
 
 #[test]

@@ -3,7 +3,7 @@ use std::time::{Duration, SystemTime};
 use pbx_domain::{ApplyId, ApplyOutcome, ApplyRecord, Changes, Extension, InstalledFile, Revision, Timings};
 use pbx_persistence::{LoggedApply, StartedApply};
 
-use crate::persistence::{Fixture, connect};
+use crate::persistence::Fixture;
 
 fn started(node: &str) -> StartedApply {
     StartedApply {
@@ -217,23 +217,4 @@ fn the_last_applies_are_read_as_they_were_recorded() {
     log.interrupt_running("pbx-a", &[]).unwrap();
     let LoggedApply::Ended(interrupted) = &log.recent(1).unwrap()[0] else { panic!("it has ended") };
     assert_eq!((interrupted.outcome, interrupted.id), (ApplyOutcome::Interrupted, last.id));
-}
-
-#[test]
-fn a_role_that_may_only_read_reads_all_of_it() {
-    let fixture = Fixture::new();
-    let user = fixture.create(1);
-    let begun = started("pbx-a");
-    fixture.inside.apply_log().begin(&begun, &[]).unwrap();
-    let role = format!("report_{}", fixture.outside.sql("SELECT current_database()").trim());
-    fixture.outside.sql(&format!("CREATE ROLE {role} LOGIN; GRANT SELECT ON ALL TABLES IN SCHEMA public TO {role}"));
-    let separator = if fixture.outside.url().contains('?') { '&' } else { '?' };
-    let reader = connect(&format!("{}{separator}user={role}", fixture.outside.url()));
-    assert_eq!(reader.inspect().unwrap().pending, [""; 0]);
-    assert_eq!(reader.users().list().unwrap().users, std::slice::from_ref(&user));
-    assert_eq!(reader.users().find_by_email(&user.email).unwrap().as_ref(), Some(&user));
-    assert_eq!(reader.apply_log().recent(5).unwrap().len(), 1);
-    assert_eq!(reader.apply_log().waiting("pbx-a").unwrap().users, std::slice::from_ref(&user));
-    assert!(reader.users().delete(user.id).is_err() && reader.apply_log().begin(&started("pbx-a"), &[]).is_err());
-    fixture.outside.sql(&format!("DROP OWNED BY {role}; DROP ROLE {role}"));
 }

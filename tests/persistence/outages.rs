@@ -127,15 +127,6 @@ fn a_restart_under_load_loses_no_acknowledged_user_and_gives_none_twice() {
     assert!(numbers.iter().copied().eq((1000..).take(numbers.len())), "{numbers:?}");
 }
 
-#[test]
-fn a_connection_that_the_server_ends_is_replaced() {
-    let (_cluster, outside, database) = cluster();
-    let terminate =
-        "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity WHERE application_name = 'pbx-portal'";
-    assert_eq!(outside.sql(terminate), "4");
-    assert_eq!(create(&database, 4).unwrap().extension.get(), 1004);
-}
-
 /// Lets the server end a creator's connection: in its statement, or at its commit. Gives how often a create was tried.
 fn end_connections(fixture: &Fixture, trigger: &str, times: u32) -> impl Fn() -> String {
     fixture.outside.sql(&format!(
