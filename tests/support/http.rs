@@ -54,16 +54,12 @@ impl Http {
 
     /// GET with more headers.
     pub fn get_with(&self, path: &str, headers: &[(&str, &str)]) -> Response {
-        let mut request = self.agent.get(self.url(path));
-        for (name, value) in self.headers().iter().map(|(n, v)| (*n, v.as_str())).chain(headers.iter().copied()) {
-            request = request.header(name, value);
-        }
-        self.answer(path, request.call())
+        self.request("GET", path, headers, &[])
     }
 
     /// As [`Self::get`], from a server that may be away: `None` where nobody answered.
     pub fn try_get(&self, path: &str) -> Option<Response> {
-        Some(Response::read(self.agent.get(self.url(path)).call().ok()?))
+        self.try_request("GET", path, &[], &[])
     }
 
     /// POST of a JSON body.
@@ -78,70 +74,60 @@ impl Http {
 
     /// POST of any bytes, with the headers given and no others but the token's.
     pub fn post_with(&self, path: &str, headers: &[(&str, &str)], body: &[u8]) -> Response {
-        let mut request = self.agent.post(self.url(path));
-        for (name, value) in self.headers().iter().map(|(n, v)| (*n, v.as_str())).chain(headers.iter().copied()) {
-            request = request.header(name, value);
-        }
-        let sent = if body.is_empty() { request.send_empty() } else { request.send(body) };
-        self.answer(path, sent)
+        self.request("POST", path, headers, body)
     }
 
     /// As [`Self::post_empty`], to a server that may go away before it answers: `None` where it did.
     pub fn try_post_empty(&self, path: &str) -> Option<Response> {
-        let mut request = self.agent.post(self.url(path));
-        for (name, value) in self.headers() {
-            request = request.header(name, value);
-        }
-        Some(Response::read(request.send_empty().ok()?))
+        self.try_request("POST", path, &[], &[])
     }
 
     /// Any request, to a server that may be away or go away before it has answered: `None` where no whole answer came.
     pub fn try_request(&self, method: &str, path: &str, headers: &[(&str, &str)], body: &[u8]) -> Option<Response> {
-        let mut request = ureq::http::Request::builder().method(method).uri(self.url(path));
-        for (name, value) in self.headers().iter().map(|(n, v)| (*n, v.as_str())).chain(headers.iter().copied()) {
-            request = request.header(name, value);
-        }
-        let sent = if body.is_empty() {
-            self.agent.run(request.body(()).expect("a request"))
-        } else {
-            self.agent.run(request.body(body).expect("a request"))
-        };
-        Response::try_read(sent.ok()?)
+        Response::read(self.send(method, path, headers, body).ok()?)
     }
 
     /// DELETE.
     pub fn delete(&self, path: &str) -> Response {
-        let mut request = self.agent.delete(self.url(path));
-        for (name, value) in self.headers() {
-            request = request.header(name, value);
-        }
-        self.answer(path, request.call())
+        self.request("DELETE", path, &[], &[])
     }
 
     /// GET that may find nobody there.
     pub fn answers(&self, path: &str) -> bool {
-        self.agent.get(self.url(path)).call().is_ok()
+        self.send("GET", path, &[], &[]).is_ok()
     }
 
-    fn url(&self, path: &str) -> String {
-        format!("{}{path}", self.base)
+    fn request(&self, method: &str, path: &str, headers: &[(&str, &str)], body: &[u8]) -> Response {
+        let answer = self.send(method, path, headers, body);
+        let answer = answer.unwrap_or_else(|error| panic!("no answer from {}{path}: {error}", self.base));
+        Response::read(answer).expect("a body in UTF-8")
     }
 
-    fn headers(&self) -> Vec<(&'static str, String)> {
-        self.token.iter().map(|token| ("authorization", format!("Bearer {token}"))).collect()
-    }
-
-    fn answer(&self, path: &str, result: Result<ureq::http::Response<Body>, ureq::Error>) -> Response {
-        Response::read(result.unwrap_or_else(|error| panic!("no answer from {}{path}: {error}", self.base)))
+    fn send(
+        &self,
+        method: &str,
+        path: &str,
+        headers: &[(&str, &str)],
+        body: &[u8],
+    ) -> Result<ureq::http::Response<Body>, ureq::Error> {
+        let mut request = ureq::http::Request::builder().method(method).uri(format!("{}{path}", self.base));
+        if let Some(token) = &self.token {
+            request = request.header("authorization", format!("Bearer {token}"));
+        }
+        for (name, value) in headers {
+            request = request.header(*name, *value);
+        }
+        if body.is_empty() {
+            self.agent.run(request.body(()).expect("a request"))
+        } else {
+            self.agent.run(request.body(body).expect("a request"))
+        }
     }
 }
 
 impl Response {
-    fn read(response: ureq::http::Response<Body>) -> Self {
-        Self::try_read(response).expect("a body in UTF-8")
-    }
-
-    fn try_read(mut response: ureq::http::Response<Body>) -> Option<Self> {
+    /// `None` where it breaks off, or is no UTF-8.
+    fn read(mut response: ureq::http::Response<Body>) -> Option<Self> {
         let text = response.body_mut().read_to_string().ok()?;
         let json = serde_json::from_str(&text).unwrap_or_default();
         Some(Self { status: response.status().as_u16(), headers: response.headers().clone(), text, json })
