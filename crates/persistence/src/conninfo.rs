@@ -53,6 +53,7 @@ impl Conninfo {
     }
 
     /// What the server cannot say of the connection.
+    #[expect(clippy::disallowed_methods, reason = "libpq reads these variables, too")]
     pub(crate) fn link(&self) -> Link {
         let given = |keyword, variable| given(&self.url, keyword).or_else(|| env::var(variable).ok());
         let verifies_certificate = match given("sslmode", "PGSSLMODE").as_deref() {
