@@ -68,6 +68,7 @@ check: format scripts lints documentation ## format, lints, documentation, scrip
 
 lints:
 	@$(step) "Lints" cargo clippy --locked --workspace --all-targets -- -D warnings
+	@$(step) "Lints of other tests" cargo clippy --locked --package pbx-tests --test clients --test ha --test public_api -- -D warnings
 
 build:
 	@$(step) "Building" cargo build --locked --workspace --all-targets

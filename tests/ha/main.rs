@@ -3,6 +3,7 @@
 //! The state is PostgreSQL's, so the portal scales and survives as PostgreSQL does; nothing here is configured but
 //! `DATABASE_URL`.
 #![expect(clippy::unwrap_used, clippy::panic, reason = "a failing step fails its test")]
+#![expect(clippy::print_stdout, reason = "it prints what it measures")]
 
 mod failover;
 mod load;

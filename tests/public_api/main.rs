@@ -24,7 +24,7 @@ fn every_public_interface_is_as_it_was() {
             .omit_auto_derived_impls(false)
             .build()
             .unwrap_or_else(|error| panic!("{error}: run `make public-api`, which takes the toolchain that fits"));
-        let text = items.items().map(|item| format!("{item}\n")).collect::<String>();
+        let text = items.items().map(ToString::to_string).collect::<Vec<_>>().join("\n") + "\n";
         let path = root.join("crates").join(name).join("public-api.txt");
         if env::var("UPDATE_GOLDEN").as_deref() == Ok("1") {
             fs::write(&path, &text).unwrap();
