@@ -88,6 +88,10 @@ fn an_apply_that_was_killed_over_a_file_that_cannot_be_replaced_is_recovered() {
         world.portal.kill();
         drop(held);
         drop(apply.join().unwrap());
+        // Not over two files of which one is old and one is new.
+        let read_only = Mount::read_only(world.asterisk.pjsip_include().parent().unwrap());
+        assert_eq!(world.portal.settings().start_unready().wait().code(), Some(1));
+        drop(read_only);
         world.portal = world.portal.settings().start();
         assert_eq!(Disk::of(&world.asterisk), before);
         drop(mount);

@@ -127,7 +127,9 @@ fn of_ten_appliers_beside_two_writers_each_applies_what_it_reviewed_or_nothing()
                 let mut previous = None;
                 // By answers and not by the clock: however busy the machine, some plans are overtaken and some are not.
                 for n in (25 * writer..ANSWERS).step_by(50) {
-                    until("more answers", || (answered() >= n).then_some(()));
+                    for next in 0..=n {
+                        until("one answer more", || (answered() >= next).then_some(()));
+                    }
                     let id = create(&world.portal, &format!("w{writer}n{n}")).string("/id");
                     if let Some(previous) = previous.replace(id) {
                         world.portal.http().delete(&format!("/users/{previous}")).expect(204);

@@ -37,6 +37,15 @@ fn a_head_that_is_too_large_is_refused() {
 }
 
 #[test]
+fn a_line_of_the_log_is_short_whatever_is_asked_for() {
+    let service = Service::start();
+    let request =
+        format!("{} /{} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n", "M".repeat(30_000), "p".repeat(20_000));
+    service.raw(&request).assert_problem(404, "not-found");
+    assert!(service.portal.log().lines().all(|line| line.len() < 500));
+}
+
+#[test]
 fn a_client_that_sends_too_slowly_is_cut_off_and_disturbs_nobody() {
     let service = Service::start();
     let token = service.portal.settings().token();

@@ -66,6 +66,11 @@ fn main() -> ExitCode {
 }
 
 fn run(line: &CommandLine) -> anyhow::Result<ExitCode> {
+    // It depends on no setting.
+    if let Command::Openapi = line.command {
+        print(&openapi::json())?;
+        return Ok(ExitCode::SUCCESS);
+    }
     let environment = Environment::of_process()?;
     logging::start(environment.get("RUST_LOG"), environment.get("JOURNAL_STREAM"));
     let settings = || Settings::read(line.config.as_deref(), &environment);
@@ -78,7 +83,7 @@ fn run(line: &CommandLine) -> anyhow::Result<ExitCode> {
         Command::Check { quiet } => {
             return Ok(check::run(&Settings::survey(line.config.as_deref(), &environment), quiet));
         }
-        Command::Openapi => print(&openapi::json())?,
+        Command::Openapi => {}
     }
     Ok(ExitCode::SUCCESS)
 }

@@ -37,7 +37,7 @@ pub struct Settings {
     pub database: DatabaseSettings,
     /// Asterisk.
     pub asterisk: AsteriskSettings,
-    /// Whose applies these are, in audit records.
+    /// Whose applies these are, in audit records, and whose proofs count.
     pub node: String,
     /// Where the lock, the journal and the last proven pair lie.
     pub state_dir: PathBuf,

@@ -9,3 +9,4 @@ pub(crate) mod notes;
 pub(crate) mod recovery;
 pub(crate) mod transaction;
 pub(crate) mod uncovered;
+mod verification;

@@ -81,7 +81,7 @@ impl fmt::Display for Protection {
             Self::Tls { version, is_verified: true } => write!(f, "{version}, with the server's certificate verified"),
             Self::Tls { version, .. } => write!(f, "{version}, and the server's certificate is not verified"),
             Self::Unknown => f.write_str(
-                "a pooler or proxy on PostgreSQL's host is in between, and how the connection to it is protected is not known",
+                "DATABASE_URL names another host, and PostgreSQL sees a connection of its own: how the connection to the pooler                  or proxy in between is protected is not known",
             ),
             Self::ClearText => f.write_str("the phones' digests cross the network in clear text"),
         }
@@ -150,8 +150,8 @@ pub(crate) fn inspect(connection: &mut PgConnection, link: Link) -> Result<Inspe
     .get_result(connection)?;
     let protection = match tls {
         // Whoever is in between has shown a certificate.
-        _ if is_local && link.is_remote && link.verifies_certificate => {
-            Protection::Tls { version: "TLS".to_owned(), is_verified: true }
+        tls if is_local && link.is_remote && link.verifies_certificate => {
+            Protection::Tls { version: tls.unwrap_or_else(|| "TLS".to_owned()), is_verified: true }
         }
         _ if is_local && link.is_remote => Protection::Unknown,
         _ if is_local => Protection::Local,

@@ -46,8 +46,8 @@ async fn answer(
 ) -> Result<ServiceResponse<BoxBody>, Error> {
     let started = Instant::now();
     let mut line = AccessLine {
-        method: format!("{:.20}", request.method()),
-        // Without the query, which could hold a token by mistake.
+        method: format!("{:.20}", request.method().as_str()),
+        // Without the query, which could hold a token by mistake, and neither at any length.
         path: format!("{:.200}", request.path()),
         started,
         actor: CallerSlot::default(),

@@ -25,7 +25,7 @@ pub(crate) struct ApplyResponse {
     /// How many users that revision has.
     #[schema(minimum = 0, example = 100)]
     pub users: usize,
-    /// What it changes against the pair of files last proven on this node.
+    /// What it changes against the pair of files in the state directory, which was proven last.
     pub changes: ChangesResponse,
     /// What the administrator should know although the apply did not fail.
     pub warnings: Vec<String>,

@@ -19,6 +19,7 @@ use actix_web::{
     http::header::{CACHE_CONTROL, ContentType, ETAG},
     web,
 };
+use anyhow::Context as _;
 use pbx_asterisk::{Deployment, IncludeFiles, LockError, Pair};
 use pbx_confgen::{Prefix, RenderError, Renderer};
 use pbx_domain::User;
@@ -27,7 +28,7 @@ use tokio::sync::Mutex;
 
 use self::{attempt::Attempt, audit::Audit, claim::ClaimCache, plan::Review};
 pub(crate) use self::{
-    claim::{Claim, Standing, proven_on},
+    claim::{Claim, Standing, Tag},
     last::LastApplyResponse,
     verdict::warnings,
 };
@@ -57,16 +58,17 @@ pub(crate) struct Applier {
 
 impl Applier {
     /// An applier for this node. It recovers from an apply whose process was killed: one whole pair of files is on disk.
-    /// Neither Asterisk nor the database is asked for anything. Where that fails, users can be managed all the same, and
-    /// each apply says what to fix.
+    /// Neither Asterisk nor the database is asked for anything. Where a file cannot be read, users can be managed all the
+    /// same, and each apply says what to fix.
     ///
     /// # Errors
     ///
-    /// The state directory cannot be written, and claims what may not be true; or no thread can be made.
+    /// A pair is still to be restored, the state directory cannot be written, or no thread can be made.
     pub(crate) fn new(settings: &Settings, database: &Database) -> anyhow::Result<Self> {
         let deployment = deployment(settings);
         let applier = Self {
-            audit: Audit::new(database.clone(), deployment.clone(), settings.node.clone())?,
+            audit: Audit::new(database.clone(), deployment.clone(), settings.node.clone())
+                .context("the thread that closes audit records cannot be started")?,
             claims: ClaimCache::new(settings.node.clone()),
             renderer: renderer(settings),
             queue: Arc::default(),
@@ -77,14 +79,7 @@ impl Applier {
             Ok(_locked) => applier.audit.note_interrupted(),
             // Another process of this host applies right now, and has seen to it.
             Err(LockError::Busy) => {}
-            Err(error) => {
-                let is_anything_claimed = matches!(applier.deployment.proven(), Ok(Some(_)));
-                let error = anyhow::Error::new(error).context("cannot recover from an interrupted apply");
-                if is_anything_claimed {
-                    return Err(error);
-                }
-                log::error!("{error:#}: nothing counts as applied until the next apply");
-            }
+            Err(error) => applier.serve_unrecovered(error)?,
         }
         Ok(applier)
     }
@@ -97,9 +92,26 @@ impl Applier {
     pub(crate) fn close_open_records(&self) -> anyhow::Result<()> {
         match self.deployment.lock(Instant::now()) {
             Ok(locked) => Ok(self.audit.close_open_records(&locked)?),
-            // Another process applies right now, or what is in the way is in the log already.
-            Err(LockError::Busy | LockError::State(_)) => Ok(()),
+            // Another process applies right now.
+            Err(LockError::Busy) => Ok(()),
+            Err(error) => {
+                self.serve_unrecovered(error)?;
+                self.audit.close_later();
+                Ok(())
+            }
         }
+    }
+
+    /// Users can be managed although a file cannot be read, unless a pair is still to be restored, or what is claimed may not
+    /// be true: what cannot be read now may be readable later, and only the mark keeps it from being claimed then.
+    fn serve_unrecovered(&self, error: LockError) -> anyhow::Result<()> {
+        let is_safe = self.deployment.is_in_doubt() && !self.deployment.has_pair_to_restore();
+        let error = anyhow::Error::new(error).context("cannot recover from an interrupted apply");
+        if !is_safe {
+            return Err(error);
+        }
+        log::error!("{error:#}: nothing counts as applied until the next apply");
+        Ok(())
     }
 
     /// What this node claims that its Asterisk runs.

@@ -173,6 +173,9 @@ fn problem(codes: &[Code]) -> Response {
     if codes.contains(&Code::Unauthorized) {
         response = response.header("WWW-Authenticate", header(Type::String, "The scheme, Bearer"));
     }
+    if codes.contains(&Code::MethodNotAllowed) {
+        response = response.header("Allow", header(Type::String, "The methods that there are"));
+    }
     response.build()
 }
 

@@ -14,9 +14,12 @@ use sd_notify::NotifyState;
 /// Says that the service stops, and how long that may take: an apply under way is given its time,
 /// whatever the unit's `TimeoutStopSec`.
 pub(crate) fn stopping(limit: Duration) {
-    // `ExtendTimeoutUsec` takes no more than 71 minutes, which an apply of an hour and its rollback may need.
-    let limit = format!("EXTEND_TIMEOUT_USEC={}", limit.as_micros());
-    notify(&[NotifyState::Stopping, NotifyState::Custom(&limit)]);
+    notify(&[NotifyState::Stopping, NotifyState::Custom(&extend_timeout(limit))]);
+}
+
+/// `NotifyState::ExtendTimeoutUsec` takes no more than 71 minutes; an apply of an hour and its rollback may need more.
+fn extend_timeout(limit: Duration) -> String {
+    format!("EXTEND_TIMEOUT_USEC={}", limit.as_micros())
 }
 
 pub(crate) fn notify(state: &[NotifyState<'_>]) {
@@ -91,6 +94,11 @@ pub(crate) fn start_watchdog(pulse: Pulse) {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_stop_may_take_hours() {
+        assert_eq!(extend_timeout(Duration::from_hours(4)), "EXTEND_TIMEOUT_USEC=14400000000");
+    }
 
     #[actix_web::test]
     async fn a_worker_that_does_nothing_else_for_long_is_noticed() {

@@ -4,12 +4,15 @@ use std::{io, mem, os::fd::BorrowedFd, sync::Arc, time::Instant};
 
 use rustix::event::PollFlags;
 
-use crate::ask::{
-    cli::{Cli, excerpt},
-    cli_error::CliError,
-    poll,
-    process::{self, Output, Process, Unfinished},
-    socket::{Connection, ControlSocket},
+use crate::{
+    ask::{
+        cli::{Cli, excerpt},
+        cli_error::CliError,
+        poll,
+        process::{self, Output, Process, Unfinished},
+        socket::{Connection, ControlSocket},
+    },
+    files::file::said,
 };
 
 /// A command on its way.
@@ -87,7 +90,7 @@ impl<'a> Running<'a> {
                 self.by_process(&why);
                 return self.proceed();
             }
-            Err(Unfinished::Broken(error)) => Err(CliError::NoAnswer { command, words: error.to_string() }),
+            Err(Unfinished::Broken(error)) => Err(CliError::NoAnswer { command, words: said(&error) }),
             Err(Unfinished::Lost(error)) => Err(CliError::Lost { command, error }),
             Err(Unfinished::TooMuchOutput) => Err(CliError::TooMuchOutput { command }),
         };

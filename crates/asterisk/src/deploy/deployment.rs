@@ -50,10 +50,15 @@ impl Deployment {
     /// file cannot be used.
     pub fn lock(&self, deadline: Instant) -> Result<LockedDeployment<'_>, LockError> {
         let lock = self.state.lock(deadline)?.ok_or(LockError::Busy)?;
+        Ok(self.locked(&Arc::new(lock))?)
+    }
+
+    /// The deployment under the lock, with one whole pair on disk.
+    pub(crate) fn locked(&self, lock: &Arc<HostLock>) -> Result<LockedDeployment<'_>, FileError> {
         self.state.remove_stale_temp_files()?;
         self.files.remove_stale_temp_files()?;
         let proven = state_dir::read_record(&self.state.proven())?;
-        let locked = LockedDeployment { deployment: self, proven, _lock: lock };
+        let locked = LockedDeployment { deployment: self, proven, _lock: Arc::clone(lock) };
         locked.restore_from_journal()?;
         Ok(locked)
     }
@@ -108,7 +113,7 @@ pub struct ProvenPair {
 pub struct LockedDeployment<'a> {
     pub(crate) deployment: &'a Deployment,
     proven: Option<Record>,
-    _lock: HostLock,
+    _lock: Arc<HostLock>,
 }
 
 impl LockedDeployment<'_> {

@@ -1,6 +1,6 @@
 //! What an interrupted deployment left behind, and what a start makes of it.
 
-use std::time::Instant;
+use std::{io, sync::Arc, time::Instant};
 
 use crate::{
     deploy::{
@@ -39,6 +39,22 @@ impl LockedDeployment<'_> {
 }
 
 impl Deployment {
+    /// Whether an interrupted deployment left a pair that is still to be restored. From a damaged journal nothing can be.
+    #[must_use]
+    pub fn has_pair_to_restore(&self) -> bool {
+        match state_dir::read_record(&self.state.journal()) {
+            Ok(journal) => journal.is_some(),
+            // What may not be read now may be read later.
+            Err(error) => !matches!(error.error.kind(), io::ErrorKind::InvalidData | io::ErrorKind::Other),
+        }
+    }
+
+    /// Whether nothing is claimed until the next proof, whatever can be read by then.
+    #[must_use]
+    pub fn is_in_doubt(&self) -> bool {
+        matches!(self.state.is_unproven(), Ok(true))
+    }
+
     /// What a program does once, at its start: recovers from an interrupted deployment, and claims nothing where the
     /// files on disk are not the proven pair, as in a state directory that was copied from another host, or where they
     /// define something and nothing was ever proven. Asks Asterisk for nothing.
@@ -48,12 +64,17 @@ impl Deployment {
     /// As [`Self::lock`], and where an include file cannot be read: then nothing is claimed either. [`LockError::Busy`]
     /// means that another process deploys right now.
     pub fn recover(&self, deadline: Instant) -> Result<LockedDeployment<'_>, LockError> {
-        let read = self.lock(deadline).and_then(|locked| Ok((self.files.read()?, locked)));
         // Nobody knows whether Asterisk runs the proven pair where the files, or what a crash left, cannot be read.
-        if matches!(read, Err(LockError::State(_))) {
-            self.state.mark_unproven()?;
-        }
-        let (on_disk, locked) = read?;
+        let in_doubt = |error| {
+            if let Err(error) = self.state.mark_unproven() {
+                log::error!("{error}");
+            }
+            error
+        };
+        let lock = self.state.lock(deadline).map_err(in_doubt)?.ok_or(LockError::Busy)?;
+        let lock = Arc::new(lock);
+        let locked = self.locked(&lock).map_err(in_doubt)?;
+        let on_disk = self.files.read().map_err(in_doubt)?;
         let is_known = match locked.proven() {
             Some(proven) => proven.pair == on_disk,
             None => Expected::read(&on_disk).is_ok_and(|expected| expected == Expected::default()),
@@ -100,7 +121,9 @@ mod tests {
         for (is_proven, stays) in [(false, "old"), (true, "new")] {
             let (directory, deployment) = host();
             interrupted(&deployment, is_proven);
+            assert!(deployment.has_pair_to_restore());
             drop(deployment.lock(soon()).unwrap());
+            assert!(!deployment.has_pair_to_restore());
             assert_eq!(deployment.files.read().unwrap(), pair(stays));
             let left = |path: &Path| fs::read_dir(path).unwrap().count();
             // Both files and the state directory; the lock, the proven pair, and the mark that nobody relies on it.
@@ -163,7 +186,7 @@ mod tests {
     }
 
     #[test]
-    fn a_start_with_what_cannot_be_read_claims_nothing_until_it_can() {
+    fn a_start_with_what_cannot_be_read_claims_nothing() {
         for journal_is_damaged in [true, false] {
             let (_directory, deployment) = host();
             interrupted(&deployment, true);
@@ -174,7 +197,7 @@ mod tests {
             fs::remove_file(&damaged).ok();
             fs::create_dir(&damaged).unwrap();
             assert!(deployment.recover(soon()).unwrap_err().to_string().contains("cannot be read"));
-            assert_eq!(deployment.proven().unwrap(), None);
+            assert_eq!((deployment.proven().unwrap(), deployment.has_pair_to_restore()), (None, false));
         }
     }
 

@@ -1,17 +1,14 @@
 //! One deployment from beginning to end: the new pair is verified, or the former one restored and verified.
 
 use std::{
-    cell::{Cell, OnceCell},
+    cell::Cell,
     collections::BTreeSet,
     sync::Arc,
     time::{Duration, Instant},
 };
 
 use crate::{
-    ask::{
-        reload::{self, ReloadError},
-        whole_answers::{Pause, Unread},
-    },
+    ask::{reload, whole_answers::Unread},
     deploy::{
         deployment::{Deployment, LockedDeployment},
         error::{Aftermath, Cause},
@@ -22,11 +19,11 @@ use crate::{
     proof::{
         contacts::{self, Contacts, FormerOwners},
         diagnosis,
-        live::{Foreign, Live},
+        live::Foreign,
     },
     text::{
         expected::{Difference, Expected},
-        modules::{self, Modules},
+        modules::Modules,
         pair::Pair,
     },
 };
@@ -89,13 +86,13 @@ pub(super) fn timed<T>(time: &mut Duration, step: impl FnOnce() -> T) -> T {
 
 /// What is to be deployed until when, and over what.
 #[derive(Clone, Copy)]
-struct Change<'a> {
+pub(super) struct Change<'a> {
     pair: &'a Pair,
     tag: &'a str,
-    wanted: &'a Expected,
+    pub(super) wanted: &'a Expected,
     /// What must be live of the former pair; nothing where its text cannot be read.
-    before: &'a Expected,
-    deadline: Instant,
+    pub(super) before: &'a Expected,
+    pub(super) deadline: Instant,
 }
 
 impl Change<'_> {
@@ -111,9 +108,9 @@ impl Change<'_> {
 }
 
 /// The pair to roll back to, and what must be live then, if its text can be read.
-struct Former {
+pub(super) struct Former {
     pair: Pair,
-    expected: Option<Arc<Expected>>,
+    pub(super) expected: Option<Arc<Expected>>,
 }
 
 impl LockedDeployment<'_> {
@@ -310,102 +307,6 @@ impl LockedDeployment<'_> {
         // It makes that record durable, too: both are in one directory.
         journal.commit_durably()?;
         Ok((staged, purged))
-    }
-
-    /// The modules whose file changes, where Asterisk surely runs what is on disk.
-    fn modules_to_reload(&self, pair: &Pair, on_disk: &Pair) -> Result<Modules, FileError> {
-        let is_live = self.proven().is_some_and(|record| record.pair == *on_disk);
-        let is_claimed = is_live && !self.deployment.state.is_unproven()?;
-        Ok(if is_claimed { modules::modules_of_change(on_disk, pair) } else { modules::BOTH })
-    }
-
-    fn reload_and_verify(
-        &self,
-        Change { wanted, before, deadline, .. }: Change<'_>,
-        modules: &Cell<Modules>,
-        times: &mut StepTimes,
-    ) -> Result<Foreign, Cause> {
-        let cli = &self.deployment.cli;
-        loop {
-            let reloaded = timed(&mut times.reload, || reload::reload(cli, modules.get(), deadline));
-            // Without an answer to the reload, what is live decides. Only a clear refusal ends it here.
-            let unanswered = match reloaded {
-                Ok(()) => None,
-                Err(error @ ReloadError::Cli(_)) => Some(error),
-                Err(error) => return Err(Cause::Reload(error)),
-            };
-            if let Some(error) = &unanswered {
-                log::warn!("{error}; reading back what Asterisk runs");
-            }
-            let until = deadline.max(Instant::now() + cli.timeout() / 2);
-            let verified = timed(&mut times.verify, || self.deployment.verify(wanted, before, until));
-            return match (unanswered, verified) {
-                (None, Err(Cause::NotProven(mismatch))) if modules.get() != modules::BOTH => {
-                    // A rollback, too, reloads both.
-                    modules.set(modules::BOTH);
-                    if Instant::now() >= reload::last_try(cli, deadline) {
-                        return Err(Cause::NotProven(mismatch));
-                    }
-                    log::warn!("Asterisk did not run the file that stays the same ({mismatch}): reloading both");
-                    continue;
-                }
-                (None, verified) => verified,
-                (Some(error), verified) => verified.map_err(|_| Cause::Reload(error)),
-            };
-        }
-    }
-
-    /// What to fix, looked for while the files that Asterisk did not take are still there.
-    fn fixes(&self, cause: &Cause, wanted: &Expected) -> Vec<String> {
-        let Deployment { cli, files, .. } = self.deployment;
-        let mismatch = match cause {
-            Cause::NotProven(mismatch) => Some(mismatch),
-            Cause::Reload(ReloadError::Rejected(_)) => None,
-            _ => return Vec::new(),
-        };
-        diagnosis::fixes(cli, files, wanted, mismatch, Instant::now() + cli.timeout())
-    }
-
-    /// Whether Asterisk runs the former pair, which is restored on disk; why not.
-    fn verify_former(&self, modules: Modules, former: &Former, wanted: &Expected, cause: &Cause) -> Result<(), String> {
-        use ReloadError::{Busy, NotBegun, Rejected};
-        let cli = &self.deployment.cli;
-        match (reload::reload(cli, modules, Instant::now() + cli.timeout() * 2), cause) {
-            // The reload ran, or none of ours ever began: what is live now stays so.
-            (Ok(()) | Err(Rejected(_)), _)
-            | (Err(Busy | NotBegun(_)), Cause::Reload(Busy | NotBegun(_)) | Cause::File(_)) => {}
-            (Err(error), _) => return Err(error.to_string()),
-        }
-        let Some(expected) = &former.expected else {
-            return Err("the former files are none that can be proven".to_owned());
-        };
-        match self.deployment.verify(expected, wanted, Instant::now() + cli.timeout()) {
-            Ok(_) => Ok(()),
-            Err(Cause::NotProven(mismatch)) => Err(mismatch.to_string()),
-            Err(error) => Err(error.to_string()),
-        }
-    }
-}
-
-impl Deployment {
-    /// What is live besides `wanted`, if all of that is, and nothing that only `former` had.
-    ///
-    /// A difference is believed when it is read twice, or when no time is left: Asterisk may have dropped a line that it does
-    /// not count.
-    pub(crate) fn verify(&self, wanted: &Expected, former: &Expected, deadline: Instant) -> Result<Foreign, Cause> {
-        let own = OnceCell::new();
-        let is_own = |name: &str| own.get_or_init(|| diagnosis::own_endpoints(&self.cli, &self.files)).contains(name);
-        let (mut pause, mut before) = (Pause::new(), None);
-        loop {
-            let live = Live::read(&self.cli, wanted, former, deadline)?;
-            match live.compare(wanted, former, is_own) {
-                Ok(foreign) => return Ok(foreign),
-                Err(mismatch) if before.as_ref() == Some(&mismatch) || !pause.before(deadline) => {
-                    return Err(Cause::NotProven(mismatch));
-                }
-                Err(mismatch) => before = Some(mismatch),
-            }
-        }
     }
 }
 

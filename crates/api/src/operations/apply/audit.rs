@@ -21,8 +21,8 @@ use crate::http::problem::{Code, Problem};
 const AGAIN: Duration = Duration::from_secs(1);
 /// The longest pause between two tries, where the database answers and does not have the record, or something else fails.
 const SELDOM: Duration = Duration::from_mins(10);
-/// The note of the apply that runs. Found when none runs, it is of one whose process ended first, or that could not begin.
-/// It holds the id, and [`OPENED`] once the record was opened.
+/// The note of the apply that runs. If none runs, it is of one whose process was killed, or that could not begin. It holds
+/// the id, and [`OPENED`] once the record was opened.
 const RUNNING: &str = "running";
 /// Stands behind the id.
 const OPENED: &str = " opened";
@@ -260,7 +260,7 @@ impl Audit {
     }
 
     /// Closes what is open as soon as the database answers again.
-    fn close_later(&self) {
+    pub(super) fn close_later(&self) {
         if self.closing.send(()).is_err() {
             log::error!("open audit records wait for the next apply or start: the thread that closes them has ended");
         }

@@ -48,18 +48,16 @@ impl FromStr for Tag {
     }
 }
 
-/// The pair that this node's Asterisk was proven to run, with its tag where that can be read. None where another node
-/// proved it: the state directory was copied from there, and the include files with it.
-pub(crate) fn proven_on(node: &str, deployment: &Deployment) -> Result<Option<(Option<Tag>, Pair)>, FileError> {
-    let proven = deployment.proven()?.map(|proven| (proven.tag.parse::<Tag>().ok(), proven.pair));
-    let is_own = |tag: &Tag| tag.node.as_ref().is_none_or(|of| of == node);
-    Ok(proven.filter(|(tag, _)| tag.as_ref().is_none_or(is_own)))
-}
-
 /// How many numbers are named at most.
 const MOST_NAMED: usize = 20;
 
 impl Tag {
+    /// The node whose Asterisk the pair was proven on, where that is another: the state directory was copied from there, and
+    /// perhaps the include files with it.
+    pub(crate) fn other_node(&self, own: &str) -> Option<&str> {
+        self.node.as_deref().filter(|node| *node != own)
+    }
+
     /// Where the pair came from another database: how many of its users would lose their numbers, and the first of these.
     /// An unknown origin counts as the same.
     pub(crate) fn losses_to_another_database(
@@ -106,11 +104,17 @@ pub(crate) struct Standing {
 
 impl Claim {
     fn of(stamp: ClaimStamp, deployment: &Deployment, node: &str) -> Result<Self, FileError> {
-        let Some((tag, pair)) = proven_on(node, deployment)? else {
-            return Ok(Self { stamp: Some(stamp), ..Self::default() });
-        };
+        let nothing = Self { stamp: Some(stamp), ..Self::default() };
+        let Some(proven) = deployment.proven()? else { return Ok(nothing) };
+        let tag: Option<Tag> = proven.tag.parse().ok();
+        if let Some(of) = tag.as_ref().and_then(|tag| tag.other_node(node)) {
+            log::warn!(
+                "the pair last applied was proven on the node {of}: nothing counts as applied on {node} until the next apply"
+            );
+            return Ok(nothing);
+        }
         let revision = tag.map(|tag| tag.revision).unwrap_or_default();
-        Ok(Self { stamp: Some(stamp), revision, pair: ClaimedPair::of(&pair) })
+        Ok(Self { revision, pair: ClaimedPair::of(&proven.pair), ..nothing })
     }
 
     #[cfg(test)]

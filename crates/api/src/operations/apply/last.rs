@@ -17,7 +17,6 @@ const NAME: &str = "last";
 /// The apply that ended last on this node.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[schema(as = LastApply)]
-#[serde(deny_unknown_fields)]
 pub(crate) struct LastApplyResponse {
     /// The id of its audit record.
     pub id: Uuid,

@@ -149,15 +149,21 @@ impl Check<'_> {
     fn check_users(&self, list: &UserList, report: &mut Report<'_>) -> anyhow::Result<()> {
         const POINT: &str = "users";
         let pair = apply::rendered(&apply::renderer(self.settings), &list.users)?;
-        let proven = apply::proven_on(&self.settings.node, self.deployment)?;
-        if proven.as_ref().map_or(list.users.is_empty(), |(_, proven)| *proven == pair) {
-            report.good(POINT, format_args!("{} applied", list.users.len()));
+        let proven = self.deployment.proven()?;
+        let tag: Option<apply::Tag> = proven.as_ref().and_then(|proven| proven.tag.parse().ok());
+        if proven.as_ref().map_or(list.users.is_empty(), |proven| proven.pair == pair) {
+            match tag.as_ref().and_then(|tag| tag.other_node(&self.settings.node)) {
+                None => report.good(POINT, format_args!("{} applied", list.users.len())),
+                Some(node) => {
+                    let apply = service::apply_command(self.settings);
+                    report.note(POINT, format_args!("they were applied on the node {node}, not on this one; {apply}"));
+                }
+            }
             return Ok(());
         }
         let wanted = Expected::read(&pair)?;
-        let former = proven.as_ref().map(|(_, pair)| Expected::read(pair)).transpose()?.unwrap_or_default();
+        let former = proven.as_ref().map(|proven| Expected::read(&proven.pair)).transpose()?.unwrap_or_default();
         let former_owners = || wanted.former_owners(&former).map(str::to_owned).collect();
-        let tag = proven.and_then(|(tag, _)| tag);
         if let Some(losses) = tag.and_then(|tag| tag.losses_to_another_database(list.database, former_owners)) {
             report.fault(POINT, &Fault::new(losses, service::ANOTHER_DATABASE));
             return Ok(());

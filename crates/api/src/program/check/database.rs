@@ -1,7 +1,7 @@
 //! PostgreSQL: whether it answers, is up to date, and lets the service read and write.
 
 use pbx_asterisk::Fault;
-use pbx_persistence::{Database, Inspection, ReadOnly, UserList};
+use pbx_persistence::{Database, Inspection, Protection, ReadOnly, UserList};
 
 use super::{
     database_fix::{self, fault},
@@ -14,8 +14,7 @@ use crate::settings::Survey;
 pub(super) fn check(survey: &Survey, report: &mut Report<'_>) -> Option<UserList> {
     const POINT: &str = "database";
     const CONNECTION: &str = "database connection";
-    const VERIFY: &str =
-        "let PostgreSQL use TLS, and sslmode=verify-full&sslrootcert=FILE in DATABASE_URL makes libpq verify it";
+    const VERIFY: &str = "sslmode=verify-full&sslrootcert=FILE in DATABASE_URL makes libpq verify it";
     if survey.wrong.iter().any(|error| error.key == Some("database.url")) {
         return None;
     }
@@ -31,11 +30,10 @@ pub(super) fn check(survey: &Survey, report: &mut Report<'_>) -> Option<UserList
     };
     report.good(POINT, format_args!("PostgreSQL {} answers", inspection.server_version));
     // What is secret crosses the network: the digests of the phones, and the proof of the database password.
-    let protection = &inspection.protection;
-    if protection.is_safe() {
-        report.good(CONNECTION, protection);
-    } else {
-        report.note(CONNECTION, format_args!("{protection}; {VERIFY}"));
+    match &inspection.protection {
+        safe if safe.is_safe() => report.good(CONNECTION, safe),
+        tls @ Protection::Tls { .. } => report.note(CONNECTION, format_args!("{tls}; {VERIFY}")),
+        other => report.note(CONNECTION, format_args!("{other}; let who answers there use TLS: {VERIFY}")),
     }
     let Inspection { pending, unknown, missing_rights, not_owned, missing_tables, read_only, .. } = inspection;
     if let Some(read_only) = read_only {
