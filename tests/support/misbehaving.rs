@@ -230,7 +230,10 @@ for rule in "$here"/rules/*; do
       ;;
     stall)
       "${real[@]}" "$@" | {
-        sleep 0.4
+        # From when there is something to read: on a busy machine, that takes a while.
+        IFS= read -r first
+        sleep 1
+        printf '%s\n' "$first"
         cat
       }
       exit "${PIPESTATUS[0]}"
