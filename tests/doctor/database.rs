@@ -54,7 +54,7 @@ fn a_role_without_rights_on_the_tables_gets_them() {
 }
 
 #[test]
-fn what_refuses_a_change_is_told_and_nothing_is_left_of_the_question() {
+fn what_refuses_a_change_is_reported_and_nothing_is_left_of_the_question() {
     let host = Host::new();
     let held = || {
         host.database

@@ -89,7 +89,7 @@ fn an_identify_that_takes_every_phone_comes_behind_the_users() {
 }
 
 #[test]
-fn transports_at_which_phones_get_no_answer_are_told() {
+fn transports_at_which_phones_get_no_answer_are_reported() {
     let mut host = Host::new();
     let told = |host: &Host| -> Vec<String> {
         let found = host.check();
@@ -132,7 +132,7 @@ fn transports_at_which_phones_get_no_answer_are_told() {
 }
 
 #[test]
-fn an_acl_that_refuses_this_host_is_told() {
+fn an_acl_that_refuses_this_host_is_reported() {
     let mut host = Host::new();
     host.asterisk.append("modules.conf", "load=res_pjsip_acl.so");
     host.asterisk.append("pjsip.conf", "[office]\ntype=acl\ndeny=0.0.0.0/0\npermit=192.0.2.0/24");

@@ -148,7 +148,7 @@ rows! {
         => 409 "other-database", "refused", Old, Old;
     TERMINATED: "SIGTERM while an apply runs" => 200 "", "applied", New, New;
     TWO_PORTALS: "Two portals of one host apply at once" => 200 "", "applied", New, New;
-    NO_TURN: "Another apply takes all the time" => 503 "apply-busy", "refused", Old, Old;
+    NO_LOCK: "Another apply takes all the time" => 503 "apply-busy", "refused", Old, Old;
     PURGE_FAILS: "A former owner's registration cannot be removed (a warning; the next apply tries again)"
         => 200 "", "applied", New, New;
     KILLED_AT_ONCE: "Asterisk is killed right after the answer, and started again" => 200 "", "applied", New, New;
@@ -163,8 +163,8 @@ const HEAD: &str = "# What each fault leads to
 `POST /apply` ends in one of these ways, whatever happens between the request and the answer. *Old* is what the last
 proven apply left, *new* is what the database says. Where *Live* is old or new, the phones that were registered before
 still are; where *On disk* is old or new, nothing but the two include files is in their directories. After the next proven
-apply both hold in every case. Of an apply that PostgreSQL was not there to begin, the response has the record; an audit
-record that PostgreSQL opens later is closed as `refused`.
+apply both hold in every case. If PostgreSQL is away when an apply begins, the response has the record; an audit record that
+PostgreSQL opens later is closed as `refused`.
 
 Every row is proven by a test of `tests/faults` on a real Asterisk; the table is made by that suite
 (`UPDATE_GOLDEN=1`) and compared with it in every run. A row about what Asterisk answers is proven on both ways to ask it:
@@ -175,8 +175,8 @@ over its control socket, and by the command.
 ";
 
 const TAIL: &str = "
-After a process was killed at any point of an apply, its next start restores the old pair or keeps the new one, whole, and
-puts the record to `interrupted`; the next apply is proven. The suite kills it at every call of an apply that changes a file or a
+After a process was killed at any point of an apply, its next start restores the old pair or keeps the new one, whole. A
+record that was still open becomes `interrupted`, and the next apply is proven. The suite kills it at every call of an apply that changes a file or a
 directory, and at random moments.
 ";
 

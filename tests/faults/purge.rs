@@ -209,7 +209,7 @@ fn a_removal_that_asterisk_does_not_write_is_a_warning() {
 }
 
 #[test]
-fn a_debt_is_paid_by_an_apply_that_has_nothing_else_to_do() {
+fn a_pending_purge_is_made_by_an_apply_that_has_nothing_else_to_do() {
     let world = World::impatient();
     let former = owner(&world);
     assert_eq!(former.register(), 200);
@@ -279,7 +279,7 @@ fn a_pending_purge_is_made_where_there_is_no_space_to_record_it() {
 }
 
 #[test]
-fn a_debt_that_a_record_from_a_backup_does_not_know_is_remembered() {
+fn a_pending_purge_that_a_record_from_a_backup_does_not_know_is_remembered() {
     let world = World::new();
     let former = owner(&world);
     assert_eq!(former.register(), 200);

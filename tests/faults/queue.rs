@@ -74,7 +74,7 @@ fn a_caller_that_does_not_get_the_lock_gets_503_and_a_record() {
         let third = scope.spawn(|| neighbour.http().post_empty("/apply"));
         let dry_run = scope.spawn(|| neighbour.http().post_empty("/apply?dry_run=true"));
         for answer in [second.join().unwrap(), third.join().unwrap()] {
-            world.check(matrix::NO_TURN, &answer);
+            world.check(matrix::NO_LOCK, &answer);
             assert!(!answer.header("retry-after").is_empty());
         }
         let dry_run = dry_run.join().unwrap().expect(503);
@@ -87,7 +87,7 @@ fn a_caller_that_does_not_get_the_lock_gets_503_and_a_record() {
 }
 
 #[test]
-fn who_gets_its_turn_late_says_nothing_of_asterisk() {
+fn an_apply_that_gets_the_lock_late_says_nothing_of_asterisk() {
     let world = World::new();
     let late = world.portal.settings().clone().with_patience(2, 3).start();
     let lock = fs::File::open(late.settings().state_dir().join("lock")).unwrap();
@@ -99,7 +99,7 @@ fn who_gets_its_turn_late_says_nothing_of_asterisk() {
         lock.unlock().unwrap();
         apply.join().unwrap()
     });
-    world.check(matrix::NO_TURN, &answer);
+    world.check(matrix::NO_LOCK, &answer);
     world.stand_in.behave();
     world.recovers();
 }

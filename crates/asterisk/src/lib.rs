@@ -37,8 +37,8 @@
 //! From the first rename on there are two ends: verified, or rolled back. Nothing starts a thread, and a process that
 //! the system cannot start is tried again until the deadline.
 //!
-//! Everything that needs space is written and synced before anything is touched, both files and
-//! the former pair beside their places, journal and records in the state directory; all that
+//! Everything that needs space is written and synced before anything is touched, the files that change and
+//! their former content beside their places, journal and records in the state directory; all that
 //! follows are renames, a rollback included. A process that is killed at any moment leaves the
 //! journal, and the next [`Deployment::lock`] puts one whole pair on disk before it does anything
 //! else. Nothing beside the two files ever has a name that `*.conf` matches.

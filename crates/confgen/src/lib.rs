@@ -11,7 +11,7 @@
 //!   `<number>-<12 hexadecimal digits>` after a SHA-256 over everything that the file says of
 //!   that user, our templates included. An endpoint that is live with the right auth is therefore
 //!   live with the right settings.
-//! - All other objects and contexts are named after the [`Prefix`], `synergycall-…`. The extensions are in
+//! - All other objects and contexts but a context of your own are named after the [`Prefix`], `synergycall-…`. The extensions are in
 //!   `synergycall-users`, which the administrator may include where others are to call the users. Phones call in
 //!   `synergycall-internal`, which includes it and holds nothing else: what the administrator adds there, phones alone
 //!   may reach.

@@ -81,7 +81,8 @@ impl fmt::Display for Protection {
             Self::Tls { version, is_verified: true } => write!(f, "{version}, with the server's certificate verified"),
             Self::Tls { version, .. } => write!(f, "{version}, and the server's certificate is not verified"),
             Self::Unknown => f.write_str(
-                "DATABASE_URL names another host, and PostgreSQL sees a connection of its own: how the connection to the pooler                  or proxy in between is protected is not known",
+                "DATABASE_URL names another host, and PostgreSQL sees a connection of its own: how the connection to the pooler \
+                 or proxy in between is protected is not known",
             ),
             Self::ClearText => f.write_str("the phones' digests cross the network in clear text"),
         }

@@ -28,7 +28,7 @@ use tokio::sync::Mutex;
 
 use self::{attempt::Attempt, audit::Audit, claim::ClaimCache, plan::Review};
 pub(crate) use self::{
-    claim::{Claim, Standing, Tag},
+    claim::{AppliedUsers, Claim, Tag},
     last::LastApplyResponse,
     verdict::warnings,
 };
@@ -124,11 +124,11 @@ impl Applier {
         self.audit.last()
     }
 
-    /// How these users stand against `claim`.
-    pub(crate) fn standing(&self, users: &[User], claim: &Claim) -> Standing {
-        claim.standing(users, &self.renderer).unwrap_or_else(|error| {
+    /// These users compared with `claim`.
+    pub(crate) fn compare(&self, users: &[User], claim: &Claim) -> AppliedUsers {
+        claim.compare(users, &self.renderer).unwrap_or_else(|error| {
             log::error!("nothing counts as applied: {error}");
-            Standing::UNKNOWN
+            AppliedUsers::UNKNOWN
         })
     }
 }

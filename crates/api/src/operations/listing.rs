@@ -17,7 +17,7 @@ use crate::{
         body::{self, rfc3339},
         problem::Problem,
     },
-    operations::apply::{Applier, Claim, LastApplyResponse, Standing},
+    operations::apply::{AppliedUsers, Applier, Claim, LastApplyResponse},
 };
 
 #[cfg(test)]
@@ -80,13 +80,13 @@ pub(crate) struct UserListResponse<'a> {
 }
 
 impl<'a> UserListResponse<'a> {
-    fn of(users: &'a [User], revision: Revision, claim: &Claim, standing: &Standing) -> Self {
-        let is_applied = |user: &User| standing.applied.contains(&user.extension);
+    fn of(users: &'a [User], revision: Revision, claim: &Claim, compared: &AppliedUsers) -> Self {
+        let is_applied = |user: &User| compared.applied.contains(&user.extension);
         Self {
             users: users.iter().map(|user| UserResponse::of(user, is_applied(user))).collect(),
             revision: revision.get(),
             applied_revision: claim.revision.get(),
-            apply_required: standing.is_required,
+            apply_required: compared.is_required,
             last_apply: None,
         }
     }
@@ -129,8 +129,8 @@ impl ListingCache {
                 Some(list) => list,
             },
         };
-        let standing = applier.standing(&list.users, &claim);
-        let mut answer = UserListResponse::of(&list.users, list.revision, &claim, &standing);
+        let compared = applier.compare(&list.users, &claim);
+        let mut answer = UserListResponse::of(&list.users, list.revision, &claim, &compared);
         answer.last_apply.clone_from(&last_apply);
         let body = body::json(&answer);
         let etag = etag_of(&body);

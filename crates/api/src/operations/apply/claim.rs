@@ -95,7 +95,7 @@ struct ClaimedPair {
 
 /// The users of a moment compared with a [`Claim`].
 #[derive(Debug, PartialEq, Eq)]
-pub(crate) struct Standing {
+pub(crate) struct AppliedUsers {
     /// Whether the users render to another pair than the claimed one.
     pub(crate) is_required: bool,
     /// The users that the claimed pair holds with exactly their settings.
@@ -123,11 +123,11 @@ impl Claim {
     }
 
     /// Whether these users, as `renderer` writes them, are what Asterisk was proven to run.
-    pub(crate) fn standing(&self, users: &[User], renderer: &Renderer) -> Result<Standing, RenderError> {
+    pub(crate) fn compare(&self, users: &[User], renderer: &Renderer) -> Result<AppliedUsers, RenderError> {
         let Some(claimed) = &self.pair else {
             // Where nothing was ever applied, no users need no apply.
             let is_required = !users.is_empty() || !self.stamp.is_some_and(|stamp| stamp.is_blank());
-            return Ok(Standing { is_required, ..Standing::UNKNOWN });
+            return Ok(AppliedUsers { is_required, ..AppliedUsers::UNKNOWN });
         };
         let mut applied = BTreeSet::new();
         for user in users {
@@ -139,11 +139,11 @@ impl Claim {
         let is_same = applied.len() == users.len()
             && users.len() == claimed.endpoints.endpoints().count()
             && plan::digest(&super::rendered(renderer, users)?) == claimed.digest;
-        Ok(Standing { is_required: !is_same, applied })
+        Ok(AppliedUsers { is_required: !is_same, applied })
     }
 }
 
-impl Standing {
+impl AppliedUsers {
     /// That of users who cannot be rendered.
     pub(crate) const UNKNOWN: Self = Self { is_required: true, applied: BTreeSet::new() };
 }

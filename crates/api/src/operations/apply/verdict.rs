@@ -13,7 +13,7 @@ use crate::http::problem::Code;
 
 /// The outcome for the record, the code for the caller, and the words for both.
 ///
-/// An apply that `waited` for its turn may have had less than `command_timeout` left for Asterisk. That Asterisk did not
+/// An apply that `waited` for the lock may have had less than `command_timeout` left for Asterisk. That Asterisk did not
 /// answer in so little time says nothing of Asterisk. `fix` is added to those of the failure.
 pub(super) fn of_failure(
     failure: &Failure,

@@ -128,9 +128,9 @@ proptest! {
                 change => database.happens(change),
             }
             let revision = Revision::new(database.revision);
-            let standing = claim.standing(&users(&database), &Renderer::default()).unwrap();
+            let compared = claim.compare(&users(&database), &Renderer::default()).unwrap();
             let users = users(&database);
-            let list = UserListResponse::of(&users, revision, &claim, &standing);
+            let list = UserListResponse::of(&users, revision, &claim, &compared);
             let now = seen(&database.users);
             prop_assert_eq!(list.apply_required, proven.as_ref() != Some(&now), "after {:?}", event);
             for user in &list.users {
@@ -147,6 +147,6 @@ fn users_that_cannot_be_rendered_count_as_not_applied() {
     let mut database = History { revision: 1, ..History::default() };
     database.happens(&Event::Create(0, 0));
     let users: Vec<User> = database.users.into_values().collect();
-    let list = UserListResponse::of(&users, Revision::new(2), &Claim::default(), &Standing::UNKNOWN);
+    let list = UserListResponse::of(&users, Revision::new(2), &Claim::default(), &AppliedUsers::UNKNOWN);
     assert!(list.apply_required && !list.users[0].applied);
 }
