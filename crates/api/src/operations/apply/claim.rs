@@ -1,15 +1,15 @@
 //! What this node may claim of its Asterisk: the pair last proven, as long as nobody doubts it.
 
 use std::{
-    collections::BTreeSet,
+    collections::{BTreeMap, BTreeSet},
     fmt,
     str::FromStr,
-    sync::{Arc, PoisonError, RwLock},
+    sync::{Arc, Mutex, PoisonError, RwLock},
 };
 
 use pbx_asterisk::{ClaimStamp, Deployment, Expected, FileError, Pair};
 use pbx_confgen::{RenderError, Renderer};
-use pbx_domain::{ApplyId, DatabaseId, Extension, Revision, User};
+use pbx_domain::{ApplyId, DatabaseId, DisplayName, Extension, Ha1, Realm, Revision, User};
 
 use super::plan;
 
@@ -91,6 +91,9 @@ pub(crate) struct Claim {
 struct ClaimedPair {
     digest: [u8; 32],
     endpoints: Expected,
+    /// What the files say of the users who were found in them. A list after a change compares that: the names of all auths,
+    /// a digest each, would take longer than PostgreSQL does.
+    applied: Mutex<BTreeMap<Extension, (DisplayName, Realm, Ha1)>>,
 }
 
 /// The users of a moment compared with a [`Claim`].
@@ -129,12 +132,7 @@ impl Claim {
             let is_required = !users.is_empty() || !self.stamp.is_some_and(|stamp| stamp.is_blank());
             return Ok(AppliedUsers { is_required, ..AppliedUsers::UNKNOWN });
         };
-        let mut applied = BTreeSet::new();
-        for user in users {
-            if claimed.endpoints.has_endpoint(&user.extension.to_string(), &renderer.auth_name(user)?) {
-                applied.insert(user.extension);
-            }
-        }
+        let applied = claimed.applied(users, renderer)?;
         // One user more, less or other makes another pair. Only where there is none does the rest of the files decide.
         let is_same = applied.len() == users.len()
             && users.len() == claimed.endpoints.endpoints().count()
@@ -155,7 +153,25 @@ impl ClaimedPair {
         let endpoints = Pair { endpoints: pair.endpoints.clone(), dialplan: Vec::new() };
         let endpoints =
             Expected::read(&endpoints).inspect_err(|error| log::error!("nothing counts as applied: {error}"));
-        Some(Self { digest: plan::digest(pair), endpoints: endpoints.ok()? })
+        Some(Self { digest: plan::digest(pair), endpoints: endpoints.ok()?, applied: Mutex::default() })
+    }
+
+    /// Who of these users is in the pair, as `renderer`, always the same one, writes them.
+    fn applied(&self, users: &[User], renderer: &Renderer) -> Result<BTreeSet<Extension>, RenderError> {
+        let mut known = self.applied.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut applied = BTreeSet::new();
+        for user in users {
+            let User { extension, name, realm, ha1, .. } = user;
+            let is_known =
+                known.get(extension).is_some_and(|known| (&known.0, &known.1, &known.2) == (name, realm, ha1));
+            if is_known || self.endpoints.has_endpoint(&extension.to_string(), &renderer.auth_name(user)?) {
+                applied.insert(*extension);
+                if !is_known {
+                    known.insert(*extension, (name.clone(), realm.clone(), ha1.clone()));
+                }
+            }
+        }
+        Ok(applied)
     }
 }
 
