@@ -144,10 +144,11 @@ impl Expected {
         self.endpoints.keys().map(String::as_str)
     }
 
-    /// Whether the endpoint of this name asks for this auth, and for no other.
+    /// The auth that an endpoint asks for; `None` where it asks for none, or for one of several.
     #[must_use]
-    pub fn has_endpoint(&self, name: &str, auth: &str) -> bool {
-        self.endpoints.get(name).is_some_and(|endpoint| endpoint.auths.iter().eq([auth]))
+    pub fn auth_of(&self, endpoint: &str) -> Option<&str> {
+        let auths = &self.endpoints.get(endpoint)?.auths;
+        auths.first().filter(|_| auths.len() == 1).map(String::as_str)
     }
 
     /// The names of the dialplan's contexts, in order.

@@ -90,10 +90,17 @@ pub(crate) struct Claim {
 #[derive(Debug)]
 struct ClaimedPair {
     digest: [u8; 32],
-    endpoints: Expected,
-    /// What the files say of the users who were found in them. A list after a change compares that: the names of all auths,
-    /// a digest each, would take longer than PostgreSQL does.
-    applied: Mutex<BTreeMap<Extension, (DisplayName, Realm, Ha1)>>,
+    users: Mutex<BTreeMap<Extension, ClaimedUser>>,
+}
+
+/// A user of the pair.
+#[derive(Debug)]
+enum ClaimedUser {
+    /// The name of its auth, a digest of all settings: what the file says.
+    Auth(String),
+    /// The settings that were found to have this digest. They are compared from then on: to make the digests of all users
+    /// for each list after a change would take longer than PostgreSQL does.
+    Settings(DisplayName, Realm, Ha1),
 }
 
 /// The users of a moment compared with a [`Claim`].
@@ -132,10 +139,10 @@ impl Claim {
             let is_required = !users.is_empty() || !self.stamp.is_some_and(|stamp| stamp.is_blank());
             return Ok(AppliedUsers { is_required, ..AppliedUsers::UNKNOWN });
         };
-        let applied = claimed.applied(users, renderer)?;
+        let (applied, count) = claimed.applied(users, renderer)?;
         // One user more, less or other makes another pair. Only where there is none does the rest of the files decide.
         let is_same = applied.len() == users.len()
-            && users.len() == claimed.endpoints.endpoints().count()
+            && users.len() == count
             && plan::digest(&super::rendered(renderer, users)?) == claimed.digest;
         Ok(AppliedUsers { is_required: !is_same, applied })
     }
@@ -149,29 +156,36 @@ impl AppliedUsers {
 impl ClaimedPair {
     /// `None` where the pair cannot be read: then nothing is claimed.
     fn of(pair: &Pair) -> Option<Self> {
-        // The name of an auth is a digest of all settings of its user. The dialplan says no more of a user.
+        // The dialplan says no more of a user.
         let endpoints = Pair { endpoints: pair.endpoints.clone(), dialplan: Vec::new() };
         let endpoints =
-            Expected::read(&endpoints).inspect_err(|error| log::error!("nothing counts as applied: {error}"));
-        Some(Self { digest: plan::digest(pair), endpoints: endpoints.ok()?, applied: Mutex::default() })
+            Expected::read(&endpoints).inspect_err(|error| log::error!("nothing counts as applied: {error}")).ok()?;
+        let user = |name: &str| Some((name.parse().ok()?, ClaimedUser::Auth(endpoints.auth_of(name)?.to_owned())));
+        Some(Self { digest: plan::digest(pair), users: Mutex::new(endpoints.endpoints().filter_map(user).collect()) })
     }
 
-    /// Who of these users is in the pair, as `renderer`, always the same one, writes them.
-    fn applied(&self, users: &[User], renderer: &Renderer) -> Result<BTreeSet<Extension>, RenderError> {
-        let mut known = self.applied.lock().unwrap_or_else(PoisonError::into_inner);
+    /// Which of these users are in the pair, as `renderer`, always the same one, writes them; and how many it has.
+    fn applied(&self, users: &[User], renderer: &Renderer) -> Result<(BTreeSet<Extension>, usize), RenderError> {
+        let mut claimed = self.users.lock().unwrap_or_else(PoisonError::into_inner);
         let mut applied = BTreeSet::new();
         for user in users {
             let User { extension, name, realm, ha1, .. } = user;
-            let is_known =
-                known.get(extension).is_some_and(|known| (&known.0, &known.1, &known.2) == (name, realm, ha1));
-            if is_known || self.endpoints.has_endpoint(&extension.to_string(), &renderer.auth_name(user)?) {
-                applied.insert(*extension);
-                if !is_known {
-                    known.insert(*extension, (name.clone(), realm.clone(), ha1.clone()));
+            let Some(known) = claimed.get_mut(extension) else { continue };
+            let is_applied = match known {
+                ClaimedUser::Settings(its_name, its_realm, its_ha1) => {
+                    (&*its_name, &*its_realm, &*its_ha1) == (name, realm, ha1)
                 }
+                ClaimedUser::Auth(auth) if *auth == renderer.auth_name(user)? => {
+                    *known = ClaimedUser::Settings(name.clone(), realm.clone(), ha1.clone());
+                    true
+                }
+                ClaimedUser::Auth(_) => false,
+            };
+            if is_applied {
+                applied.insert(*extension);
             }
         }
-        Ok(applied)
+        Ok((applied, claimed.len()))
     }
 }
 
