@@ -13,7 +13,7 @@ use crate::{
 
 /// More files than any configuration has.
 const MOST_FILES: usize = 1000;
-/// Asterisk follows no more.
+/// How deep a file may be included (`MAX_INCLUDE_LEVEL`). Where one is deeper, Asterisk 22 takes nothing of the main file.
 const DEEPEST: usize = 10;
 
 /// A main file with all that it includes, as far as it can be read.
@@ -102,7 +102,8 @@ impl Tree {
             let is_pattern = patterns.len() > 1 || patterns.iter().any(|pattern| pattern.contains(['*', '?', '[']));
             chain.push(Site { file: path.to_owned(), line, is_pattern });
             // An absolute pattern replaces the directory.
-            for pattern in patterns.iter().map(|pattern| directory.join(pattern)) {
+            let followed = if chain.len() <= DEEPEST { &*patterns } else { &[] };
+            for pattern in followed.iter().map(|pattern| directory.join(pattern)) {
                 if matches(&pattern, target) {
                     is_dangling = false;
                     self.readings.push(chain.clone());
@@ -116,7 +117,7 @@ impl Tree {
                     }
                     is_dangling = false;
                     // A file that includes itself, directly or through others.
-                    if chain.len() < DEEPEST && chain.iter().all(|site| site.file != path) {
+                    if chain.iter().all(|site| site.file != path) {
                         self.add(directory, &path, target, chain);
                     }
                 }
@@ -240,6 +241,62 @@ pub(super) mod tests {
         let config = Config::new("#include more.conf\n#include more.conf\n").write("more.conf", "#include p/ours.conf");
         assert_eq!(surplus(&config), vec![(config.at("main.conf"), 2)]);
         assert!(surplus(&Config::new("#include p/ours.conf\n#include main.conf\n")).is_empty());
+    }
+
+    #[test]
+    fn what_is_included_too_deep_leads_to_no_file() {
+        let tree = |deepest: usize| {
+            let chain = (1..deepest).map(|n| (format!("{n}.conf"), format!("#include {}.conf", n + 1)));
+            let last = [(format!("{deepest}.conf"), "\n#include p/ours.conf".to_owned())];
+            let all = chain
+                .chain(last)
+                .fold(Config::new("#include 1.conf"), |config, (name, text)| config.write(&name, &text));
+            let tree = all.tree();
+            (tree.count(), tree.dangling.first().map(|site| (site.file == all.at("10.conf"), site.line)))
+        };
+        assert_eq!(tree(9), (Some(1), None));
+        assert_eq!(tree(10), (Some(0), Some((true, 2))));
+        assert_eq!(tree(11), (Some(0), Some((true, 1))));
+    }
+
+    #[test]
+    fn a_pattern_meets_neither_directories_nor_hidden_files() {
+        let directory = Config::new("#include *ours.conf\n#include */*.conf\n");
+        assert_eq!(directory.tree().count(), Some(1));
+        let hidden = Tree::read(&directory.at(""), "main.conf", &directory.at("p/.ours.conf"));
+        assert_eq!(hidden.count(), Some(0));
+    }
+
+    #[test]
+    fn a_file_is_itself_behind_a_link() {
+        for line in ["#include q/ours.conf", "#include q/*.conf"] {
+            let config = Config::new(line);
+            std::os::unix::fs::symlink("p", config.at("q")).unwrap();
+            assert_eq!(config.tree().count(), Some(1), "{line}");
+            fs::remove_file(config.at("p/ours.conf")).unwrap();
+            assert_eq!(config.tree().count(), Some(1), "{line}, before the file is there");
+        }
+        // Here the file itself is a link.
+        let config = Config::new("#include p/theirs.conf");
+        std::os::unix::fs::symlink("ours.conf", config.at("p/theirs.conf")).unwrap();
+        assert_eq!(config.tree().count(), Some(1));
+    }
+
+    #[test]
+    fn all_files_that_have_to_be_read_are_known() {
+        let config =
+            Config::new("#include {q,p}/ours.conf\n#include p/ours.conf\n#include more.conf\n#include q/*.conf")
+                .write("more.conf", "");
+        fs::create_dir(config.at("q")).unwrap();
+        std::os::unix::fs::symlink("nowhere", config.at("q/unread.conf")).unwrap();
+        let tree = config.tree();
+        let paths = ["main.conf", "more.conf", "q/unread.conf"].map(|name| config.at(name));
+        assert_eq!(
+            (tree.paths().collect::<Vec<_>>(), tree.count()),
+            (paths.iter().map(PathBuf::as_path).collect(), None)
+        );
+        // What covers more than the one file stays.
+        assert_eq!(tree.surplus().iter().map(|site| site.line).collect::<Vec<_>>(), [2]);
     }
 
     #[test]
