@@ -47,6 +47,25 @@ fn a_missing_include_in_extensions_conf_is_named() {
     );
 }
 
+/// Asterisk reads a file that is included by its name only if its time or its size is another. The new file and the former
+/// one are written within a few milliseconds.
+#[test]
+fn a_rollback_is_read_though_the_files_have_one_size() {
+    let world = World::new();
+    let http = world.portal.http();
+    http.post_empty("/apply").expect(200);
+    let pjsip = world.asterisk.etc().join("pjsip.conf");
+    let whole = fs::read_to_string(&pjsip).unwrap();
+    for round in 0..10 {
+        world.database.sql(&format!("UPDATE users SET name = 'Round {round}' WHERE email LIKE 'newcomer@%'"));
+        world.asterisk.append("pjsip.conf", "[1001]\ntype=endpoint\nallow=ulaw");
+        let answer = http.post_empty("/apply").expect(502);
+        assert_eq!(answer.string("/apply/outcome"), "rolled_back", "in round {round}: {answer:?}");
+        fs::write(&pjsip, &whole).unwrap();
+        assert_eq!(http.post_empty("/apply").expect(200).string("/outcome"), "applied");
+    }
+}
+
 /// The administrator adds `lines` to `file`, and takes them out again after the apply.
 fn conflict(row: Row, file: &str, lines: &str) -> Response {
     let world = World::new();

@@ -28,8 +28,8 @@ const QUIET: [(&str, &str); 8] = [
 
 /// The first lines of an include file that nothing was applied to yet: an `#include` of nothing stops Asterisk.
 pub(crate) const EMPTY_INCLUDE: &str = "; Nothing was applied yet.\n";
-pub(crate) const PJSIP_INCLUDE_LINE: &str = "#include pjsip.d/synergycall/*.conf";
-pub(crate) const DIALPLAN_INCLUDE_LINE: &str = "#include extensions.d/synergycall/*.conf";
+pub(crate) const PJSIP_INCLUDE_LINE: &str = "#include pjsip.d/synergycall/generated_endpoints.conf";
+pub(crate) const DIALPLAN_INCLUDE_LINE: &str = "#include extensions.d/synergycall/generated_routing.conf";
 pub(crate) const PJSIP_INCLUDE: &str = "etc/pjsip.d/synergycall/generated_endpoints.conf";
 pub(crate) const DIALPLAN_INCLUDE: &str = "etc/extensions.d/synergycall/generated_routing.conf";
 

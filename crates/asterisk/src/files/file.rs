@@ -5,6 +5,7 @@ use std::{
     io::{self, Read as _, Write as _},
     os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _},
     path::{Path, PathBuf},
+    time::Duration,
 };
 
 use rustix::fs::OFlags;
@@ -106,10 +107,25 @@ impl StagedFile {
 
     /// Renames it over its target, which is returned. The directory is not synced: [`sync_directory`].
     pub(crate) fn rename(self) -> Result<PathBuf, FileError> {
+        if let Err(error) = self.be_younger() {
+            log::warn!("{} may be taken for the file that it replaces: {error}", self.target.display());
+        }
         match self.staged.persist(&self.target) {
             Ok(()) => Ok(self.target),
             Err(error) => Err(FileError::new(&self.target, "replaced")(error.error)),
         }
+    }
+
+    /// Gives it a later time than its target has. Asterisk reads a file that is included by its name only if its time or
+    /// its size is another, and a pair and the pair to roll back to are staged within one tick of the kernel's clock.
+    fn be_younger(&self) -> io::Result<()> {
+        let Ok(there) = fs::metadata(&self.target).and_then(|there| there.modified()) else { return Ok(()) };
+        if fs::metadata(&self.staged)?.modified()? > there {
+            return Ok(());
+        }
+        // Some file systems keep whole seconds.
+        let later = there.checked_add(Duration::from_secs(1)).ok_or(io::ErrorKind::InvalidData)?;
+        OpenOptions::new().write(true).open(&self.staged)?.set_modified(later)
     }
 
     /// As [`Self::rename`], unless the target is this already: one that cannot be replaced need not be restored.
@@ -246,6 +262,25 @@ mod tests {
         assert_eq!(read(&target).unwrap().unwrap(), b"two");
         assert_eq!(fs::metadata(&target).unwrap().permissions().mode() & 0o7777, 0o640);
         assert_eq!(fs::read_dir(directory.path()).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn a_file_is_younger_than_the_one_that_it_replaces() {
+        let directory = tempfile::tempdir().unwrap();
+        let target = directory.path().join("a.conf");
+        let modified = || fs::metadata(&target).unwrap().modified().unwrap();
+        replace(&target, b"one", 0o640).unwrap();
+        // Staged together, and beside a clock that was ahead.
+        let [two, three] = ["two", "six"].map(|content| StagedFile::new(&target, content.as_bytes(), 0o640).unwrap());
+        for ahead in [Duration::ZERO, Duration::from_hours(1)] {
+            File::options().write(true).open(&target).unwrap().set_modified(modified() + ahead).unwrap();
+        }
+        let mut before = modified();
+        for staged in [two, three] {
+            staged.rename().unwrap();
+            assert!(modified() > before);
+            before = modified();
+        }
     }
 
     #[test]
