@@ -106,6 +106,10 @@ mod tests {
     /// As a deployment of `new` over `old` that was killed leaves it, of a caller whose tags are all the same.
     fn interrupted(deployment: &Deployment, is_proven: bool) {
         drop(deployment.lock(soon()).unwrap());
+        interrupted_while_locked(deployment, is_proven);
+    }
+
+    fn interrupted_while_locked(deployment: &Deployment, is_proven: bool) {
         let record = |name| Record { tag: "second".to_owned(), unpurged: BTreeSet::new(), pair: pair(name) };
         let proven = record(if is_proven { "new" } else { "old" });
         StagedRecord::new(&deployment.state.proven(), proven).unwrap().commit().unwrap();
@@ -163,11 +167,16 @@ mod tests {
     fn an_interrupted_deployment_leaves_nothing_to_claim_unless_it_had_been_proven() {
         for is_proven in [false, true] {
             let (_directory, deployment) = host();
-            interrupted(&deployment, is_proven);
+            let deploying = deployment.state.lock(soon()).unwrap();
+            interrupted_while_locked(&deployment, is_proven);
+            assert!(deployment.proven().unwrap().is_some(), "it may still be restored");
             let before = deployment.proven_stamp().unwrap();
+            drop(deploying);
+            // As another process of the host sees it, before and after somebody recovers.
+            assert_ne!(deployment.proven_stamp().unwrap(), before);
+            assert_eq!(deployment.proven().unwrap().is_some(), is_proven);
             drop(deployment.lock(soon()).unwrap());
             assert_eq!(deployment.proven().unwrap().is_some(), is_proven);
-            assert_eq!(deployment.proven_stamp().unwrap() == before, is_proven);
             assert!(deployment.lock(soon()).unwrap().last_proven().is_some());
         }
     }

@@ -105,7 +105,17 @@ impl StateDir {
 
     /// What changes whenever [`Self::claim`] may give another result.
     pub(crate) fn claim_stamp(&self) -> Result<ClaimStamp, FileError> {
-        Ok(ClaimStamp { proven: stamp(&self.proven())?, unproven: stamp(&self.unproven())? })
+        Ok(ClaimStamp {
+            proven: stamp(&self.proven())?,
+            unproven: stamp(&self.unproven())?,
+            is_interrupted: self.is_interrupted()?,
+        })
+    }
+
+    /// Whether a process was killed in mid-deployment, and nobody has recovered from it yet: another process of this host may
+    /// be here to be asked.
+    fn is_interrupted(&self) -> Result<bool, FileError> {
+        Ok(stamp(&self.journal())?.is_some() && self.lock(Instant::now())?.is_some())
     }
 
     /// Whether nobody knows if Asterisk runs the proven pair.
@@ -115,8 +125,12 @@ impl StateDir {
 
     /// The record of the proven pair, unless nobody knows whether Asterisk still runs it.
     pub(crate) fn claim(&self) -> Result<Option<Record>, FileError> {
-        let proven = read_record(&self.proven())?;
-        Ok(proven.filter(|_| matches!(self.is_unproven(), Ok(false))))
+        let Some(proven) = read_record(&self.proven())?.filter(|_| matches!(self.is_unproven(), Ok(false))) else {
+            return Ok(None);
+        };
+        let journal = if self.is_interrupted()? { read_record(&self.journal())? } else { None };
+        // Unless another pair than the one to restore was proven since.
+        Ok(journal.is_none_or(|journal| journal.pair != proven.pair).then_some(proven))
     }
 
     /// Where a note of the caller is kept.
@@ -144,13 +158,14 @@ impl StateDir {
 pub struct ClaimStamp {
     proven: FileStamp,
     unproven: FileStamp,
+    is_interrupted: bool,
 }
 
 impl ClaimStamp {
     /// Whether nothing was ever proven here, and nothing is in doubt.
     #[must_use]
     pub const fn is_blank(&self) -> bool {
-        self.proven.is_none() && self.unproven.is_none()
+        self.proven.is_none() && self.unproven.is_none() && !self.is_interrupted
     }
 }
 
