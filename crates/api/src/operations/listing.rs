@@ -81,7 +81,7 @@ pub(crate) struct UserListResponse<'a> {
 
 impl<'a> UserListResponse<'a> {
     fn of(users: &'a [User], revision: Revision, claim: &Claim, compared: &AppliedUsers) -> Self {
-        let is_applied = |user: &User| compared.applied.contains(&user.extension);
+        let is_applied = |user: &User| compared.applied.contains(&user.id);
         Self {
             users: users.iter().map(|user| UserResponse::of(user, is_applied(user))).collect(),
             revision: revision.get(),

@@ -2,14 +2,14 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    fmt,
+    fmt, io,
     str::FromStr,
     sync::{Arc, Mutex, PoisonError, RwLock},
 };
 
 use pbx_asterisk::{ClaimStamp, Deployment, Expected, FileError, Pair};
 use pbx_confgen::{RenderError, Renderer};
-use pbx_domain::{ApplyId, DatabaseId, DisplayName, Extension, Ha1, Realm, Revision, User};
+use pbx_domain::{ApplyId, DatabaseId, DisplayName, Extension, Ha1, Realm, Revision, User, UserId};
 
 use super::plan;
 
@@ -108,8 +108,9 @@ enum ClaimedUser {
 pub(crate) struct AppliedUsers {
     /// Whether the users render to another pair than the claimed one.
     pub(crate) is_required: bool,
-    /// The users that the claimed pair holds with exactly their settings.
-    pub(crate) applied: BTreeSet<Extension>,
+    /// The users that the claimed pair holds with exactly their settings. Not by their extensions: where somebody dropped the
+    /// rules of the tables, two may have one.
+    pub(crate) applied: BTreeSet<UserId>,
 }
 
 impl Claim {
@@ -165,11 +166,11 @@ impl ClaimedPair {
     }
 
     /// Which of these users are in the pair, as `renderer`, always the same one, writes them; and how many it has.
-    fn applied(&self, users: &[User], renderer: &Renderer) -> Result<(BTreeSet<Extension>, usize), RenderError> {
+    fn applied(&self, users: &[User], renderer: &Renderer) -> Result<(BTreeSet<UserId>, usize), RenderError> {
         let mut claimed = self.users.lock().unwrap_or_else(PoisonError::into_inner);
         let mut applied = BTreeSet::new();
         for user in users {
-            let User { extension, name, realm, ha1, .. } = user;
+            let User { id, extension, name, realm, ha1, .. } = user;
             let Some(known) = claimed.get_mut(extension) else { continue };
             let is_applied = match known {
                 ClaimedUser::Settings(its_name, its_realm, its_ha1) => {
@@ -182,7 +183,7 @@ impl ClaimedPair {
                 ClaimedUser::Auth(_) => false,
             };
             if is_applied {
-                applied.insert(*extension);
+                applied.insert(*id);
             }
         }
         Ok((applied, claimed.len()))
@@ -212,8 +213,12 @@ impl ClaimCache {
             Claim { stamp, ..Claim::default() }
         };
         let claim = Arc::new(match stamp {
-            // A damaged state is logged once, and read again when it has changed.
-            Ok(stamp) => Claim::of(stamp, deployment, &self.node).unwrap_or_else(|error| unknown(error, Some(stamp))),
+            // What cannot be read now may be readable the next time. Damaged, it is logged once, and read again when it is
+            // another.
+            Ok(stamp) => Claim::of(stamp, deployment, &self.node).unwrap_or_else(|error| {
+                let is_damaged = error.error.kind() == io::ErrorKind::InvalidData;
+                unknown(error, is_damaged.then_some(stamp))
+            }),
             Err(error) => unknown(error, None),
         });
         *self.last.write().unwrap_or_else(PoisonError::into_inner) = Arc::clone(&claim);
