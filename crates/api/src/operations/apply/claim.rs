@@ -227,7 +227,12 @@ impl ClaimCache {
 }
 
 #[cfg(test)]
+#[expect(clippy::disallowed_methods, reason = "the tests write what the state directory may hold")]
 mod tests {
+    use std::time::{Duration, SystemTime};
+
+    use pbx_asterisk::{Cli, IncludeFiles};
+
     use super::*;
 
     #[test]
@@ -239,6 +244,43 @@ mod tests {
         assert_eq!(older.to_string().parse(), Ok(older.clone()));
         for wrong in ["", "x 1", "42", &format!("{} x", tag.id), &format!("{older} x"), &format!("{tag} x"), " "] {
             assert_eq!(wrong.parse::<Tag>(), Err(()), "{wrong:?}");
+        }
+    }
+
+    #[test]
+    fn what_could_not_be_read_is_read_again_and_a_damaged_record_is_not() {
+        let directory = tempfile::tempdir().unwrap();
+        let at = |name: &str| directory.path().join(name);
+        let files = IncludeFiles { endpoints: at("p.conf"), dialplan: at("e.conf") };
+        let cli = Cli::new("/nonexistent/asterisk", Duration::from_secs(1)).unwrap();
+        let deployment = Deployment::new(cli, files, directory.path().to_owned());
+        let cache = ClaimCache::new("pbx".to_owned());
+        let is_kept = || Arc::ptr_eq(&cache.claim(&deployment), &cache.claim(&deployment));
+        std::os::unix::fs::symlink(directory.path(), at("proven")).unwrap();
+        assert!(!is_kept());
+        std::fs::remove_file(at("proven")).unwrap();
+        assert!(is_kept());
+        std::fs::write(at("proven"), "half a rec").unwrap();
+        assert!(is_kept());
+    }
+
+    #[test]
+    fn of_two_users_with_one_number_the_one_in_the_pair_is_applied() {
+        let user = |name: &str| User {
+            id: UserId::generate(),
+            name: name.parse().unwrap(),
+            email: format!("{name}@example.com").parse().unwrap(),
+            extension: Extension::FIRST,
+            realm: "asterisk".parse().unwrap(),
+            ha1: "0123456789abcdef0123456789abcdef".parse().unwrap(),
+            created_at: SystemTime::UNIX_EPOCH,
+            revision: Revision::default(),
+        };
+        let (renderer, users) = (Renderer::default(), ["alice", "mallory"].map(user));
+        let claim = Claim::of_pair(&super::super::rendered(&renderer, &users[..1]).unwrap(), Revision::default());
+        for _ in 0..2 {
+            let compared = claim.compare(&users, &renderer).unwrap();
+            assert_eq!(compared, AppliedUsers { is_required: true, applied: BTreeSet::from([users[0].id]) });
         }
     }
 }
