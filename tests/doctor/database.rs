@@ -5,7 +5,7 @@ use std::io::{Read as _, Write as _};
 use std::net::TcpListener;
 use std::thread;
 
-use pbx_tests::{Cluster, Database, until};
+use pbx_tests::{Cluster, Database, Settings, until};
 
 use crate::doctor::host::{Found, Host, Place, check};
 
@@ -222,9 +222,41 @@ fn another_database_than_the_one_that_was_applied_is_named() {
     let other = Database::create();
     let other = host.settings.clone().with("DATABASE_URL", &other.url());
     assert!(other.run(&["migrate"]).status.success());
-    let found = check(&other);
+    is_another(&other);
+    // After a kill in mid-apply, say.
+    fs::write(host.settings.state_dir().join("unproven"), "").unwrap();
+    is_another(&other);
+    let found = host.check();
+    found.is_well();
+    assert!(found.lines.concat().contains("nothing counts as applied until the next apply"), "{found:#?}");
+}
+
+#[track_caller]
+fn is_another(other: &Settings) {
+    let found = check(other);
     let [(point, fix)] = found.faults()[..] else { panic!("one fault: {found:#?}") };
     assert!(point == "users" && fix.contains("DATABASE_URL") && fix.contains("If-Match"), "{found:#?}");
     let lost = "2 users that Asterisk has from another database would lose their numbers: 1000, 1001";
     assert!(found.lines.concat().contains(lost), "{found:#?}");
+}
+
+#[test]
+fn what_0_1_0_applied_is_no_fault_and_of_the_database_that_has_its_record() {
+    let host = Host::new();
+    host.was_applied_by_0_1_0();
+    let found = host.check();
+    found.is_well();
+    assert!(found.lines.concat().contains("look again after an apply"), "{found:#?}");
+    let database = Database::create();
+    let other = host.settings.clone().with("DATABASE_URL", &database.url());
+    assert!(other.run(&["migrate"]).status.success());
+    is_another(&other);
+    let portal = host.portal.settings().clone().with("DATABASE_URL", &database.url()).start();
+    let refused = portal.http().post_empty("/apply").expect(409);
+    assert_eq!(refused.string("/type"), "urn:pbx-portal:other-database");
+    drop(portal);
+    // In its own, a user may go.
+    host.portal.http().delete(&format!("/users/{}", host.users[1].string("/id"))).expect(204);
+    let applied = host.portal.http().post_empty("/apply").expect(200);
+    assert_eq!(applied.json["changes"]["removed"], serde_json::json!([1001]));
 }

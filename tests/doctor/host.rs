@@ -8,13 +8,15 @@ use std::time::Duration;
 
 use pbx_tests::{Asterisk, Database, Finished, Phone, Portal, Response, Settings};
 
+use crate::faults::world::sha256;
+
 /// A right system: two users, applied, whose phones call each other.
 pub(crate) struct Host {
     pub(crate) settings: Settings,
     pub(crate) portal: Portal,
     pub(crate) asterisk: Asterisk,
     pub(crate) database: Database,
-    users: [Response; 2],
+    pub(crate) users: [Response; 2],
 }
 
 /// What `check` printed.
@@ -71,6 +73,25 @@ impl Host {
 
     pub(crate) fn check(&self) -> Found {
         check(&self.settings)
+    }
+
+    /// What is applied is as version 0.1.0 left it: with the users where phones call, and without the name of the database
+    /// and of the node.
+    pub(crate) fn was_applied_by_0_1_0(&self) {
+        let path = self.settings.state_dir().join("proven");
+        let record = fs::read_to_string(&path).unwrap();
+        let (head, rest) = record.split_at(record.find("\ndialplan ").unwrap() + 1);
+        let tag = head.lines().find(|line| line.starts_with("tag ")).unwrap();
+        let head = head.replace(tag, &tag.split(' ').take(3).collect::<Vec<_>>().join(" "));
+        let dialplan = rest.split_once('\n').unwrap().1.rsplit_once("\nsha256 ").unwrap().0;
+        let former = dialplan.replace("include => synergycall-users\n\n[synergycall-users]\n", "");
+        assert_ne!(dialplan, former);
+        let signed = format!("{head}dialplan {}\n{former}\n", former.len());
+        fs::write(&path, &signed).unwrap();
+        let digest = sha256(&path);
+        fs::write(&path, format!("{signed}sha256 {digest}\n")).unwrap();
+        fs::write(self.asterisk.dialplan_include(), former).unwrap();
+        self.asterisk.rx("module reload pbx_config.so");
     }
 
     /// An apply and a call work.

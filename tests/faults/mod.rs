@@ -28,4 +28,4 @@ mod queue;
 mod soak;
 mod socket;
 mod strace;
-mod world;
+pub(crate) mod world;

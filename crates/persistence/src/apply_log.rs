@@ -1,7 +1,7 @@
 use std::time::SystemTime;
 
 use diesel::{
-    dsl::now,
+    dsl::{exists, now},
     pg::Pg,
     prelude::*,
     query_builder::{AstPass, QueryFragment},
@@ -85,6 +85,16 @@ impl ApplyLog {
             diesel::insert_into(log::table).values(&row).on_conflict(log::id).do_nothing().execute(connection)?;
             Ok(())
         })
+    }
+
+    /// Whether this database has the record of an apply.
+    ///
+    /// # Errors
+    ///
+    /// [`DatabaseError`]
+    pub fn has(&self, id: ApplyId) -> Result<bool, DatabaseError> {
+        let record = log::table.find(id.as_uuid());
+        self.sessions.repeatable(move |connection| Ok(diesel::select(exists(record)).get_result(connection)?))
     }
 
     /// A record as JSON, to be kept where no database takes it yet; in whole microseconds, as the database has it.

@@ -37,7 +37,7 @@ pub fn run(survey: &Survey, quiet: bool) -> ExitCode {
     service::check(settings, &mut report);
     service::check_mounts(&[&settings.state_dir, parents[0], parents[1]], &mut report);
     service::check_bind(settings, &mut report);
-    let list = database::check(survey, &mut report);
+    let (database, list) = database::check(survey, &mut report).unzip();
     let deployment = apply::deployment(settings);
     let deadline = Instant::now() + asterisk.apply_timeout;
     // Without the users, what an apply needs at least.
@@ -54,7 +54,14 @@ pub fn run(survey: &Survey, quiet: bool) -> ExitCode {
     let replaceable = |path: &Path| format!("{} can be replaced", path.display());
     report.point("asterisk.pjsip_include", rehearsal.endpoints.map(|()| replaceable(&asterisk.pjsip_include)));
     report.point("asterisk.dialplan_include", rehearsal.dialplan.map(|()| replaceable(&asterisk.dialplan_include)));
-    asterisk::Check { settings, deployment: &deployment, list: list.as_ref(), deadline }.run(&mut report);
+    let check = asterisk::Check {
+        settings,
+        deployment: &deployment,
+        log: database.map(|database| database.apply_log()),
+        list: list.as_ref(),
+        deadline,
+    };
+    check.run(&mut report);
     service::check_running(&mut report);
     if report.is_good() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }

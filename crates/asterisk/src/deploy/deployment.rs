@@ -87,6 +87,17 @@ impl Deployment {
         Ok(self.state.claim()?.map(|Record { tag, pair, .. }| ProvenPair { tag, pair }))
     }
 
+    /// The pair that Asterisk was last proven to run, whether or not it surely still does: what the next deployment changes
+    /// is said against it.
+    ///
+    /// # Errors
+    ///
+    /// [`FileError`] when the state directory cannot be read.
+    pub fn last_proven(&self) -> Result<Option<ProvenPair>, FileError> {
+        let proven = state_dir::read_record(&self.state.proven())?;
+        Ok(proven.map(|Record { tag, pair, .. }| ProvenPair { tag, pair }))
+    }
+
     /// What changes whenever [`Self::proven`] may give another result: a few calls of the system instead of reading
     /// the whole pair.
     ///

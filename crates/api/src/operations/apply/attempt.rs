@@ -168,7 +168,7 @@ impl Attempt {
             let plan = plan::etag(locked.last_proven().map(|(_, pair)| pair), pair);
             return self.review.objection(&plan).map(|detail| (Code::PlanChanged, detail.to_owned()));
         }
-        let losses = losses_of(locked, pair, database)?;
+        let losses = self.losses(locked, pair, database)?;
         Some((
             Code::OtherDatabase,
             format!(
@@ -176,6 +176,13 @@ impl Attempt {
                  at POST /apply?dry_run=true, and apply with its ETag in If-Match. Nothing was changed."
             ),
         ))
+    }
+
+    /// What becomes of the users in Asterisk, where `pair` is another database's.
+    fn losses(&self, locked: &LockedDeployment<'_>, pair: &Pair, database: DatabaseId) -> Option<String> {
+        let tag: Tag = locked.last_proven()?.0.parse().ok()?;
+        let log = self.state.database.apply_log();
+        tag.losses_to_another_database(database, &log, || locked.former_owners(pair).unwrap_or_default())
     }
 
     /// What an apply would do, and whether all is still as last applied, with the entity tag of the plan. Leaves no trace.
@@ -192,7 +199,7 @@ impl Attempt {
             return Err(Problem::new(Code::PlanChanged, detail));
         }
         record.changes = changes(&locked.difference(&pair).map_err(Problem::internal)?);
-        if let Some(losses) = losses_of(&locked, &pair, list.database) {
+        if let Some(losses) = self.losses(&locked, &pair, list.database) {
             record.warnings.push(format!("{losses}; an apply needs If-Match with this answer's ETag"));
         }
         let began = Instant::now();
@@ -272,12 +279,6 @@ pub(super) fn no_lock(error: LockError) -> Problem {
             Problem::new(Code::InstallFailed, format!("{error}. Nothing was changed.")).caused_by(error)
         }
     }
-}
-
-/// What becomes of the users in Asterisk, where `pair` is another database's.
-fn losses_of(locked: &LockedDeployment<'_>, pair: &Pair, database: DatabaseId) -> Option<String> {
-    let tag: Tag = locked.last_proven()?.0.parse().ok()?;
-    tag.losses_to_another_database(database, || locked.former_owners(pair).unwrap_or_default())
 }
 
 fn changes(difference: &Difference) -> Changes {

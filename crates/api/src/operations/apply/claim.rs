@@ -10,6 +10,7 @@ use std::{
 use pbx_asterisk::{ClaimStamp, Deployment, Expected, FileError, Pair};
 use pbx_confgen::{RenderError, Renderer};
 use pbx_domain::{ApplyId, DatabaseId, DisplayName, Extension, Ha1, Realm, Revision, User, UserId};
+use pbx_persistence::ApplyLog;
 
 use super::plan;
 
@@ -59,14 +60,21 @@ impl Tag {
     }
 
     /// Where the pair came from another database: how many of its users would lose their numbers, and the first of these.
-    /// An unknown origin counts as the same.
+    ///
+    /// Where it is not known which, it is the one that has the record of the apply. What cannot be asked has none.
     pub(crate) fn losses_to_another_database(
         &self,
         database: DatabaseId,
+        log: &ApplyLog,
         former_owners: impl FnOnce() -> Vec<String>,
     ) -> Option<String> {
-        self.database.filter(|former| *former != database)?;
+        if self.database == Some(database) {
+            return None;
+        }
         let former = former_owners();
+        if !former.is_empty() && self.database.is_none() && log.has(self.id).unwrap_or_default() {
+            return None;
+        }
         let rest = if former.len() > MOST_NAMED { ", …" } else { "" };
         let named = former[..former.len().min(MOST_NAMED)].join(", ");
         let (users, numbers) = match former.len() {

@@ -4,7 +4,7 @@ use std::{path::Path, time::Instant};
 
 use pbx_asterisk::{Deployment, Drift, Expected, Fault, OwnSection, Transports};
 use pbx_domain::{Extension, ExtensionRange};
-use pbx_persistence::UserList;
+use pbx_persistence::{ApplyLog, UserList};
 
 use super::{report::Report, service};
 use crate::{Settings, operations::apply};
@@ -24,7 +24,8 @@ const MOST_NAMED: usize = 5;
 pub(super) struct Check<'a> {
     pub(super) settings: &'a Settings,
     pub(super) deployment: &'a Deployment,
-    /// `None` where they cannot be read.
+    /// `None` where the users cannot be read.
+    pub(super) log: Option<ApplyLog>,
     pub(super) list: Option<&'a UserList>,
     pub(super) deadline: Instant,
 }
@@ -123,6 +124,11 @@ impl Check<'_> {
             return;
         }
         let [context, target] = CONTEXTS;
+        // What 0.1.0 applied has the users where phones call.
+        let last = self.deployment.last_proven().ok().flatten().and_then(|last| Expected::read(&last.pair).ok());
+        if last.is_some_and(|last| last.contexts().all(|context| context != target)) {
+            return report.note("calls", "what is applied is of an older version: look again after an apply");
+        }
         let reach = self.deployment.check_reach(&numbers, context, target, self.deadline);
         report.point("calls", reach.map(|()| "phones that call each other reach each other"));
     }
@@ -138,33 +144,37 @@ impl Check<'_> {
             report.note("live", warning);
         }
         self.check_reach(report);
-        let Some(list) = self.list else { return };
-        if let Err(error) = self.check_users(list, report) {
+        let Some((list, log)) = self.list.zip(self.log.as_ref()) else { return };
+        if let Err(error) = self.check_users(list, log, report) {
             let fault = Fault::new(format!("{error:#}"), service::apply_command(self.settings));
             report.fault("users", &fault);
         }
     }
 
     /// Whether an apply would change anything, or be refused.
-    fn check_users(&self, list: &UserList, report: &mut Report<'_>) -> anyhow::Result<()> {
+    fn check_users(&self, list: &UserList, log: &ApplyLog, report: &mut Report<'_>) -> anyhow::Result<()> {
         const POINT: &str = "users";
         let pair = apply::rendered(&apply::renderer(self.settings), &list.users)?;
-        let proven = self.deployment.proven()?;
-        let tag: Option<apply::Tag> = proven.as_ref().and_then(|proven| proven.tag.parse().ok());
-        if proven.as_ref().map_or(list.users.is_empty(), |proven| proven.pair == pair) {
+        let apply = service::apply_command(self.settings);
+        let last = self.deployment.last_proven()?;
+        let tag: Option<apply::Tag> = last.as_ref().and_then(|last| last.tag.parse().ok());
+        if last.as_ref().map_or(list.users.is_empty(), |last| last.pair == pair) {
+            if last.is_some() && self.deployment.proven()?.is_none() {
+                report.note(POINT, format_args!("nothing counts as applied until the next apply; {apply}"));
+                return Ok(());
+            }
             match tag.as_ref().and_then(|tag| tag.other_node(&self.settings.node)) {
                 None => report.good(POINT, format_args!("{} applied", list.users.len())),
                 Some(node) => {
-                    let apply = service::apply_command(self.settings);
                     report.note(POINT, format_args!("they were applied on the node {node}, not on this one; {apply}"));
                 }
             }
             return Ok(());
         }
         let wanted = Expected::read(&pair)?;
-        let former = proven.as_ref().map(|proven| Expected::read(&proven.pair)).transpose()?.unwrap_or_default();
+        let former = last.as_ref().map(|last| Expected::read(&last.pair)).transpose()?.unwrap_or_default();
         let former_owners = || wanted.former_owners(&former).map(str::to_owned).collect();
-        if let Some(losses) = tag.and_then(|tag| tag.losses_to_another_database(list.database, former_owners)) {
+        if let Some(losses) = tag.and_then(|tag| tag.losses_to_another_database(list.database, log, former_owners)) {
             report.fault(POINT, &Fault::new(losses, service::ANOTHER_DATABASE));
             return Ok(());
         }
@@ -172,11 +182,10 @@ impl Check<'_> {
         report.note(
             POINT,
             format_args!(
-                "an apply would add {}, remove {} and change {}; {}",
+                "an apply would add {}, remove {} and change {}; {apply}",
                 change.added.len(),
                 change.removed.len(),
                 change.changed.len(),
-                service::apply_command(self.settings)
             ),
         );
         Ok(())

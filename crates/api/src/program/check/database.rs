@@ -10,8 +10,8 @@ use super::{
 };
 use crate::settings::Survey;
 
-/// Asks the database, and gives the users where it has them.
-pub(super) fn check(survey: &Survey, report: &mut Report<'_>) -> Option<UserList> {
+/// Asks the database, and gives it with the users where it has them.
+pub(super) fn check(survey: &Survey, report: &mut Report<'_>) -> Option<(Database, UserList)> {
     const POINT: &str = "database";
     const CONNECTION: &str = "database connection";
     const VERIFY: &str = "sslmode=verify-full&sslrootcert=FILE in DATABASE_URL makes libpq verify it";
@@ -74,5 +74,5 @@ pub(super) fn check(survey: &Survey, report: &mut Report<'_>) -> Option<UserList
         (Ok(_), Err(error)) => report.fault("tables", &database_fix::refused(&error, url)),
         (Err(error), _) => report.fault("tables", &fault(error, url)),
     }
-    users.ok()
+    users.ok().map(|users| (database, users))
 }
