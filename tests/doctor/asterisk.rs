@@ -90,6 +90,9 @@ fn a_copy_of_an_include_file_that_the_pattern_includes_goes() {
     let mut host = Host::new();
     let files = [(host.asterisk.pjsip_include(), "numbers"), (host.asterisk.dialplan_include(), "extensions")];
     for (file, point) in files {
+        let main = host.asterisk.etc().join(if point == "numbers" { "pjsip.conf" } else { "extensions.conf" });
+        edit(&main, &file.file_name().unwrap().to_string_lossy(), "*.conf");
+        host.asterisk.rx("module reload res_pjsip.so pbx_config.so");
         // Read before ours, and after it.
         for name in ["backup.conf", "old.conf"] {
             fs::copy(&file, file.with_file_name(name)).unwrap();

@@ -120,12 +120,11 @@ impl StagedFile {
     /// its size is another, and a pair and the pair to roll back to are staged within one tick of the kernel's clock.
     fn be_younger(&self) -> io::Result<()> {
         let Ok(there) = fs::metadata(&self.target).and_then(|there| there.modified()) else { return Ok(()) };
-        if fs::metadata(&self.staged)?.modified()? > there {
-            return Ok(());
-        }
         // Some file systems keep whole seconds.
         let later = there.checked_add(Duration::from_secs(1)).ok_or(io::ErrorKind::InvalidData)?;
-        OpenOptions::new().write(true).open(&self.staged)?.set_modified(later)
+        let staged = OpenOptions::new().write(true).open(&self.staged)?;
+        let now = staged.metadata()?.modified()?;
+        staged.set_modified(if now > there { now } else { later })
     }
 
     /// As [`Self::rename`], unless the target is this already: one that cannot be replaced need not be restored.
