@@ -99,6 +99,30 @@ fn a_change_with_the_triggers_disabled_is_listed_all_the_same() {
 }
 
 #[test]
+fn a_change_for_which_no_trigger_fires_is_known_all_the_same() {
+    let fixture = Fixture::new();
+    let users = fixture.inside.users();
+    for number in 0..3 {
+        fixture.create(number);
+    }
+    let token = token(&fixture);
+    fixture.outside.sql("ALTER TABLE users ALTER name TYPE text USING upper(name)");
+    let rewritten = users.list_unless(token).unwrap().unwrap();
+    assert_eq!(rewritten.users[0].name.as_str(), rewritten.users[0].name.as_str().to_uppercase());
+    for sql in [
+        "ALTER TABLE users DISABLE TRIGGER users_token; ALTER TABLE extensions DISABLE TRIGGER extensions_token",
+        "DELETE FROM users WHERE email = 'u1@example.com'",
+        "ALTER TABLE users ENABLE ALWAYS TRIGGER users_token; ALTER TABLE extensions ENABLE ALWAYS TRIGGER extensions_token",
+    ] {
+        fixture.outside.sql(sql);
+    }
+    assert_eq!(fixture.create(3).extension.get(), 1001, "the lowest that is free");
+    let list = users.list().unwrap();
+    assert_eq!(users.list_unless(list.token).unwrap(), None);
+    assert_eq!(list.users.len(), 3);
+}
+
+#[test]
 fn where_triggers_were_dropped_every_list_is_read_anew() {
     let fixture = Fixture::new();
     let users = fixture.inside.users();

@@ -4,14 +4,14 @@ use diesel::{
     pg::{Pg, PgConnection},
     prelude::*,
     query_builder::{AstPass, QueryFragment},
-    sql_types::{Array, BigInt, Bool, Integer, Text, Timestamptz, Uuid as SqlUuid},
+    sql_types::{Array, BigInt, Integer, Nullable, Text, Timestamptz, Uuid as SqlUuid},
 };
 use pbx_domain::{Extension, Ha1, NewUser, Realm, Roster, UserId};
 use uuid::Uuid;
 
 use crate::{
     error::DatabaseError,
-    list::{self, ChangeToken, ListRow, UNGUARDED},
+    list::{self, ChangeToken, GUARD, ListRow},
     timestamp::Timestamp,
 };
 
@@ -47,8 +47,7 @@ impl Known {
 #[derive(Clone, Default)]
 pub(crate) struct Change {
     known: Uuid,
-    /// Whether the users were read for this change. Those that are remembered count only where the triggers stand.
-    is_fresh: bool,
+    guard: Option<i64>,
     pub(crate) token: Uuid,
     pub(crate) deleted: Vec<Uuid>,
     pub(crate) ids: Vec<Uuid>,
@@ -61,8 +60,8 @@ pub(crate) struct Change {
 
 impl Change {
     /// An empty change.
-    pub(crate) fn of(known: Uuid, is_fresh: bool) -> Self {
-        Self { known, is_fresh, token: Uuid::new_v4(), ..Self::default() }
+    pub(crate) fn of(known: ChangeToken) -> Self {
+        Self { known: known.random, guard: known.guard, token: Uuid::new_v4(), ..Self::default() }
     }
 
     pub(crate) fn create(&mut self, id: UserId, new: &NewUser, extension: Extension, realm: &Realm, ha1: &Ha1) {
@@ -123,11 +122,11 @@ impl QueryFragment<Pg> for Change {
         out.push_bind_param::<SqlUuid, _>(&self.token)?;
         out.push_sql("::text, true)::uuid WHERE name = 'default' AND token = ");
         out.push_bind_param::<SqlUuid, _>(&self.known)?;
-        out.push_sql(" AND (");
-        out.push_bind_param::<Bool, _>(&self.is_fresh)?;
-        out.push_sql(" OR NOT ");
-        out.push_sql(UNGUARDED);
-        out.push_sql(") RETURNING revision)");
+        out.push_sql(" AND ");
+        out.push_sql(GUARD);
+        out.push_sql(" IS NOT DISTINCT FROM ");
+        out.push_bind_param::<Nullable<BigInt>, _>(&self.guard)?;
+        out.push_sql(" RETURNING revision)");
         let mut last = "moved";
         if !self.deleted.is_empty() {
             last = "gone";

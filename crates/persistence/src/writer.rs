@@ -166,7 +166,8 @@ impl Writer {
 
     fn commit(&self, begun: Instant, batch: &[Request]) -> Result<Vec<Result<Given, CreateRefusal>>, DatabaseError> {
         let mut memory = self.known.lock().unwrap_or_else(PoisonError::into_inner);
-        let mut remembered = memory.take();
+        // Without a guard, whoever changed the users may have left the token as it was.
+        let mut remembered = memory.take().filter(|known| known.token.guard.is_some());
         let mut is_fresh = false;
         loop {
             is_fresh |= remembered.is_none();
@@ -174,7 +175,7 @@ impl Writer {
                 Some(known) => known,
                 None => Known::of(self.read(begun)?)?,
             };
-            let mut change = Change::of(token.random, is_fresh);
+            let mut change = Change::of(token);
             let decisions: Vec<_> = batch.iter().map(|request| decide(request, &mut roster, &mut change)).collect();
             let results = |at, when| {
                 let given = |extension| Given { extension, at, when };
@@ -193,7 +194,7 @@ impl Writer {
             }
             match self.make(begun, &change) {
                 Ok(Made::Committed(revision, when)) => {
-                    let token = ChangeToken { random: change.token, revision: revision.get() };
+                    let token = ChangeToken { random: change.token, revision: revision.get(), ..token };
                     *memory = Some(Known { token, roster });
                     return Ok(results(revision, when));
                 }
