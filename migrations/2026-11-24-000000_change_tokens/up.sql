@@ -1,6 +1,10 @@
 -- A counter does not identify the users: after a restore, or a failover that lost commits, the same revision belongs to
 -- other users. A random token that every change replaces does, so whatever is kept in memory goes by it.
 
+-- All before anything is altered, and in the order of the writers, who change their tenant before any user: locked one by one as
+-- they are altered, extensions first, they made a deadlock with a portal of the former version that was creating a user.
+LOCK TABLE tenants, users, extensions IN ACCESS EXCLUSIVE MODE;
+
 DROP TRIGGER extensions_taken ON extensions;
 DROP FUNCTION pbx_take_extension();
 

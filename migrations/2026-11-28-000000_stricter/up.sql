@@ -1,6 +1,9 @@
 -- What SQL written by hand could still do: store an address that the portal cannot read, so that no list could be made;
 -- and change users without a new token, in a session that replicates (session_replication_role).
 
+-- In the order of the writers, as in the migration before: a portal that deletes a user locks the extension first.
+LOCK TABLE tenants, users, extensions IN ACCESS EXCLUSIVE MODE;
+
 ALTER TABLE users DROP CONSTRAINT users_email_address_check;
 -- As before, and with the limits of RFC 5321: 64 bytes before the @, 63 in each label of a host name. A literal holds no @,
 -- so that the last one ends the local part.

@@ -55,15 +55,8 @@ fn down_leaves_nothing_and_up_again_works() {
 
 #[test]
 fn a_database_of_the_first_release_keeps_its_users_up_and_down_and_up() {
-    let outside = Database::create();
-    let initial = fs::read_dir(migrations()).unwrap().map(|entry| entry.unwrap().path()).min().unwrap();
-    outside.sql(&fs::read_to_string(initial.join("up.sql")).unwrap());
-    outside.sql(
-        "CREATE TABLE __diesel_schema_migrations (version varchar(50) PRIMARY KEY, run_on timestamp NOT NULL DEFAULT now()); \
-         INSERT INTO __diesel_schema_migrations VALUES ('20261120000000'); \
-         INSERT INTO users (id, name, email) SELECT gen_random_uuid(), 'By hand', 'u' || n || '@example.com' FROM generate_series(1, 3) n; \
-         INSERT INTO extensions (number, user_id, realm, ha1) SELECT 999 + substr(email, 2, 1)::int, id, 'asterisk', repeat('0', 32) FROM users",
-    );
+    let outside = with_migrations(1);
+    by_hand(&outside, 3);
     let taken = || outside.sql("SELECT revision, taken_extensions FROM tenants");
     let before = taken();
 
@@ -77,6 +70,52 @@ fn a_database_of_the_first_release_keeps_its_users_up_and_down_and_up() {
     outside.sql("DELETE FROM __diesel_schema_migrations WHERE version <> '20261120000000'");
     inside.migrate().unwrap();
     assert_eq!(create(&inside, 9).unwrap().extension.get(), 1003);
+}
+
+/// A database that has the first migrations alone, such as one of the first release.
+fn with_migrations(number: usize) -> Database {
+    let outside = Database::create();
+    outside.sql(
+        "CREATE TABLE __diesel_schema_migrations (version varchar(50) PRIMARY KEY, run_on timestamp NOT NULL DEFAULT now())",
+    );
+    let mut migrations: Vec<_> = fs::read_dir(migrations()).unwrap().map(|entry| entry.unwrap().path()).collect();
+    migrations.sort();
+    for migration in &migrations[..number] {
+        let name = migration.file_name().unwrap().to_str().unwrap();
+        let version = name.split('_').next().unwrap().replace('-', "");
+        outside.sql(&fs::read_to_string(migration.join("up.sql")).unwrap());
+        outside.sql(&format!("INSERT INTO __diesel_schema_migrations VALUES ('{version}')"));
+    }
+    outside
+}
+
+/// Creates so many users, as SQL written by hand does.
+fn by_hand(outside: &Database, users: usize) {
+    outside.sql(&format!(
+        "INSERT INTO users (id, name, email) SELECT gen_random_uuid(), 'By hand', 'u' || n || '@example.com' FROM generate_series(1, {users}) n; \
+         INSERT INTO extensions (number, user_id, realm, ha1) SELECT 999 + substr(email, 2, 1)::int, id, 'asterisk', repeat('0', 32) FROM users"
+    ));
+}
+
+#[test]
+fn a_migration_waits_for_a_writer_and_does_not_deadlock_with_it() {
+    // What the writer has locked, and what it does while the migration waits.
+    for (applied, begun, then) in [
+        (1, "UPDATE tenants SET revision = revision + 1", "DELETE FROM extensions; DELETE FROM users"),
+        (2, "UPDATE tenants SET revision = revision + 1; DELETE FROM extensions", "DELETE FROM users"),
+    ] {
+        let outside = with_migrations(applied);
+        by_hand(&outside, 1);
+        let writer = outside.begin(begun);
+        thread::scope(|scope| {
+            let migrating = scope.spawn(|| connect(&outside.url()).migrate());
+            outside.wait_for_waiting(1);
+            writer.commit_after(then);
+            let applied = migrating.join().unwrap().map_err(|error| chain(&error));
+            assert!(applied.is_ok(), "{applied:?}");
+        });
+        assert_eq!(outside.sql("SELECT count(*) FROM users"), "0");
+    }
 }
 
 fn migrations() -> PathBuf {

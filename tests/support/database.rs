@@ -185,9 +185,14 @@ pub struct Transaction {
 
 impl Transaction {
     /// Commits it.
-    pub fn commit(mut self) {
+    pub fn commit(self) {
+        self.commit_after("");
+    }
+
+    /// Runs more SQL in it, and commits it.
+    pub fn commit_after(mut self, sql: &str) {
         let mut input = self.psql.stdin.take().expect("psql's input");
-        writeln!(input, "COMMIT;").expect("psql's input");
+        writeln!(input, "{sql};\nCOMMIT;").expect("psql's input");
         drop(input);
         assert!(self.psql.wait().is_ok_and(|status| status.success()), "COMMIT failed");
     }
