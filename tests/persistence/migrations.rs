@@ -118,6 +118,32 @@ fn a_migration_waits_for_a_writer_and_does_not_deadlock_with_it() {
     }
 }
 
+#[test]
+fn a_user_who_breaks_a_new_rule_is_named_with_what_to_do() {
+    for broken in [
+        "email = repeat('l', 65) || '@example.com'",
+        "email = 'a@' || repeat('d', 64) || '.example'",
+        "email = 'a@[b@c]'",
+        "created_at = 'infinity'",
+        "created_at = '0044-03-15 BC'",
+    ] {
+        for fix in ["UPDATE users SET ", "DELETE FROM users "] {
+            let outside = with_migrations(2);
+            by_hand(&outside, 3);
+            let ids = outside.sql(&format!("UPDATE users SET {broken} WHERE email = 'u1@example.com' RETURNING id"));
+            let id = ids.lines().next().unwrap();
+            let inside = connect(&outside.url());
+            let said = chain(&inside.migrate().unwrap_err());
+            let email = outside.sql(&format!("SELECT email FROM users WHERE id = '{id}'"));
+            assert!(said.contains(&format!("user {id} ({email})")) && said.contains("1 in all"), "{said}");
+            let command = said.split('"').find(|quoted| quoted.starts_with(fix)).unwrap_or_else(|| panic!("{said}"));
+            outside.sql(command);
+            inside.migrate().unwrap();
+            assert!(inside.users().list().unwrap().users.len() >= 2);
+        }
+    }
+}
+
 fn migrations() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../migrations")
 }
