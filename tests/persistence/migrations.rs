@@ -144,6 +144,16 @@ fn a_user_who_breaks_a_new_rule_is_named_with_what_to_do() {
     }
 }
 
+#[test]
+fn a_database_whose_strings_have_escapes_is_migrated() {
+    let outside = Database::create();
+    let name = outside.sql("SELECT current_database()");
+    outside.sql(&format!("ALTER DATABASE \"{}\" SET standard_conforming_strings = off", name.trim()));
+    let inside = connect(&outside.url());
+    inside.migrate().map_err(|error| chain(&error)).unwrap();
+    create(&inside, 1).unwrap();
+}
+
 fn migrations() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../migrations")
 }

@@ -24,7 +24,9 @@ pub(crate) const LIMIT: Duration = Duration::from_mins(5);
 
 /// Makes those that are missing, after any other process that does so, and returns their names.
 pub(crate) fn migrate(connection: &mut PgConnection) -> Result<Vec<String>, Abort<DatabaseError>> {
-    connection.batch_execute("SET statement_timeout = 0; SET lock_timeout = '60s'")?;
+    // The regular expressions of the migrations have backslashes, which a database may read as escapes.
+    connection
+        .batch_execute("SET statement_timeout = 0; SET lock_timeout = '60s'; SET standard_conforming_strings = on")?;
     diesel::sql_query("SELECT pg_advisory_lock($1)").bind::<BigInt, _>(LOCK).execute(connection)?;
     let (pending, _) = compare(connection)?;
     if !pending.is_empty() {
