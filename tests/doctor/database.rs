@@ -5,7 +5,7 @@ use std::io::{Read as _, Write as _};
 use std::net::TcpListener;
 use std::thread;
 
-use pbx_tests::{Cluster, Database, Settings, until};
+use pbx_tests::{Cluster, Database, Settings, bulk_users, until};
 
 use crate::doctor::host::{Found, Host, Place, check};
 
@@ -70,6 +70,68 @@ fn what_refuses_a_change_is_reported_and_nothing_is_left_of_the_question() {
     let found = host.check();
     let [("tables", fix)] = found.faults()[..] else { panic!("{found:#?}") };
     assert!(found.lines.concat().contains("not on a Sunday") && fix.contains("\\d extensions"), "{found:#?}");
+}
+
+#[test]
+fn what_refuses_a_delete_or_the_end_of_a_record_is_named() {
+    let host = Host::new();
+    host.database.sql(
+        "CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RAISE 'only more'; END $$; \
+         CREATE FUNCTION ignore() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RETURN NULL; END $$",
+    );
+    for (table, event, function, words) in [
+        ("apply_audit_log", "UPDATE", "refuse", "UPDATE of apply_audit_log: only more"),
+        ("users", "DELETE", "refuse", "DELETE of users: only more"),
+        ("extensions", "DELETE", "ignore", "DELETE of extensions: no row was changed"),
+        ("tenants", "UPDATE", "ignore", "UPDATE of tenants: no row was changed"),
+    ] {
+        let trigger = format!("BEFORE {event} ON {table} FOR EACH ROW EXECUTE FUNCTION {function}()");
+        host.database.sql(&format!("CREATE TRIGGER t {trigger}"));
+        let found = host.check();
+        let [("tables", fix)] = found.faults()[..] else { panic!("{trigger}: {found:#?}") };
+        assert!(found.status == 1 && found.lines.concat().contains(words), "{trigger}: {found:#?}");
+        assert!(fix.contains(&format!("'\\d {table}'")) && fix.matches("\\d ").count() == 1, "{trigger}: {found:#?}");
+        host.database.sql(&format!("DROP TRIGGER t ON {table}"));
+        host.check().is_well();
+    }
+    host.database.sql("ALTER TABLE apply_audit_log DROP COLUMN warnings");
+    let found = host.check();
+    let [("tables", fix)] = found.faults()[..] else { panic!("{found:#?}") };
+    assert!(fix.starts_with("restore") && found.lines.concat().contains("column \"warnings\""), "{found:#?}");
+}
+
+#[test]
+fn row_level_security_that_lets_less_than_everything_through_is_switched_off() {
+    let mut host = Host::new();
+    let role = format!("owner_{}", std::process::id());
+    host.database.sql(&format!("CREATE ROLE {role} LOGIN; GRANT ALL ON SCHEMA public TO {role}"));
+    for table in ["tenants", "users", "extensions", "apply_audit_log", "__diesel_schema_migrations"] {
+        host.database.sql(&format!("ALTER TABLE {table} OWNER TO {role}"));
+    }
+    let settings =
+        host.settings.clone().with("DATABASE_URL", &host.database.url().replacen("postgres@", &format!("{role}@"), 1));
+    check(&settings).is_well();
+    for (table, words) in [
+        ("tenants", "UPDATE of tenants: no row was changed"),
+        ("users", "DELETE of users: no row was changed"),
+        ("extensions", "DELETE of extensions: no row was changed"),
+        ("apply_audit_log", "UPDATE of apply_audit_log: no row was changed"),
+    ] {
+        host.database.sql(&format!(
+            "ALTER TABLE {table} ENABLE ROW LEVEL SECURITY; ALTER TABLE {table} FORCE ROW LEVEL SECURITY; \
+             CREATE POLICY i ON {table} FOR INSERT WITH CHECK (true); CREATE POLICY s ON {table} FOR SELECT USING (true)"
+        ));
+        let found = host.heals_with(&settings, "tables");
+        assert!(found.lines.concat().contains(words), "{found:#?}");
+    }
+    host.database.sql(&format!("REASSIGN OWNED BY {role} TO postgres; DROP OWNED BY {role}; DROP ROLE {role}"));
+}
+
+#[test]
+fn a_tenant_without_a_free_number_is_no_fault() {
+    let host = Host::new();
+    host.database.sql(&bulk_users(1002..=1999));
+    host.check().is_well();
 }
 
 #[test]

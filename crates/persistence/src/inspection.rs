@@ -7,6 +7,7 @@ use diesel::{
     dsl::sql,
     pg::PgConnection,
     prelude::*,
+    result::Error as SqlError,
     sql_types::{Bool, Nullable, Text},
 };
 
@@ -110,21 +111,85 @@ const NOT_OWNED: &str = "SELECT object FROM (\
      SELECT 'FUNCTION ' || oid::regprocedure, proowner FROM pg_proc WHERE pronamespace = current_schema()::regnamespace \
      AND proname LIKE 'pbx\\_%') AS found (object, owner) WHERE NOT pg_has_role(owner, 'USAGE') ORDER BY object";
 
-/// A create and an apply's record. Where all numbers are taken, it gets none. What is rolled back waits for no standby, so
-/// a message that nobody has to read is committed as well.
-const REHEARSAL: &str = "BEGIN; \
-     WITH made AS (INSERT INTO users (tenant, id, name, email, revision) \
-     SELECT 'default', id, 'rehearsal', id || '@rehearsal.invalid', 0 FROM (SELECT gen_random_uuid() AS id) new RETURNING id) \
-     INSERT INTO extensions (tenant, user_id, number, realm, ha1, revision) \
-     SELECT 'default', id, number, 'rehearsal', repeat('0', 32), 0 FROM made, (SELECT number FROM generate_series(1000, 1999) AS number \
-     EXCEPT SELECT number FROM extensions WHERE tenant = 'default' LIMIT 1) AS free; \
-     INSERT INTO apply_audit_log (tenant, id, node, revision, outcome, request_id, users, started_at) \
-     VALUES ('default', gen_random_uuid(), 'rehearsal', 0, 'running', 'rehearsal', 0, now()); \
-     ROLLBACK; \
-     SELECT pg_logical_emit_message(true, 'pbx_portal', 'rehearsal')";
+/// What a create, a delete and an apply's record do, in their order: the right, its table, and a statement that changes a
+/// row of it. Ids of users are no digests, so this one is nobody's.
+const REHEARSAL: [(&str, &str, &str); 7] = [
+    (
+        "UPDATE",
+        "tenants",
+        "UPDATE tenants SET revision = revision + 1, moved_by = pg_current_xact_id(), token = gen_random_uuid() \
+         WHERE name = 'default'",
+    ),
+    (
+        "INSERT",
+        "users",
+        "INSERT INTO users (tenant, id, name, email, revision) \
+         VALUES ('default', md5('rehearsal')::uuid, 'rehearsal', 'user@rehearsal.invalid', 0)",
+    ),
+    (
+        "INSERT",
+        "extensions",
+        "INSERT INTO extensions (tenant, user_id, number, realm, ha1, revision) \
+         SELECT 'default', md5('rehearsal')::uuid, number, 'rehearsal', repeat('0', 32), 0 \
+         FROM (SELECT number FROM generate_series(1000, 1999) AS number \
+         EXCEPT SELECT number FROM extensions WHERE tenant = 'default' LIMIT 1) AS free",
+    ),
+    ("DELETE", "extensions", "DELETE FROM extensions WHERE tenant = 'default' AND user_id = md5('rehearsal')::uuid"),
+    ("DELETE", "users", "DELETE FROM users WHERE tenant = 'default' AND id = md5('rehearsal')::uuid"),
+    (
+        "INSERT",
+        "apply_audit_log",
+        "INSERT INTO apply_audit_log (tenant, outcome, revision, users, id, node, actor, request_id, started_at) \
+         SELECT name, 'running', revision, (SELECT count(*) FROM users WHERE users.tenant = tenants.name), \
+         md5('rehearsal')::uuid, 'rehearsal', NULL, 'rehearsal', now() FROM tenants WHERE name = 'default'",
+    ),
+    (
+        "UPDATE",
+        "apply_audit_log",
+        "UPDATE apply_audit_log SET tenant = 'default', node = 'rehearsal', outcome = 'refused', actor = NULL, \
+         request_id = 'rehearsal', added = '{}', removed = '{}', changed = '{}', files = '[]', timings = '{}', warnings = '{}', \
+         detail = 'rehearsal', started_at = now(), finished_at = now(), duration_ms = 0 \
+         WHERE id = md5('rehearsal')::uuid",
+    ),
+];
 
-pub(crate) fn rehearse_change(connection: &mut PgConnection) -> QueryResult<()> {
-    connection.batch_execute(REHEARSAL)
+/// Where all numbers are taken, the user gets none.
+const IS_FULL: &str =
+    "(SELECT count(*) FROM extensions WHERE tenant = 'default' AND number BETWEEN 1000 AND 1999) = 1000";
+
+pub(crate) fn rehearse_change(connection: &mut PgConnection) -> Result<(), Abort<DatabaseError>> {
+    let rehearsed = connection.transaction(|connection| {
+        let is_full: bool = diesel::select(sql::<Bool>(IS_FULL)).get_result(connection)?;
+        for (right, table, statement) in REHEARSAL {
+            let changed = diesel::sql_query(statement).execute(connection).map_err(|error| at(right, table, error))?;
+            if changed == 0 && !(is_full && table == "extensions") {
+                // Policies hide rows without an error, and so does a trigger that returns nothing.
+                let is_hidden = sql::<Bool>(&format!("row_security_active('{table}')"));
+                let by = if diesel::select(is_hidden).get_result(connection)? { ", by row-level security" } else { "" };
+                return Err(Abort::Reason(DatabaseError::failed(format!(
+                    "{right} of {table}: no row was changed{by}"
+                ))));
+            }
+        }
+        Err(Abort::Sql(SqlError::RollbackTransaction))
+    });
+    match rehearsed {
+        Err(Abort::Sql(SqlError::RollbackTransaction)) => {}
+        other => return other,
+    }
+    // What is rolled back waits for no standby, so a message that nobody has to read is committed.
+    connection.batch_execute("SELECT pg_logical_emit_message(true, 'pbx_portal', 'rehearsal')")?;
+    Ok(())
+}
+
+/// The error, with what was refused: a trigger's own words may not say where it is.
+fn at(right: &str, table: &str, error: SqlError) -> SqlError {
+    match error {
+        SqlError::DatabaseError(kind, information) => {
+            SqlError::DatabaseError(kind, Box::new(format!("{right} of {table}: {}", information.message())))
+        }
+        other => other,
+    }
 }
 
 pub(crate) fn inspect(connection: &mut PgConnection, link: Link) -> Result<Inspection, Abort<DatabaseError>> {

@@ -78,13 +78,15 @@ pub(super) fn refused(error: &DatabaseError, url: &str) -> Fault {
             format!("ALTER TABLE {table} NO FORCE ROW LEVEL SECURITY; ALTER TABLE {table} DISABLE ROW LEVEL SECURITY")
         });
         names.in_database(&off.join("; "))
+    } else if words.contains("column \"") && words.contains("does not exist") {
+        RESTORE.to_owned()
     } else if words.contains("No space left") {
         names.there("psql -c 'SHOW data_directory'   # free space on its file system")
     } else {
-        let shown = TABLES.map(|table| format!("-c '\\d {table}'"));
-        names.there(&format!("psql -d {} {}   # what of these refuses it?", names.database, shown.join(" ")))
+        let table = TABLES.into_iter().find(|table| words.contains(&format!(" of {table}: "))).unwrap_or("*");
+        names.there(&format!("psql -d {} -c '\\d {table}'   # what of it refuses that?", names.database))
     };
-    Fault::new(format!("PostgreSQL refuses to create a user: {words}"), fix)
+    Fault::new(format!("PostgreSQL refuses a change: {words}"), fix)
 }
 
 /// The command that gives the role its rights on the schema and its tables, and what it has to own.
