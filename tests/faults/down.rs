@@ -140,6 +140,20 @@ fn a_module_that_found_no_file_at_the_start_is_loaded() {
 }
 
 #[test]
+fn a_module_that_was_unloaded_by_hand_is_named_with_what_loads_it() {
+    let world = World::new();
+    // Not `res_pjsip.so`, which is always in use: forced to unload it, Asterisk itself crashes.
+    world.asterisk.rx("module unload pbx_config.so");
+    let answer = world.apply(matrix::UNLOADED);
+    let load = "module load pbx_config.so";
+    let fix =
+        format!("To fix: Asterisk does not run pbx_config.so: load it ({} -rx '{load}').", world.stand_in.command());
+    assert!(answer.string("/detail").ends_with(&fix), "{}", answer.text);
+    world.asterisk.rx(load);
+    world.recovers();
+}
+
+#[test]
 fn an_asterisk_that_is_busy_for_a_while_is_waited_for() {
     let world = World::new();
     world.stand_in.on_next(5, RELOAD, &Behaviour::Say(BUSY.to_owned()));

@@ -40,7 +40,7 @@ pub(crate) enum Live {
     Down,
     /// It hangs; what it runs shows when it continues, and the next apply corrects it.
     Hung,
-    /// Nothing of ours: an `#include` line is missing.
+    /// Not all of ours: an `#include` line or a module is missing.
     NotOurs,
     /// Any: whatever the apply installed is not rolled back while the files are stuck.
     Stuck,
@@ -72,6 +72,7 @@ rows! {
     KILLED_AFTER: "Asterisk is killed after the reload" => 502 "apply-rejected", "rollback_failed", Old, Down;
     RESTARTED_BETWEEN: "Asterisk was restarted between two applies" => 200 "", "applied", New, New;
     STARTED_WITHOUT: "Asterisk was started without the dialplan's file" => 200 "", "applied", New, New;
+    UNLOADED: "Asterisk's module `pbx_config` was unloaded by hand" => 502 "apply-rejected", "rollback_failed", Old, NotOurs;
     BUSY_FOR_A_WHILE: "Asterisk is busy with other reloads for a while" => 200 "", "applied", New, New;
     BUSY_FOR_EVER: "Asterisk is busy with other reloads for ever" => 503 "apply-busy", "rolled_back", Old, Old;
     NOTHING_RELOADED: "Asterisk says success and reloads nothing" => 502 "apply-rejected", "rolled_back", Old, Old;
@@ -196,7 +197,7 @@ fn rendered() -> String {
             Live::New => "new",
             Live::Down => "nothing; old at its next start",
             Live::Hung => "old or new when it continues, until the next apply",
-            Live::NotOurs => "what the missing line leaves",
+            Live::NotOurs => "what the missing line or module leaves",
             Live::Stuck => "old or new, until the next apply",
         };
         writeln!(text, "| {fault} | {status}{code} | `{outcome}` | {disk} | {live} |").unwrap();

@@ -11,7 +11,7 @@ use crate::{
         cli_error::CliError,
         whole_answers::Pause,
     },
-    text::modules::Modules,
+    text::modules::{BOTH, Modules},
 };
 
 /// Blocks until Asterisk is booted, so its answer in time says that it is neither down nor hung.
@@ -111,6 +111,11 @@ fn classify(answer: &str, modules: Modules) -> Response {
     }
 }
 
+/// The modules that are not loaded at all, by an answer or an excerpt of one.
+pub(crate) fn unloaded(answer: &str) -> impl Iterator<Item = &'static str> {
+    BOTH.iter().copied().filter(move |module| answer.contains(&format!("No such module '{module}'")))
+}
+
 #[cfg(fuzzing)]
 pub(crate) fn is_success(answer: &str) -> bool {
     classify(answer, crate::text::modules::BOTH) == Response::Reloaded
@@ -121,10 +126,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::text::{
-        modules::{BOTH, modules_of_change},
-        pair::Pair,
-    };
+    use crate::text::{modules::modules_of_change, pair::Pair};
 
     #[test]
     fn only_the_success_line_of_each_module_is_success() {
@@ -167,6 +169,20 @@ mod tests {
         let pjsip = "Module 'res_pjsip.so' reloaded successfully.\n";
         assert_eq!(classify(pjsip, &BOTH[..1]), Response::Reloaded);
         assert_eq!(classify(pjsip, &BOTH[1..]), Response::Rejected);
+    }
+
+    #[test]
+    fn a_module_that_is_not_loaded_is_named() {
+        let answer = "Module 'res_pjsip.so' reloaded successfully.\nNo such module 'pbx_config.so'\n";
+        // As it is kept, in one line, too.
+        for answer in [answer, &excerpt(answer)] {
+            assert_eq!(unloaded(answer).collect::<Vec<_>>(), ["pbx_config.so"]);
+        }
+        let both = "No such module 'res_pjsip.so'\nNo such module 'pbx_config.so'\n";
+        assert_eq!(unloaded(both).collect::<Vec<_>>(), BOTH);
+        for answer in ["", "No such module 'app_dial.so'", "The module 'pbx_config.so' was not properly initialized."] {
+            assert_eq!(unloaded(answer).count(), 0, "{answer}");
+        }
     }
 
     const RELOADED: [&str; 2] =

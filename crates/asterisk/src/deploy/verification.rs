@@ -75,12 +75,16 @@ impl LockedDeployment<'_> {
     /// What to fix, looked for while the files that Asterisk did not take are still there.
     pub(super) fn fixes(&self, cause: &Cause, wanted: &Expected) -> Vec<String> {
         let Deployment { cli, files, .. } = self.deployment;
-        let mismatch = match cause {
-            Cause::NotProven(mismatch) => Some(mismatch),
-            Cause::Reload(ReloadError::Rejected(_)) => None,
+        let (answer, mismatch) = match cause {
+            Cause::NotProven(mismatch) => ("", Some(mismatch)),
+            Cause::Reload(ReloadError::Rejected(answer)) => (answer.as_str(), None),
             _ => return Vec::new(),
         };
-        diagnosis::fixes(cli, files, wanted, mismatch, Instant::now() + cli.timeout())
+        let load = |module| {
+            format!("Asterisk does not run {module}: load it ({})", cli.shown(&format!("module load {module}")))
+        };
+        let others = diagnosis::fixes(cli, files, wanted, mismatch, Instant::now() + cli.timeout());
+        reload::unloaded(answer).map(load).chain(others).collect()
     }
 
     /// Whether Asterisk runs the former pair, which is restored on disk; why not.
