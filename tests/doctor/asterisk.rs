@@ -236,6 +236,7 @@ fn modules_that_are_missing_are_loaded_now_and_at_every_start() {
             "res_pjsip_pidf_body_generator",
         ],
         &["app_dial", "func_strings"],
+        &["res_pjsip_caller_id"],
         &["pbx_config"],
     ] {
         let file = host.asterisk.etc().join("modules.conf");

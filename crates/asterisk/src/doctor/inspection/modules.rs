@@ -9,7 +9,7 @@ use crate::{
 
 /// The modules without which phones cannot register and call, each behind those that it needs: with `autoload=no`,
 /// Asterisk loads no module for another's sake.
-const NEEDED: [&str; 19] = [
+const NEEDED: [&str; 20] = [
     "res_sorcery_config.so",
     "res_sorcery_memory.so",
     "res_sorcery_astdb.so",
@@ -22,6 +22,8 @@ const NEEDED: [&str; 19] = [
     "res_pjsip_authenticator_digest.so",
     "res_pjsip_endpoint_identifier_user.so",
     "res_pjsip_registrar.so",
+    // Without it the called phone shows "Anonymous" for every caller.
+    "res_pjsip_caller_id.so",
     "res_pjsip_nat.so",
     "chan_pjsip.so",
     "bridge_simple.so",
