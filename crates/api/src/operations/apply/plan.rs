@@ -2,7 +2,7 @@
 
 use actix_web::{
     HttpRequest,
-    http::header::{EntityTag, Header as _, IF_MATCH, IfMatch},
+    http::header::{EntityTag, HeaderValue, IF_MATCH},
 };
 use pbx_asterisk::Pair;
 use sha2::{Digest as _, Sha256};
@@ -28,16 +28,16 @@ pub(super) fn digest(pair: &Pair) -> [u8; 32] {
 pub(super) struct Review(Option<Vec<EntityTag>>);
 
 impl Review {
-    /// `*` matches any plan, so it reviews none.
+    /// `*` matches any plan, so it reviews none. Beside anything else it is no `If-Match` and matches nothing, whichever
+    /// comes first; so does what cannot be read.
     pub(super) fn of(request: &HttpRequest) -> Self {
-        if !request.headers().contains_key(IF_MATCH) {
-            return Self(None);
-        }
-        Self(match IfMatch::parse(request) {
-            Ok(IfMatch::Any) => None,
-            Ok(IfMatch::Items(tags)) => Some(tags),
-            // What cannot be read matches nothing.
-            Err(_) => Some(Vec::new()),
+        let values: Vec<_> = request.headers().get_all(IF_MATCH).map(HeaderValue::as_bytes).collect();
+        let parts: Vec<_> =
+            values.iter().flat_map(|value| value.split(|b| *b == b',')).map(<[u8]>::trim_ascii).collect();
+        Self(match parts[..] {
+            [] | [b"*"] => None,
+            _ if parts.contains(&&b"*"[..]) => Some(Vec::new()),
+            _ => Some(parts.iter().filter_map(|tag| str::from_utf8(tag).ok()?.parse().ok()).collect()),
         })
     }
 
@@ -100,7 +100,11 @@ mod tests {
         for reviewed in [&["\"a\""][..], &["\"b\", \"a\""], &["\"b\"", "\"a\""], &["W/\"a\", \"a\""]] {
             assert_eq!(review(reviewed), (None, true), "{reviewed:?}");
         }
-        for other in [&["\"b\""][..], &["W/\"b\""], &["a"], &[""], &["\"A\""], &["\"b\"", "*"], &["\u{e4}"]] {
+        for other in [&["\"b\""][..], &["W/\"b\""], &["a"], &[""], &["\"A\""], &["\u{e4}"]] {
+            assert_eq!(review(other), (Some(PLAN_CHANGED), true), "{other:?}");
+        }
+        // `*` stands alone.
+        for other in [&["*", "\"a\""][..], &["\"a\"", "*"], &["*, \"a\""], &["\"a\", *"], &["*", "*"], &["*", ""]] {
             assert_eq!(review(other), (Some(PLAN_CHANGED), true), "{other:?}");
         }
         assert_eq!(review(&["W/\"a\""]), (Some(WEAK_TAG), true));
