@@ -27,9 +27,7 @@ struct World {
 
 #[test]
 fn every_command_of_the_page_prints_what_the_page_says() {
-    let (database, asterisk) = (Database::create(), Asterisk::start_new());
-    let portal = Settings::new(&database.url(), &asterisk).start();
-    let mut world = World { database, asterisk, portal };
+    let mut world = World::new();
     let blocks = blocks(PAGE);
     assert!(blocks.len() > 14, "{} blocks of commands in the page", blocks.len());
     for block in &blocks {
@@ -62,7 +60,59 @@ fn every_command_of_the_page_prints_what_the_page_says() {
     assert_eq!(names, "Dora \"Dodo\" Díaz\nExample, Eve");
 }
 
+#[test]
+fn a_password_of_an_address_that_ends_alike_is_another_users() {
+    let world = World::with_script("onboard.sh");
+    world.portal.create_user("Bob", "bob@example.com");
+    fs::write(world.directory().join("staff.csv"), "Bob,Bob@example.com\n").unwrap();
+    for (kept, result) in [
+        ("jimbob@example.com,1001,secret", "is there already, with a password that is not in credentials.csv"),
+        ("bob@example.com,1000,secret", "is there already"),
+    ] {
+        fs::write(world.directory().join("credentials.csv"), format!("{kept}\n")).unwrap();
+        let printed = world.sh("sh onboard.sh staff.csv credentials.csv");
+        assert_eq!(printed.lines().next(), Some(&*format!("1/1 Bob@example.com {result}")), "{printed}");
+    }
+}
+
+#[test]
+fn what_was_reviewed_and_has_no_name_is_not_applied() {
+    let world = World::with_script("ensure.sh");
+    world.portal.create_user("Bob", "bob@example.com");
+    fs::write(world.directory().join("users.json"), "[]").unwrap();
+    fs::write(world.directory().join("curl"), WITHOUT_ETAG).unwrap();
+    let printed =
+        world.sh("chmod +x curl; PATH=.:$PATH sh ensure.sh users.json credentials.csv || echo \"exit status $?\"");
+    let expected = "0 created\nto apply: 1 added, 0 removed, 0 changed\nFAILED: …ETag…\nexit status 1";
+    assert!(matches(expected, &printed), "{printed}");
+    assert_eq!(world.portal.http().get("/users").expect(200).json["applied_revision"], 0);
+}
+
+/// curl behind a proxy that keeps the answers' tags for itself.
+const WITHOUT_ETAG: &str = "#!/bin/sh
+curl=$(PATH=${PATH#.:} command -v curl)
+$curl \"$@\" || exit
+while [ \"$1\" != -D ]; do shift; done
+sed -i '/^etag:/Id' \"$2\"
+";
+
 impl World {
+    fn new() -> Self {
+        let (database, asterisk) = (Database::create(), Asterisk::start_new());
+        let portal = Settings::new(&database.url(), &asterisk).start();
+        Self { database, asterisk, portal }
+    }
+
+    /// With one of the page's scripts and the token that it needs.
+    fn with_script(name: &str) -> Self {
+        let mut world = Self::new();
+        let is_needed = |block: &Block| block.heading == "Address and token" || block.file() == Some(name);
+        for block in blocks(PAGE).iter().filter(|block| is_needed(block)) {
+            world.run(block);
+        }
+        world
+    }
+
     fn directory(&self) -> &Path {
         self.portal.settings().working_directory()
     }
