@@ -128,8 +128,27 @@ fn unknown_keys_are_refused_by_name() {
     // What the environment would hide is refused all the same.
     let hidden = load("server = 'x'", &[("PBX_PORTAL__SERVER__BIND", "127.0.0.1:1")]).unwrap_err().to_string();
     assert!(hidden.starts_with("server (config.toml) is a section"), "{hidden}");
-    for name in ["PBX_PORTAL__SERVER__PORT", "PBX_PORTAL__server__bind", "PBX_PORTAL__SERVER_BIND", "PBX_PORTAL__"] {
+    for name in ["PBX_PORTAL__SERVER__PORT", "PBX_PORTAL__server__bind", "PBX_PORTAL__"] {
         assert!(refused_variable(name, "x").starts_with(&format!("{name} is no setting")));
+    }
+    // One underscore too few, or a word of no setting at all, would leave the service without its tokens.
+    for (name, meant) in [
+        ("PBX_PORTAL_AUTH__TOKENS", "PBX_PORTAL__AUTH__TOKENS"),
+        ("PBX_PORTAL_AUTH_TOKENS", "PBX_PORTAL__AUTH__TOKENS"),
+        ("PBX_PORTAL__AUTH_READ_ONLY_TOKENS", "PBX_PORTAL__AUTH__READ_ONLY_TOKENS"),
+        ("PBX_PORTAL_DATABASE_URL", "PBX_PORTAL__DATABASE__URL"),
+        ("PBX_PORTAL_STATE_DIR", "PBX_PORTAL__STATE_DIR"),
+        ("PBX_PORTAL_node", "PBX_PORTAL__NODE"),
+    ] {
+        assert_eq!(refused_variable(name, "x"), format!("{name} is no setting; write it as {meant}"));
+    }
+    for name in ["PBX_PORTAL_TOKEN", "PBX_PORTAL_"] {
+        let message = refused_variable(name, "x");
+        assert!(message.starts_with(&format!("{name} is no setting; remove it or")), "{message}");
+    }
+    // What the monitoring example is told is none of the program's.
+    for name in ["PBX_PORTAL_HEADER", "PBX_PORTAL_WAIT", "PBX_PORTALS"] {
+        assert!(load("", &[(name, "x")]).is_ok(), "{name}");
     }
 }
 

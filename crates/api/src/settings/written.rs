@@ -78,7 +78,7 @@ impl Written {
     fn add_variables(&mut self, environment: &Environment, wrong: &mut Vec<SettingsError>) {
         for (variable, value) in environment.settings() {
             match KEYS.iter().find(|(key, _)| own_variable_of(key) == variable) {
-                None => wrong.push(unknown(variable)),
+                None => wrong.push(unknown_variable(variable)),
                 Some((key, _)) if value.is_empty() && !SECRETS.contains(key) => {
                     wrong.push(SettingsError::new(
                         variable,
@@ -147,6 +147,16 @@ fn own_variable_of(key: &str) -> String {
 fn unknown(subject: &str) -> SettingsError {
     let keys: Vec<_> = KEYS.iter().map(|(key, _)| *key).collect();
     SettingsError::new(subject, "is no setting", format!("remove it or write it as one of {}", keys.join(", ")))
+}
+
+/// Names the variable that has the same letters, where there is one.
+fn unknown_variable(variable: &str) -> SettingsError {
+    let letters = |name: &str| name.replace('_', "").to_ascii_uppercase();
+    let mut variables = KEYS.iter().map(|(key, _)| own_variable_of(key));
+    match variables.find(|meant| letters(meant) == letters(variable)) {
+        Some(meant) => SettingsError::new(variable, "is no setting", format!("write it as {meant}")),
+        None => unknown(variable),
+    }
 }
 
 /// The parser's own text repeats the line between its first, which says where it is, and its last;
