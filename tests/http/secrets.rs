@@ -6,7 +6,9 @@ use crate::service::Service;
 
 #[test]
 fn neither_tokens_nor_passwords_reach_the_log_an_error_or_the_process_list() {
-    let service = Service::start_with(|settings| settings.with("RUST_LOG", "trace"));
+    // With what the framework says by default as little as it can.
+    let all = "trace,actix_server=trace,actix_http::h1::dispatcher=trace";
+    let service = Service::start_with(|settings| settings.with("RUST_LOG", all));
     let token = service.portal.settings().token().to_owned();
     let wrong = format!("wrong-{}", &token[6..]);
     let created = service.create("Alice", "alice@example.com").expect(201);

@@ -15,13 +15,16 @@ use crate::http::request_id::RequestId;
 /// client that speaks no HTTP: an error to the framework, and a line of ours already.
 const DEFAULT_FILTER: &str = "info,actix_server=warn,actix_http::h1::dispatcher=off";
 
-/// Starts logging: `filter` is what `RUST_LOG` says, informational when it says nothing;
+/// Starts logging: `filter` is what `RUST_LOG` says, which changes of the default what it names;
 /// `journal_stream` is what systemd says of the journal.
 ///
 /// Panics are logged as one line as well.
 pub fn start(filter: Option<&str>, journal_stream: Option<&str>) {
     let write = if is_journal(journal_stream) { write_journal_line } else { write_line };
-    env_logger::Builder::new().parse_filters(filter.unwrap_or(DEFAULT_FILTER)).format(write).init();
+    let mut builder = env_logger::Builder::new();
+    // One after the other: `RUST_LOG=info` is no wish for the framework's own words.
+    builder.parse_filters(DEFAULT_FILTER).parse_filters(filter.unwrap_or_default());
+    builder.format(write).init();
     panic::set_hook(Box::new(|panic| {
         let place = panic.location().map(ToString::to_string).unwrap_or_default();
         log::error!("panic at {place}: {}", panic.payload_as_str().unwrap_or("no message"));
