@@ -160,8 +160,9 @@ impl Settings {
     fn refuse_contradictions(&self, written: &Written) -> Result<(), SettingsError> {
         let asterisk = &self.asterisk;
         let files = ["asterisk.pjsip_include", "asterisk.dialplan_include"];
-        let [pjsip, dialplan] = [&asterisk.pjsip_include, &asterisk.dialplan_include];
-        if pjsip.starts_with(dialplan) || dialplan.starts_with(pjsip) {
+        let [pjsip, dialplan, state_dir] =
+            [&asterisk.pjsip_include, &asterisk.dialplan_include, &self.state_dir].map(|path| real(path));
+        if pjsip.starts_with(&dialplan) || dialplan.starts_with(&pjsip) {
             return Err(written.error(
                 files[1],
                 "is the same file as asterisk.pjsip_include, or one lies inside the other",
@@ -169,7 +170,7 @@ impl Settings {
             ));
         }
         for (key, path) in files.into_iter().zip([pjsip, dialplan]) {
-            if path.starts_with(&self.state_dir) || self.state_dir.starts_with(path) {
+            if path.starts_with(&state_dir) || state_dir.starts_with(&path) {
                 return Err(written.error(
                     key,
                     "lies inside state_dir",
@@ -186,6 +187,12 @@ impl Settings {
         }
         Ok(())
     }
+}
+
+/// The path without symbolic links, as far as it exists: two paths may name one file.
+fn real(path: &Path) -> PathBuf {
+    let real = |there: &Path| Some(there.canonicalize().ok()?.join(path.strip_prefix(there).ok()?));
+    path.ancestors().find_map(real).unwrap_or_else(|| path.to_owned())
 }
 
 /// The settings as far as they can be read.

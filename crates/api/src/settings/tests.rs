@@ -263,6 +263,27 @@ fn settings_that_contradict_each_other_are_refused() {
 }
 
 #[test]
+fn two_paths_of_one_file_are_refused() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = |name: &str| directory.path().join(name).display().to_string();
+    std::fs::create_dir(path("a")).unwrap();
+    std::os::unix::fs::symlink(path("a"), path("link")).unwrap();
+    let files = |pjsip: &str, dialplan: &str, state: &str| {
+        let [pjsip, dialplan, state] = [pjsip, dialplan, state].map(path);
+        format!("state_dir = '{state}'\n[asterisk]\npjsip_include = '{pjsip}'\ndialplan_include = '{dialplan}'")
+    };
+    for (pjsip, dialplan, state, named) in [
+        ("a/x", "link/x", "state", "asterisk.dialplan_include (config.toml) is the same"),
+        ("a/x", "link/x/y/z", "state", "asterisk.dialplan_include (config.toml) is the same"),
+        ("a/x", "b/y", "link", "asterisk.pjsip_include (config.toml) lies inside state_dir"),
+    ] {
+        let message = refused(&files(pjsip, dialplan, state));
+        assert!(message.starts_with(named), "{message}");
+    }
+    assert!(load(&files("a/x", "link/y", "state"), &[]).is_ok());
+}
+
+#[test]
 fn a_token_opens_every_address_and_loopback_needs_none() {
     let tokens = format!("ops:{TOKEN}");
     let tokens = ("PBX_PORTAL__AUTH__TOKENS", tokens.as_str());
