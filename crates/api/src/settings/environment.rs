@@ -5,14 +5,10 @@ use std::{
     path::Path,
 };
 
-use super::SettingsError;
+use super::{SettingsError, written};
 
 /// What the names of the settings' variables begin with.
 pub(super) const PREFIX: &str = "PBX_PORTAL__";
-/// Begins with this what was meant for the portal, so a setting is not lost for want of an underscore.
-const MEANT: &str = "PBX_PORTAL_";
-/// The variables of the monitoring example, which begin alike.
-const MONITORING: [&str; 2] = ["PBX_PORTAL_HEADER", "PBX_PORTAL_WAIT"];
 /// The variable that every PostgreSQL program knows; another name of `database.url`.
 pub(super) const DATABASE_URL: &str = "DATABASE_URL";
 /// What else the program reads: the log's filter, and where systemd leads standard error.
@@ -72,13 +68,14 @@ impl Environment {
 
     /// The variables of single settings, and those that were meant to be.
     pub(super) fn settings(&self) -> impl Iterator<Item = (&str, &str)> {
-        self.0.iter().map(|(name, value)| (name.as_str(), value.as_str())).filter(|(name, _)| name.starts_with(MEANT))
+        let all = self.0.iter().map(|(name, value)| (name.as_str(), value.as_str()));
+        all.filter(|(name, _)| *name != DATABASE_URL && !OTHERS.contains(name))
     }
 }
 
-/// Whether a variable is one of a setting, or was meant to be.
+/// Whether a variable is one of a setting, or was meant to be: no setting is lost for want of an underscore.
 pub(crate) fn is_variable(name: &str) -> bool {
-    name == DATABASE_URL || name.starts_with(MEANT) && !MONITORING.contains(&name)
+    name == DATABASE_URL || name.starts_with(PREFIX) || written::variable_like(name).is_some()
 }
 
 #[cfg(test)]

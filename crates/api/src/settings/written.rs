@@ -149,14 +149,18 @@ fn unknown(subject: &str) -> SettingsError {
     SettingsError::new(subject, "is no setting", format!("remove it or write it as one of {}", keys.join(", ")))
 }
 
-/// Names the variable that has the same letters, where there is one.
 fn unknown_variable(variable: &str) -> SettingsError {
-    let letters = |name: &str| name.replace('_', "").to_ascii_uppercase();
-    let mut variables = KEYS.iter().map(|(key, _)| own_variable_of(key));
-    match variables.find(|meant| letters(meant) == letters(variable)) {
+    match variable_like(variable) {
         Some(meant) => SettingsError::new(variable, "is no setting", format!("write it as {meant}")),
         None => unknown(variable),
     }
+}
+
+/// The variable of a setting with the same letters.
+pub(super) fn variable_like(variable: &str) -> Option<String> {
+    let letters = |name: &str| name.replace('_', "").to_ascii_uppercase();
+    let mut variables = KEYS.iter().map(|(key, _)| own_variable_of(key));
+    variables.find(|meant| letters(meant) == letters(variable))
 }
 
 /// The parser's own text repeats the line between its first, which says where it is, and its last;
