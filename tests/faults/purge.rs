@@ -323,3 +323,30 @@ fn a_phone_registered_during_a_rolled_back_apply_does_not_ring_for_the_next_owne
     assert_eq!(world.bystander.call("1001"), 480, "the successor has not registered");
     assert_eq!(at_former.callers(), Vec::<String>::new());
 }
+
+#[test]
+fn a_phone_that_registers_until_the_reload_does_not_ring_for_the_next_owner() {
+    let mut world = World::new();
+    delete(&world, 1001);
+    let former = Phone::of(&world.asterisk, &create(&world.portal, "owner"));
+    let held = world.stand_in.hold_next("pjsip show endpoints");
+    let http = world.portal.http().clone();
+    let killed = thread::spawn(move || http.try_post_empty("/apply"));
+    held.wait();
+    world.portal.kill();
+    drop(held);
+    drop(killed.join().unwrap());
+    // The former pair is on disk again, and Asterisk runs the killed one.
+    world.portal = world.portal.settings().start();
+    delete(&world, 1001);
+    create(&world.portal, "successor");
+    let held = world.stand_in.hold_next("module reload*");
+    let http = world.portal.http().clone();
+    let apply = thread::spawn(move || http.post_empty("/apply"));
+    held.wait();
+    assert_eq!(former.register(), 200);
+    drop(held);
+    assert_eq!(apply.join().unwrap().expect(200).json["outcome"], "applied");
+    assert!(!world.has_contact("1001"));
+    assert_eq!(pending_purges(&world), "unpurged ");
+}
