@@ -231,3 +231,29 @@ fn files_that_asterisk_may_not_read_are_named_with_the_fix() {
     give(NOBODY, 0o2770);
     world.recovers();
 }
+
+#[test]
+fn a_cache_that_keeps_former_users_is_a_warning() {
+    let mut world = World::new();
+    let sorcery = world.asterisk.etc().join("sorcery.conf");
+    let cached = ["endpoint", "auth", "aor"].map(|kind| {
+        format!(
+            "{kind}/cache=memory_cache,object_lifetime_maximum=3600\n{kind}=config,pjsip.conf,criteria=type={kind}\n"
+        )
+    });
+    fs::write(&sorcery, format!("[res_pjsip]\n{}", cached.concat())).unwrap();
+    world.asterisk.append("modules.conf", "load=res_sorcery_memory_cache.so");
+    world.asterisk.restart();
+    let former = &world.bystander;
+    assert_eq!(former.register(), 200);
+    world.database.sql("UPDATE extensions SET ha1 = md5(ha1) WHERE number = 1000");
+    let warnings = |world: &World| world.portal.http().post_empty("/apply").expect(200).json["warnings"].to_string();
+    let told = warnings(&world);
+    assert!((2..=6).step_by(2).all(|line| told.contains(&format!("sorcery.conf, line {line}: "))), "{told}");
+    assert_eq!(former.register(), 200, "by what is cached");
+    let text = fs::read_to_string(&sorcery).unwrap().replace("=3600", "=3600,expire_on_reload=yes");
+    fs::write(&sorcery, text).unwrap();
+    world.asterisk.restart();
+    assert_eq!(warnings(&world), "[]");
+    assert_eq!(former.register(), 401);
+}

@@ -21,6 +21,7 @@ use crate::{
 pub(crate) const PJSIP_CONF: &str = "pjsip.conf";
 /// The main file that includes our dialplan.
 pub(crate) const EXTENSIONS_CONF: &str = "extensions.conf";
+const SORCERY_CONF: &str = "sorcery.conf";
 
 /// What to fix, one sentence each, after a reload that did not bring `wanted`.
 pub(crate) fn fixes(
@@ -88,13 +89,36 @@ fn defined_twice(tree: &Tree, wanted: &Expected) -> Vec<String> {
         .collect()
 }
 
+/// The lines of `sorcery.conf` that keep objects of PJSIP in memory beyond a reload. The listings read the objects
+/// themselves, and phones are let in by what is kept.
+fn caches(directory: &Path) -> Vec<String> {
+    let tree = Tree::read(directory, SORCERY_CONF, Path::new(""));
+    let mut caches = Vec::new();
+    for (path, lines) in &tree.files {
+        let mut is_pjsip = false;
+        for (line, number) in lines.iter().zip(1..) {
+            if let Some(head) = line.strip_prefix('[') {
+                is_pjsip = head.starts_with("res_pjsip]");
+            }
+            let Some((key, value)) = line.split_once('=').filter(|_| is_pjsip) else { continue };
+            let value = value.trim_start_matches('>').trim();
+            let is_emptied = value.split(',').any(|option| option.trim() == "expire_on_reload=yes");
+            if key.trim().ends_with("/cache") && value.starts_with("memory_cache") && !is_emptied {
+                caches.push(format!("{}, line {number}", path.display()));
+            }
+        }
+    }
+    caches
+}
+
 /// The sections of the administrator's own PJSIP configuration, as far as it can be read.
 fn own_sections(cli: &Cli, ours: &IncludeFiles, deadline: Instant) -> Vec<OwnSection> {
     let Some(directory) = cli.config_directory(deadline) else { return Vec::new() };
     Tree::read(&directory, PJSIP_CONF, &ours.endpoints).sections()
 }
 
-/// What the administrator's files say besides the listings: sections that add to objects of ours (`[1000](+)`), and aors.
+/// What the administrator's files say besides the listings: sections that add to objects of ours (`[1000](+)`), aors, and
+/// what keeps former objects.
 pub(crate) fn look_into_own(
     cli: &Cli,
     ours: &IncludeFiles,
@@ -102,7 +126,9 @@ pub(crate) fn look_into_own(
     deadline: Instant,
     foreign: &mut Foreign,
 ) {
-    let own = own_sections(cli, ours, deadline);
+    let Some(directory) = cli.config_directory(deadline) else { return };
+    foreign.caches = caches(&directory);
+    let own = Tree::read(&directory, PJSIP_CONF, &ours.endpoints).sections();
     let (mut added, others): (Vec<_>, Vec<_>) = own.into_iter().partition(|section| section.adds);
     if !added.is_empty() {
         let names = section_names(endpoints);
@@ -230,5 +256,15 @@ mod tests {
             defined_twice(&Tree::read(directory.path(), PJSIP_CONF, &files.endpoints), &Expected::read(&pair).unwrap());
         let names: Vec<_> = found.iter().map(|found| found.split(" (").next().unwrap()).collect();
         assert_eq!(names, ["the auth a-1", "the aor a", "the aor m-1"]);
+    }
+
+    #[test]
+    fn a_cache_that_a_reload_does_not_empty_is_found() {
+        let directory = tempfile::tempdir().unwrap();
+        let text = "[res_pjsip]\nendpoint/cache=memory_cache,object_lifetime_maximum=600\nendpoint=config,pjsip.conf\n\
+            auth/cache => memory_cache, expire_on_reload=yes\n;aor/cache=memory_cache\n[other]\nx/cache=memory_cache\n";
+        fs::write(directory.path().join(SORCERY_CONF), text).unwrap();
+        let directory = directory.path().canonicalize().unwrap();
+        assert_eq!(caches(&directory), [format!("{}, line 2", directory.join(SORCERY_CONF).display())]);
     }
 }

@@ -176,6 +176,8 @@ pub struct Foreign {
     pub added: Vec<OwnSection>,
     /// Aors that the administrator's files define, as far as they can be read: none of ours may have the name of one.
     pub aors: Vec<OwnSection>,
+    /// Lines of `sorcery.conf` by which Asterisk lets phones in by what it read before a reload, each with its place.
+    pub caches: Vec<String>,
 }
 
 /// What is asked of Asterisk.

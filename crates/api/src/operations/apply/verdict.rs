@@ -129,7 +129,13 @@ pub(crate) fn warnings(foreign: &Foreign, users: &[User]) -> Vec<String> {
             if is_users(&aor.name) { "whose number is a user's: an apply fails until it is gone" } else { is_no };
         format!("the administrator's own configuration defines the aor {} ({place}), {whose}", aor.name)
     });
-    endpoints.chain(aors).chain(extens).chain(additions).chain(sections).collect()
+    let caches = foreign.caches.iter().map(|place| {
+        format!(
+            "{place}: for as long as this cache keeps an object, phones are let in by what was applied before; add \
+             ,expire_on_reload=yes to the line and restart Asterisk"
+        )
+    });
+    endpoints.chain(aors).chain(extens).chain(additions).chain(sections).chain(caches).collect()
 }
 
 /// The warning of contacts that could not be removed.
