@@ -8,7 +8,7 @@ use crate::{
     doctor::{fault::Fault, inspection::edit},
     files::rights::quoted,
     proof::{config_tree::Tree, diagnosis::EXTENSIONS_CONF},
-    text::{exten::takes, listing},
+    text::{expected::Expected, exten::takes, listing},
 };
 
 /// Whether `cli_permissions.conf` lets this user reload: `answer` is that to the reload of a module that does not exist.
@@ -62,9 +62,8 @@ impl Deployment {
             let number = numbers.iter().find(|number| takes(&own.name, number))?;
             Some((number.clone(), format!("{}, line {}", own.path.display(), own.line)))
         });
-        let Some((number, first)) = catching.or_else(|| self.caught(numbers, context, target, deadline)) else {
-            return Ok(());
-        };
+        let caught = || if self.was_applied(target) { self.caught(numbers, context, target, deadline) } else { None };
+        let Some((number, first)) = catching.or_else(caught) else { return Ok(()) };
         let own = tree.sections();
         let heads: Vec<_> = own.iter().filter(|section| section.name == context).collect();
         let reload = self.cli.shown("module reload pbx_config.so");
@@ -80,6 +79,12 @@ impl Deployment {
             )
         };
         Err(Fault::new(format!("a phone that calls {number} gets what {first} has for it, and not the user"), fix))
+    }
+
+    /// Whether the pair last proven has this context: an older version of the caller may have had another one.
+    fn was_applied(&self, context: &str) -> bool {
+        let last = self.last_proven().ok().flatten().and_then(|last| Expected::read(&last.pair).ok());
+        last.is_none_or(|last| last.contexts.contains_key(context))
     }
 
     /// The first number whose calls go elsewhere, and where to.
