@@ -167,3 +167,20 @@ fn users_that_cannot_be_read_refuse_the_apply_and_its_record_says_so() {
     assert_eq!(world.audit(&answer, "outcome || ' ' || users || ' ' || (revision > 0)"), "refused 2 true");
     world.check_old();
 }
+
+#[test]
+fn users_of_whom_no_files_can_be_made_are_named() {
+    let world = World::new();
+    world.database.sql(
+        "ALTER TABLE extensions DROP CONSTRAINT extensions_pkey; \
+         WITH second AS (INSERT INTO users (id, name, email, revision) \
+         VALUES (gen_random_uuid(), 'Second', 'second@example.com', 0) RETURNING id) \
+         INSERT INTO extensions (number, user_id, realm, ha1, revision) \
+         SELECT 1000, id, 'asterisk', repeat('0', 32), 0 FROM second",
+    );
+    for path in ["/apply", "/apply?dry_run=true"] {
+        let detail = world.portal.http().post_empty(path).expect(500).string("/detail");
+        assert!(detail.contains("extension 1000 belongs to two users: delete one of them"), "{detail}");
+    }
+    world.check_bystander();
+}

@@ -4,6 +4,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use actix_web::web;
 use pbx_asterisk::{Difference, Drift, LockError, LockedDeployment, Pair};
+use pbx_confgen::RenderError;
 use pbx_domain::{ApplyId, ApplyOutcome, ApplyRecord, Changes, DatabaseId, InstalledFile, Revision, Timings};
 use pbx_persistence::{DatabaseError, StartedApply, UserList};
 use sha2::{Digest as _, Sha256};
@@ -109,8 +110,8 @@ impl Attempt {
         record: &mut ApplyRecord,
     ) -> Result<(), Code> {
         let pair = self.render(list, record).map_err(|error| {
-            log::error!("apply {}: {error:#}", record.id);
-            record.detail = Some("The portal failed; its log has the reason. Nothing was changed.".to_owned());
+            log::error!("apply {}: {error}", record.id);
+            record.detail = Some(format!("The users cannot be rendered: {error}. Nothing was changed."));
             Code::Internal
         })?;
         if let Some((code, detail)) = self.objection(locked, &pair, list.database) {
@@ -193,7 +194,10 @@ impl Attempt {
         let list = self.state.database.users().list()?;
         let mut record = self.record(ApplyId::generate(), list.revision, list.users.len());
         record.timings.snapshot = began.elapsed();
-        let pair = self.render(&list, &mut record).map_err(Problem::internal)?;
+        let pair = self.render(&list, &mut record).map_err(|error| {
+            let detail = format!("The users cannot be rendered: {error}.");
+            Problem::new(Code::Internal, detail).caused_by(error)
+        })?;
         let plan = plan::etag(locked.last_proven().map(|(_, pair)| pair), &pair);
         if let Some(detail) = self.review.objection(&plan) {
             return Err(Problem::new(Code::PlanChanged, detail));
@@ -252,7 +256,7 @@ impl Attempt {
         }
     }
 
-    fn render(&self, list: &UserList, record: &mut ApplyRecord) -> anyhow::Result<Pair> {
+    fn render(&self, list: &UserList, record: &mut ApplyRecord) -> Result<Pair, RenderError> {
         let began = Instant::now();
         let pair = super::rendered(&self.state.applier.renderer, &list.users)?;
         record.timings.render = began.elapsed();
