@@ -189,6 +189,26 @@ mod tests {
     }
 
     #[test]
+    fn a_digest_has_its_digits_and_nothing_else() {
+        assert_eq!(digits("a-b-0123456789ab"), Some("0123456789ab"));
+        for other in ["0123456789ab", "a-0123456789a", "a-0123456789abc", "a-0123456789aB", "a-0123456789ag"] {
+            assert_eq!(digits(other), None, "{other}");
+        }
+    }
+
+    /// The digests of an endpoint say what it names without theirs, or none could be found.
+    #[test]
+    fn what_names_an_object_is_described_without_its_digest() {
+        let described = |text: &str| {
+            let mut said = String::new();
+            describe(&sections(text).unwrap()[0], &mut said);
+            said
+        };
+        let named = "[a]\ntype=endpoint\naors = x-0123456789ab , y\ncontext=c-0123456789ab\n";
+        assert_eq!(described(named), "type=endpoint\naors=x,y\ncontext=c-0123456789ab\n");
+    }
+
+    #[test]
     fn any_other_setting_gives_another_name_and_the_same_ones_the_same() {
         let once = named(TRUNK).unwrap();
         assert_eq!(named(&once).unwrap(), once);

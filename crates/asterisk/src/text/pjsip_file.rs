@@ -160,6 +160,14 @@ mod tests {
     }
 
     #[test]
+    fn a_name_may_be_as_long_as_a_listing_shows() {
+        for (kind, longest) in [("aor", LONE_AOR), ("endpoint", ENDPOINT), ("auth", OTHERS)] {
+            let text = |length| format!("[{}]\ntype={kind}", "a".repeat(length));
+            assert_eq!((objects(&text(longest)).is_ok(), objects(&text(longest + 1)).is_ok()), (true, false), "{kind}");
+        }
+    }
+
+    #[test]
     fn a_file_that_cannot_be_proven_is_refused_with_its_line() {
         for (text, error) in [
             ("a=b", "line 1 stands before the first section"),
