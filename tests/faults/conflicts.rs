@@ -251,7 +251,7 @@ fn a_cache_that_keeps_former_users_is_a_warning() {
     let told = warnings(&world);
     assert!((2..=6).step_by(2).all(|line| told.contains(&format!("sorcery.conf, line {line}: "))), "{told}");
     assert_eq!(former.register(), 200, "by what is cached");
-    let text = fs::read_to_string(&sorcery).unwrap().replace("=3600", "=3600,expire_on_reload=yes");
+    let text = fs::read_to_string(&sorcery).unwrap().replace("=3600", "=3600,expire_on_reload=true");
     fs::write(&sorcery, text).unwrap();
     world.asterisk.restart();
     assert_eq!(warnings(&world), "[]");

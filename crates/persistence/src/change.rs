@@ -47,6 +47,7 @@ impl Known {
 #[derive(Clone, Default)]
 pub(crate) struct Change {
     known: Uuid,
+    /// What their token relies on.
     guard: Option<i64>,
     pub(crate) token: Uuid,
     pub(crate) deleted: Vec<Uuid>,

@@ -14,7 +14,7 @@ use crate::{
         mismatch::{Mismatch, Names},
         own_sections::OwnSection,
     },
-    text::{expected::Expected, pair::IncludeFiles},
+    text::{expected::Expected, pair::IncludeFiles, shown::YES},
 };
 
 /// The main file that includes our endpoints.
@@ -22,6 +22,8 @@ pub(crate) const PJSIP_CONF: &str = "pjsip.conf";
 /// The main file that includes our dialplan.
 pub(crate) const EXTENSIONS_CONF: &str = "extensions.conf";
 const SORCERY_CONF: &str = "sorcery.conf";
+/// What keeps the objects there by which phones are let in.
+const CACHES: [&str; 3] = ["endpoint/cache", "auth/cache", "aor/cache"];
 
 /// What to fix, one sentence each, after a reload that did not bring `wanted`.
 pub(crate) fn fixes(
@@ -102,19 +104,14 @@ fn caches(directory: &Path) -> Vec<String> {
             }
             let Some((key, value)) = line.split_once('=').filter(|_| is_pjsip) else { continue };
             let value = value.trim_start_matches('>').trim();
-            let is_emptied = value.split(',').any(|option| option.trim() == "expire_on_reload=yes");
-            if key.trim().ends_with("/cache") && value.starts_with("memory_cache") && !is_emptied {
+            let mut said = value.split(',').filter_map(|option| option.trim().strip_prefix("expire_on_reload="));
+            let is_emptied = said.any(|said| YES.iter().any(|yes| yes.eq_ignore_ascii_case(said)));
+            if CACHES.contains(&key.trim()) && value.starts_with("memory_cache") && !is_emptied {
                 caches.push(format!("{}, line {number}", path.display()));
             }
         }
     }
     caches
-}
-
-/// The sections of the administrator's own PJSIP configuration, as far as it can be read.
-fn own_sections(cli: &Cli, ours: &IncludeFiles, deadline: Instant) -> Vec<OwnSection> {
-    let Some(directory) = cli.config_directory(deadline) else { return Vec::new() };
-    Tree::read(&directory, PJSIP_CONF, &ours.endpoints).sections()
 }
 
 /// What the administrator's files say besides the listings: sections that add to objects of ours (`[1000](+)`), aors, and
@@ -141,7 +138,8 @@ pub(crate) fn look_into_own(
 
 /// The names of the endpoints that the administrator's own configuration defines.
 pub(crate) fn own_endpoints(cli: &Cli, ours: &IncludeFiles) -> BTreeSet<String> {
-    let mut sections = own_sections(cli, ours, Instant::now() + cli.timeout());
+    let Some(directory) = cli.config_directory(Instant::now() + cli.timeout()) else { return BTreeSet::new() };
+    let mut sections = Tree::read(&directory, PJSIP_CONF, &ours.endpoints).sections();
     sections.retain(|section| section.kind.as_deref() == Some("endpoint") && !section.is_template);
     sections.into_iter().map(|section| section.name).collect()
 }
@@ -262,9 +260,11 @@ mod tests {
     fn a_cache_that_a_reload_does_not_empty_is_found() {
         let directory = tempfile::tempdir().unwrap();
         let text = "[res_pjsip]\nendpoint/cache=memory_cache,object_lifetime_maximum=600\nendpoint=config,pjsip.conf\n\
-            auth/cache => memory_cache, expire_on_reload=yes\n;aor/cache=memory_cache\n[other]\nx/cache=memory_cache\n";
+            auth/cache => memory_cache, expire_on_reload=Yes\n;aor/cache=memory_cache\nidentify/cache=memory_cache\n\
+            aor/cache=memory_cache,expire_on_reload=no\n[other]\nauth/cache=memory_cache\n";
         fs::write(directory.path().join(SORCERY_CONF), text).unwrap();
         let directory = directory.path().canonicalize().unwrap();
-        assert_eq!(caches(&directory), [format!("{}, line 2", directory.join(SORCERY_CONF).display())]);
+        let at = |line| format!("{}, line {line}", directory.join(SORCERY_CONF).display());
+        assert_eq!(caches(&directory), [2, 7].map(at));
     }
 }

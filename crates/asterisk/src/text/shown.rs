@@ -120,10 +120,12 @@ fn same_values(written: &[String], shown: &[String]) -> bool {
     written.len() == shown.len() && shown.iter().all(|shown| written.iter().any(|written| is_shown_as(written, shown)))
 }
 
+/// What Asterisk takes for true, in letters of either case.
+pub(crate) const YES: [&str; 6] = ["yes", "true", "y", "t", "1", "on"];
+
 /// Whether Asterisk takes a written value for the one that it shows. What it shows says which kind of option it is:
 /// `yes` is no number of contacts, `08` and `8.0` are none either, and Asterisk keeps the former aor then.
 fn is_shown_as(written: &str, shown: &str) -> bool {
-    const YES: [&str; 6] = ["yes", "true", "y", "t", "1", "on"];
     const NO: [&str; 6] = ["no", "false", "n", "f", "0", "off"];
     let is = |words: [&str; 6]| words.iter().any(|word| word.eq_ignore_ascii_case(written));
     let digits = |text: &str| text.bytes().all(|byte| byte.is_ascii_digit());
