@@ -31,7 +31,17 @@ pub(crate) const MODE: u32 = 0o600;
 pub(crate) struct StateDir(PathBuf);
 
 /// The host-wide lock, held until it is dropped or the process ends.
-pub(crate) type HostLock = File;
+#[derive(Debug)]
+pub(crate) struct HostLock(File);
+
+impl Drop for HostLock {
+    fn drop(&mut self) {
+        // Closing the file would not do where a child that another thread has just forked still has it open.
+        if let Err(error) = self.0.unlock() {
+            log::warn!("the host-wide lock is not given back: {error}");
+        }
+    }
+}
 
 impl StateDir {
     pub(crate) fn new(path: PathBuf) -> Self {
@@ -52,7 +62,7 @@ impl StateDir {
         .map_err(FileError::new(&path, "opened"))?;
         loop {
             match file.try_lock() {
-                Ok(()) => return Ok(Some(file)),
+                Ok(()) => return Ok(Some(HostLock(file))),
                 Err(TryLockError::WouldBlock) if Instant::now() >= deadline => return Ok(None),
                 Err(TryLockError::WouldBlock) => thread::sleep(Duration::from_millis(5)),
                 Err(TryLockError::Error(error)) => return Err(FileError::new(&path, "locked")(error)),
@@ -237,6 +247,17 @@ mod tests {
             drop(first);
             assert!(waiting.join().unwrap());
         });
+    }
+
+    #[test]
+    fn a_lock_is_free_again_though_a_child_still_has_it_open() {
+        let directory = tempfile::tempdir().unwrap();
+        let state = StateDir::new(directory.path().join("state"));
+        let lock = state.lock(Instant::now()).unwrap().unwrap();
+        let of_a_child = lock.0.try_clone().unwrap();
+        drop(lock);
+        assert!(state.lock(Instant::now()).unwrap().is_some());
+        drop(of_a_child);
     }
 
     #[test]
