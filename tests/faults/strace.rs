@@ -11,12 +11,22 @@ use rustix::process::{Pid, Signal, kill_process};
 const CALLS: &str = "openat,creat,write,writev,pwrite64,fchmod,fchmodat,fchown,fsync,fdatasync,rename,renameat,renameat2,\
                      link,linkat,symlinkat,unlink,unlinkat,mkdir,mkdirat,rmdir,ftruncate,fallocate,copy_file_range";
 
-/// The `nth` call of this name on its thread, and what it was given.
-#[derive(Debug, Clone, PartialEq, Eq)]
+/// A call, and what it was given.
+#[derive(Debug, Clone)]
 pub(crate) struct Call {
     pub(crate) name: String,
+    /// The how-manieth of its name on its thread it was.
     pub(crate) nth: usize,
     pub(crate) what: String,
+    /// The how-manieth of all calls that were given this.
+    pub(crate) which: usize,
+}
+
+impl Call {
+    /// Whether it is the same step of an apply, whatever its thread did before.
+    pub(crate) fn is_step(&self, other: &Self) -> bool {
+        (&self.what, self.which) == (&other.what, other.which)
+    }
 }
 
 /// What becomes of a call.
@@ -120,7 +130,9 @@ fn calls(log: &str, directories: &[PathBuf]) -> Vec<Call> {
         let ours = directories.iter().any(|directory| arguments.contains(&*directory.to_string_lossy()));
         let changes = name != "openat" || arguments.contains("O_CREAT");
         if ours && changes {
-            found.push(Call { name: name.to_owned(), nth: *nth, what: normal(line, directories) });
+            let what = normal(line, directories);
+            let which = 1 + found.iter().filter(|call: &&Call| call.what == what).count();
+            found.push(Call { name: name.to_owned(), nth: *nth, what, which });
         }
     }
     found

@@ -80,12 +80,15 @@ impl Stranger {
         Ok(Self { kind, stream })
     }
 
-    /// Waits for the answer, if it reads that at all.
+    /// Waits for the answer, if it asked for one; who reads nothing leaves it where it is.
     pub(crate) fn wait_for_answer(&mut self) -> io::Result<()> {
-        if matches!(self.kind, Kind::SlowNextHead | Kind::Idle) {
-            self.stream.read_exact(&mut [0; 12])?;
+        match self.kind {
+            Kind::Silent | Kind::SlowHead | Kind::SlowBody => Ok(()),
+            Kind::SlowNextHead | Kind::Idle => self.stream.read_exact(&mut [0; 12]),
+            Kind::NeverReads | Kind::ReadsSlowly | Kind::AsksOften | Kind::HalfClosed => {
+                self.stream.peek(&mut [0]).map(drop)
+            }
         }
-        Ok(())
     }
 
     /// Does what it does now and then; an error once it is disconnected.
