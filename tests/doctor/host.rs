@@ -6,7 +6,7 @@ use std::process::{Child, Command, Stdio};
 use std::thread;
 use std::time::Duration;
 
-use pbx_tests::{Asterisk, Database, Finished, Phone, Portal, Response, Settings};
+use pbx_tests::{Asterisk, Database, Finished, Phone, Portal, Response, Settings, write_script};
 
 use crate::faults::world::sha256;
 
@@ -204,9 +204,7 @@ impl Tools {
     }
 
     fn program(&self, name: &str, script: &str) {
-        let path = self.directory.join(name);
-        fs::write(&path, script).unwrap();
-        fs::set_permissions(&path, Permissions::from_mode(0o755)).unwrap();
+        write_script(&self.directory.join(name), script);
     }
 
     fn start(&self, command: &str, answers: &str) -> Child {

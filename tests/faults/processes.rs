@@ -5,7 +5,7 @@ use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
 use std::path::Path;
 use std::process::Command;
 
-use pbx_tests::Asterisk;
+use pbx_tests::{Asterisk, write_script};
 
 /// Users of no account, for the daemon and for who deploys: what one has is not counted for the other. Only root can run
 /// as them; for anybody else, a user namespace counts what runs in it.
@@ -18,7 +18,8 @@ fn host() -> Asterisk {
     asterisk.append("asterisk.conf", "[files]\nastctlpermissions = 0777");
     let example = std::env::current_exe().unwrap().ancestors().nth(2).unwrap().join("examples/deploy");
     assert!(example.exists(), "{} is missing: cargo build --workspace --all-targets", example.display());
-    fs::copy(example, asterisk.home().join("deploy")).unwrap();
+    // By another process, as a file that this one had open for writing may be busy when it is to be executed.
+    assert!(Command::new("cp").arg(example).arg(asterisk.home().join("deploy")).status().unwrap().success());
     if is_root() {
         asterisk.run_as(DAEMON);
     }
@@ -68,8 +69,7 @@ fn where_one_process_can_be_had_and_no_thread_all_is_proven() {
         "#!/bin/sh\ncase \"$2\" in 'core show settings') echo none ;; *) exec {} \"$@\" ;; esac\n",
         asterisk.command()
     );
-    fs::write(&by_command, lines).unwrap();
-    fs::set_permissions(&by_command, fs::Permissions::from_mode(0o755)).unwrap();
+    write_script(&by_command, &lines);
     for (way, command) in [("socket", asterisk.command()), ("command", by_command.to_string_lossy().into_owned())] {
         let said = deploy(&asterisk, 2, &command, way);
         assert!(said.contains("Asterisk was proven to run it"), "{way}: {said}");

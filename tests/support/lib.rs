@@ -50,6 +50,7 @@ pub use pgbouncer::PgBouncer;
 pub use phone::{AnsweringPhone, Lamp, Phone};
 pub use portal::{Finished, Portal, Settings};
 pub use ports::Ports;
+pub use program::write_script;
 pub use proxy::Proxy;
 pub use tls::Certificates;
 pub use wait::until;

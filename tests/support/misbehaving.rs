@@ -2,11 +2,11 @@
 //! both ways of asking: its own control socket runs the same program for each question that a rule is about.
 
 use std::fs;
-use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
 
 use crate::asterisk::Asterisk;
 use crate::misbehaving_socket::{SocketFault, SocketServer};
+use crate::program::write_script;
 use crate::wait::until;
 
 /// What becomes of a command.
@@ -78,10 +78,9 @@ impl MisbehavingAsterisk {
         fs::create_dir_all(directory.join("rules")).expect("the stand-in's directory");
         let script = SCRIPT.replace("@REAL@", &asterisk.command());
         let program = directory.join("asterisk");
-        fs::write(&program, script).expect("the stand-in");
-        fs::set_permissions(&program, fs::Permissions::from_mode(0o755)).expect("the stand-in's mode");
+        write_script(&program, &script);
         // Its own copy: a test may take the program away.
-        fs::copy(&program, directory.join("served")).expect("the stand-in");
+        write_script(&directory.join("served"), &script);
         let socket = SocketServer::start(&directory, &asterisk.home().join("run/asterisk.ctl"));
         let stand_in = Self { directory, socket };
         stand_in.behave();

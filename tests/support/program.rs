@@ -1,11 +1,23 @@
 //! A program that a test started, and that ends with the test.
 
-use std::process::{Child, Command, ExitStatus};
+use std::io::Write as _;
+use std::path::Path;
+use std::process::{Child, Command, ExitStatus, Stdio};
 
 pub(crate) use rustix::process::Signal;
 use rustix::process::{Pid, kill_process};
 
 use crate::wait::until;
+
+/// Writes a script that can be started at once. Another process writes it: a file that this one had open for writing may
+/// still be open in a child that another thread has just forked, and cannot be executed then.
+pub fn write_script(path: &Path, script: &str) {
+    let mut install = Command::new("install");
+    install.args(["-m", "755", "/dev/stdin"]).arg(path).stdin(Stdio::piped());
+    let mut install = install.spawn().expect("install");
+    install.stdin.take().expect("its input").write_all(script.as_bytes()).expect("a script");
+    assert!(install.wait().is_ok_and(|status| status.success()), "{} is not written", path.display());
+}
 
 pub(crate) struct Program {
     name: String,
