@@ -101,6 +101,23 @@ fn what_refuses_a_delete_or_the_end_of_a_record_is_named() {
 }
 
 #[test]
+fn who_keeps_all_changes_waiting_in_an_open_transaction_is_named_and_ended() {
+    let mut host = Host::new();
+    let settings = host.settings.clone().with("PBX_PORTAL__DATABASE__TIMEOUT_SECONDS", "3");
+    for held in
+        ["DELETE FROM users", "SELECT FROM tenants FOR UPDATE", "LOCK TABLE users", "LOCK TABLE apply_audit_log"]
+    {
+        let open = host.database.begin(held);
+        let found = host.heals_with(&settings, "tables");
+        assert!(
+            found.lines.concat().contains("of PostgreSQL (psql, role postgres) has it locked"),
+            "{held}: {found:#?}"
+        );
+        drop(open);
+    }
+}
+
+#[test]
 fn row_level_security_that_lets_less_than_everything_through_is_switched_off() {
     let mut host = Host::new();
     let role = format!("owner_{}", std::process::id());

@@ -78,7 +78,7 @@ impl Database {
 
     /// Creates a user and deletes it, opens an apply's record and closes it, rolls all of it back, and commits a message, in
     /// one round trip: triggers, policies of row-level security or a full disk may refuse what the role has the rights for,
-    /// and a commit may wait for a standby that is away. Nobody else sees any of it, but that logical decoding shows the
+    /// somebody's open transaction may hold the rows, and a commit may wait for a standby that is away. Nobody else sees any of it, but that logical decoding shows the
     /// message `rehearsal`.
     ///
     /// # Errors
@@ -86,6 +86,7 @@ impl Database {
     /// [`DatabaseError`]; [`DatabaseError::Failed`] where PostgreSQL refuses it, [`DatabaseError::Unavailable`] where it
     /// does not commit in time.
     pub fn rehearse_change(&self) -> Result<(), DatabaseError> {
-        self.sessions.dedicated(self.sessions.timeout(), |connection| Ok(inspection::rehearse_change(connection)?))
+        let timeout = self.sessions.timeout();
+        self.sessions.dedicated(timeout, move |connection| Ok(inspection::rehearse_change(connection, timeout / 2)?))
     }
 }

@@ -1,6 +1,6 @@
 //! What an administrator wants to know of a database before the portal uses it.
 
-use std::fmt;
+use std::{fmt, time::Duration};
 
 use diesel::{
     connection::SimpleConnection as _,
@@ -152,16 +152,23 @@ const REHEARSAL: [(&str, &str, &str); 7] = [
     ),
 ];
 
+/// Who has locked what a change writes and waits for nothing itself, the oldest first: mostly somebody's open transaction.
+const HOLDER: &str = "SELECT format('process %s of PostgreSQL (%s, role %s)', pid, coalesce(nullif(application_name, ''), '?'), usename) \
+     FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid() AND pid IN ( \
+     SELECT pid FROM pg_locks WHERE granted AND mode NOT IN ('AccessShareLock', 'ShareUpdateExclusiveLock') \
+     AND relation IN ('tenants'::regclass, 'users'::regclass, 'extensions'::regclass, 'apply_audit_log'::regclass) \
+     EXCEPT SELECT pid FROM pg_locks WHERE NOT granted) ORDER BY xact_start, pid LIMIT 1";
+
 /// All of it in one round trip, so that the tenant's row is not locked while packets travel. Where all numbers are taken, the
 /// user gets none. Policies hide rows without an error, and so does a trigger that returns nothing; a trigger's own words may
 /// not say where it is. What is rolled back waits for no standby, so a message that nobody has to read is committed.
-fn rehearsal() -> String {
+fn rehearsal(lock_timeout: Duration) -> String {
     let steps: Vec<_> =
         REHEARSAL.iter().map(|(right, table, sql)| format!("['{right}', '{table}', $step${sql}$step$]")).collect();
     format!(
         "BEGIN; \
+         SET LOCAL lock_timeout = {}; \
          DO $$ DECLARE \
-             is_full boolean := (SELECT count(*) FROM extensions WHERE tenant = 'default' AND number BETWEEN 1000 AND 1999) = 1000; \
              step text[]; \
              changed bigint; \
          BEGIN \
@@ -169,10 +176,14 @@ fn rehearsal() -> String {
                  BEGIN \
                      EXECUTE step[3]; \
                      GET DIAGNOSTICS changed = ROW_COUNT; \
-                 EXCEPTION WHEN OTHERS THEN \
-                     RAISE EXCEPTION '% of %: %', step[1], step[2], SQLERRM; \
+                 EXCEPTION \
+                     WHEN lock_not_available THEN \
+                         RAISE EXCEPTION '% of %: % has it locked', step[1], step[2], coalesce(({HOLDER}), 'another transaction'); \
+                     WHEN OTHERS THEN \
+                         RAISE EXCEPTION '% of %: %', step[1], step[2], SQLERRM; \
                  END; \
-                 IF changed = 0 AND NOT (is_full AND step[2] = 'extensions') THEN \
+                 IF changed = 0 AND NOT (step[2] = 'extensions' AND (SELECT count(*) FROM extensions \
+                     WHERE tenant = 'default' AND number BETWEEN 1000 AND 1999) = 1000) THEN \
                      RAISE EXCEPTION '% of %: no row was changed%', step[1], step[2], \
                          CASE WHEN row_security_active(step[2]) THEN ', by row-level security' ELSE '' END; \
                  END IF; \
@@ -180,12 +191,13 @@ fn rehearsal() -> String {
          END $$; \
          ROLLBACK; \
          SELECT pg_logical_emit_message(true, 'pbx_portal', 'rehearsal')",
+        lock_timeout.as_millis().max(1),
         steps.join(", ")
     )
 }
 
-pub(crate) fn rehearse_change(connection: &mut PgConnection) -> QueryResult<()> {
-    connection.batch_execute(&rehearsal())
+pub(crate) fn rehearse_change(connection: &mut PgConnection, lock_timeout: Duration) -> QueryResult<()> {
+    connection.batch_execute(&rehearsal(lock_timeout))
 }
 
 pub(crate) fn inspect(connection: &mut PgConnection, link: Link) -> Result<Inspection, Abort<DatabaseError>> {

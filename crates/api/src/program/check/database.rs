@@ -69,10 +69,12 @@ pub(super) fn check(survey: &Survey, report: &mut Report<'_>) -> Option<(Databas
     report.good("migrations", "all are applied");
     let users = database.users().list();
     let changed = if read_only.is_none() { database.rehearse_change() } else { Ok(()) };
-    match (&users, changed) {
-        (Ok(_), Ok(())) => report.good("tables", "they can be read and written"),
-        (Ok(_), Err(error)) => report.fault("tables", &database_fix::refused(&error, url)),
-        (Err(error), _) => report.fault("tables", &fault(error, url)),
+    // Where somebody has locked a whole table, it cannot be read either, and the change says who that is.
+    let unread = users.as_ref().err().filter(|_| !changed.as_ref().is_err_and(database_fix::is_locked));
+    match (unread, changed) {
+        (Some(error), _) => report.fault("tables", &fault(error, url)),
+        (None, Err(error)) => report.fault("tables", &database_fix::refused(&error, url)),
+        (None, Ok(())) => report.good("tables", "they can be read and written"),
     }
     users.ok().map(|users| (database, users))
 }

@@ -73,7 +73,11 @@ pub(super) fn refused(error: &DatabaseError, url: &str) -> Fault {
         let reset = "psql -c \"ALTER SYSTEM SET synchronous_standby_names = ''\" -c 'SELECT pg_reload_conf()'   # or start the standby";
         return if is_silent { Fault::new(what, names.there(reset)) } else { fault(error, url) };
     }
-    let fix = if words.contains("row-level security") {
+    let fix = if let Some(process) = holder(&words) {
+        names.there(&format!(
+            "psql -c 'SELECT pg_terminate_backend({process})'   # or let who opened that transaction end it"
+        ))
+    } else if words.contains("row-level security") {
         let off = TABLES.map(|table| {
             format!("ALTER TABLE {table} NO FORCE ROW LEVEL SECURITY; ALTER TABLE {table} DISABLE ROW LEVEL SECURITY")
         });
@@ -87,6 +91,16 @@ pub(super) fn refused(error: &DatabaseError, url: &str) -> Fault {
         names.there(&format!("psql -d {} -c '\\d {table}'   # what of it refuses that?", names.database))
     };
     Fault::new(format!("PostgreSQL refuses a change: {words}"), fix)
+}
+
+/// Whether somebody's open transaction keeps all changes waiting.
+pub(super) fn is_locked(error: &DatabaseError) -> bool {
+    holder(&words(error)).is_some()
+}
+
+/// The process of PostgreSQL that holds what a change needs.
+fn holder(words: &str) -> Option<u32> {
+    words.strip_suffix(" has it locked")?.split_once("process ")?.1.split_once(" of PostgreSQL ")?.0.parse().ok()
 }
 
 /// The command that gives the role its rights on the schema and its tables, and what it has to own.
