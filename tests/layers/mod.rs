@@ -32,7 +32,7 @@ const HOMES: [(&str, &[&str]); 15] = [
     ("env_logger", &["pbx-api"]),
     ("getrandom", &["pbx-domain"]),
     ("md-5", &["pbx-domain"]),
-    // The host's name in the settings' defaults, and libpq's sockets; everything else about processes and files in
+    // Who and where this process is in the settings and `check`, and libpq's sockets; everything else about processes and files in
     // pbx-asterisk.
     ("rustix", &["pbx-api", "pbx-asterisk", "pbx-persistence"]),
     ("tempfile", &["pbx-asterisk"]),

@@ -5,14 +5,14 @@
 //! # What is in the files
 //!
 //! Their form is the one that a strict line reader understands: `[name]`, `[name](template)`,
-//! `[name](!)`, `key=value`, `exten => …`, ` same => …` and comments of whole lines.
+//! `[name](!)`, `key=value`, `include => …`, `exten => …`, ` same => …` and comments of whole lines.
 //!
 //! - The endpoint and the aor of a user bear the extension's number; the auth is named
 //!   `<number>-<12 hexadecimal digits>` after a SHA-256 over everything that the file says of
 //!   that user, our templates included. An endpoint that is live with the right auth is therefore
 //!   live with the right settings.
-//! - All other objects and contexts but a context of your own are named after the [`Prefix`], `synergycall-…`. The extensions are in
-//!   `synergycall-users`, which the administrator may include where others are to call the users. Phones call in
+//! - All other objects and contexts but a context of your own are named after the [`Prefix`], `synergycall-…`. The
+//!   extensions are in `synergycall-users`, which the administrator may include where others are to call the users. Phones call in
 //!   `synergycall-internal`, which includes it and holds nothing else: what the administrator adds there, phones alone
 //!   may reach.
 //! - Each file carries its own generation, 16 hexadecimal digits of a SHA-256 over its text with zeros in their place:

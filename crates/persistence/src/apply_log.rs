@@ -2,9 +2,9 @@ use std::time::SystemTime;
 
 use diesel::{
     dsl::{exists, now},
-    pg::Pg,
+    pg::{Pg, PgConnection},
     prelude::*,
-    query_builder::{AstPass, QueryFragment},
+    query_builder::{AstPass, Query, QueryFragment, QueryId},
     sql_types::{Array, Nullable, Text, Timestamptz, Uuid as SqlUuid},
 };
 use pbx_domain::{ApplyId, ApplyOutcome, ApplyRecord};
@@ -15,7 +15,6 @@ use crate::{
     apply_row::{RUNNING, Row},
     error::DatabaseError,
     list::{self, ListQuery, ListSql, UserList},
-    query::prepared,
     schema::apply_audit_log as log,
     session::Sessions,
     timestamp::Timestamp,
@@ -140,7 +139,7 @@ impl ApplyLog {
 }
 
 /// Opens a record and reads the users, in one statement.
-#[derive(Clone)]
+#[derive(Clone, QueryId)]
 struct Begin {
     id: Uuid,
     started: StartedApply,
@@ -149,7 +148,11 @@ struct Begin {
     except: Vec<Uuid>,
 }
 
-prepared!(Begin, ListSql);
+impl Query for Begin {
+    type SqlType = ListSql;
+}
+
+impl RunQueryDsl<PgConnection> for Begin {}
 
 impl QueryFragment<Pg> for Begin {
     fn walk_ast<'b>(&'b self, mut out: AstPass<'_, 'b, Pg>) -> QueryResult<()> {

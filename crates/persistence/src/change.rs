@@ -12,7 +12,6 @@ use uuid::Uuid;
 use crate::{
     error::DatabaseError,
     list::{self, ChangeToken, GUARD, ListRow},
-    timestamp::Timestamp,
 };
 
 /// The users as of one moment, as far as a change has to know them.
@@ -40,7 +39,8 @@ impl Known {
     }
 }
 
-/// One change of the users as they are known: users who go, and users who come.
+/// One change of the users as they are known: users who go, and users who come. Its row is the revision and the time of the
+/// change; there is none where the users are others than the known ones.
 ///
 /// It happens at most once, however often it is sent: only where the users are the known ones, as the token tells, which it
 /// replaces.
@@ -80,11 +80,6 @@ impl Change {
 
     pub(crate) const fn is_empty(&self) -> bool {
         self.deleted.is_empty() && self.ids.is_empty()
-    }
-
-    /// The revision and the time of the change, or `None` where the users are others than the known ones.
-    pub(crate) fn make(&self, connection: &mut PgConnection) -> QueryResult<Option<(i64, Timestamp)>> {
-        self.clone().get_result(connection).optional()
     }
 }
 

@@ -23,10 +23,7 @@ impl Conninfo {
     /// [`DatabaseError::InvalidUrl`]
     pub(crate) fn new(url: &str, timeout: Duration) -> Result<Self, DatabaseError> {
         check(url)?;
-        let hosts =
-            given(url, "hostaddr").or_else(|| given(url, "host")).or_else(|| Some(Url::of(url)?.hosts.to_owned()));
-        let hosts = hosts.unwrap_or_default().split(',').map(str::to_owned).collect();
-        Ok(Self { url: url.to_owned(), timeout, hosts })
+        Ok(Self { url: url.to_owned(), timeout, hosts: hosts(url) })
     }
 
     pub(crate) const fn timeout(&self) -> Duration {
@@ -48,8 +45,7 @@ impl Conninfo {
 
     /// Whether the server may be reached over a Unix socket.
     pub(crate) fn may_be_local(&self) -> bool {
-        let local = |host: &String| host.is_empty() || host.starts_with(['/', '@', '%']) || host.starts_with(':');
-        self.hosts.iter().any(local)
+        self.hosts.iter().any(|host| is_socket(host))
     }
 
     /// What the server cannot say of the connection.
@@ -81,6 +77,43 @@ pub(crate) struct Link {
     pub(crate) verifies_certificate: bool,
     /// Whether every host is another one than this.
     pub(crate) is_remote: bool,
+}
+
+/// Where a URL leads, as far as it says so: for people, and for the commands that they are told.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Address {
+    /// The role.
+    pub role: Option<String>,
+    /// The database.
+    pub database: Option<String>,
+    /// Whether PostgreSQL is reached over a Unix socket of this host alone.
+    pub is_local: bool,
+}
+
+impl Address {
+    /// The address of a URL, in either form that libpq reads. Names stay percent-encoded.
+    #[must_use]
+    pub fn of(url: &str) -> Self {
+        let parts = Url::of(url);
+        let named = |keyword, of: fn(&Url<'_>) -> String| {
+            given(url, keyword).or_else(|| parts.as_ref().map(of)).filter(|name| !name.is_empty())
+        };
+        Self {
+            role: named("user", |url| url.role.to_owned()),
+            database: named("dbname", |url| url.database.to_owned()),
+            is_local: hosts(url).iter().all(|host| is_socket(host)),
+        }
+    }
+}
+
+fn hosts(url: &str) -> Vec<String> {
+    let hosts = given(url, "hostaddr").or_else(|| given(url, "host")).or_else(|| Some(Url::of(url)?.hosts.to_owned()));
+    hosts.unwrap_or_default().split(',').map(str::to_owned).collect()
+}
+
+fn is_socket(host: &str) -> bool {
+    host.is_empty() || host.starts_with(['/', '@', '%', ':'])
 }
 
 /// Whether libpq can read the URL, found out without a connection.
@@ -167,6 +200,7 @@ fn pairs(text: &str) -> Vec<(&str, String)> {
 struct Url<'a> {
     /// All before the query.
     base: &'a str,
+    role: &'a str,
     /// With ports.
     hosts: &'a str,
     database: &'a str,
@@ -183,7 +217,8 @@ impl<'a> Url<'a> {
         let address = &rest[credentials..query.unwrap_or(rest.len())];
         let (hosts, database) = address.split_once('/').unwrap_or((address, ""));
         let base = &url[..url.len() - rest.len() + credentials + address.len()];
-        Some(Self { base, hosts, database, query: query.map_or("", |at| &rest[at + 1..]) })
+        let role = rest[..credentials].split([':', '@']).next().unwrap_or_default();
+        Some(Self { base, role, hosts, database, query: query.map_or("", |at| &rest[at + 1..]) })
     }
 
     /// The URL with a query of these parts.

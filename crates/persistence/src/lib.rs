@@ -65,7 +65,6 @@ mod inspection;
 mod list;
 mod migrations;
 mod own_thread;
-mod query;
 mod row;
 mod schema;
 mod session;
@@ -77,6 +76,7 @@ mod writer;
 
 pub use apply_history::{LoggedApply, Waiting};
 pub use apply_log::{ApplyLog, StartedApply};
+pub use conninfo::Address;
 pub use database::Database;
 pub use error::{CreateUserError, DatabaseError, DeleteUserError, ErrorDetail};
 pub use inspection::{Inspection, Protection, ReadOnly};

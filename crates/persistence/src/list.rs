@@ -3,13 +3,13 @@
 use diesel::{
     pg::{Pg, PgConnection, PgRowByRowLoadingMode},
     prelude::*,
-    query_builder::{AstPass, QueryFragment},
+    query_builder::{AstPass, Query, QueryFragment, QueryId},
     sql_types::{BigInt, Bool, Integer, Nullable, Text, Timestamptz, Uuid as SqlUuid},
 };
 use pbx_domain::{DatabaseId, Revision, User};
 use uuid::Uuid;
 
-use crate::{error::DatabaseError, query::prepared, row::Row, session::Abort, users::TENANT};
+use crate::{error::DatabaseError, row::Row, session::Abort, users::TENANT};
 
 /// All users as they were at one moment.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -83,14 +83,20 @@ const LIST: [&str; 5] = [
      WHERE tenants.name = 'default'",
 ];
 
-/// The list, without its users where its token is the known one.
+/// The list, without its users where its token is the known one. It is prepared once on each connection, as its text is
+/// always the same: Diesel's own `sql` is prepared each time.
+#[derive(QueryId)]
 pub(crate) struct ListQuery {
     random: Option<Uuid>,
     revision: Option<i64>,
     guard: Option<i64>,
 }
 
-prepared!(ListQuery, ListSql);
+impl Query for ListQuery {
+    type SqlType = ListSql;
+}
+
+impl RunQueryDsl<PgConnection> for ListQuery {}
 
 impl QueryFragment<Pg> for ListQuery {
     fn walk_ast<'b>(&'b self, mut out: AstPass<'_, 'b, Pg>) -> QueryResult<()> {

@@ -14,6 +14,7 @@ use std::{
     time::{Duration, Instant, SystemTime},
 };
 
+use diesel::{OptionalExtension as _, RunQueryDsl as _};
 use pbx_domain::{CreateRefusal, Extension, Ha1, NewUser, Realm, Revision, Roster, SipPassword, UserId};
 
 use crate::{
@@ -21,6 +22,7 @@ use crate::{
     error::DatabaseError,
     list::{self, ChangeToken, ListRow},
     session::{Abort, Sessions},
+    timestamp::Timestamp,
 };
 
 /// The most changes that share a statement.
@@ -210,9 +212,9 @@ impl Writer {
     fn make(&self, begun: Instant, change: &Change) -> Result<Made, DatabaseError> {
         let sent = Arc::new(AtomicU32::new(0));
         let (statement, times) = (change.clone(), Arc::clone(&sent));
-        let made = self.sessions.repeatable_since(begun, move |connection| {
+        let made: Option<(i64, Timestamp)> = self.sessions.repeatable_since(begun, move |connection| {
             times.fetch_add(1, Ordering::SeqCst);
-            statement.make(connection).map_err(Abort::<DatabaseError>::Sql)
+            statement.clone().get_result(connection).optional().map_err(Abort::<DatabaseError>::Sql)
         })?;
         if let Some((revision, created_at)) = made {
             return Ok(Made::Committed(Revision::new(revision), created_at.0));

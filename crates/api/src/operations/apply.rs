@@ -45,6 +45,9 @@ use crate::{
     settings::AsteriskSettings,
 };
 
+/// For how long `check` may hold the lock.
+const FOR_A_MOMENT: Duration = Duration::from_secs(1);
+
 /// Makes applies, one at a time.
 pub(crate) struct Applier {
     deployment: Deployment,
@@ -74,8 +77,7 @@ impl Applier {
             queue: Arc::default(),
             deployment,
         };
-        // `check` holds the lock for a moment.
-        match applier.deployment.recover(Instant::now() + Duration::from_secs(1)) {
+        match applier.deployment.recover(Instant::now() + FOR_A_MOMENT) {
             Ok(_locked) => applier.audit.note_interrupted(),
             // Another process of this host applies right now, and has seen to it.
             Err(LockError::Busy) => {}
@@ -90,7 +92,7 @@ impl Applier {
     ///
     /// The database cannot be used, or what waits for it cannot be read.
     pub(crate) fn close_open_records(&self) -> anyhow::Result<()> {
-        match self.deployment.lock(Instant::now()) {
+        match self.deployment.lock(Instant::now() + FOR_A_MOMENT) {
             Ok(locked) => Ok(self.audit.close_open_records(&locked)?),
             // Another process applies right now.
             Err(LockError::Busy) => Ok(()),

@@ -2,8 +2,7 @@
 
 use std::sync::{Arc, PoisonError, RwLock};
 
-use actix_web::web;
-use bytes::Bytes;
+use actix_web::web::{self, Bytes};
 use pbx_domain::{Revision, User};
 use pbx_persistence::{ChangeToken, Database, DatabaseError};
 use serde::Serialize;

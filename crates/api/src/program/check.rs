@@ -37,11 +37,11 @@ pub fn run(survey: &Survey, quiet: bool) -> ExitCode {
     service::check(settings, &mut report);
     service::check_mounts(&[&settings.state_dir, parents[0], parents[1]], &mut report);
     service::check_bind(settings, &mut report);
-    let (database, list) = database::check(survey, &mut report).unzip();
+    let found = database::check(survey, &mut report);
     let deployment = apply::deployment(settings);
     let deadline = Instant::now() + asterisk.apply_timeout;
     // Without the users, what an apply needs at least.
-    let pair = list.as_ref().and_then(|list| apply::rendered(&apply::renderer(settings), &list.users).ok());
+    let pair = found.as_ref().and_then(|(_, list)| apply::rendered(&apply::renderer(settings), &list.users).ok());
     let rehearsal = deployment.rehearse(&pair.unwrap_or_default(), deadline);
     let usable = rehearsal.state_dir.map(|()| format!("{} can be used", settings.state_dir.display()));
     report.point("state_dir", usable);
@@ -54,14 +54,7 @@ pub fn run(survey: &Survey, quiet: bool) -> ExitCode {
     let replaceable = |path: &Path| format!("{} can be replaced", path.display());
     report.point("asterisk.pjsip_include", rehearsal.endpoints.map(|()| replaceable(&asterisk.pjsip_include)));
     report.point("asterisk.dialplan_include", rehearsal.dialplan.map(|()| replaceable(&asterisk.dialplan_include)));
-    let check = asterisk::Check {
-        settings,
-        deployment: &deployment,
-        log: database.map(|database| database.apply_log()),
-        list: list.as_ref(),
-        deadline,
-    };
-    check.run(&mut report);
+    asterisk::Check { settings, deployment: &deployment, found: found.as_ref(), deadline }.run(&mut report);
     service::check_running(&mut report);
     if report.is_good() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }

@@ -8,9 +8,8 @@ use actix_web::{
         AcceptEncoding, CACHE_CONTROL, CONTENT_ENCODING, CONTENT_SECURITY_POLICY, Encoding, LOCATION, REFERRER_POLICY,
         VARY,
     },
-    web::{self, Header},
+    web::{self, Bytes, Header},
 };
-use bytes::Bytes;
 use flate2::{Compression, read::GzDecoder, write::GzEncoder};
 use utoipa_swagger_ui::Config;
 

@@ -8,8 +8,8 @@ use actix_web::{
         StatusCode,
         header::{CACHE_CONTROL, ContentType},
     },
+    web::Bytes,
 };
-use bytes::Bytes;
 use serde_json::json;
 use utoipa::{
     OpenApi,

@@ -170,8 +170,8 @@ impl Cli {
     }
 }
 
-/// Where the control socket is, and whose.
-const SETTINGS: &str = "core show settings";
+/// Asks where the control socket is, and whose; and where Asterisk's own files are.
+pub(crate) const SETTINGS: &str = "core show settings";
 
 fn directory(settings: &str) -> Option<PathBuf> {
     listing::setting(settings, "Configuration directory").map(PathBuf::from)

@@ -123,7 +123,8 @@ pub struct ProvenPair {
 #[derive(Debug)]
 pub struct LockedDeployment<'a> {
     pub(crate) deployment: &'a Deployment,
-    proven: Option<Record>,
+    /// The record of the pair last proven.
+    pub(crate) proven: Option<Record>,
     _lock: Arc<HostLock>,
 }
 
@@ -135,18 +136,9 @@ impl LockedDeployment<'_> {
         self.proven.as_ref().map(|record| (record.tag.as_str(), &record.pair))
     }
 
-    /// The record of the pair last proven.
-    pub(crate) fn proven(&self) -> Option<&Record> {
-        self.proven.as_ref()
-    }
-
-    pub(crate) fn set_proven(&mut self, record: Record) {
-        self.proven = Some(record);
-    }
-
     /// Replaces the record of the pair last proven.
     pub(crate) fn keep(&mut self, record: Record) -> Result<(), FileError> {
-        self.set_proven(StagedRecord::new(&self.deployment.state.proven(), record)?.commit()?);
+        self.proven = Some(StagedRecord::new(&self.deployment.state.proven(), record)?.commit()?);
         Ok(())
     }
 
@@ -249,7 +241,7 @@ pub(super) mod tests {
         let now = pair(user(1, "1-b", "x") + &user(2, "2-b", "y") + &user(4, "4-a", "x"));
         assert_eq!(locked.former_owners(&now).unwrap(), Vec::<String>::new(), "nothing was proven");
         let former = pair(user(1, "1-a", "x") + &user(2, "2-a", "x") + &user(3, "3-a", "x"));
-        locked.set_proven(Record { tag: String::new(), unpurged: BTreeSet::new(), pair: former });
+        locked.proven = Some(Record { tag: String::new(), unpurged: BTreeSet::new(), pair: former });
         assert_eq!(locked.former_owners(&now).unwrap(), ["2", "3"]);
     }
 
@@ -257,7 +249,7 @@ pub(super) mod tests {
     fn against_a_pair_that_cannot_be_read_everything_is_new() {
         let (_directory, deployment) = host();
         let mut locked = deployment.lock(soon()).unwrap();
-        locked.set_proven(Record { tag: String::new(), unpurged: BTreeSet::new(), pair: pair("?") });
+        locked.proven = Some(Record { tag: String::new(), unpurged: BTreeSet::new(), pair: pair("?") });
         let pair = Pair { endpoints: b"[1]\ntype=endpoint\n".into(), dialplan: Vec::new() };
         assert_eq!(locked.difference(&pair).unwrap().added, ["1"]);
         assert!(locked.difference(&self::pair("x")).is_err());

@@ -78,6 +78,6 @@ impl LockedDeployment<'_> {
     /// As [`Deployment::drift`], with nothing in between.
     #[must_use]
     pub fn drift(&self, deadline: Instant) -> Drift {
-        self.deployment.drift_from(self.proven().map(|record| &record.pair), deadline)
+        self.deployment.drift_from(self.proven.as_ref().map(|record| &record.pair), deadline)
     }
 }

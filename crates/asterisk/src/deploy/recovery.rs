@@ -20,7 +20,7 @@ impl LockedDeployment<'_> {
         let Deployment { files, state, .. } = self.deployment;
         if let Some(journal) = state_dir::read_record(&state.journal())? {
             // The journal holds the pair that was proven before. So another one was proven since.
-            if self.proven().is_some_and(|proven| proven.pair != journal.pair) {
+            if self.proven.as_ref().is_some_and(|proven| proven.pair != journal.pair) {
                 log::warn!("the deployment {:?} was interrupted after its proof: its files stay", journal.tag);
                 state.mark_proven();
             } else {
@@ -75,7 +75,7 @@ impl Deployment {
         let lock = Arc::new(lock);
         let locked = self.locked(&lock).map_err(in_doubt)?;
         let on_disk = self.files.read().map_err(in_doubt)?;
-        let is_known = match locked.proven() {
+        let is_known = match locked.proven.as_ref() {
             Some(proven) => proven.pair == on_disk,
             None => Expected::read(&on_disk).is_ok_and(|expected| expected == Expected::default()),
         };

@@ -116,7 +116,7 @@ pub(super) struct Former {
 impl LockedDeployment<'_> {
     /// The pair last proven, or else the one on disk.
     fn former(&self, on_disk: &Pair) -> Former {
-        let pair = self.proven().map_or(on_disk, |record| &record.pair);
+        let pair = self.proven.as_ref().map_or(on_disk, |record| &record.pair);
         let read = self.deployment.expected(pair);
         let expected = read.inspect_err(|error| log::warn!("the former pair cannot be proven: {error}")).ok();
         Former { pair: pair.clone(), expected }
@@ -127,8 +127,8 @@ impl LockedDeployment<'_> {
     /// `tag`, one line, is remembered with the pair once it is proven; a pair that was the proven one already keeps its
     /// tag. Steps: preflight; nothing to do when the files are these already and the live state proves it; both files,
     /// the former pair, the journal and the records staged, so that all that follows are renames; both files renamed;
-    /// reload; proof; contacts of former owners purged. After `deadline` only the verification of what was installed and
-    /// the rollback still run.
+    /// reload; proof; contacts of former owners purged. After `deadline` only the verification of what was installed, the
+    /// rollback, and the look at the administrator's files still run.
     ///
     /// # Errors
     ///
@@ -169,7 +169,7 @@ impl LockedDeployment<'_> {
         let wanted = self.deployment.expected(pair)?;
         let nothing = Expected::default();
         let before = former.expected.as_deref().unwrap_or(&nothing);
-        deployed.difference = wanted.difference(if self.proven().is_some() { before } else { &nothing });
+        deployed.difference = wanted.difference(if self.proven.is_some() { before } else { &nothing });
         deployed.proven.former.endpoints.clone_from(&former.pair.endpoints);
         if self.deployment.trust.is_strict {
             let ProvenText { former, trust, .. } = &deployed.proven;
@@ -182,7 +182,7 @@ impl LockedDeployment<'_> {
         let change = Change { pair, tag, wanted: &wanted, before, deadline };
         let mut former_owners = FormerOwners { aors: wanted.aors_of_former_owners(before), contacts: Contacts::new() };
         // Those that former deployments left a contact at.
-        former_owners.aors.extend(self.proven().into_iter().flat_map(|record| record.unpurged.iter().cloned()));
+        former_owners.aors.extend(self.proven.as_ref().into_iter().flat_map(|record| record.unpurged.iter().cloned()));
 
         if on_disk == *pair
             && let Some(foreign) = timed(&mut times.verify, || self.is_live(change))?
@@ -217,7 +217,7 @@ impl LockedDeployment<'_> {
         };
         deployed.is_changed = true;
         deployed.foreign = foreign;
-        self.set_proven(record);
+        self.proven = Some(record);
         deployed.unpurged = timed(&mut times.purge, || self.purge_stale_contacts(&former_owners, purged, deadline));
         Ok(())
     }
@@ -248,7 +248,7 @@ impl LockedDeployment<'_> {
     fn remember(&mut self, change: Change<'_>, former: &FormerOwners) -> Result<BTreeSet<String>, FileError> {
         let pending_purges = former.all_aors();
         let mut purged = change.record(BTreeSet::new());
-        match self.proven() {
+        match self.proven.as_ref() {
             Some(record) if record.pair == *change.pair => purged.tag.clone_from(&record.tag),
             _ => self.keep(change.record(pending_purges.clone()))?,
         }
@@ -279,7 +279,7 @@ impl LockedDeployment<'_> {
         });
         if left.is_empty() {
             match purged.map(StagedRecord::commit).transpose() {
-                Ok(Some(record)) => self.set_proven(record),
+                Ok(Some(record)) => self.proven = Some(record),
                 Ok(None) => {}
                 Err(error) => log::warn!("{error}: the next deployment will purge once more"),
             }
@@ -308,7 +308,7 @@ impl LockedDeployment<'_> {
         let journal = StagedRecord::new(&state.journal(), journal)?;
         // Whoever gets a number may register as soon as the new pair is live, proven or not.
         if let Some(unpurged) = self.stage_unpurged(&change.owners_to_come())? {
-            self.set_proven(unpurged.commit()?);
+            self.proven = Some(unpurged.commit()?);
         }
         // It makes that record durable, too: both are in one directory.
         journal.commit_durably()?;

@@ -30,7 +30,7 @@ use crate::{
 impl LockedDeployment<'_> {
     /// The modules whose file changes, where Asterisk surely runs what is on disk.
     pub(super) fn modules_to_reload(&self, pair: &Pair, on_disk: &Pair) -> Result<Modules, FileError> {
-        let is_live = self.proven().is_some_and(|record| record.pair == *on_disk);
+        let is_live = self.proven.as_ref().is_some_and(|record| record.pair == *on_disk);
         let is_claimed = is_live && !self.deployment.state.is_unproven()?;
         Ok(if is_claimed { modules::modules_of_change(on_disk, pair) } else { modules::BOTH })
     }

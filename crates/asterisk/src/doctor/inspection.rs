@@ -14,7 +14,7 @@ use std::{
 pub use self::transports::Transports;
 use crate::{
     ask::{
-        cli::Cli,
+        cli::{Cli, SETTINGS},
         cli_error::CliError,
         reload::{self, ReloadError},
     },
@@ -41,7 +41,7 @@ use crate::{
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Inspection {
-    /// The version, such as `22.7.0`.
+    /// The version, such as `22.7.0` or `certified-22.8`.
     pub version: String,
     /// The `default_realm` of PJSIP, where PJSIP runs.
     pub default_realm: Option<String>,
@@ -90,7 +90,7 @@ impl Deployment {
         let settings = self.cli.ask("pjsip show settings", deadline)?;
         let files = self.cli.ask("config list", deadline)?;
         let modules = listing::running_modules(&self.cli.ask("module show", deadline)?);
-        let core = self.cli.ask("core show settings", deadline)?;
+        let core = self.cli.ask(SETTINGS, deadline)?;
         let reload = self.cli.run("module reload no-such-module.so", deadline)?;
         let rtp = self.cli.ask("rtp show settings", deadline)?;
         let directory = listing::setting(&core, "Configuration directory").map(PathBuf::from).unwrap_or_default();
@@ -113,7 +113,7 @@ impl Deployment {
         let sections = pjsip.objects(&expected);
         let transports = transports::check(&self.cli, &directory, pjsip.is_readable.then_some(&*sections), deadline)?;
         Ok(Inspection {
-            version: version.split(['+', '~', '-']).next().unwrap_or_default().to_owned(),
+            version: numbered(version).to_owned(),
             default_realm: listing::setting(&settings, "default_realm").map(str::to_owned),
             endpoints_include: check_include(PJSIP_CONF, PJSIP, &pjsip, &self.files.endpoints),
             dialplan_include: check_include(EXTENSIONS_CONF, DIALPLAN, &extensions, &self.files.dialplan),
@@ -272,6 +272,12 @@ fn socket_fix(words: &str) -> String {
     }
 }
 
+/// The version without what comes behind its numbers: a build's or a distribution's own.
+fn numbered(version: &str) -> &str {
+    let number = version.find(|c: char| c.is_ascii_digit()).unwrap_or(version.len());
+    version[number..].find(['+', '~', '-']).map_or(version, |end| &version[..number + end])
+}
+
 fn refused_fix(own: &Who, socket: &std::fs::Metadata) -> String {
     use std::os::unix::fs::MetadataExt as _;
 
@@ -318,6 +324,19 @@ mod tests {
         assert_eq!(fix("; no\n"), "printf '\\n#include ours.conf\\n' >> /etc/main.conf && reload");
         assert_eq!(fix(";-- no\n"), "printf '\\n--;\\n#include ours.conf\\n' >> /etc/main.conf && reload");
         assert_eq!(fix("#include ours.conf\n#include o*.conf"), "sed -i '1d' DIR/main.conf && reload");
+    }
+
+    #[test]
+    fn a_version_is_its_numbers_and_what_stands_before_them() {
+        for (said, version) in [
+            ("22.10.1", "22.10.1"),
+            ("22.7.0~dfsg+~cs6.15.60671435-1", "22.7.0"),
+            ("certified-22.8-cert1", "certified-22.8"),
+            ("certified/22.8-cert1", "certified/22.8"),
+            ("GIT-master", "GIT-master"),
+        ] {
+            assert_eq!(numbered(said), version);
+        }
     }
 
     #[test]

@@ -9,6 +9,7 @@ use std::{
 use rustix::fs::{AtFlags, CWD, StatVfsMountFlags, StatxAttributes, StatxFlags, statvfs, statx};
 
 use crate::{
+    ask::cli::SETTINGS,
     deploy::deployment::Deployment,
     doctor::fault::Fault,
     files::{
@@ -43,7 +44,7 @@ impl Deployment {
     #[must_use]
     pub fn rehearse(&self, pair: &Pair, deadline: Instant) -> Rehearsal {
         let own = Who::of_process("self").unwrap_or(Who { uid: u32::MAX, gids: Vec::new() });
-        let settings = self.cli.run("core show settings", deadline);
+        let settings = self.cli.run(SETTINGS, deadline);
         let asterisk = settings.ok().and_then(|settings| Who::of_asterisk(&settings));
         let mut is_busy = false;
         let state_dir = self.rehearse_state(&own, pair, &mut is_busy);

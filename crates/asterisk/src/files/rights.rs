@@ -38,15 +38,12 @@ impl Who {
     /// what it says to `core show settings`.
     pub(crate) fn of_asterisk(settings: &str) -> Option<Self> {
         let process = listing::setting(settings, "PID file").and_then(|path| file::read(Path::new(path)).ok()?);
-        let socket =
-            || Self::owner(&Path::new(listing::setting(settings, "Run/Sockets directory")?).join("asterisk.ctl"));
+        let socket = || {
+            let socket = Path::new(listing::setting(settings, "Run/Sockets directory")?).join("asterisk.ctl");
+            let socket = fs::metadata(socket).ok()?;
+            Some(Self { uid: socket.uid(), gids: vec![socket.gid()] })
+        };
         process.and_then(|process| Self::of_process(str::from_utf8(&process).ok()?.trim())).or_else(socket)
-    }
-
-    /// The owner of the file.
-    pub(crate) fn owner(path: &Path) -> Option<Self> {
-        let metadata = fs::metadata(path).ok()?;
-        Some(Self { uid: metadata.uid(), gids: vec![metadata.gid()] })
     }
 
     pub(crate) fn is_root(&self) -> bool {

@@ -5,7 +5,7 @@
 use std::{collections::BTreeSet, fs, path::Path, time::Instant};
 
 use crate::{
-    ask::cli::Cli,
+    ask::cli::{Cli, SETTINGS},
     files::rights::{READ, SEARCH, Who, give},
     proof::{
         config_lines::section_names,
@@ -14,7 +14,7 @@ use crate::{
         mismatch::{Mismatch, Names},
         own_sections::OwnSection,
     },
-    text::{expected::Expected, pair::IncludeFiles, shown::YES},
+    text::{expected::Expected, pair::IncludeFiles, shown::is_yes},
 };
 
 /// The main file that includes our endpoints.
@@ -52,7 +52,7 @@ pub(crate) fn fixes(
     };
     if fixes.is_empty()
         && mismatch.is_none_or(is_unread)
-        && let Some(asterisk) = cli.run("core show settings", deadline).ok().and_then(|said| Who::of_asterisk(&said))
+        && let Some(asterisk) = cli.run(SETTINGS, deadline).ok().and_then(|said| Who::of_asterisk(&said))
     {
         fixes.extend([&files.endpoints, &files.dialplan].into_iter().filter_map(|path| unreadable(path, &asterisk)));
     }
@@ -105,7 +105,7 @@ fn caches(directory: &Path) -> Vec<String> {
             let Some((key, value)) = line.split_once('=').filter(|_| is_pjsip) else { continue };
             let value = value.trim_start_matches('>').trim();
             let mut said = value.split(',').filter_map(|option| option.trim().strip_prefix("expire_on_reload="));
-            let is_emptied = said.any(|said| YES.iter().any(|yes| yes.eq_ignore_ascii_case(said)));
+            let is_emptied = said.any(is_yes);
             if CACHES.contains(&key.trim()) && value.starts_with("memory_cache") && !is_emptied {
                 caches.push(format!("{}, line {number}", path.display()));
             }

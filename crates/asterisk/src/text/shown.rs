@@ -120,19 +120,20 @@ fn same_values(written: &[String], shown: &[String]) -> bool {
     written.len() == shown.len() && shown.iter().all(|shown| written.iter().any(|written| is_shown_as(written, shown)))
 }
 
-/// What Asterisk takes for true, in letters of either case.
-pub(crate) const YES: [&str; 6] = ["yes", "true", "y", "t", "1", "on"];
+/// Whether Asterisk takes a word for true.
+pub(crate) fn is_yes(word: &str) -> bool {
+    ["yes", "true", "y", "t", "1", "on"].iter().any(|yes| yes.eq_ignore_ascii_case(word))
+}
 
 /// Whether Asterisk takes a written value for the one that it shows. What it shows says which kind of option it is:
 /// `yes` is no number of contacts, `08` and `8.0` are none either, and Asterisk keeps the former aor then.
 fn is_shown_as(written: &str, shown: &str) -> bool {
     const NO: [&str; 6] = ["no", "false", "n", "f", "0", "off"];
-    let is = |words: [&str; 6]| words.iter().any(|word| word.eq_ignore_ascii_case(written));
     let digits = |text: &str| text.bytes().all(|byte| byte.is_ascii_digit());
     match shown {
         // `no` is a word of `security_negotiation`, which is not 0.
-        "true" => is(YES),
-        "false" => is(NO),
+        "true" => is_yes(written),
+        "false" => NO.iter().any(|no| no.eq_ignore_ascii_case(written)),
         // A fraction, as in 3.500000.
         _ if shown.split_once('.').is_some_and(|(whole, part)| digits(whole) && digits(part)) => {
             written.parse::<f64>().ok() == shown.parse().ok()

@@ -11,11 +11,7 @@ use crate::operations::listing::etag_of;
 
 /// The entity tag of a plan: the pair last proven, and the one to come.
 pub(super) fn etag(former: Option<&Pair>, pair: &Pair) -> String {
-    let former = former.map(digest);
-    let mut plan = vec![u8::from(former.is_some())];
-    plan.extend(former.unwrap_or_default());
-    plan.extend(digest(pair));
-    etag_of(&plan)
+    etag_of(&former.into_iter().chain([pair]).flat_map(digest).collect::<Vec<_>>())
 }
 
 /// The SHA-256 of both files.

@@ -4,7 +4,7 @@ use std::{path::Path, time::Instant};
 
 use pbx_asterisk::{Deployment, Drift, Expected, Fault, OwnSection, Transports};
 use pbx_domain::{Extension, ExtensionRange};
-use pbx_persistence::{ApplyLog, UserList};
+use pbx_persistence::{ApplyLog, Database, UserList};
 
 use super::{report::Report, service};
 use crate::{Settings, operations::apply};
@@ -25,8 +25,7 @@ pub(super) struct Check<'a> {
     pub(super) settings: &'a Settings,
     pub(super) deployment: &'a Deployment,
     /// `None` where the users cannot be read.
-    pub(super) log: Option<ApplyLog>,
-    pub(super) list: Option<&'a UserList>,
+    pub(super) found: Option<&'a (Database, UserList)>,
     pub(super) deadline: Instant,
 }
 
@@ -78,7 +77,7 @@ impl Check<'_> {
     /// what Asterisk runs.
     fn check_own(&self, point: &str, own: &[OwnSection], harm: &str, report: &mut Report<'_>) {
         let taken: Option<Vec<Extension>> =
-            self.list.map(|list| list.users.iter().map(|user| user.extension).collect());
+            self.found.map(|(_, list)| list.users.iter().map(|user| user.extension).collect());
         let next = taken.as_ref().and_then(|taken| ExtensionRange::PORTAL.lowest_free(taken.iter().copied()));
         let is_users =
             |number: Extension| taken.as_ref().is_none_or(|taken| taken.contains(&number) || next == Some(number));
@@ -118,7 +117,7 @@ impl Check<'_> {
     /// Whether phones that call each other reach each other; asked for some, as what catches one number catches many.
     fn check_reach(&self, report: &mut Report<'_>) {
         const MOST: usize = 50;
-        let numbers = self.list.iter().flat_map(|list| &list.users).map(|user| user.extension.to_string());
+        let numbers = self.found.iter().flat_map(|(_, list)| &list.users).map(|user| user.extension.to_string());
         let numbers: Vec<_> = numbers.take(MOST).collect();
         if numbers.is_empty() {
             return;
@@ -135,12 +134,12 @@ impl Check<'_> {
             return report.fault("live", &Fault::new(problems.join("; "), service::apply_command(self.settings)));
         }
         report.good("live", "files and Asterisk are as last applied");
-        for warning in apply::warnings(&foreign, self.list.map_or(&[], |list| &list.users)) {
+        for warning in apply::warnings(&foreign, self.found.map_or(&[], |(_, list)| &list.users)) {
             report.note("live", warning);
         }
         self.check_reach(report);
-        let Some((list, log)) = self.list.zip(self.log.as_ref()) else { return };
-        if let Err(error) = self.check_users(list, log, report) {
+        let Some((database, list)) = self.found else { return };
+        if let Err(error) = self.check_users(list, &database.apply_log(), report) {
             let fault = Fault::new(format!("{error:#}"), service::apply_command(self.settings));
             report.fault("users", &fault);
         }
@@ -189,13 +188,15 @@ impl Check<'_> {
 
 fn check_version(version: &str, report: &mut Report<'_>) {
     const POINT: &str = "version";
-    let numbers: Vec<u32> = version.split('.').map_while(|number| number.parse().ok()).collect();
+    let number = version.trim_start_matches(|c: char| !c.is_ascii_digit());
+    let numbers: Vec<u32> = number.split('.').map_while(|number| number.parse().ok()).collect();
     let dotted = |version: [u32; 3]| version.map(|number| number.to_string()).join(".");
     if numbers.len() < 2 || numbers[..] < OLDEST[..] {
         let what = format!("Asterisk {version} does not know password_digest");
         return report.fault(POINT, &Fault::new(what, format!("upgrade to Asterisk {} or newer", dotted(OLDEST))));
     }
-    if numbers[0] == SECURE[0] && numbers[..] < SECURE[..] {
+    // A certified one has fixes of its own behind its numbers.
+    if number == version && numbers[0] == SECURE[0] && numbers[..] < SECURE[..] {
         let fixed = dotted(SECURE);
         return report.note(POINT, format_args!("Asterisk {version} has holes that {fixed} closes: upgrade"));
     }

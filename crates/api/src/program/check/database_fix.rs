@@ -6,7 +6,7 @@ use std::{
 };
 
 use pbx_asterisk::Fault;
-use pbx_persistence::{DatabaseError, ReadOnly};
+use pbx_persistence::{Address, DatabaseError, ReadOnly};
 
 use super::service::RESTART;
 use crate::settings::Environment;
@@ -228,9 +228,10 @@ fn trust(words: &str, url: &str) -> String {
             (path, "")
         });
     let edit = if url.contains("sslrootcert=") {
-        format!("s|sslrootcert=[^&']*|sslrootcert={AUTHORITY}|")
+        format!("s|sslrootcert=[^&' ]*|sslrootcert={AUTHORITY}|")
     } else {
-        format!("s|sslmode=|sslrootcert={AUTHORITY}\\&sslmode=|")
+        let and = if url.contains("://") { "\\&" } else { " " };
+        format!("s|sslmode=|sslrootcert={AUTHORITY}{and}sslmode=|")
     };
     format!(
         "install -o root -g pbx-portal -m 0640 {from} {AUTHORITY} && sed -i \"{edit}\" {} && {RESTART}{comment}",
@@ -309,18 +310,11 @@ struct Names {
 
 impl Names {
     fn of(url: &str) -> Self {
-        let url = url.split_once("://").map_or(url, |(_, rest)| rest);
-        let (address, query) = url.split_once('?').unwrap_or((url, ""));
-        let (authority, database) = address.split_once('/').unwrap_or((address, ""));
-        let (credentials, host) = authority.rsplit_once('@').unwrap_or(("", authority));
-        let role = credentials.split(':').next().unwrap_or_default();
-        let plain = |name: &str, default: &str| if is_plain(name) { name } else { default }.to_owned();
-        Self {
-            database: plain(database, "pbx_portal"),
-            role: plain(role, "pbx-portal"),
-            is_local: host.is_empty()
-                && !query.split('&').any(|part| part.starts_with("host=") && !part.contains(['/', '%'])),
-        }
+        let Address { role, database, is_local, .. } = Address::of(url);
+        let plain = |name: Option<String>, default: &str| {
+            name.filter(|name| is_plain(name)).unwrap_or_else(|| default.to_owned())
+        };
+        Self { database: plain(database, "pbx_portal"), role: plain(role, "pbx-portal"), is_local }
     }
 
     /// Whether they are those that the package's script makes on this host.
@@ -354,6 +348,10 @@ mod tests {
             ("postgresql://me:pa%2Fss@db.example.com/mine?sslmode=verify-full", ("me", "mine", false)),
             ("postgres://postgres@/test?host=/tmp/x", ("postgres", "test", true)),
             ("host=db password='x y'", ("pbx-portal", "pbx_portal", false)),
+            ("host = db dbname=phones user='alice'", ("alice", "phones", false)),
+            ("dbname=phones host=/run/postgresql", ("pbx-portal", "phones", true)),
+            ("postgresql://bob@/x?hostaddr=192.0.2.1&user=alice", ("alice", "x", false)),
+            ("postgresql://a,b/c", ("pbx-portal", "c", false)),
         ] {
             let Names { role, database, is_local } = Names::of(url);
             assert_eq!((role.as_str(), database.as_str(), is_local), names);

@@ -5,6 +5,7 @@ use crate::{
     doctor::fault::Fault,
     files::{file, rights::quoted},
     proof::config_lines::{self, setting},
+    text::shown::is_yes,
 };
 
 /// The modules without which phones cannot register and call, each behind those that it needs: with `autoload=no`,
@@ -44,8 +45,8 @@ pub(super) fn check(
     directory: &Path,
 ) -> Result<(), Fault> {
     let encrypts = |(name, value): &(&str, &str)| match *name {
-        "media_encryption" => *value != "no",
-        name => name == "webrtc" && *value == "yes",
+        "media_encryption" => !value.eq_ignore_ascii_case("no"),
+        name => name == "webrtc" && is_yes(value),
     };
     let encryption = options.iter().any(encrypts).then_some(ENCRYPTION);
     let needed = NEEDED.into_iter().chain(encryption);
@@ -73,7 +74,7 @@ pub(super) fn check(
 /// Whether the next start loads the module, as far as these lines of `modules.conf` say.
 fn loads(lines: &[String], module: &str) -> bool {
     let mut settings = lines.iter().filter_map(|line| setting(line));
-    let autoloads = settings.any(|(key, value)| key == "autoload" && ["yes", "true", "1", "on"].contains(&value));
+    let autoloads = settings.any(|(key, value)| key == "autoload" && is_yes(value));
     !has(lines, &["noload"], module)
         && (autoloads || has(lines, &["load", "require", "preload", "preload-require"], module))
 }
@@ -112,7 +113,8 @@ mod tests {
         let check =
             |running: &BTreeSet<String>, options: &[_]| check(&cli, running, options, Path::new("/nonexistent"));
         assert_eq!(check(&running, &[("media_encryption", "no"), ("language", "de")]), Ok(()));
-        for option in [("media_encryption", "sdes"), ("webrtc", "yes")] {
+        assert_eq!(check(&running, &[("media_encryption", "No"), ("webrtc", "off")]), Ok(()));
+        for option in [("media_encryption", "sdes"), ("webrtc", "yes"), ("webrtc", "On")] {
             assert_eq!(check(&running, &[option]).unwrap_err().what, "res_srtp.so not running");
         }
         running.remove("bridge_simple.so");
