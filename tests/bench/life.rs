@@ -1,10 +1,9 @@
 //! What the process takes: time to start, memory.
 
-use std::fs;
 use std::io::{Read, Write};
 use std::net::TcpStream;
-use std::thread;
 use std::time::{Duration, Instant};
+use std::{fs, thread};
 
 use pbx_tests::{Portal, Settings};
 

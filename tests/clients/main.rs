@@ -2,11 +2,10 @@
 //! errors against a live portal.
 #![expect(clippy::disallowed_methods, reason = "a test starts programs and reads its environment")]
 
-use std::env;
-use std::fs;
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::{env, fs};
 
 use pbx_tests::{Asterisk, Database, Portal, Settings};
 

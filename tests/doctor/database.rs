@@ -1,9 +1,8 @@
 //! The settings and PostgreSQL.
 
-use std::fs;
 use std::io::{Read as _, Write as _};
 use std::net::TcpListener;
-use std::thread;
+use std::{fs, thread};
 
 use pbx_tests::{Cluster, Database, Settings, bulk_users, until};
 

@@ -1,6 +1,7 @@
 //! The programs of the crates' pages.
 
-use crate::examples::{deploy::Site, repository, run};
+use crate::examples::deploy::Site;
+use crate::examples::{repository, run};
 
 /// The arguments of a program that deploys the site's files.
 fn arguments(site: &Site) -> Vec<String> {

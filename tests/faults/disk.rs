@@ -1,10 +1,9 @@
 //! Directories and files that are missing, full, read-only, elsewhere, or not what was left there.
 
-use std::fs;
 use std::io::Write as _;
 use std::os::unix::fs::{PermissionsExt as _, symlink};
 use std::path::{Path, PathBuf};
-use std::thread;
+use std::{fs, thread};
 
 use pbx_tests::{Asterisk, Behaviour, Database, Response, until};
 

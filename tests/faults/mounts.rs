@@ -1,10 +1,9 @@
 //! File systems that a test mounts: small ones and read-only ones.
 
-use std::env;
-use std::fs;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::{env, fs};
 
 /// A mounted file system, unmounted with the value.
 pub(crate) struct Mount(PathBuf);

@@ -1,8 +1,7 @@
 //! The phone of a number's former owner, which does not know yet that it is one.
 
-use std::fs;
 use std::io::Write as _;
-use std::thread;
+use std::{fs, thread};
 
 use pbx_tests::misbehaving::RELOADED;
 use pbx_tests::{Asterisk, Behaviour, Database, Phone, Response, until};

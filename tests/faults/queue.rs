@@ -1,10 +1,9 @@
 //! One apply after the other: of one process, of two, and the ones that only look.
 
-use std::fs;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
-use std::thread;
 use std::time::Duration;
+use std::{fs, thread};
 
 use pbx_tests::{Behaviour, Http, Response};
 

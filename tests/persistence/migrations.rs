@@ -1,8 +1,5 @@
-use std::{
-    fs,
-    path::{Path, PathBuf},
-    thread,
-};
+use std::path::{Path, PathBuf};
+use std::{fs, thread};
 
 use pbx_persistence::DatabaseError;
 use pbx_tests::Database;

@@ -11,7 +11,8 @@ mod revision;
 mod token;
 mod users;
 
-use std::{error::Error, time::Duration};
+use std::error::Error;
+use std::time::Duration;
 
 use pbx_domain::{NewUser, Realm, SipPassword, User};
 use pbx_persistence::{CreateUserError, Database};

@@ -1,9 +1,7 @@
 //! A network between the portal and PostgreSQL: slow, silent, and cut between any two packets.
 
-use std::{
-    thread,
-    time::{Duration, Instant},
-};
+use std::thread;
+use std::time::{Duration, Instant};
 
 use pbx_domain::{CreateRefusal, UserId};
 use pbx_persistence::{CreateUserError, Database, DatabaseError, DeleteUserError};

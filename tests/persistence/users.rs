@@ -1,10 +1,7 @@
-use std::{
-    collections::BTreeSet,
-    iter,
-    sync::atomic::{AtomicUsize, Ordering},
-    thread,
-    time::Duration,
-};
+use std::collections::BTreeSet;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+use std::{iter, thread};
 
 use pbx_domain::{CreateRefusal, Ha1, NewUser, Realm, SipPassword, UserId};
 use pbx_persistence::{CreateUserError, Database, DatabaseError, DeleteUserError};

@@ -6,10 +6,9 @@
 #![expect(clippy::disallowed_methods, reason = "it runs rustdoc, reads its environment and writes its fixtures")]
 #![expect(clippy::unwrap_used, reason = "a failing step fails its test")]
 
-use std::env;
-use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::{env, fs};
 
 const CRATES: [&str; 4] = ["asterisk", "confgen", "domain", "persistence"];
 

@@ -4,11 +4,10 @@
 
 mod page;
 
-use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::process::{Command, Stdio};
-use std::thread;
+use std::{fs, thread};
 
 use page::{Block, blocks, matches};
 use pbx_tests::{Asterisk, Database, Portal, Settings, bulk_users, until};

@@ -9,11 +9,10 @@ use std::sync::OnceLock;
 
 use tempfile::TempDir;
 
-use crate::environment;
 use crate::ports::Ports;
 use crate::program::{Program, Signal};
-use crate::simple_query;
 use crate::wait::{until, within_limit};
+use crate::{environment, simple_query};
 
 /// A cluster of its own, gone with the value.
 pub struct Cluster {

@@ -1,8 +1,7 @@
 //! A caller from outside who sends text that Asterisk prints in its listings.
 
-use std::fs;
 use std::process::{Child, Command, Stdio};
-use std::thread;
+use std::{fs, thread};
 
 use crate::asterisk::Asterisk;
 use crate::wait::within_limit;

@@ -14,23 +14,15 @@ pub mod settings;
 use actix_web::{Resource, Route, guard, web};
 use pbx_persistence::Database;
 
-pub use crate::{
-    http::logging,
-    program::{check, openapi, server},
-    settings::Settings,
-};
-use crate::{
-    http::{
-        problem::{Code, Problem},
-        work::Work,
-    },
-    operations::{
-        apply::{self, Applier},
-        listing::ListingCache,
-        users,
-    },
-    program::docs,
-};
+pub use crate::http::logging;
+use crate::http::problem::{Code, Problem};
+use crate::http::work::Work;
+use crate::operations::apply::{self, Applier};
+use crate::operations::listing::ListingCache;
+use crate::operations::users;
+use crate::program::docs;
+pub use crate::program::{check, openapi, server};
+pub use crate::settings::Settings;
 
 /// What the handlers share.
 pub(crate) struct AppState {

@@ -1,16 +1,12 @@
 //! The program `pbx-portal`.
 
-use std::{
-    io::{self, Write as _},
-    path::PathBuf,
-    process::ExitCode,
-};
+use std::io::{self, Write as _};
+use std::path::PathBuf;
+use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
-use pbx_api::{
-    Settings, check, logging, openapi, server,
-    settings::{self, Environment, SettingsError},
-};
+use pbx_api::settings::{self, Environment, SettingsError};
+use pbx_api::{Settings, check, logging, openapi, server};
 use pbx_persistence::DatabaseError;
 
 /// One heap for all threads. The system's allocator gives each thread that read a listing one of its

@@ -7,20 +7,21 @@ mod tests;
 mod values;
 mod written;
 
-use std::{
-    fmt, fs,
-    net::SocketAddr,
-    path::{Path, PathBuf},
-    time::Duration,
-};
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+use std::{fmt, fs};
 
 use pbx_asterisk::Cli;
 use pbx_confgen::EndpointOptions;
 use pbx_domain::Realm;
 
+pub use self::environment::Environment;
+pub(crate) use self::environment::is_variable;
+pub use self::error::SettingsError;
+pub use self::written::KEYS;
 use self::written::Written;
-pub use self::{environment::Environment, error::SettingsError, written::KEYS};
-pub(crate) use self::{environment::is_variable, written::variable_of};
+pub(crate) use self::written::variable_of;
 use crate::http::auth::Tokens;
 
 /// Where the settings file is looked for when `--config` names none.

@@ -2,7 +2,8 @@
 
 use std::fmt::Write as _;
 
-use divan::{Bencher, counter::BytesCount};
+use divan::Bencher;
+use divan::counter::BytesCount;
 
 fn main() {
     divan::main();

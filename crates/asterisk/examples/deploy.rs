@@ -5,12 +5,9 @@
 //! ```
 #![expect(clippy::print_stdout, reason = "a program reports to its user")]
 
-use std::{
-    env,
-    error::Error,
-    fs,
-    time::{Duration, Instant},
-};
+use std::error::Error;
+use std::time::{Duration, Instant};
+use std::{env, fs};
 
 use pbx_asterisk::{Aftermath, Cli, Deployment, IncludeFiles, Pair};
 

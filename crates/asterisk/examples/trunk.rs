@@ -5,11 +5,9 @@
 //! ```
 #![expect(clippy::print_stdout, reason = "a program reports to its user")]
 
-use std::{
-    env,
-    error::Error,
-    time::{Duration, Instant},
-};
+use std::env;
+use std::error::Error;
+use std::time::{Duration, Instant};
 
 use pbx_asterisk::{Cli, Deployment, IncludeFiles, Pair, name_by_digest};
 

@@ -2,12 +2,12 @@
 //! targets.
 //! cargo-fuzz alone sets `fuzzing`: no other build has this module.
 
-use crate::{
-    ask::reload,
-    files::record::{Record, signature},
-    proof::{config_lines, live::Live},
-    text::{expected::Expected, exten, identifies, listing},
-};
+use crate::ask::reload;
+use crate::files::record::{Record, signature};
+use crate::proof::config_lines;
+use crate::proof::live::Live;
+use crate::text::expected::Expected;
+use crate::text::{exten, identifies, listing};
 
 /// Whether these answers prove `wanted`, of which `former` may have been live before: what is said
 /// of all endpoints, of the markers, and of each context.

@@ -5,7 +5,8 @@
 
 #![expect(clippy::unwrap_used, reason = "a benchmark has no caller to answer to")]
 
-use divan::{Bencher, counter::BytesCount};
+use divan::Bencher;
+use divan::counter::BytesCount;
 use pbx_confgen::{Renderer, Rendering};
 use pbx_domain::User;
 

@@ -6,11 +6,9 @@
 //! ```
 #![expect(clippy::print_stdout, reason = "a program reports to its user")]
 
-use std::{
-    env,
-    error::Error,
-    time::{Duration, Instant, SystemTime},
-};
+use std::env;
+use std::error::Error;
+use std::time::{Duration, Instant, SystemTime};
 
 use pbx_asterisk::{Cli, Deployment, IncludeFiles, Pair};
 use pbx_confgen::{EndpointOptions, Renderer};

@@ -5,7 +5,9 @@
 //! ```
 #![expect(clippy::print_stdout, reason = "a program reports to its user")]
 
-use std::{env, error::Error, io, time::SystemTime};
+use std::error::Error;
+use std::time::SystemTime;
+use std::{env, io};
 
 use pbx_domain::{Extension, Realm, Revision, User, UserId};
 use serde_json::Value;

@@ -1,6 +1,7 @@
 //! The context that phones call in.
 
-use std::{fmt, str::FromStr};
+use std::fmt;
+use std::str::FromStr;
 
 /// The name of a context of the dialplan.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -1,6 +1,7 @@
 //! What all our names but the extensions begin with.
 
-use std::{fmt, str::FromStr};
+use std::fmt;
+use std::str::FromStr;
 
 /// What the names of all objects and contexts begin with, but for those of the users themselves.
 ///

@@ -2,7 +2,8 @@ use std::fmt;
 
 use pbx_domain::{ExtensionRange, User};
 
-use crate::{Context, ContextError, EndpointOptions, Prefix, RenderError, Rendering, endpoints::Endpoints, routing};
+use crate::endpoints::Endpoints;
+use crate::{Context, ContextError, EndpointOptions, Prefix, RenderError, Rendering, routing};
 
 /// Makes both files of users: always the same text of the same users.
 ///

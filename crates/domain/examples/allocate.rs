@@ -2,7 +2,9 @@
 //! the heading; where the number is missing, the row gets the lowest one that no other row has.
 #![expect(clippy::print_stdout, reason = "a program reports to its user")]
 
-use std::{collections::BTreeSet, error::Error, io};
+use std::collections::BTreeSet;
+use std::error::Error;
+use std::io;
 
 use pbx_domain::{Extension, ExtensionRange};
 

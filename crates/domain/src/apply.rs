@@ -1,9 +1,8 @@
-use std::{
-    fmt,
-    time::{Duration, SystemTime},
-};
+use std::fmt;
+use std::time::{Duration, SystemTime};
 
-use crate::{Extension, Revision, identity::identity};
+use crate::identity::identity;
+use crate::{Extension, Revision};
 
 identity! {
     /// The identity of one apply and of its audit record.

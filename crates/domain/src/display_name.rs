@@ -1,4 +1,5 @@
-use std::{fmt, str::FromStr};
+use std::fmt;
+use std::str::FromStr;
 
 /// The name that the called phone shows: 1 to 79 bytes of UTF-8 on one line.
 ///

@@ -1,4 +1,5 @@
-use std::{fmt, str::FromStr};
+use std::fmt;
+use std::str::FromStr;
 
 /// The number that is dialled to reach a user. The portal's are 1000 to 1999; those of an [`ExtensionRange`] of another
 /// program's are whatever that holds.

@@ -1,6 +1,7 @@
 use std::time::SystemTime;
 
-use crate::{DisplayName, Email, Extension, Ha1, Realm, Revision, identity::identity};
+use crate::identity::identity;
+use crate::{DisplayName, Email, Extension, Ha1, Realm, Revision};
 
 identity! {
     /// The identity of a user over REST.

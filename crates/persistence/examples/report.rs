@@ -3,7 +3,10 @@
 #![expect(clippy::print_stdout, reason = "a program reports to its user")]
 #![expect(clippy::disallowed_methods, reason = "a URL may hold a password, which no argument may")]
 
-use std::{collections::BTreeSet, env, error::Error, time::Duration};
+use std::collections::BTreeSet;
+use std::env;
+use std::error::Error;
+use std::time::Duration;
 
 use pbx_persistence::{Database, LoggedApply};
 

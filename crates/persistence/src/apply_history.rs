@@ -3,15 +3,13 @@
 use diesel::prelude::*;
 use pbx_domain::{ApplyOutcome, ApplyRecord, Revision, User};
 
-use crate::{
-    apply_log::{ApplyLog, StartedApply},
-    apply_row::Row,
-    error::DatabaseError,
-    list,
-    schema::apply_audit_log as log,
-    session::Abort,
-    users::TENANT,
-};
+use crate::apply_log::{ApplyLog, StartedApply};
+use crate::apply_row::Row;
+use crate::error::DatabaseError;
+use crate::list;
+use crate::schema::apply_audit_log as log;
+use crate::session::Abort;
+use crate::users::TENANT;
 
 /// An apply as it stands in the log.
 #[derive(Debug, Clone, PartialEq, Eq)]

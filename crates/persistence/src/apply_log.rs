@@ -1,24 +1,20 @@
 use std::time::SystemTime;
 
-use diesel::{
-    dsl::{exists, now},
-    pg::{Pg, PgConnection},
-    prelude::*,
-    query_builder::{AstPass, Query, QueryFragment, QueryId},
-    sql_types::{Array, Nullable, Text, Timestamptz, Uuid as SqlUuid},
-};
+use diesel::dsl::{exists, now};
+use diesel::pg::{Pg, PgConnection};
+use diesel::prelude::*;
+use diesel::query_builder::{AstPass, Query, QueryFragment, QueryId};
+use diesel::sql_types::{Array, Nullable, Text, Timestamptz, Uuid as SqlUuid};
 use pbx_domain::{ApplyId, ApplyOutcome, ApplyRecord};
 use serde_json::Value;
 use uuid::Uuid;
 
-use crate::{
-    apply_row::{RUNNING, Row},
-    error::DatabaseError,
-    list::{self, ListQuery, ListSql, UserList},
-    schema::apply_audit_log as log,
-    session::Sessions,
-    timestamp::Timestamp,
-};
+use crate::apply_row::{RUNNING, Row};
+use crate::error::DatabaseError;
+use crate::list::{self, ListQuery, ListSql, UserList};
+use crate::schema::apply_audit_log as log;
+use crate::session::Sessions;
+use crate::timestamp::Timestamp;
 
 /// The records of applies, kept in the table `apply_audit_log`.
 #[derive(Debug, Clone)]

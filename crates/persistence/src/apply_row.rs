@@ -8,10 +8,12 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use uuid::Uuid;
 
-use crate::{
-    apply_history::LoggedApply, apply_log::StartedApply, error::DatabaseError, schema::apply_audit_log,
-    timestamp::Timestamp, users::TENANT,
-};
+use crate::apply_history::LoggedApply;
+use crate::apply_log::StartedApply;
+use crate::error::DatabaseError;
+use crate::schema::apply_audit_log;
+use crate::timestamp::Timestamp;
+use crate::users::TENANT;
 
 /// What a record says while its apply runs.
 pub(crate) const RUNNING: &str = "running";

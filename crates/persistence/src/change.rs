@@ -1,18 +1,14 @@
 //! The statements that change the users: what is known of them, and one change of it.
 
-use diesel::{
-    pg::{Pg, PgConnection},
-    prelude::*,
-    query_builder::{AstPass, QueryFragment},
-    sql_types::{Array, BigInt, Integer, Nullable, Text, Timestamptz, Uuid as SqlUuid},
-};
+use diesel::pg::{Pg, PgConnection};
+use diesel::prelude::*;
+use diesel::query_builder::{AstPass, QueryFragment};
+use diesel::sql_types::{Array, BigInt, Integer, Nullable, Text, Timestamptz, Uuid as SqlUuid};
 use pbx_domain::{Extension, Ha1, NewUser, Realm, Roster, UserId};
 use uuid::Uuid;
 
-use crate::{
-    error::DatabaseError,
-    list::{self, ChangeToken, GUARD, ListRow},
-};
+use crate::error::DatabaseError;
+use crate::list::{self, ChangeToken, GUARD, ListRow};
 
 /// The users as of one moment, as far as a change has to know them.
 pub(crate) struct Known {

@@ -1,9 +1,12 @@
 //! The database URL: checked by libpq itself, and given the deadlines that can be set nowhere
 //! else. Whatever it says itself stays as it is, and wins.
 
-use std::{env, path::Path, time::Duration};
+use std::env;
+use std::path::Path;
+use std::time::Duration;
 
-use diesel::{Connection as _, pg::PgConnection};
+use diesel::Connection as _;
+use diesel::pg::PgConnection;
 
 use crate::error::DatabaseError;
 

@@ -1,14 +1,12 @@
 use std::time::Duration;
 
-use crate::{
-    apply_log::ApplyLog,
-    conninfo::{Conninfo, Link},
-    error::DatabaseError,
-    inspection::{self, Inspection},
-    migrations,
-    session::Sessions,
-    users::UserRepository,
-};
+use crate::apply_log::ApplyLog;
+use crate::conninfo::{Conninfo, Link};
+use crate::error::DatabaseError;
+use crate::inspection::{self, Inspection};
+use crate::migrations;
+use crate::session::Sessions;
+use crate::users::UserRepository;
 
 /// The portal's PostgreSQL database: a pool of connections that is shared by its clones.
 #[derive(Debug, Clone)]

@@ -1,16 +1,18 @@
 //! What an administrator wants to know of a database before the portal uses it.
 
-use std::{fmt, time::Duration};
+use std::fmt;
+use std::time::Duration;
 
-use diesel::{
-    connection::SimpleConnection as _,
-    dsl::sql,
-    pg::PgConnection,
-    prelude::*,
-    sql_types::{Bool, Nullable, Text},
-};
+use diesel::connection::SimpleConnection as _;
+use diesel::dsl::sql;
+use diesel::pg::PgConnection;
+use diesel::prelude::*;
+use diesel::sql_types::{Bool, Nullable, Text};
 
-use crate::{conninfo::Link, error::DatabaseError, migrations, session::Abort};
+use crate::conninfo::Link;
+use crate::error::DatabaseError;
+use crate::migrations;
+use crate::session::Abort;
 
 /// A database as the portal finds it, by [`Database::inspect`](crate::Database::inspect).
 #[derive(Debug, Clone, PartialEq, Eq)]

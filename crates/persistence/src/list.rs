@@ -1,15 +1,16 @@
 //! All users, read in one statement.
 
-use diesel::{
-    pg::{Pg, PgConnection, PgRowByRowLoadingMode},
-    prelude::*,
-    query_builder::{AstPass, Query, QueryFragment, QueryId},
-    sql_types::{BigInt, Bool, Integer, Nullable, Text, Timestamptz, Uuid as SqlUuid},
-};
+use diesel::pg::{Pg, PgConnection, PgRowByRowLoadingMode};
+use diesel::prelude::*;
+use diesel::query_builder::{AstPass, Query, QueryFragment, QueryId};
+use diesel::sql_types::{BigInt, Bool, Integer, Nullable, Text, Timestamptz, Uuid as SqlUuid};
 use pbx_domain::{DatabaseId, Revision, User};
 use uuid::Uuid;
 
-use crate::{error::DatabaseError, row::Row, session::Abort, users::TENANT};
+use crate::error::DatabaseError;
+use crate::row::Row;
+use crate::session::Abort;
+use crate::users::TENANT;
 
 /// All users as they were at one moment.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -1,18 +1,18 @@
 //! The migrations: which are missing, and how they are made.
 
-use std::{error::Error, time::Duration};
+use std::error::Error;
+use std::time::Duration;
 
-use diesel::{
-    connection::SimpleConnection as _,
-    dsl::sql,
-    migration::{Migration, MigrationConnection as _, MigrationSource},
-    pg::{Pg, PgConnection},
-    prelude::*,
-    sql_types::{BigInt, Bool, Text},
-};
+use diesel::connection::SimpleConnection as _;
+use diesel::dsl::sql;
+use diesel::migration::{Migration, MigrationConnection as _, MigrationSource};
+use diesel::pg::{Pg, PgConnection};
+use diesel::prelude::*;
+use diesel::sql_types::{BigInt, Bool, Text};
 use diesel_migrations::{EmbeddedMigrations, MigrationHarness, embed_migrations};
 
-use crate::{error::DatabaseError, session::Abort};
+use crate::error::DatabaseError;
+use crate::session::Abort;
 
 const MIGRATIONS: EmbeddedMigrations = embed_migrations!("migrations");
 

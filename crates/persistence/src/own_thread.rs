@@ -1,15 +1,10 @@
 //! Calls on a thread of their own, for systems where the socket of a connection cannot be shut down from outside: a
 //! thread that does not return in time is given up.
 
-use std::{
-    io,
-    sync::{
-        atomic::{AtomicUsize, Ordering},
-        mpsc,
-    },
-    thread,
-    time::Instant,
-};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::mpsc;
+use std::time::Instant;
+use std::{io, thread};
 
 /// The most threads at a time, those included that were given up.
 const LIMIT: usize = 128;

@@ -1,17 +1,17 @@
 //! A user as the database gives it, and as the domain knows it.
 
-use std::{error::Error, str::FromStr};
+use std::error::Error;
+use std::str::FromStr;
 
-use diesel::{
-    deserialize::{self, FromSql, FromSqlRow},
-    pg::{Pg, PgValue},
-    prelude::*,
-    sql_types::Text,
-};
+use diesel::deserialize::{self, FromSql, FromSqlRow};
+use diesel::pg::{Pg, PgValue};
+use diesel::prelude::*;
+use diesel::sql_types::Text;
 use pbx_domain::{DisplayName, Email, Extension, Ha1, Realm, Revision, User, UserId};
 use uuid::Uuid;
 
-use crate::{error::DatabaseError, timestamp::Timestamp};
+use crate::error::DatabaseError;
+use crate::timestamp::Timestamp;
 
 /// The columns of a user and its extension.
 #[derive(Queryable)]

@@ -1,29 +1,21 @@
 //! Connections, and how an operation runs on one.
 
-use std::{
-    fmt, io,
-    sync::{
-        Arc, Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicU32, Ordering},
-    },
-    time::{Duration, Instant},
-};
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+use std::{fmt, io};
 
-use diesel::{
-    Connection as _,
-    connection::SimpleConnection as _,
-    pg::PgConnection,
-    r2d2::{ManageConnection, NopErrorHandler, Pool, PooledConnection, R2D2Connection},
-    result::{ConnectionError, DatabaseErrorKind, Error as SqlError},
-};
+use diesel::Connection as _;
+use diesel::connection::SimpleConnection as _;
+use diesel::pg::PgConnection;
+use diesel::r2d2::{ManageConnection, NopErrorHandler, Pool, PooledConnection, R2D2Connection};
+use diesel::result::{ConnectionError, DatabaseErrorKind, Error as SqlError};
 
-use crate::{
-    conninfo::Conninfo,
-    error::DatabaseError,
-    own_thread,
-    socket::{self, Before, Socket},
-    watchdog::{self, Target},
-};
+use crate::conninfo::Conninfo;
+use crate::error::DatabaseError;
+use crate::own_thread;
+use crate::socket::{self, Before, Socket};
+use crate::watchdog::{self, Target};
 
 /// How often an operation is tried that PostgreSQL refused for a reason that may pass: a deadlock, say.
 const TRIES: u32 = 3;

@@ -7,20 +7,17 @@
 //! is read back, as a mark. The milliseconds differ by one each, which changes nothing else. A Unix socket has no such
 //! option: these are opened one at a time, under a lock.
 
-use std::{
-    collections::{BTreeMap, HashSet},
-    fs, io,
-    os::fd::OwnedFd,
-    path::Path,
-    sync::{Arc, OnceLock},
-};
+use std::collections::{BTreeMap, HashSet};
+use std::os::fd::OwnedFd;
+use std::path::Path;
+use std::sync::{Arc, OnceLock};
+use std::{fs, io};
 
-use rustix::{
-    fd::AsRawFd as _,
-    fs::fstat,
-    net::{Shutdown, SocketAddrUnix, getpeername, shutdown, sockopt::tcp_user_timeout},
-    process::{PidfdFlags, PidfdGetfdFlags, getpid, pidfd_getfd, pidfd_open},
-};
+use rustix::fd::AsRawFd as _;
+use rustix::fs::fstat;
+use rustix::net::sockopt::tcp_user_timeout;
+use rustix::net::{Shutdown, SocketAddrUnix, getpeername, shutdown};
+use rustix::process::{PidfdFlags, PidfdGetfdFlags, getpid, pidfd_getfd, pidfd_open};
 
 /// A duplicate of a connection's socket.
 #[derive(Clone)]
@@ -113,10 +110,8 @@ pub(crate) fn can_be_found() -> bool {
 
 #[cfg(test)]
 mod tests {
-    use std::{
-        io::Read as _,
-        net::{TcpListener, TcpStream},
-    };
+    use std::io::Read as _;
+    use std::net::{TcpListener, TcpStream};
 
     use super::*;
 

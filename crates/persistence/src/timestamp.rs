@@ -1,12 +1,10 @@
 use std::time::{Duration, SystemTime};
 
-use diesel::{
-    deserialize::{self, FromSql, FromSqlRow},
-    expression::AsExpression,
-    pg::{Pg, PgValue},
-    serialize::{self, Output, ToSql},
-    sql_types,
-};
+use diesel::deserialize::{self, FromSql, FromSqlRow};
+use diesel::expression::AsExpression;
+use diesel::pg::{Pg, PgValue};
+use diesel::serialize::{self, Output, ToSql};
+use diesel::sql_types;
 use serde::{Deserialize, Serialize};
 
 /// A point in time in a column of the type `timestamptz`, in whole microseconds. Diesel takes [`SystemTime`] only for

@@ -1,13 +1,12 @@
-use std::{fmt, sync::Arc};
+use std::fmt;
+use std::sync::Arc;
 
 use pbx_domain::{Email, Ha1, NewUser, Realm, SipPassword, User, UserId};
 
-use crate::{
-    error::{CreateUserError, DatabaseError, DeleteUserError},
-    list::{self, ChangeToken, UserList},
-    session::Sessions,
-    writer::{Request, Writer},
-};
+use crate::error::{CreateUserError, DatabaseError, DeleteUserError};
+use crate::list::{self, ChangeToken, UserList};
+use crate::session::Sessions;
+use crate::writer::{Request, Writer};
 
 /// The one tenant there is.
 pub(crate) const TENANT: &str = "default";

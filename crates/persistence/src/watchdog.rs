@@ -4,13 +4,10 @@
 //!
 //! One thread watches all calls. It sleeps until the earliest deadline, and shuts that call's socket down.
 
-use std::{
-    collections::BTreeMap,
-    io,
-    sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError},
-    thread,
-    time::{Duration, Instant},
-};
+use std::collections::BTreeMap;
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+use std::{io, thread};
 
 use crate::socket::{Before, Socket};
 

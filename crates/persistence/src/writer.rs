@@ -4,26 +4,20 @@
 //! queue, decides them against the users as it knows them, and commits them by one statement. So a change costs one round
 //! trip, and the changes that arrive meanwhile share the next one.
 
-use std::{
-    collections::{HashMap, HashSet, VecDeque},
-    slice,
-    sync::{
-        Arc, Condvar, Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicU32, Ordering},
-    },
-    time::{Duration, Instant, SystemTime},
-};
+use std::collections::{HashMap, HashSet, VecDeque};
+use std::slice;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant, SystemTime};
 
 use diesel::{OptionalExtension as _, RunQueryDsl as _};
 use pbx_domain::{CreateRefusal, Extension, Ha1, NewUser, Realm, Revision, Roster, SipPassword, UserId};
 
-use crate::{
-    change::{Change, Known},
-    error::DatabaseError,
-    list::{self, ChangeToken, ListRow},
-    session::{Abort, Sessions},
-    timestamp::Timestamp,
-};
+use crate::change::{Change, Known};
+use crate::error::DatabaseError;
+use crate::list::{self, ChangeToken, ListRow};
+use crate::session::{Abort, Sessions};
+use crate::timestamp::Timestamp;
 
 /// The most changes that share a statement.
 const BATCH: usize = 100;

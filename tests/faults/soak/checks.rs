@@ -2,10 +2,9 @@
 //! against each other.
 
 use std::collections::BTreeSet;
-use std::fs;
 use std::path::Path;
-use std::thread;
 use std::time::{Duration, Instant};
+use std::{fs, thread};
 
 use pbx_tests::{Http, Phone, Response, wait};
 use serde_json::Value;

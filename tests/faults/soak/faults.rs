@@ -1,10 +1,9 @@
 //! What goes wrong in a round, and how it is well again.
 
-use std::fs;
 use std::os::unix::net::UnixListener;
 use std::path::PathBuf;
-use std::thread;
 use std::time::{Duration, Instant};
+use std::{fs, thread};
 
 use pbx_tests::{Behaviour, HostileCall, Portal, SocketFault, bulk_users};
 

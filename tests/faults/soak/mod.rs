@@ -17,9 +17,8 @@ mod round;
 mod world;
 
 use std::collections::BTreeMap;
-use std::env;
-use std::thread;
 use std::time::{Duration, Instant};
+use std::{env, thread};
 
 use crate::faults::soak::checks::Wrong;
 use crate::faults::soak::plan::Plan;

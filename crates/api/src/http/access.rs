@@ -1,33 +1,25 @@
 //! The middleware around every request: its id, its line in the log, and a response even after a panic.
 
-use std::{
-    future::poll_fn,
-    net::IpAddr,
-    panic::{AssertUnwindSafe, catch_unwind},
-    rc::Rc,
-    task::Poll,
-    time::Instant,
-};
+use std::future::poll_fn;
+use std::net::IpAddr;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::rc::Rc;
+use std::task::Poll;
+use std::time::Instant;
 
-use actix_web::{
-    Error, HttpMessage as _, HttpResponse,
-    body::{BoxBody, MessageBody},
-    dev::{ServiceRequest, ServiceResponse},
-    http::{
-        StatusCode,
-        header::{CONTENT_LENGTH, CONTENT_TYPE, HeaderMap, HeaderValue, X_CONTENT_TYPE_OPTIONS},
-    },
-    middleware::Next,
-};
+use actix_web::body::{BoxBody, MessageBody};
+use actix_web::dev::{ServiceRequest, ServiceResponse};
+use actix_web::http::StatusCode;
+use actix_web::http::header::{CONTENT_LENGTH, CONTENT_TYPE, HeaderMap, HeaderValue, X_CONTENT_TYPE_OPTIONS};
+use actix_web::middleware::Next;
+use actix_web::{Error, HttpMessage as _, HttpResponse};
 
-use crate::http::{
-    auth::CallerSlot,
-    body::{self, MAX_BYTES},
-    clients::Client,
-    logging::OneLine,
-    problem::{Code, PROBLEM_JSON, Problem},
-    request_id::{RequestId, X_REQUEST_ID},
-};
+use crate::http::auth::CallerSlot;
+use crate::http::body::{self, MAX_BYTES};
+use crate::http::clients::Client;
+use crate::http::logging::OneLine;
+use crate::http::problem::{Code, PROBLEM_JSON, Problem};
+use crate::http::request_id::{RequestId, X_REQUEST_ID};
 
 /// The outermost layer of the application.
 pub(crate) async fn observe(
@@ -160,7 +152,8 @@ impl Drop for AccessLine {
 
 #[cfg(test)]
 mod tests {
-    use actix_web::{App, middleware::from_fn, test, web};
+    use actix_web::middleware::from_fn;
+    use actix_web::{App, test, web};
 
     use super::*;
 

@@ -1,31 +1,22 @@
 //! Authentication: bearer tokens with names ([RFC 6750](https://www.rfc-editor.org/rfc/rfc6750)).
 
-use std::{
-    cell::RefCell,
-    collections::BTreeSet,
-    fmt,
-    future::{Ready, ready},
-    rc::Rc,
-};
+use std::cell::RefCell;
+use std::collections::BTreeSet;
+use std::fmt;
+use std::future::{Ready, ready};
+use std::rc::Rc;
 
-use actix_web::{
-    FromRequest, HttpMessage as _, HttpRequest,
-    dev::Payload,
-    http::{Method, header::AUTHORIZATION},
-    web,
-};
+use actix_web::dev::Payload;
+use actix_web::http::Method;
+use actix_web::http::header::AUTHORIZATION;
+use actix_web::{FromRequest, HttpMessage as _, HttpRequest, web};
 use sha2::{Digest as _, Sha256};
 use subtle::ConstantTimeEq as _;
 
-use crate::{
-    AppState,
-    http::{
-        clients::Client,
-        is_name,
-        problem::{Code, Problem},
-        query, web_pages,
-    },
-};
+use crate::AppState;
+use crate::http::clients::Client;
+use crate::http::problem::{Code, Problem};
+use crate::http::{is_name, query, web_pages};
 
 const MIN_TOKEN_BYTES: usize = 32;
 

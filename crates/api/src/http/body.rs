@@ -1,25 +1,18 @@
 //! Bodies. Of requests: bounded in length and in time, and JSON in UTF-8. Of answers: sent piece by piece.
 
-use std::{
-    convert::Infallible,
-    fmt,
-    pin::Pin,
-    str,
-    task::{Context, Poll},
-    time::{Duration, SystemTime},
-};
+use std::convert::Infallible;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+use std::time::{Duration, SystemTime};
+use std::{fmt, str};
 
-use actix_web::{
-    HttpRequest,
-    body::{BodySize, BoxBody, MessageBody},
-    http::header::{CONTENT_ENCODING, CONTENT_TYPE},
-    web::{Bytes, Payload},
-};
+use actix_web::HttpRequest;
+use actix_web::body::{BodySize, BoxBody, MessageBody};
+use actix_web::http::header::{CONTENT_ENCODING, CONTENT_TYPE};
+use actix_web::web::{Bytes, Payload};
 use jiff::Timestamp;
-use serde::{
-    Deserializer as _, Serialize,
-    de::{MapAccess, Visitor},
-};
+use serde::de::{MapAccess, Visitor};
+use serde::{Deserializer as _, Serialize};
 use serde_json::value::RawValue;
 
 use crate::http::problem::{Code, FieldError, Problem};

@@ -11,16 +11,14 @@
 //! A client with a token is a stranger until its first request has come, and thousands may connect in that time. So the
 //! address with the most strangers makes room first; of its clients, one that has shown already that it has no token.
 
-use std::{
-    cell::{Cell, RefCell},
-    cmp::Reverse,
-    collections::BTreeMap,
-    net::IpAddr,
-    ptr,
-    rc::{Rc, Weak},
-    task::Waker,
-    time::Instant,
-};
+use std::cell::{Cell, RefCell};
+use std::cmp::Reverse;
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+use std::ptr;
+use std::rc::{Rc, Weak};
+use std::task::Waker;
+use std::time::Instant;
 
 use actix_web::HttpRequest;
 

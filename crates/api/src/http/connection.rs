@@ -5,28 +5,20 @@
 //! - Whatever the framework answers by itself, before there is a request, is a problem too: its own answers to
 //!   what is no HTTP, too large or too slow have no body, and there is nowhere else to give them one.
 
-use std::{
-    io,
-    pin::Pin,
-    rc::Rc,
-    task::{Context, Poll, ready},
-    time::{Duration, Instant, SystemTime},
-};
+use std::io;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::task::{Context, Poll, ready};
+use std::time::{Duration, Instant, SystemTime};
 
-use actix_web::{
-    ResponseError as _,
-    http::header::{CONTENT_LENGTH, DATE, HttpDate},
-    rt::net::TcpStream,
-};
-use tokio::{
-    io::{AsyncRead, AsyncWrite, ReadBuf},
-    time::{Sleep, sleep_until},
-};
+use actix_web::ResponseError as _;
+use actix_web::http::header::{CONTENT_LENGTH, DATE, HttpDate};
+use actix_web::rt::net::TcpStream;
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::time::{Sleep, sleep_until};
 
-use crate::http::{
-    clients::Client,
-    problem::{Code, Problem},
-};
+use crate::http::clients::Client;
+use crate::http::problem::{Code, Problem};
 
 /// How long a client may take from one answer to its next request: to read the answer, to be idle, and to send the
 /// head.

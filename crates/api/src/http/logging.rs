@@ -1,10 +1,8 @@
 //! One line per event on standard error, with the id of the request it belongs to.
 
-use std::{
-    fmt::{self, Write as _},
-    io::{self, Write as _},
-    panic,
-};
+use std::fmt::{self, Write as _};
+use std::io::{self, Write as _};
+use std::panic;
 
 use env_logger::fmt::Formatter;
 use log::{Level, Record};

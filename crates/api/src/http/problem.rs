@@ -3,24 +3,18 @@
 
 use std::fmt;
 
-use actix_web::{
-    HttpResponse, ResponseError,
-    http::{
-        StatusCode,
-        header::{ALLOW, CACHE_CONTROL, RETRY_AFTER, WWW_AUTHENTICATE, X_CONTENT_TYPE_OPTIONS},
-    },
-};
+use actix_web::http::StatusCode;
+use actix_web::http::header::{ALLOW, CACHE_CONTROL, RETRY_AFTER, WWW_AUTHENTICATE, X_CONTENT_TYPE_OPTIONS};
+use actix_web::{HttpResponse, ResponseError};
 use pbx_domain::{Extension, UserId};
 use pbx_persistence::DatabaseError;
 use serde::Serialize;
 use utoipa::ToSchema;
 use uuid::Uuid;
 
-use crate::http::{
-    apply_response::ApplyResponse,
-    body,
-    request_id::{RequestId, X_REQUEST_ID},
-};
+use crate::http::apply_response::ApplyResponse;
+use crate::http::body;
+use crate::http::request_id::{RequestId, X_REQUEST_ID};
 
 /// The media type of a problem.
 pub(crate) const PROBLEM_JSON: &str = "application/problem+json";

@@ -1,6 +1,7 @@
 //! Queries: what is not understood is refused, so that no mistyped parameter is ignored.
 
-use actix_web::{HttpRequest, web::Query};
+use actix_web::HttpRequest;
+use actix_web::web::Query;
 
 use crate::http::problem::{Code, Problem};
 

@@ -1,6 +1,7 @@
 //! The identity of a request, which its answer and each of its log lines carry.
 
-use std::{fmt, sync::Arc};
+use std::fmt;
+use std::sync::Arc;
 
 use actix_web::http::header::{HeaderMap, HeaderName};
 use pbx_domain::ApplyId;

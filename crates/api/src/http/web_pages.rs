@@ -2,13 +2,9 @@
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
-use actix_web::{
-    HttpRequest,
-    http::{
-        header::{HOST, HeaderValue},
-        uri::Authority,
-    },
-};
+use actix_web::HttpRequest;
+use actix_web::http::header::{HOST, HeaderValue};
+use actix_web::http::uri::Authority;
 
 use crate::http::problem::{Code, Problem};
 

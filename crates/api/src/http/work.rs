@@ -1,14 +1,13 @@
 //! Work that blocks: calls of the database and of Asterisk, off the threads that answer requests.
 
-use std::{
-    sync::Arc,
-    thread,
-    time::{Duration, Instant},
-};
+use std::sync::Arc;
+use std::thread;
+use std::time::{Duration, Instant};
 
 use actix_web::web;
 
-use crate::http::{problem::Problem, request_id::RequestId};
+use crate::http::problem::Problem;
+use crate::http::request_id::RequestId;
 
 /// Knows how much is under way, so that a stopping service can wait for work whose client has gone: each piece of work
 /// holds a share.

@@ -9,16 +9,11 @@ mod plan;
 mod verdict;
 mod waiting_records;
 
-use std::{
-    sync::Arc,
-    time::{Duration, Instant, SystemTime},
-};
+use std::sync::Arc;
+use std::time::{Duration, Instant, SystemTime};
 
-use actix_web::{
-    HttpRequest, HttpResponse,
-    http::header::{CACHE_CONTROL, ContentType, ETAG},
-    web,
-};
+use actix_web::http::header::{CACHE_CONTROL, ContentType, ETAG};
+use actix_web::{HttpRequest, HttpResponse, web};
 use anyhow::Context as _;
 use pbx_asterisk::{Deployment, IncludeFiles, LockError, Pair};
 use pbx_confgen::{Prefix, RenderError, Renderer};
@@ -26,24 +21,20 @@ use pbx_domain::User;
 use pbx_persistence::Database;
 use tokio::sync::Mutex;
 
-use self::{attempt::Attempt, audit::Audit, claim::ClaimCache, plan::Review};
-pub(crate) use self::{
-    claim::{AppliedUsers, Claim, Tag},
-    last::LastApplyResponse,
-    verdict::warnings,
-};
-use crate::{
-    AppState, Settings,
-    http::{
-        apply_response::{self, ApplyResponse},
-        auth::Actor,
-        body,
-        problem::Problem,
-        query,
-        request_id::RequestId,
-    },
-    settings::AsteriskSettings,
-};
+use self::attempt::Attempt;
+use self::audit::Audit;
+use self::claim::ClaimCache;
+pub(crate) use self::claim::{AppliedUsers, Claim, Tag};
+pub(crate) use self::last::LastApplyResponse;
+use self::plan::Review;
+pub(crate) use self::verdict::warnings;
+use crate::http::apply_response::{self, ApplyResponse};
+use crate::http::auth::Actor;
+use crate::http::problem::Problem;
+use crate::http::request_id::RequestId;
+use crate::http::{body, query};
+use crate::settings::AsteriskSettings;
+use crate::{AppState, Settings};
 
 /// For how long `check` may hold the lock.
 const FOR_A_MOMENT: Duration = Duration::from_secs(1);

@@ -10,14 +10,10 @@ use sha2::{Digest as _, Sha256};
 use utoipa::ToSchema;
 use uuid::Uuid;
 
-use crate::{
-    AppState,
-    http::{
-        body::{self, rfc3339},
-        problem::Problem,
-    },
-    operations::apply::{AppliedUsers, Applier, Claim, LastApplyResponse},
-};
+use crate::AppState;
+use crate::http::body::{self, rfc3339};
+use crate::http::problem::Problem;
+use crate::operations::apply::{AppliedUsers, Applier, Claim, LastApplyResponse};
 
 #[cfg(test)]
 mod tests;

@@ -8,10 +8,8 @@ use serde_json::value::RawValue;
 use utoipa::ToSchema;
 use uuid::Uuid;
 
-use crate::http::{
-    body,
-    problem::{FieldError, Problem},
-};
+use crate::http::body;
+use crate::http::problem::{FieldError, Problem};
 
 /// A user to be created.
 #[derive(Deserialize, ToSchema)]

@@ -1,28 +1,18 @@
 //! `/users`.
 
-use actix_web::{
-    HttpRequest, HttpResponse,
-    http::header::{CACHE_CONTROL, ContentType, ETAG, EntityTag, Header as _, IfNoneMatch, LOCATION},
-    web,
-};
+use actix_web::http::header::{CACHE_CONTROL, ContentType, ETAG, EntityTag, Header as _, IfNoneMatch, LOCATION};
+use actix_web::{HttpRequest, HttpResponse, web};
 use pbx_domain::{CreateRefusal, SipPassword, UserId};
 use pbx_persistence::{CreateUserError, DeleteUserError};
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use crate::{
-    AppState,
-    http::{
-        auth::Actor,
-        body,
-        problem::{Code, Problem},
-        query,
-    },
-    operations::{
-        listing::{self, UserListResponse, UserResponse},
-        new_user::{self, NewUserBody},
-    },
-};
+use crate::AppState;
+use crate::http::auth::Actor;
+use crate::http::problem::{Code, Problem};
+use crate::http::{body, query};
+use crate::operations::listing::{self, UserListResponse, UserResponse};
+use crate::operations::new_user::{self, NewUserBody};
 
 /// A user just created, with the password of its phone.
 #[derive(Serialize, ToSchema)]
@@ -203,7 +193,8 @@ impl From<DeleteUserError> for Problem {
 
 #[cfg(test)]
 mod tests {
-    use actix_web::{http::header::IF_NONE_MATCH, test::TestRequest};
+    use actix_web::http::header::IF_NONE_MATCH;
+    use actix_web::test::TestRequest;
 
     use super::*;
 

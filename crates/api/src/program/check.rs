@@ -9,12 +9,16 @@ mod database_fix;
 mod report;
 mod service;
 
-use std::{io, path::Path, process::ExitCode, time::Instant};
+use std::io;
+use std::path::Path;
+use std::process::ExitCode;
+use std::time::Instant;
 
 use pbx_asterisk::Fault;
 
 use self::report::Report;
-use crate::{operations::apply, settings::Survey};
+use crate::operations::apply;
+use crate::settings::Survey;
 
 /// Says point by point whether an apply would work and phones could then call; exit status 0 only when both are true.
 /// `quiet` prints the failures alone.

@@ -1,16 +1,17 @@
 //! `/docs`: Swagger UI out of the binary, in a page of our own.
 
-use std::{collections::BTreeMap, io::Read as _, io::Write as _, sync::Arc, sync::LazyLock};
+use std::collections::BTreeMap;
+use std::io::{Read as _, Write as _};
+use std::sync::{Arc, LazyLock};
 
-use actix_web::{
-    HttpResponse,
-    http::header::{
-        AcceptEncoding, CACHE_CONTROL, CONTENT_ENCODING, CONTENT_SECURITY_POLICY, Encoding, LOCATION, REFERRER_POLICY,
-        VARY,
-    },
-    web::{self, Bytes, Header},
+use actix_web::HttpResponse;
+use actix_web::http::header::{
+    AcceptEncoding, CACHE_CONTROL, CONTENT_ENCODING, CONTENT_SECURITY_POLICY, Encoding, LOCATION, REFERRER_POLICY, VARY,
 };
-use flate2::{Compression, read::GzDecoder, write::GzEncoder};
+use actix_web::web::{self, Bytes, Header};
+use flate2::Compression;
+use flate2::read::GzDecoder;
+use flate2::write::GzEncoder;
 use utoipa_swagger_ui::Config;
 
 use crate::http::problem::{Code, Problem};

@@ -1,35 +1,25 @@
 //! `/openapi.json`: OpenAPI 3.1, generated from the code.
 
-use std::{collections::BTreeMap, sync::LazyLock};
+use std::collections::BTreeMap;
+use std::sync::LazyLock;
 
-use actix_web::{
-    HttpResponse,
-    http::{
-        StatusCode,
-        header::{CACHE_CONTROL, ContentType},
-    },
-    web::Bytes,
-};
+use actix_web::HttpResponse;
+use actix_web::http::StatusCode;
+use actix_web::http::header::{CACHE_CONTROL, ContentType};
+use actix_web::web::Bytes;
 use serde_json::json;
-use utoipa::{
-    OpenApi,
-    openapi::{
-        AllOfBuilder, ContentBuilder, HeaderBuilder, ObjectBuilder, Ref, RefOr, Required, Response, ResponseBuilder,
-        Type,
-        example::ExampleBuilder,
-        path::{Operation, Parameter, ParameterBuilder, ParameterIn},
-        security::{HttpAuthScheme, HttpBuilder, SecurityRequirement, SecurityScheme},
-    },
+use utoipa::OpenApi;
+use utoipa::openapi::example::ExampleBuilder;
+use utoipa::openapi::path::{Operation, Parameter, ParameterBuilder, ParameterIn};
+use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityRequirement, SecurityScheme};
+use utoipa::openapi::{
+    AllOfBuilder, ContentBuilder, HeaderBuilder, ObjectBuilder, Ref, RefOr, Required, Response, ResponseBuilder, Type,
 };
 use uuid::Uuid;
 
-use crate::{
-    http::{
-        apply_response,
-        problem::{Code, EmailOwner, FieldError, PROBLEM_JSON, Problem, ProblemDocument},
-    },
-    operations::{apply, users},
-};
+use crate::http::apply_response;
+use crate::http::problem::{Code, EmailOwner, FieldError, PROBLEM_JSON, Problem, ProblemDocument};
+use crate::operations::{apply, users};
 
 #[derive(OpenApi)]
 #[openapi(
@@ -215,7 +205,8 @@ pub(crate) async fn document() -> HttpResponse {
 
 #[cfg(test)]
 mod tests {
-    use std::{collections::BTreeSet, fs};
+    use std::collections::BTreeSet;
+    use std::fs;
 
     use serde_json::Value;
 

@@ -1,44 +1,33 @@
 //! `pbx-portal serve` and `pbx-portal migrate`.
 
-use std::{
-    io,
-    net::{SocketAddr, TcpListener},
-    rc::Rc,
-    time::{Duration, SystemTime},
-};
+use std::io;
+use std::net::{SocketAddr, TcpListener};
+use std::rc::Rc;
+use std::time::{Duration, SystemTime};
 
-use actix_http::{HttpService, Protocol, error::DispatchError};
+use actix_http::error::DispatchError;
+use actix_http::{HttpService, Protocol};
 use actix_server::Server;
 use actix_service::{ServiceFactoryExt as _, fn_service, map_config};
-use actix_web::{
-    App,
-    dev::AppConfig,
-    middleware::from_fn,
-    rt::{
-        System,
-        net::{TcpSocket, TcpStream},
-        signal::unix::{SignalKind, signal},
-    },
-    web,
-};
+use actix_web::dev::AppConfig;
+use actix_web::middleware::from_fn;
+use actix_web::rt::System;
+use actix_web::rt::net::{TcpSocket, TcpStream};
+use actix_web::rt::signal::unix::{SignalKind, signal};
+use actix_web::{App, web};
 use anyhow::{Context as _, bail};
 use pbx_persistence::Database;
 use sd_notify::NotifyState;
 
-use crate::{
-    AppState, Settings, configure,
-    http::{
-        access,
-        clients::{Client, Strangers},
-        connection::Connection,
-        work::Work,
-    },
-    operations::{apply::Applier, listing::ListingCache},
-    program::{
-        status,
-        systemd::{self, Pulse},
-    },
-};
+use crate::http::access;
+use crate::http::clients::{Client, Strangers};
+use crate::http::connection::Connection;
+use crate::http::work::Work;
+use crate::operations::apply::Applier;
+use crate::operations::listing::ListingCache;
+use crate::program::status;
+use crate::program::systemd::{self, Pulse};
+use crate::{AppState, Settings, configure};
 
 /// How long a client may take to send the head of a request.
 const HEAD_TIMEOUT: Duration = Duration::from_secs(10);

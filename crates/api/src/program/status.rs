@@ -6,7 +6,9 @@ use actix_web::web;
 use sd_notify::NotifyState;
 use serde_json::Value;
 
-use crate::{AppState, operations::listing, program::systemd};
+use crate::AppState;
+use crate::operations::listing;
+use crate::program::systemd;
 
 /// How often the line is made anew.
 const INTERVAL: Duration = Duration::from_secs(10);

@@ -1,9 +1,7 @@
-use std::{
-    collections::BTreeMap,
-    env,
-    ffi::{OsStr, OsString},
-    path::Path,
-};
+use std::collections::BTreeMap;
+use std::env;
+use std::ffi::{OsStr, OsString};
+use std::path::Path;
 
 use super::{SettingsError, written};
 

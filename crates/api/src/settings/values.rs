@@ -1,20 +1,20 @@
 //! Makes values of what is written, each with its own rule.
 
-use std::{
-    fmt::Display,
-    net::SocketAddr,
-    ops::RangeInclusive,
-    path::{Component, Path, PathBuf},
-    time::Duration,
-};
+use std::fmt::Display;
+use std::net::SocketAddr;
+use std::ops::RangeInclusive;
+use std::path::{Component, Path, PathBuf};
+use std::time::Duration;
 
 use config::ValueKind;
 use pbx_asterisk::Cli;
 use pbx_confgen::EndpointOptions;
 use pbx_domain::Realm;
 
-use super::{SettingsError, written::Written};
-use crate::http::{auth::Tokens, is_name};
+use super::SettingsError;
+use super::written::Written;
+use crate::http::auth::Tokens;
+use crate::http::is_name;
 
 impl Written {
     fn text(&self, key: &'static str) -> Result<&str, SettingsError> {

@@ -1,14 +1,15 @@
 //! The settings as they are written, before anything is made of them: defaults, file and
 //! environment laid over each other, where each value remembers its origin.
 
-use std::{collections::BTreeMap, num::NonZero, path::Path, thread};
+use std::collections::BTreeMap;
+use std::num::NonZero;
+use std::path::Path;
+use std::thread;
 
 use config::{ConfigError, File, FileFormat, Map, Source as _, Value, ValueKind};
 
-use super::{
-    Environment, SettingsError,
-    environment::{DATABASE_URL, PREFIX},
-};
+use super::environment::{DATABASE_URL, PREFIX};
+use super::{Environment, SettingsError};
 
 /// Every key and its default; those of `server.workers` and `node` are the host's.
 pub const KEYS: &[(&str, &str)] = &[

@@ -1,20 +1,14 @@
-use std::{
-    env,
-    path::{Path, PathBuf},
-    process::Command,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
-    time::{Duration, Instant},
-};
+use std::env;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 
-use crate::{
-    ask::{
-        cli_error::{CliError, EmptyCommand},
-        poll, process,
-        running::{Running, text},
-        socket::{Connection, ControlSocket},
-    },
-    text::listing,
-};
+use crate::ask::cli_error::{CliError, EmptyCommand};
+use crate::ask::running::{Running, text};
+use crate::ask::socket::{Connection, ControlSocket};
+use crate::ask::{poll, process};
+use crate::text::listing;
 
 /// The way to Asterisk's command line: a program that takes `-rx "command"`.
 ///

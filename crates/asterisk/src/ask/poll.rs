@@ -1,10 +1,8 @@
 //! Waiting for many sources at once, on this thread alone: no thread has to be made, so none can be missing.
 
-use std::{
-    io,
-    os::fd::{AsFd as _, BorrowedFd},
-    time::{Duration, Instant},
-};
+use std::io;
+use std::os::fd::{AsFd as _, BorrowedFd};
+use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 

@@ -5,14 +5,10 @@
 
 use std::time::{Duration, Instant};
 
-use crate::{
-    ask::{
-        cli::{Cli, excerpt},
-        cli_error::CliError,
-        whole_answers::Pause,
-    },
-    text::modules::{BOTH, Modules},
-};
+use crate::ask::cli::{Cli, excerpt};
+use crate::ask::cli_error::CliError;
+use crate::ask::whole_answers::Pause;
+use crate::text::modules::{BOTH, Modules};
 
 /// Blocks until Asterisk is booted, so its answer in time says that it is neither down nor hung.
 const READY: &str = "core waitfullybooted";
@@ -126,7 +122,8 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::text::{modules::modules_of_change, pair::Pair};
+    use crate::text::modules::modules_of_change;
+    use crate::text::pair::Pair;
 
     #[test]
     fn only_the_success_line_of_each_module_is_success() {

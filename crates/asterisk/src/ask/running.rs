@@ -1,19 +1,18 @@
 //! Commands on their way to Asterisk and back, each over the control socket or by a process, all on one thread.
 
-use std::{io, mem, os::fd::BorrowedFd, sync::Arc, time::Instant};
+use std::os::fd::BorrowedFd;
+use std::sync::Arc;
+use std::time::Instant;
+use std::{io, mem};
 
 use rustix::event::PollFlags;
 
-use crate::{
-    ask::{
-        cli::{Cli, excerpt},
-        cli_error::CliError,
-        poll,
-        process::{self, Output, Process, Unfinished},
-        socket::{Connection, ControlSocket},
-    },
-    files::file::said,
-};
+use crate::ask::cli::{Cli, excerpt};
+use crate::ask::cli_error::CliError;
+use crate::ask::poll;
+use crate::ask::process::{self, Output, Process, Unfinished};
+use crate::ask::socket::{Connection, ControlSocket};
+use crate::files::file::said;
 
 /// A command on its way.
 pub(crate) struct Running<'a> {

@@ -3,22 +3,16 @@
 //! Asterisk first sends a banner (`host/pid/version`). Then it gets `cli quit after COMMAND` and a zero byte, prints the
 //! answer and closes the connection. The answer is what the command prints, byte for byte.
 
-use std::{
-    fs::File,
-    io,
-    os::fd::{AsFd as _, BorrowedFd, OwnedFd},
-    path::{Path, PathBuf},
-};
+use std::fs::File;
+use std::io;
+use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
+use std::path::{Path, PathBuf};
 
-use rustix::{
-    event::PollFlags,
-    net::{AddressFamily, SendFlags, SocketAddrUnix, SocketFlags, SocketType, connect, send, socket_with},
-};
+use rustix::event::PollFlags;
+use rustix::net::{AddressFamily, SendFlags, SocketAddrUnix, SocketFlags, SocketType, connect, send, socket_with};
 
-use crate::ask::{
-    poll,
-    process::{MOST_OUTPUT, Unfinished},
-};
+use crate::ask::poll;
+use crate::ask::process::{MOST_OUTPUT, Unfinished};
 
 /// A control socket, and the banner of the Asterisk that it was learnt from: another process has another banner.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -4,16 +4,13 @@
 //! on with the next lines.
 //! So an answer that is not whole says nothing about what Asterisk runs: it is asked for again while there is time.
 
-use std::{
-    collections::BTreeMap,
-    thread,
-    time::{Duration, Instant},
-};
+use std::collections::BTreeMap;
+use std::thread;
+use std::time::{Duration, Instant};
 
-use crate::{
-    ask::{cli::Cli, cli_error::CliError},
-    text::listing::Unlisted,
-};
+use crate::ask::cli::Cli;
+use crate::ask::cli_error::CliError;
+use crate::text::listing::Unlisted;
 
 const FIRST_PAUSE: Duration = Duration::from_millis(5);
 const LONGEST_PAUSE: Duration = Duration::from_millis(500);

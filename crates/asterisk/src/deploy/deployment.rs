@@ -1,23 +1,16 @@
-use std::{
-    collections::BTreeSet,
-    path::PathBuf,
-    sync::{Arc, Mutex, PoisonError},
-    time::Instant,
-};
+use std::collections::BTreeSet;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Instant;
 
-use crate::{
-    ask::cli::Cli,
-    deploy::{error::LockError, uncovered::Trust},
-    files::{
-        file::FileError,
-        record::Record,
-        state_dir::{self, ClaimStamp, HostLock, StagedRecord, StateDir},
-    },
-    text::{
-        expected::{Difference, Expected, UnreadablePair},
-        pair::{IncludeFiles, Pair},
-    },
-};
+use crate::ask::cli::Cli;
+use crate::deploy::error::LockError;
+use crate::deploy::uncovered::Trust;
+use crate::files::file::FileError;
+use crate::files::record::Record;
+use crate::files::state_dir::{self, ClaimStamp, HostLock, StagedRecord, StateDir};
+use crate::text::expected::{Difference, Expected, UnreadablePair};
+use crate::text::pair::{IncludeFiles, Pair};
 
 /// One Asterisk's two include files, and the way they are replaced: as one transaction, one at a
 /// time on the host.

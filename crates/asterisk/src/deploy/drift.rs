@@ -1,16 +1,15 @@
 //! Whether disk and Asterisk still are as they were proven.
 
-use std::{sync::Arc, time::Instant};
+use std::sync::Arc;
+use std::time::Instant;
 
-use crate::{
-    deploy::{
-        deployment::{Deployment, LockedDeployment},
-        error::Cause,
-    },
-    files::{file, state_dir},
-    proof::{diagnosis, live::Foreign},
-    text::{expected::Expected, pair::Pair},
-};
+use crate::deploy::deployment::{Deployment, LockedDeployment};
+use crate::deploy::error::Cause;
+use crate::files::{file, state_dir};
+use crate::proof::diagnosis;
+use crate::proof::live::Foreign;
+use crate::text::expected::Expected;
+use crate::text::pair::Pair;
 
 /// How disk and Asterisk stand against the pair last proven.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]

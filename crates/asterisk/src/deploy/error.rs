@@ -1,10 +1,10 @@
-use crate::{
-    ask::{cli_error::CliError, reload::ReloadError, whole_answers::Unread},
-    deploy::uncovered::Uncovered,
-    files::file::FileError,
-    proof::mismatch::{Mismatch, Names},
-    text::expected::UnreadablePair,
-};
+use crate::ask::cli_error::CliError;
+use crate::ask::reload::ReloadError;
+use crate::ask::whole_answers::Unread;
+use crate::deploy::uncovered::Uncovered;
+use crate::files::file::FileError;
+use crate::proof::mismatch::{Mismatch, Names};
+use crate::text::expected::UnreadablePair;
 
 /// Why the host's lock was not taken.
 #[derive(Debug, thiserror::Error)]

@@ -2,15 +2,14 @@
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
-use crate::{
-    deploy::{
-        deployment::Deployment,
-        error::{Aftermath, Cause},
-        transaction::{StepTimes, timed},
-    },
-    files::{file::StagedFile, include_files::StagedPair, record::Record, state_dir::StagedRecord},
-    proof::live::Foreign,
-};
+use crate::deploy::deployment::Deployment;
+use crate::deploy::error::{Aftermath, Cause};
+use crate::deploy::transaction::{StepTimes, timed};
+use crate::files::file::StagedFile;
+use crate::files::include_files::StagedPair;
+use crate::files::record::Record;
+use crate::files::state_dir::StagedRecord;
+use crate::proof::live::Foreign;
 
 /// The new pair, the former one and the records of either end, all on disk beside their places.
 #[derive(Debug)]
@@ -113,14 +112,14 @@ fn caught<T>(step: impl FnOnce() -> T) -> Option<T> {
 
 #[cfg(test)]
 mod tests {
-    use std::{collections::BTreeSet, fs, time::Duration};
+    use std::collections::BTreeSet;
+    use std::fs;
+    use std::time::Duration;
 
     use super::*;
-    use crate::{
-        ask::cli::Cli,
-        text::modules::BOTH,
-        text::{pair::IncludeFiles, pair::Pair},
-    };
+    use crate::ask::cli::Cli;
+    use crate::text::modules::BOTH;
+    use crate::text::pair::{IncludeFiles, Pair};
 
     fn pair(name: &str) -> Pair {
         Pair { endpoints: name.into(), dialplan: name.into() }

@@ -2,13 +2,9 @@
 
 use std::io;
 
-use crate::{
-    deploy::deployment::{Deployment, LockedDeployment},
-    files::{
-        file::{self, FileError, StagedFile},
-        state_dir,
-    },
-};
+use crate::deploy::deployment::{Deployment, LockedDeployment};
+use crate::files::file::{self, FileError, StagedFile};
+use crate::files::state_dir;
 
 impl Deployment {
     /// The note of this name that [`LockedDeployment::write_note`] kept, without waiting for the lock.

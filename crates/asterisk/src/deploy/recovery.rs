@@ -1,18 +1,15 @@
 //! What an interrupted deployment left behind, and what a start makes of it.
 
-use std::{io, sync::Arc, time::Instant};
+use std::io;
+use std::sync::Arc;
+use std::time::Instant;
 
-use crate::{
-    deploy::{
-        deployment::{Deployment, LockedDeployment},
-        error::LockError,
-    },
-    files::{
-        file::{self, FileError},
-        state_dir,
-    },
-    text::{expected::Expected, modules::BOTH},
-};
+use crate::deploy::deployment::{Deployment, LockedDeployment};
+use crate::deploy::error::LockError;
+use crate::files::file::{self, FileError};
+use crate::files::state_dir;
+use crate::text::expected::Expected;
+use crate::text::modules::BOTH;
 
 impl LockedDeployment<'_> {
     /// After this the disk holds one whole pair, whatever a killed process left there.
@@ -92,16 +89,15 @@ impl Deployment {
 #[cfg(test)]
 #[expect(clippy::disallowed_methods, reason = "the tests write what a killed process would have left")]
 mod tests {
-    use std::{collections::BTreeSet, fs, mem, path::Path};
+    use std::collections::BTreeSet;
+    use std::path::Path;
+    use std::{fs, mem};
 
     use super::*;
-    use crate::{
-        deploy::deployment::{
-            ProvenPair,
-            tests::{host, pair, soon},
-        },
-        files::{record::Record, state_dir::StagedRecord},
-    };
+    use crate::deploy::deployment::ProvenPair;
+    use crate::deploy::deployment::tests::{host, pair, soon};
+    use crate::files::record::Record;
+    use crate::files::state_dir::StagedRecord;
 
     /// As a deployment of `new` over `old` that was killed leaves it, of a caller whose tags are all the same.
     fn interrupted(deployment: &Deployment, is_proven: bool) {

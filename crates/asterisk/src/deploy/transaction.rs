@@ -1,32 +1,25 @@
 //! One deployment from beginning to end: the new pair is verified, or the former one restored and verified.
 
-use std::{
-    cell::Cell,
-    collections::BTreeSet,
-    sync::Arc,
-    time::{Duration, Instant},
-};
+use std::cell::Cell;
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
 
-use crate::{
-    ask::{reload, whole_answers::Unread},
-    deploy::{
-        deployment::{Deployment, LockedDeployment},
-        error::{Aftermath, Cause},
-        installed::{End, Failed, StagedDeployment},
-        uncovered::{self, ProvenText},
-    },
-    files::{file::FileError, record::Record, state_dir::StagedRecord},
-    proof::{
-        contacts::{self, Contacts, FormerOwners},
-        diagnosis,
-        live::Foreign,
-    },
-    text::{
-        expected::{Difference, Expected},
-        modules::Modules,
-        pair::Pair,
-    },
-};
+use crate::ask::reload;
+use crate::ask::whole_answers::Unread;
+use crate::deploy::deployment::{Deployment, LockedDeployment};
+use crate::deploy::error::{Aftermath, Cause};
+use crate::deploy::installed::{End, Failed, StagedDeployment};
+use crate::deploy::uncovered::{self, ProvenText};
+use crate::files::file::FileError;
+use crate::files::record::Record;
+use crate::files::state_dir::StagedRecord;
+use crate::proof::contacts::{self, Contacts, FormerOwners};
+use crate::proof::diagnosis;
+use crate::proof::live::Foreign;
+use crate::text::expected::{Difference, Expected};
+use crate::text::modules::Modules;
+use crate::text::pair::Pair;
 
 /// How long the steps of a deployment took.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -319,11 +312,9 @@ impl LockedDeployment<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{
-        ask::cli::Cli,
-        deploy::deployment::tests::{host, soon},
-        files::state_dir,
-    };
+    use crate::ask::cli::Cli;
+    use crate::deploy::deployment::tests::{host, soon};
+    use crate::files::state_dir;
 
     #[test]
     fn a_deployment_that_is_refused_leaves_no_purge_behind() {

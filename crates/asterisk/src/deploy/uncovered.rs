@@ -1,20 +1,15 @@
 //! What a proof does not cover: the settings that no listing shows.
 
-use std::{collections::BTreeSet, fmt};
+use std::collections::BTreeSet;
+use std::fmt;
 
-use crate::{
-    deploy::{
-        deployment::{Deployment, Known},
-        transaction::Deployed,
-    },
-    text::{
-        config_text::Unreadable,
-        digest_names::{File, REFERENCES, digits},
-        expected::{UnreadablePair, read_file},
-        pair::Pair,
-        sections::{Section, sections},
-    },
-};
+use crate::deploy::deployment::{Deployment, Known};
+use crate::deploy::transaction::Deployed;
+use crate::text::config_text::Unreadable;
+use crate::text::digest_names::{File, REFERENCES, digits};
+use crate::text::expected::{UnreadablePair, read_file};
+use crate::text::pair::Pair;
+use crate::text::sections::{Section, sections};
 
 /// The options of one object that no proof covers: Asterisk may have kept former values of them.
 #[derive(Debug, Clone, PartialEq, Eq)]

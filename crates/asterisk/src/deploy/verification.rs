@@ -1,31 +1,19 @@
 //! Whether Asterisk runs a pair that was installed, after a reload.
 
-use std::{
-    cell::{Cell, OnceCell},
-    time::Instant,
-};
+use std::cell::{Cell, OnceCell};
+use std::time::Instant;
 
-use crate::{
-    ask::{
-        reload::{self, ReloadError},
-        whole_answers::Pause,
-    },
-    deploy::{
-        deployment::{Deployment, LockedDeployment},
-        error::Cause,
-        transaction::{Change, Former, StepTimes, timed},
-    },
-    files::file::FileError,
-    proof::{
-        diagnosis,
-        live::{Foreign, Live},
-    },
-    text::{
-        expected::Expected,
-        modules::{self, Modules},
-        pair::Pair,
-    },
-};
+use crate::ask::reload::{self, ReloadError};
+use crate::ask::whole_answers::Pause;
+use crate::deploy::deployment::{Deployment, LockedDeployment};
+use crate::deploy::error::Cause;
+use crate::deploy::transaction::{Change, Former, StepTimes, timed};
+use crate::files::file::FileError;
+use crate::proof::diagnosis;
+use crate::proof::live::{Foreign, Live};
+use crate::text::expected::Expected;
+use crate::text::modules::{self, Modules};
+use crate::text::pair::Pair;
 
 impl LockedDeployment<'_> {
     /// The modules whose file changes, where Asterisk surely runs what is on disk.

@@ -5,37 +5,25 @@ mod identification;
 mod modules;
 mod transports;
 
-use std::{
-    collections::BTreeMap,
-    path::{Path, PathBuf},
-    time::Instant,
-};
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::time::Instant;
 
 pub use self::transports::Transports;
-use crate::{
-    ask::{
-        cli::{Cli, SETTINGS},
-        cli_error::CliError,
-        reload::{self, ReloadError},
-    },
-    deploy::deployment::Deployment,
-    doctor::fault::Fault,
-    files::{
-        file,
-        rights::{self, READ, WRITE, Who, give, quoted},
-    },
-    proof::{
-        config_tree::{Tree, canonical},
-        diagnosis::{EXTENSIONS_CONF, PJSIP_CONF},
-        own_sections::OwnSection,
-    },
-    text::{
-        expected::Expected,
-        listing,
-        modules::{DIALPLAN, PJSIP},
-        pair::Pair,
-    },
-};
+use crate::ask::cli::{Cli, SETTINGS};
+use crate::ask::cli_error::CliError;
+use crate::ask::reload::{self, ReloadError};
+use crate::deploy::deployment::Deployment;
+use crate::doctor::fault::Fault;
+use crate::files::file;
+use crate::files::rights::{self, READ, WRITE, Who, give, quoted};
+use crate::proof::config_tree::{Tree, canonical};
+use crate::proof::diagnosis::{EXTENSIONS_CONF, PJSIP_CONF};
+use crate::proof::own_sections::OwnSection;
+use crate::text::expected::Expected;
+use crate::text::listing;
+use crate::text::modules::{DIALPLAN, PJSIP};
+use crate::text::pair::Pair;
 
 /// What Asterisk says of itself, as far as an apply and the calls after it depend on it.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -1,25 +1,19 @@
-use std::{
-    fs::{self, File},
-    io,
-    os::unix::fs::MetadataExt as _,
-    path::Path,
-    time::Instant,
-};
+use std::fs::{self, File};
+use std::io;
+use std::os::unix::fs::MetadataExt as _;
+use std::path::Path;
+use std::time::Instant;
 
 use rustix::fs::{AtFlags, CWD, StatVfsMountFlags, StatxAttributes, StatxFlags, statvfs, statx};
 
-use crate::{
-    ask::cli::SETTINGS,
-    deploy::deployment::Deployment,
-    doctor::fault::Fault,
-    files::{
-        file::{self, FileError, StagedFile},
-        record::Record,
-        rights::{READ, SEARCH, WRITE, Who, give, quoted},
-        state_dir,
-    },
-    text::pair::{IncludeFiles, Pair},
-};
+use crate::ask::cli::SETTINGS;
+use crate::deploy::deployment::Deployment;
+use crate::doctor::fault::Fault;
+use crate::files::file::{self, FileError, StagedFile};
+use crate::files::record::Record;
+use crate::files::rights::{READ, SEARCH, WRITE, Who, give, quoted};
+use crate::files::state_dir;
+use crate::text::pair::{IncludeFiles, Pair};
 
 /// What a deployment would meet on disk, up to where it would change something.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -305,10 +299,12 @@ fn plainly(error: &FileError) -> String {
 #[cfg(test)]
 #[expect(clippy::disallowed_methods, reason = "the tests write what others would")]
 mod tests {
-    use std::{os::unix::fs::PermissionsExt as _, time::Duration};
+    use std::os::unix::fs::PermissionsExt as _;
+    use std::time::Duration;
 
     use super::*;
-    use crate::{ask::cli::Cli, text::pair::IncludeFiles};
+    use crate::ask::cli::Cli;
+    use crate::text::pair::IncludeFiles;
 
     fn host() -> (tempfile::TempDir, Deployment) {
         let directory = tempfile::tempdir().unwrap();

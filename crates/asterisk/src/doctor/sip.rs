@@ -1,10 +1,8 @@
 //! Whether anybody answers SIP at an address: an OPTIONS, to which every answer is a sign of life (RFC 3261, 11.1).
 
-use std::{
-    io::{self, Read as _, Write as _},
-    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpStream, UdpSocket},
-    time::{Duration, Instant, SystemTime},
-};
+use std::io::{self, Read as _, Write as _};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpStream, UdpSocket};
+use std::time::{Duration, Instant, SystemTime};
 
 /// How long an answer is waited for before UDP is sent again.
 const PATIENCE: Duration = Duration::from_millis(500);
@@ -124,7 +122,8 @@ fn unspecified(like: SocketAddr) -> IpAddr {
 
 #[cfg(test)]
 mod tests {
-    use std::{net::TcpListener, thread};
+    use std::net::TcpListener;
+    use std::thread;
 
     use super::*;
 

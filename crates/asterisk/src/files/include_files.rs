@@ -1,14 +1,11 @@
 //! Both include files into their places, or neither.
 
-use std::{fs, io, path::Path};
+use std::path::Path;
+use std::{fs, io};
 
-use crate::{
-    files::file::{self, FileError, StagedFile},
-    text::{
-        modules::{self, Modules},
-        pair::{IncludeFiles, Pair},
-    },
-};
+use crate::files::file::{self, FileError, StagedFile};
+use crate::text::modules::{self, Modules};
+use crate::text::pair::{IncludeFiles, Pair};
 
 /// Readable to Asterisk through the group that a setgid directory gives, to nobody else: the
 /// endpoints file holds credentials.

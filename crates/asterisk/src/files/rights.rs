@@ -1,12 +1,11 @@
 //! Who may read and write what, as far as owners, groups and modes show, and the commands that give a right.
 
-use std::{
-    fs::{self, Metadata},
-    os::unix::fs::MetadataExt as _,
-    path::Path,
-};
+use std::fs::{self, Metadata};
+use std::os::unix::fs::MetadataExt as _;
+use std::path::Path;
 
-use crate::{files::file, text::listing};
+use crate::files::file;
+use crate::text::listing;
 
 /// Read, write, and search or execute, as in the last digit of a mode.
 pub(crate) const READ: u32 = 4;

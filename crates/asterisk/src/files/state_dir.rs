@@ -1,16 +1,11 @@
-use std::{
-    fs::{self, File, TryLockError},
-    io,
-    os::unix::fs::{DirBuilderExt as _, MetadataExt as _},
-    path::{Path, PathBuf},
-    thread,
-    time::{Duration, Instant},
-};
+use std::fs::{self, File, TryLockError};
+use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _};
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+use std::{io, thread};
 
-use crate::files::{
-    file::{self, FileError, StagedFile},
-    record::Record,
-};
+use crate::files::file::{self, FileError, StagedFile};
+use crate::files::record::Record;
 
 /// How the names of notes begin.
 const NOTE: &str = "note-";

@@ -1,15 +1,11 @@
 //! The administrator's configuration as Asterisk reads it: a main file with all that it includes. Nothing is changed.
 
-use std::{
-    collections::BTreeMap,
-    io,
-    path::{Path, PathBuf},
-};
+use std::collections::BTreeMap;
+use std::io;
+use std::path::{Path, PathBuf};
 
-use crate::{
-    files::file,
-    proof::config_lines::{self, expand, included},
-};
+use crate::files::file;
+use crate::proof::config_lines::{self, expand, included};
 
 /// More files than any configuration has.
 const MOST_FILES: usize = 1000;

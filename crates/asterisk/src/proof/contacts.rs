@@ -3,15 +3,12 @@
 //! Asterisk keeps a registered contact in its database until it expires, even if the endpoint is removed. So without
 //! this, calls to the number's next owner would ring the former owner's phone.
 
-use std::{collections::BTreeSet, time::Instant};
+use std::collections::BTreeSet;
+use std::time::Instant;
 
-use crate::{
-    ask::{
-        cli::{Cli, excerpt},
-        whole_answers::{Unread, ask_whole},
-    },
-    text::listing,
-};
+use crate::ask::cli::{Cli, excerpt};
+use crate::ask::whole_answers::{Unread, ask_whole};
+use crate::text::listing;
 
 const FAMILY: &str = "registrar/contact";
 

@@ -2,20 +2,21 @@
 //!
 //! This reads the administrator's files and changes nothing; what it cannot read it leaves out.
 
-use std::{collections::BTreeSet, fs, path::Path, time::Instant};
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::Path;
+use std::time::Instant;
 
-use crate::{
-    ask::cli::{Cli, SETTINGS},
-    files::rights::{READ, SEARCH, Who, give},
-    proof::{
-        config_lines::section_names,
-        config_tree::Tree,
-        live::Foreign,
-        mismatch::{Mismatch, Names},
-        own_sections::OwnSection,
-    },
-    text::{expected::Expected, pair::IncludeFiles, shown::is_yes},
-};
+use crate::ask::cli::{Cli, SETTINGS};
+use crate::files::rights::{READ, SEARCH, Who, give};
+use crate::proof::config_lines::section_names;
+use crate::proof::config_tree::Tree;
+use crate::proof::live::Foreign;
+use crate::proof::mismatch::{Mismatch, Names};
+use crate::proof::own_sections::OwnSection;
+use crate::text::expected::Expected;
+use crate::text::pair::IncludeFiles;
+use crate::text::shown::is_yes;
 
 /// The main file that includes our endpoints.
 pub(crate) const PJSIP_CONF: &str = "pjsip.conf";
@@ -162,7 +163,8 @@ fn unreadable(path: &Path, asterisk: &Who) -> Option<String> {
 #[cfg(test)]
 #[expect(clippy::disallowed_methods, reason = "the tests write the administrator's files")]
 mod tests {
-    use std::{os::unix::fs::PermissionsExt as _, time::Duration};
+    use std::os::unix::fs::PermissionsExt as _;
+    use std::time::Duration;
 
     use super::*;
     use crate::text::pair::Pair;

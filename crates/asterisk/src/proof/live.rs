@@ -1,23 +1,15 @@
 //! What Asterisk runs, read back and compared with what it must run.
 
-use std::{collections::BTreeMap, time::Instant};
+use std::collections::BTreeMap;
+use std::time::Instant;
 
-use crate::{
-    ask::{
-        cli::Cli,
-        whole_answers::{Unread, ask_whole},
-    },
-    proof::{
-        mismatch::{Mismatch, same_steps},
-        own_sections::OwnSection,
-    },
-    text::{
-        dialplan_listing,
-        expected::{Endpoint, Expected, Kind, Standalone, Step},
-        listing,
-        shown::Options,
-    },
-};
+use crate::ask::cli::Cli;
+use crate::ask::whole_answers::{Unread, ask_whole};
+use crate::proof::mismatch::{Mismatch, same_steps};
+use crate::proof::own_sections::OwnSection;
+use crate::text::expected::{Endpoint, Expected, Kind, Standalone, Step};
+use crate::text::shown::Options;
+use crate::text::{dialplan_listing, listing};
 
 /// What Asterisk runs of that which concerns a proof.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -207,7 +199,8 @@ mod tests {
     use std::collections::BTreeSet;
 
     use super::*;
-    use crate::text::{expected::Context, pair::Pair};
+    use crate::text::expected::Context;
+    use crate::text::pair::Pair;
 
     fn expected(endpoints: &str, dialplan: &str) -> Expected {
         Expected::read(&Pair { endpoints: endpoints.into(), dialplan: dialplan.into() }).unwrap()

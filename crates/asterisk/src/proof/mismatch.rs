@@ -1,9 +1,7 @@
 //! The differences that verification found, as text.
 
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    fmt,
-};
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
 
 use crate::text::expected::{Context, Endpoint, Step};
 

@@ -2,14 +2,10 @@
 
 use std::path::{Path, PathBuf};
 
-use crate::{
-    files::file,
-    proof::{
-        config_lines::{section_names, templates, unclosed},
-        config_tree::{Site, Tree},
-        own_sections::OwnSection,
-    },
-};
+use crate::files::file;
+use crate::proof::config_lines::{section_names, templates, unclosed};
+use crate::proof::config_tree::{Site, Tree};
+use crate::proof::own_sections::OwnSection;
 
 /// A line for which Asterisk takes nothing of the whole tree, and the edit that makes it take the rest.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -2,13 +2,9 @@
 
 use std::path::PathBuf;
 
-use crate::{
-    proof::{
-        config_lines::{header, setting},
-        config_tree::Tree,
-    },
-    text::expected::Expected,
-};
+use crate::proof::config_lines::{header, setting};
+use crate::proof::config_tree::Tree;
+use crate::text::expected::Expected;
 
 /// A section of one of the administrator's own files, or an extension that one of them adds to a context of ours.
 #[derive(Debug, Clone, PartialEq, Eq)]

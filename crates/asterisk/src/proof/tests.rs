@@ -4,13 +4,9 @@ use std::fmt::Write as _;
 
 use proptest::prelude::*;
 
-use crate::{
-    proof::live::Live,
-    text::{
-        expected::{Expected, Step},
-        pair::Pair,
-    },
-};
+use crate::proof::live::Live;
+use crate::text::expected::{Expected, Step};
+use crate::text::pair::Pair;
 
 /// What Asterisk answers when it is asked what it runs.
 #[derive(Debug, Clone, PartialEq)]

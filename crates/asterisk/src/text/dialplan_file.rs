@@ -2,10 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use crate::text::{
-    config_text::{Line, Reason, Unreadable, lines},
-    expected::{BESIDES, Context, Step},
-};
+use crate::text::config_text::{Line, Reason, Unreadable, lines};
+use crate::text::expected::{BESIDES, Context, Step};
 
 /// Reads the contexts of a dialplan file.
 pub(crate) fn read(text: &str) -> Result<BTreeMap<String, Context>, Unreadable> {

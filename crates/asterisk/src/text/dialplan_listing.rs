@@ -2,10 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use crate::text::{
-    expected::{BESIDES, Step},
-    listing::{CUT, STRANGE},
-};
+use crate::text::expected::{BESIDES, Step};
+use crate::text::listing::{CUT, STRANGE};
 
 /// One extension as it is live: its steps, and where each was read from (`extensions.conf:12`).
 pub(crate) type LiveExten = Vec<(Step, String)>;

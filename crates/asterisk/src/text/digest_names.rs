@@ -1,17 +1,13 @@
 //! Names that are digests: an object that is live under such a name is live with exactly these settings.
 
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    fmt::Write as _,
-};
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt::Write as _;
 
 use sha2::{Digest as _, Sha256};
 
-use crate::text::{
-    config_text::Unreadable,
-    expected::{UnreadablePair, read_file},
-    sections::{Section, sections},
-};
+use crate::text::config_text::Unreadable;
+use crate::text::expected::{UnreadablePair, read_file};
+use crate::text::sections::{Section, sections};
 
 /// How many hexadecimal digits of a SHA-256 end such a name, behind a `-`.
 const DIGITS: usize = 12;

@@ -1,15 +1,10 @@
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    fmt,
-};
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
 
-use crate::text::{
-    config_text::{Reason, Unreadable},
-    dialplan_file,
-    pair::Pair,
-    pjsip_file,
-    shown::Options,
-};
+use crate::text::config_text::{Reason, Unreadable};
+use crate::text::pair::Pair;
+use crate::text::shown::Options;
+use crate::text::{dialplan_file, pjsip_file};
 
 /// What must be live once Asterisk has taken a [`Pair`] of include files.
 ///

@@ -171,7 +171,8 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::text::{dialplan_listing::context, expected::Step};
+    use crate::text::dialplan_listing::context;
+    use crate::text::expected::Step;
 
     const ENDPOINTS: &str = "
  Endpoint:  <Endpoint/CID.....................................>  <State.....>  <Channels.>

@@ -1,16 +1,12 @@
 //! What must be live once Asterisk has taken an endpoints file.
 
-use std::{
-    collections::{BTreeMap, BTreeSet, HashSet},
-    hash::{DefaultHasher, Hash as _, Hasher as _},
-};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 
-use crate::text::{
-    config_text::{Reason, Unreadable},
-    expected::{Endpoint, Expected, Kind},
-    sections::{Section, sections},
-    shown::Options,
-};
+use crate::text::config_text::{Reason, Unreadable};
+use crate::text::expected::{Endpoint, Expected, Kind};
+use crate::text::sections::{Section, sections};
+use crate::text::shown::Options;
 
 /// The settings that make up a credential.
 const CREDENTIAL_KEYS: [&str; 5] = ["username", "realm", "password", "password_digest", "md5_cred"];

@@ -1,9 +1,7 @@
 //! The objects of an endpoints file, with their templates worked in.
 
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    hash::{DefaultHasher, Hash as _, Hasher as _},
-};
+use std::collections::{BTreeMap, BTreeSet};
+use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 
 use crate::text::config_text::{Line, Reason, Unreadable, lines};
 

@@ -2,10 +2,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::text::{
-    listing::{CUT, STRANGE},
-    sections::Section,
-};
+use crate::text::listing::{CUT, STRANGE};
+use crate::text::sections::Section;
 
 /// The options of one object, each with its values: as a file gives them, or as Asterisk shows them.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]

@@ -6,7 +6,8 @@
     reason = "a test may read its environment and write its fixtures"
 )]
 
-use std::{env, fs, path::Path};
+use std::path::Path;
+use std::{env, fs};
 
 use pbx_confgen::Renderer;
 use pbx_domain::User;

@@ -9,19 +9,13 @@ use pbx_domain::{ApplyId, ApplyOutcome, ApplyRecord, Changes, DatabaseId, Instal
 use pbx_persistence::{DatabaseError, StartedApply, UserList};
 use sha2::{Digest as _, Sha256};
 
-use super::{
-    audit::AuditError,
-    claim::Tag,
-    plan::{self, Review},
-    verdict,
-};
-use crate::{
-    AppState, Settings,
-    http::{
-        apply_response::{ApplyResponse, LiveResponse, OutcomeResponse},
-        problem::{Code, Problem},
-    },
-};
+use super::audit::AuditError;
+use super::claim::Tag;
+use super::plan::{self, Review};
+use super::verdict;
+use crate::http::apply_response::{ApplyResponse, LiveResponse, OutcomeResponse};
+use crate::http::problem::{Code, Problem};
+use crate::{AppState, Settings};
 
 pub(super) struct Attempt {
     pub(super) state: web::Data<AppState>,

@@ -1,20 +1,16 @@
 //! The audit record of each attempt, closed in the database that it was opened in, if need be later.
 
-use std::{
-    io,
-    sync::{
-        Arc, Mutex, MutexGuard, PoisonError,
-        mpsc::{self, Receiver, Sender},
-    },
-    thread,
-    time::{Duration, Instant, SystemTime},
-};
+use std::sync::mpsc::{self, Receiver, Sender};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant, SystemTime};
+use std::{io, thread};
 
 use pbx_asterisk::{Deployment, FileError, LockError, LockedDeployment};
 use pbx_domain::{ApplyId, ApplyOutcome, ApplyRecord, DatabaseId};
 use pbx_persistence::{Database, DatabaseError, StartedApply, UserList};
 
-use super::{last::LastApplyResponse, waiting_records};
+use super::last::LastApplyResponse;
+use super::waiting_records;
 use crate::http::problem::{Code, Problem};
 
 /// How often a record that waits for the database is tried again.

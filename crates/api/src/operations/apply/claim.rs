@@ -1,11 +1,9 @@
 //! What this node may claim of its Asterisk: the pair last proven, as long as nobody doubts it.
 
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    fmt, io,
-    str::FromStr,
-    sync::{Arc, Mutex, PoisonError, RwLock},
-};
+use std::collections::{BTreeMap, BTreeSet};
+use std::str::FromStr;
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::{fmt, io};
 
 use pbx_asterisk::{ClaimStamp, Deployment, Expected, FileError, Pair};
 use pbx_confgen::{RenderError, Renderer};

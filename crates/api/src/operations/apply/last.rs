@@ -9,7 +9,8 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 use uuid::Uuid;
 
-use crate::{http::apply_response::OutcomeResponse, http::body::rfc3339};
+use crate::http::apply_response::OutcomeResponse;
+use crate::http::body::rfc3339;
 
 /// The note that holds it.
 const NAME: &str = "last";

@@ -1,9 +1,7 @@
 //! What an apply would do, named by a tag, so that a caller may apply exactly what it reviewed.
 
-use actix_web::{
-    HttpRequest,
-    http::header::{EntityTag, HeaderValue, IF_MATCH},
-};
+use actix_web::HttpRequest;
+use actix_web::http::header::{EntityTag, HeaderValue, IF_MATCH};
 use pbx_asterisk::Pair;
 use sha2::{Digest as _, Sha256};
 

@@ -1,9 +1,7 @@
 //! What the end of a deployment means for the caller and for the record.
 
-use std::{
-    collections::BTreeSet,
-    time::{Duration, Instant},
-};
+use std::collections::BTreeSet;
+use std::time::{Duration, Instant};
 
 use pbx_asterisk::{Aftermath, Cause, CliError, Deployment, Failure, Foreign, ReloadError};
 use pbx_confgen::EndpointOptions;

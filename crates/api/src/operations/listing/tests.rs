@@ -1,11 +1,13 @@
 //! Whatever became of the database, a user counts as applied exactly when the proven pair holds it as it is.
 
-use std::{collections::BTreeMap, time::SystemTime};
+use std::collections::BTreeMap;
+use std::time::SystemTime;
 
 use pbx_asterisk::Pair;
 use pbx_confgen::Renderer;
 use pbx_domain::{Extension, Ha1, Realm, SipPassword, UserId};
-use proptest::{prelude::*, sample::Index};
+use proptest::prelude::*;
+use proptest::sample::Index;
 
 use super::*;
 

@@ -1,13 +1,16 @@
 //! Asterisk: whether it answers, takes an apply, and phones then get calls through.
 
-use std::{path::Path, time::Instant};
+use std::path::Path;
+use std::time::Instant;
 
 use pbx_asterisk::{Deployment, Drift, Expected, Fault, OwnSection, Transports};
 use pbx_domain::{Extension, ExtensionRange};
 use pbx_persistence::{ApplyLog, Database, UserList};
 
-use super::{report::Report, service};
-use crate::{Settings, operations::apply};
+use super::report::Report;
+use super::service;
+use crate::Settings;
+use crate::operations::apply;
 
 /// The program of Debian's package.
 const INSTALLED: &str = "/usr/sbin/asterisk";

@@ -3,11 +3,9 @@
 use pbx_asterisk::Fault;
 use pbx_persistence::{Database, Inspection, Protection, ReadOnly, UserList};
 
-use super::{
-    database_fix::{self, fault},
-    report::Report,
-    service,
-};
+use super::database_fix::{self, fault};
+use super::report::Report;
+use super::service;
 use crate::settings::Survey;
 
 /// Asks the database, and gives it with the users where it has them.

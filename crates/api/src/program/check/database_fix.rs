@@ -1,9 +1,7 @@
 //! Why PostgreSQL cannot be used, and the command that fixes it: on this host, or on PostgreSQL's.
 
-use std::{
-    fs, io,
-    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket},
-};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
+use std::{fs, io};
 
 use pbx_asterisk::Fault;
 use pbx_persistence::{Address, DatabaseError, ReadOnly};

@@ -1,23 +1,19 @@
 //! Whether this runs as the service does, and the commands that are for the service.
 
-use std::{
-    collections::BTreeSet,
-    env, fs,
-    io::{self, Read as _, Write as _},
-    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, TcpStream},
-    os::unix::fs::MetadataExt as _,
-    path::{Path, PathBuf},
-    time::Duration,
-};
+use std::collections::BTreeSet;
+use std::io::{self, Read as _, Write as _};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, TcpStream};
+use std::os::unix::fs::MetadataExt as _;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+use std::{env, fs};
 
 use pbx_asterisk::Fault;
 use rustix::fs::{StatVfsMountFlags, statvfs};
 
 use super::report::Report;
-use crate::{
-    Settings,
-    settings::{self, DEFAULT_FILE, Environment, SettingsError},
-};
+use crate::Settings;
+use crate::settings::{self, DEFAULT_FILE, Environment, SettingsError};
 
 /// Runs a command of the program with the user, the secrets and the sandbox of the service.
 const RUN: &str = "/usr/sbin/pbx-portal-run";

@@ -1,15 +1,18 @@
 //! What the administrator's settings do to each reload or call.
 
-use std::{path::Path, time::Instant};
+use std::path::Path;
+use std::time::Instant;
 
-use crate::{
-    ask::cli::Cli,
-    deploy::deployment::Deployment,
-    doctor::{fault::Fault, inspection::edit},
-    files::rights::quoted,
-    proof::{config_tree::Tree, diagnosis::EXTENSIONS_CONF},
-    text::{expected::Expected, exten::takes, listing},
-};
+use crate::ask::cli::Cli;
+use crate::deploy::deployment::Deployment;
+use crate::doctor::fault::Fault;
+use crate::doctor::inspection::edit;
+use crate::files::rights::quoted;
+use crate::proof::config_tree::Tree;
+use crate::proof::diagnosis::EXTENSIONS_CONF;
+use crate::text::expected::Expected;
+use crate::text::exten::takes;
+use crate::text::listing;
 
 /// Whether `cli_permissions.conf` lets this user reload: `answer` is that to the reload of a module that does not exist.
 pub(super) fn check_permission(cli: &Cli, directory: &Path, answer: &str) -> Result<(), Fault> {

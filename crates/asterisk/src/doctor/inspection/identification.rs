@@ -1,17 +1,17 @@
 //! Whether Asterisk knows a phone by its user name.
 
-use std::{path::Path, time::Instant};
+use std::path::Path;
+use std::time::Instant;
 
-use crate::{
-    ask::{cli::Cli, cli_error::CliError},
-    doctor::{fault::Fault, inspection::edit},
-    files::rights::quoted,
-    proof::{diagnosis::PJSIP_CONF, own_sections::OwnSection},
-    text::{
-        identifies::{self, Match},
-        listing,
-    },
-};
+use crate::ask::cli::Cli;
+use crate::ask::cli_error::CliError;
+use crate::doctor::fault::Fault;
+use crate::doctor::inspection::edit;
+use crate::files::rights::quoted;
+use crate::proof::diagnosis::PJSIP_CONF;
+use crate::proof::own_sections::OwnSection;
+use crate::text::identifies::{self, Match};
+use crate::text::listing;
 
 /// Whether a phone is taken for an endpoint of the administrator's before its user name is looked at; where that is for
 /// some phones alone, a sentence says so.

@@ -1,12 +1,12 @@
-use std::{collections::BTreeSet, path::Path};
+use std::collections::BTreeSet;
+use std::path::Path;
 
-use crate::{
-    ask::cli::Cli,
-    doctor::fault::Fault,
-    files::{file, rights::quoted},
-    proof::config_lines::{self, setting},
-    text::shown::is_yes,
-};
+use crate::ask::cli::Cli;
+use crate::doctor::fault::Fault;
+use crate::files::file;
+use crate::files::rights::quoted;
+use crate::proof::config_lines::{self, setting};
+use crate::text::shown::is_yes;
 
 /// The modules without which phones cannot register and call, each behind those that it needs: with `autoload=no`,
 /// Asterisk loads no module for another's sake.

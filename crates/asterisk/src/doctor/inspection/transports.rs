@@ -1,17 +1,16 @@
-use std::{
-    fmt, io,
-    net::SocketAddr,
-    path::Path,
-    time::{Duration, Instant},
-};
+use std::net::SocketAddr;
+use std::path::Path;
+use std::time::{Duration, Instant};
+use std::{fmt, io};
 
-use crate::{
-    ask::{cli::Cli, cli_error::CliError},
-    doctor::{fault::Fault, sip},
-    files::rights::quoted,
-    proof::{diagnosis::PJSIP_CONF, own_sections::OwnSection},
-    text::listing,
-};
+use crate::ask::cli::Cli;
+use crate::ask::cli_error::CliError;
+use crate::doctor::fault::Fault;
+use crate::doctor::sip;
+use crate::files::rights::quoted;
+use crate::proof::diagnosis::PJSIP_CONF;
+use crate::proof::own_sections::OwnSection;
+use crate::text::listing;
 
 /// How long a transport may take to answer.
 const PATIENCE: Duration = Duration::from_secs(5);
