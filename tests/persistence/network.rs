@@ -78,6 +78,21 @@ fn a_network_that_falls_silent_at_any_packet_costs_at_most_the_timeout() {
 }
 
 #[test]
+fn a_silence_after_the_login_ends_whatever_the_url_says_of_silence() {
+    let (cluster, fixture) = cluster();
+    for packets in 2..7 {
+        let proxy = Proxy::to(&cluster.address());
+        let url = format!("{}?tcp_user_timeout=60000&keepalives=0", proxy.through(&fixture.outside.url()));
+        let database = Database::connect(&url, 1, TIMEOUT).unwrap();
+        proxy.silence_after(packets);
+        drop(database.users().list());
+        proxy.heal();
+        let listed = database.users().list().or_else(|_| database.users().list());
+        listed.unwrap_or_else(|error| panic!("{packets}: {error:?}"));
+    }
+}
+
+#[test]
 fn a_network_that_swallows_everything_costs_at_most_the_timeout() {
     let (cluster, fixture) = cluster();
     let (proxy, database) = behind(&cluster, &fixture, 2, TIMEOUT);

@@ -128,10 +128,17 @@ fn check(url: &str) -> Result<(), DatabaseError> {
         Some(url) => url.with_query(&[url.query, &format!("host={NOWHERE}&hostaddr=&port=1")]),
         None => format!("{url} host={NOWHERE} hostaddr='' port=1"),
     };
+    // It quotes the whole probe where it cannot be read, so the directory alone would say nothing.
+    let missed = format!("{NOWHERE}/.s.PGSQL.1\"");
+    let ports = given(url, "port").unwrap_or_default();
     match PgConnection::establish(&probe) {
-        Err(error) if error.to_string().contains(NOWHERE) => Ok(()),
+        Err(error) if error.to_string().contains(&missed) && ports.split(',').all(is_port) => Ok(()),
         _ => Err(DatabaseError::InvalidUrl),
     }
+}
+
+fn is_port(port: &str) -> bool {
+    port.is_empty() || port.parse::<u16>().is_ok_and(|port| port > 0)
 }
 
 /// Whether this can be hosts with ports, and a database. A password with an unescaped `/` or `@` ends before it does for
@@ -139,28 +146,29 @@ fn check(url: &str) -> Result<(), DatabaseError> {
 fn is_address(hosts: &str, database: &str) -> bool {
     let is_host = |host: &str| {
         let port = host.rsplit_once(']').map_or(host, |(_, port)| port).rsplit_once(':').map_or("", |(_, port)| port);
-        port.bytes().all(|byte| byte.is_ascii_digit())
+        is_port(port)
     };
     !hosts.contains('@') && !database.contains('@') && hosts.split(',').all(is_host)
 }
 
 /// The URL with limits to the time that a dead server or network can cost. They come first, so
-/// that the URL's own parameters replace them.
-fn with_deadlines(url: &str, timeout: Duration, connect_timeout: Duration, user_timeout: u32) -> String {
+/// that the URL's own parameters replace them; but for the mark, without which nobody could end a call in time.
+fn with_deadlines(url: &str, timeout: Duration, connect_timeout: Duration, mark: u32) -> String {
     let seconds = timeout.as_secs().max(2);
     let parameters = [
         ("connect_timeout", connect_timeout.as_secs().to_string()),
-        // Unanswered data, then an unanswered silence, ends the connection.
-        ("tcp_user_timeout", user_timeout.to_string()),
+        // An unanswered silence ends the connection, and so does unanswered data, by the mark.
         ("keepalives_idle", seconds.to_string()),
         ("keepalives_interval", "1".to_owned()),
         ("keepalives_count", "3".to_owned()),
         ("fallback_application_name", "pbx-portal".to_owned()),
     ];
     let parameters = parameters.map(|(key, value)| format!("{key}={value}"));
+    // libpq sets it only beside keep-alives.
+    let mark = ["keepalives=1".to_owned(), format!("tcp_user_timeout={mark}")];
     match Url::of(url) {
-        Some(url) => url.with_query(&[&parameters.join("&"), url.query]),
-        None => format!("{} {url}", parameters.join(" ")),
+        Some(url) => url.with_query(&[&parameters.join("&"), url.query, &mark.join("&")]),
+        None => format!("{} {url} {}", parameters.join(" "), mark.join(" ")),
     }
 }
 
@@ -236,15 +244,16 @@ impl<'a> Url<'a> {
 mod tests {
     use super::*;
 
-    const OURS: &str = "connect_timeout=3&tcp_user_timeout=5000&keepalives_idle=5&keepalives_interval=1\
-                        &keepalives_count=3&fallback_application_name=pbx-portal";
+    const OURS: &str = "connect_timeout=3&keepalives_idle=5&keepalives_interval=1&keepalives_count=3\
+                        &fallback_application_name=pbx-portal";
+    const MARK: &str = "keepalives=1&tcp_user_timeout=5000";
 
     fn with_five_seconds(url: &str) -> String {
         with_deadlines(url, Duration::from_secs(5), Duration::from_secs(3), 5000)
     }
 
     #[test]
-    fn the_url_is_kept_and_its_own_parameters_come_last() {
+    fn the_url_is_kept_and_its_own_parameters_replace_ours_but_for_the_mark() {
         for (url, address, query) in [
             ("postgresql:///db", "postgresql:///db", ""),
             ("postgres://h?", "postgres://h", ""),
@@ -254,11 +263,12 @@ mod tests {
                 "&target_session_attrs=read-write&connect_timeout=9",
             ),
             ("postgresql://u:a?b@h/db?sslmode=disable", "postgresql://u:a?b@h/db", "&sslmode=disable"),
+            ("postgres://h?tcp_user_timeout=9", "postgres://h", "&tcp_user_timeout=9"),
         ] {
-            assert_eq!(with_five_seconds(url), format!("{address}?{OURS}{query}"));
+            assert_eq!(with_five_seconds(url), format!("{address}?{OURS}{query}&{MARK}"));
         }
-        let ours = OURS.replace('&', " ");
-        assert_eq!(with_five_seconds("host=h password='a b?'"), format!("{ours} host=h password='a b?'"));
+        let [ours, mark] = [OURS, MARK].map(|ours| ours.replace('&', " "));
+        assert_eq!(with_five_seconds("host=h password='a b?'"), format!("{ours} host=h password='a b?' {mark}"));
     }
 
     #[test]
@@ -289,6 +299,15 @@ mod tests {
             "postgresql://u:12/cret@h/db",
             "postgresql://u:s3@cret@h/db",
             "postgresql://u:s3@cret@h:1/db?sslmode=require",
+            // libpq repeats all of these.
+            "postgresql://u:s3cret@[::1]5432/db",
+            "postgresql://u:s3cret@[::1/db",
+            "postgresql://u:s3cret@[]:5432/db?sslmode=require",
+            "postgresql://u:s3cret@h1,[::1/db",
+            // Found out at the connection alone.
+            "postgresql://u:s3cret@h:99999/db",
+            "postgresql://u:s3cret@h:0/db",
+            "host=h port=s3cret",
         ] {
             let error = check(url).unwrap_err();
             assert!(matches!(error, DatabaseError::InvalidUrl), "{url}");

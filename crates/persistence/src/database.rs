@@ -21,8 +21,8 @@ impl Database {
     ///
     /// Nothing is connected yet, so this does not wait for a server. `url` is anything that libpq
     /// takes ([PostgreSQL manual, 34.1.1](https://www.postgresql.org/docs/current/libpq-connect.html#LIBPQ-CONNSTRING)),
-    /// several hosts and `target_session_attrs` included; its own `connect_timeout`, keep-alive
-    /// parameters and `application_name` take precedence over the portal's.
+    /// several hosts and `target_session_attrs` included; its own `connect_timeout`, intervals of
+    /// keep-alives and `application_name` take precedence over the portal's. `keepalives` and `tcp_user_timeout` are ours.
     ///
     /// `timeout` bounds every call, whatever becomes of the server. A `pool_size` of 0 is taken for
     /// 1, and a `timeout` below a millisecond for a millisecond.

@@ -4,7 +4,7 @@
 //!
 //! Several threads connect at once, so "the new socket" is not enough. Over TCP the connection string carries
 //! `tcp_user_timeout` with a value that no other connection has at this time: libpq sets it on its socket, and here it
-//! is read back, as a mark. The milliseconds differ by one each, which changes nothing else. A Unix socket has no such
+//! is read back, as a mark, which replaces what the URL says of it. The milliseconds differ by one each, which changes nothing else. A Unix socket has no such
 //! option: these are opened one at a time, under a lock.
 
 use std::collections::{BTreeMap, HashSet};
@@ -70,7 +70,10 @@ impl Before {
     fn is_postgres(&self, socket: &OwnedFd) -> bool {
         let Ok(Some(peer)) = getpeername(socket) else { return false };
         match SocketAddrUnix::try_from(peer) {
-            Ok(peer) => self.may_be_local && peer.path_bytes().is_some_and(is_postgres_path),
+            Ok(peer) => {
+                let name = peer.path_bytes().or_else(|| peer.abstract_name());
+                self.may_be_local && name.is_some_and(is_postgres_path)
+            }
             Err(_) => tcp_user_timeout(socket) == Ok(self.mark),
         }
     }
