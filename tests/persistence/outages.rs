@@ -194,6 +194,74 @@ fn a_lock_that_somebody_holds_costs_the_timeout() {
 }
 
 #[test]
+fn a_lock_is_waited_for_whatever_the_database_says_of_locks() {
+    let (_cluster, outside, _) = cluster();
+    let name = outside.sql("SELECT quote_ident(current_database())");
+    outside.sql(&format!("ALTER DATABASE {name} SET lock_timeout = '50ms'"));
+    let database = Database::connect(&outside.url(), 2, TIMEOUT).unwrap();
+    let lock = outside.begin("SELECT FROM tenants FOR UPDATE");
+    thread::scope(|scope| {
+        let created = scope.spawn(|| create(&database, 4));
+        thread::sleep(Duration::from_millis(200));
+        lock.commit();
+        assert_eq!(created.join().unwrap().unwrap().extension.get(), 1004);
+    });
+}
+
+#[test]
+fn a_user_that_somebody_holds_keeps_no_other_change_waiting_for_long() {
+    let (_cluster, outside, database) = cluster();
+    let users = database.users().list().unwrap().users;
+    let held = outside.begin(&format!("SELECT FROM users WHERE id = '{}' FOR UPDATE", users[1].id));
+    let tenant = outside.begin("SELECT FROM tenants FOR UPDATE");
+    thread::scope(|scope| {
+        // The first one waits for the tenant, so that the others make one batch.
+        let first = scope.spawn(|| create(&database, 4));
+        outside.wait_for_waiting(1);
+        let deleted = scope.spawn(|| database.users().delete(users[1].id));
+        let others: Vec<_> = (5..9)
+            .map(|number| {
+                scope.spawn({
+                    let database = &database;
+                    move || create(database, number)
+                })
+            })
+            .collect();
+        thread::sleep(Duration::from_millis(200));
+        tenant.commit();
+        let mut numbers: Vec<_> =
+            others.into_iter().chain([first]).map(|create| create.join().unwrap().unwrap().extension.get()).collect();
+        numbers.sort_unstable();
+        assert_eq!(numbers, [1004, 1005, 1006, 1007, 1008]);
+        let error = deleted.join().unwrap().unwrap_err();
+        assert!(matches!(error, DeleteUserError::Database(DatabaseError::Unavailable(_))), "{error:?}");
+    });
+    held.commit();
+    database.users().delete(users[1].id).unwrap();
+}
+
+#[test]
+fn a_user_that_a_policy_keeps_is_not_deleted_without_a_word() {
+    let (_cluster, outside, _) = cluster();
+    let role = format!("policed_{}", std::process::id());
+    outside.sql(&format!("CREATE ROLE {role} LOGIN; GRANT ALL ON ALL TABLES IN SCHEMA public TO {role}"));
+    for table in ["users", "extensions"] {
+        outside.sql(&format!(
+            "ALTER TABLE {table} ENABLE ROW LEVEL SECURITY; CREATE POLICY r ON {table} FOR SELECT USING (true); \
+             CREATE POLICY i ON {table} FOR INSERT WITH CHECK (true)"
+        ));
+    }
+    let url = outside.url().replacen("postgres@", &format!("{role}@"), 1);
+    let database = Database::connect(&url, 2, TIMEOUT).unwrap();
+    let users = database.users().list().unwrap().users;
+    for _ in 0..2 {
+        let error = database.users().delete(users[1].id).unwrap_err();
+        assert!(matches!(error, DeleteUserError::Database(DatabaseError::Failed(_))), "{error:?}");
+    }
+    assert_eq!(database.users().list().unwrap().users, users);
+}
+
+#[test]
 fn a_host_that_is_gone_costs_at_most_the_timeout() {
     // TEST-NET-1 (RFC 5737) is nobody's: nothing answers, or the network says so at once.
     let database = Database::connect("postgresql://192.0.2.1/pbx", 2, TIMEOUT).unwrap();

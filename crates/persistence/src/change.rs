@@ -1,5 +1,7 @@
 //! The statements that change the users: what is known of them, and one change of it.
 
+use std::time::Duration;
+
 use diesel::pg::{Pg, PgConnection};
 use diesel::prelude::*;
 use diesel::query_builder::{AstPass, QueryFragment};
@@ -53,12 +55,15 @@ pub(crate) struct Change {
     numbers: Vec<i32>,
     realms: Vec<String>,
     ha1s: Vec<String>,
+    /// How long one user's row is waited for, as PostgreSQL writes it.
+    row_wait: String,
 }
 
 impl Change {
     /// An empty change.
-    pub(crate) fn of(known: ChangeToken) -> Self {
-        Self { known: known.random, guard: known.guard, token: Uuid::new_v4(), ..Self::default() }
+    pub(crate) fn of(known: ChangeToken, row_wait: Duration) -> Self {
+        let row_wait = format!("{}ms", row_wait.as_millis().max(1));
+        Self { known: known.random, guard: known.guard, token: Uuid::new_v4(), row_wait, ..Self::default() }
     }
 
     pub(crate) fn create(&mut self, id: UserId, new: &NewUser, extension: Extension, realm: &Realm, ha1: &Ha1) {
@@ -101,6 +106,9 @@ impl RunQueryDsl<PgConnection> for Change {}
 ///
 /// Steps that have nothing to do are left out: a statement's triggers cost as much as its rows.
 ///
+/// Whoever waits for a user's row has the tenant's already, and keeps all others waiting: so that takes [`Self::row_wait`] at
+/// most. Where a policy or a trigger keeps users from being deleted, the whole statement fails.
+///
 /// The setting `pbx_portal.token` names the token that this statement gives the tenant, so that the triggers keep it
 /// instead of making one that this process does not know.
 impl QueryFragment<Pg> for Change {
@@ -122,7 +130,9 @@ impl QueryFragment<Pg> for Change {
         let mut last = "moved";
         if !self.deleted.is_empty() {
             last = "gone";
-            out.push_sql(", freed AS (DELETE FROM extensions USING moved WHERE tenant = 'default' AND user_id = ");
+            out.push_sql(", freed AS (DELETE FROM extensions USING (SELECT set_config('lock_timeout', ");
+            out.push_bind_param::<Text, _>(&self.row_wait)?;
+            out.push_sql(", true) FROM moved) AS moved WHERE tenant = 'default' AND user_id = ");
             self.push_deleted(&mut out)?;
             out.push_sql(
                 " RETURNING 1), \
@@ -164,6 +174,13 @@ impl QueryFragment<Pg> for Change {
         out.push_sql(" SELECT moved.revision, now() FROM moved, (SELECT count(*) AS steps FROM ");
         out.push_sql(last);
         out.push_sql(") AS before WHERE before.steps >= 0");
+        if !self.deleted.is_empty() {
+            out.push_sql(" AND CASE WHEN moved.revision > 0 AND (SELECT count(*) FROM gone) = cardinality(");
+            out.push_bind_param::<Array<SqlUuid>, _>(&self.deleted)?;
+            out.push_sql(
+                ") THEN true ELSE ('a policy or a trigger keeps users from being deleted: revision ' || moved.revision)::boolean END",
+            );
+        }
         Ok(())
     }
 }

@@ -300,7 +300,7 @@ fn statement_timeout(timeout: Duration) -> Duration {
     timeout * 9 / 10
 }
 
-/// What every session begins with, in one round trip.
+/// What every session begins with, in one round trip. Who waits for a lock waits as long as for a statement.
 ///
 /// Each statement is a transaction of its own at READ COMMITTED, whatever default the role or the database has: after
 /// waiting for a row lock it has to read what the last holder committed.
@@ -309,6 +309,7 @@ fn setup(timeout: Duration) -> String {
     format!(
         "SET statement_timeout = {milliseconds}; \
          SET idle_in_transaction_session_timeout = {milliseconds}; \
+         SET lock_timeout = 0; \
          SET default_transaction_isolation = 'read committed'"
     )
 }

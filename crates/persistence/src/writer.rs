@@ -10,6 +10,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
 
+use diesel::result::{DatabaseErrorKind, Error as SqlError};
 use diesel::{OptionalExtension as _, RunQueryDsl as _};
 use pbx_domain::{CreateRefusal, Extension, Ha1, NewUser, Realm, Revision, Roster, SipPassword, UserId};
 
@@ -171,7 +172,7 @@ impl Writer {
                 Some(known) => known,
                 None => Known::of(self.read(begun)?)?,
             };
-            let mut change = Change::of(token);
+            let mut change = Change::of(token, self.row_wait());
             let decisions: Vec<_> = batch.iter().map(|request| decide(request, &mut roster, &mut change)).collect();
             let results = |at, when| {
                 let given = |extension| Given { extension, at, when };
@@ -195,6 +196,9 @@ impl Writer {
                     return Ok(results(revision, when));
                 }
                 Ok(Made::Outdated(state)) => (remembered, is_fresh) = (Some(state), true),
+                // One by one, only the one that waits for it fails.
+                Ok(Made::Held(error)) if batch.len() > 1 => return Err(DatabaseError::failed(error)),
+                Ok(Made::Held(error)) => return Err(DatabaseError::unavailable(error)),
                 // The remembered users are wrong if somebody wrote with the triggers disabled for a while: read them and
                 // try again.
                 Err(DatabaseError::Failed(_)) if !is_fresh => {}
@@ -203,15 +207,33 @@ impl Writer {
         }
     }
 
+    /// How long a change may keep all others waiting for a user's row that somebody holds.
+    fn row_wait(&self) -> Duration {
+        self.sessions.timeout() / 4
+    }
+
     fn make(&self, begun: Instant, change: &Change) -> Result<Made, DatabaseError> {
         let sent = Arc::new(AtomicU32::new(0));
-        let (statement, times) = (change.clone(), Arc::clone(&sent));
-        let made: Option<(i64, Timestamp)> = self.sessions.repeatable_since(begun, move |connection| {
+        let (statement, times, row_wait) = (change.clone(), Arc::clone(&sent), self.row_wait());
+        let made = self.sessions.repeatable_since(begun, move |connection| {
             times.fetch_add(1, Ordering::SeqCst);
-            statement.clone().get_result(connection).optional().map_err(Abort::<DatabaseError>::Sql)
+            let sent = Instant::now();
+            match statement.clone().get_result::<(i64, Timestamp)>(connection).optional() {
+                // Diesel reports a wait that was ended as an unknown error, so the elapsed time decides.
+                Err(error @ SqlError::DatabaseError(DatabaseErrorKind::Unknown, _))
+                    if !statement.deleted.is_empty() && sent.elapsed() >= row_wait =>
+                {
+                    Ok(Err(error))
+                }
+                made => made.map(Ok).map_err(Abort::<DatabaseError>::Sql),
+            }
         })?;
-        if let Some((revision, created_at)) = made {
-            return Ok(Made::Committed(Revision::new(revision), created_at.0));
+        match made {
+            Ok(Some((revision, created_at))) => return Ok(Made::Committed(Revision::new(revision), created_at.0)),
+            // Whether the first one was made is not known.
+            Err(error) if sent.load(Ordering::SeqCst) > 1 => return Err(DatabaseError::unavailable(error)),
+            Err(error) => return Ok(Made::Held(error)),
+            Ok(None) => {}
         }
         let rows = self.read(begun)?;
         if sent.load(Ordering::SeqCst) == 1 {
@@ -253,6 +275,8 @@ enum Made {
     Committed(Revision, SystemTime),
     /// Nothing: the users are these.
     Outdated(Known),
+    /// Nothing: somebody's open transaction holds a user.
+    Held(SqlError),
 }
 
 /// Adds what is asked for to the change, and gives the extension that is given or freed by it.
