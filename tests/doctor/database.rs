@@ -100,6 +100,38 @@ fn what_refuses_a_delete_or_the_end_of_a_record_is_named() {
 }
 
 #[test]
+fn what_refuses_a_change_at_its_end_alone_is_reported() {
+    let host = Host::new();
+    host.database.sql(
+        "CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RAISE 'not in the end'; END $$; \
+         CREATE CONSTRAINT TRIGGER t AFTER INSERT ON users DEFERRABLE INITIALLY DEFERRED \
+         FOR EACH ROW EXECUTE FUNCTION refuse()",
+    );
+    let found = host.check();
+    assert!(
+        matches!(found.faults()[..], [("tables", _)]) && found.lines.concat().contains("not in the end"),
+        "{found:#?}"
+    );
+}
+
+#[test]
+fn halves_of_users_that_block_creates_are_found_and_removed() {
+    let mut host = Host::new();
+    for half in [
+        "SET session_replication_role = replica; DELETE FROM users WHERE email LIKE 'third%'",
+        "SET session_replication_role = replica; DELETE FROM extensions WHERE number = 1002",
+    ] {
+        host.portal.create_user("third", "third@example.com");
+        host.database.sql(half);
+        assert_eq!(
+            host.portal.http().post("/users", &serde_json::json!({"name": "x", "email": "third@example.com"})).status,
+            500
+        );
+        host.heals("tables");
+    }
+}
+
+#[test]
 fn who_keeps_all_changes_waiting_in_an_open_transaction_is_named_and_ended() {
     let mut host = Host::new();
     let settings = host.settings.clone().with("PBX_PORTAL__DATABASE__TIMEOUT_SECONDS", "3");

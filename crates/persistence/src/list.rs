@@ -78,8 +78,8 @@ const LIST: [&str; 5] = [
     ") AS is_read OFFSET 0) other LEFT JOIN LATERAL ( \
      SELECT * FROM (SELECT users.id, users.name, users.email, extensions.number, extensions.realm, extensions.ha1, \
      users.created_at, users.revision, extensions.revision AS extension_revision \
-     FROM (SELECT * FROM users WHERE tenant = 'default') users \
-     FULL JOIN (SELECT * FROM extensions WHERE tenant = 'default') extensions ON extensions.user_id = users.id OFFSET 0) joined \
+     FROM (SELECT * FROM ONLY users WHERE tenant = 'default') users \
+     FULL JOIN (SELECT * FROM ONLY extensions WHERE tenant = 'default') extensions ON extensions.user_id = users.id OFFSET 0) joined \
      WHERE id IS NOT NULL AND number IS NOT NULL AND other.is_read OFFSET 0) listed ON true \
      WHERE tenants.name = 'default'",
 ];

@@ -120,6 +120,14 @@ pub(super) fn grant(url: &str, missing: &[String], not_owned: &[String]) -> Stri
     names.in_database(&own.chain(grants).chain(path).collect::<Vec<_>>().join("; "))
 }
 
+/// The command that removes users without an extension, and extensions without a user.
+pub(super) fn remove_unpaired(url: &str) -> String {
+    Names::of(url).in_database(
+        "DELETE FROM extensions WHERE NOT EXISTS (SELECT FROM users WHERE id = user_id); \
+         DELETE FROM users WHERE NOT EXISTS (SELECT FROM extensions WHERE user_id = id)",
+    )
+}
+
 /// The command that makes the database take changes again, or the way to the server that does.
 pub(super) fn writable(url: &str, read_only: ReadOnly) -> String {
     if read_only == ReadOnly::Standby {
@@ -161,6 +169,8 @@ fn fix(words: &str, url: &str) -> String {
     let env = Environment::SERVICE_FILE;
     if has("too many connections for role") {
         names.there(&format!("psql -c 'ALTER ROLE \"{role}\" CONNECTION LIMIT -1'"))
+    } else if has("too many connections for database") {
+        names.there(&format!("psql -c 'ALTER DATABASE \"{database}\" CONNECTION LIMIT -1'"))
     } else if has("is not currently accepting connections") {
         names.there(&format!("psql -c 'ALTER DATABASE \"{database}\" ALLOW_CONNECTIONS true'"))
     } else if has("permission denied for database") {
@@ -309,6 +319,8 @@ struct Names {
 impl Names {
     fn of(url: &str) -> Self {
         let Address { role, database, is_local, .. } = Address::of(url);
+        // As libpq does.
+        let database = database.or_else(|| role.clone());
         let plain = |name: Option<String>, default: &str| {
             name.filter(|name| is_plain(name)).unwrap_or_else(|| default.to_owned())
         };
@@ -350,6 +362,7 @@ mod tests {
             ("dbname=phones host=/run/postgresql", ("pbx-portal", "phones", true)),
             ("postgresql://bob@/x?hostaddr=192.0.2.1&user=alice", ("alice", "x", false)),
             ("postgresql://a,b/c", ("pbx-portal", "c", false)),
+            ("postgresql://me@a", ("me", "me", false)),
         ] {
             let Names { role, database, is_local } = Names::of(url);
             assert_eq!((role.as_str(), database.as_str(), is_local), names);
