@@ -71,7 +71,11 @@ fn a_database_of_the_first_release_keeps_its_users_up_and_down_and_up() {
 
 /// A database that has the first migrations alone, such as one of the first release.
 fn with_migrations(number: usize) -> Database {
-    let outside = Database::create();
+    with_migrations_in("UTF8", number)
+}
+
+fn with_migrations_in(encoding: &str, number: usize) -> Database {
+    let outside = Database::create_in_encoding(encoding);
     outside.sql(
         "CREATE TABLE __diesel_schema_migrations (version varchar(50) PRIMARY KEY, run_on timestamp NOT NULL DEFAULT now())",
     );
@@ -100,6 +104,7 @@ fn a_migration_waits_for_a_writer_and_does_not_deadlock_with_it() {
     for (applied, begun, then) in [
         (1, "UPDATE tenants SET revision = revision + 1", "DELETE FROM extensions; DELETE FROM users"),
         (2, "UPDATE tenants SET revision = revision + 1; DELETE FROM extensions", "DELETE FROM users"),
+        (4, "UPDATE tenants SET revision = revision + 1; DELETE FROM extensions", "DELETE FROM users"),
     ] {
         let outside = with_migrations(applied);
         by_hand(&outside, 1);
@@ -117,28 +122,46 @@ fn a_migration_waits_for_a_writer_and_does_not_deadlock_with_it() {
 
 #[test]
 fn a_user_who_breaks_a_new_rule_is_named_with_what_to_do() {
-    for broken in [
-        "email = repeat('l', 65) || '@example.com'",
-        "email = 'a@' || repeat('d', 64) || '.example'",
-        "email = 'a@[b@c]'",
-        "created_at = 'infinity'",
-        "created_at = '0044-03-15 BC'",
+    for (encoding, broken, shown) in [
+        ("UTF8", "email = repeat('l', 65) || '@example.com'", ""),
+        ("UTF8", "email = 'a@' || repeat('d', 64) || '.example'", ""),
+        ("UTF8", "email = 'a@[b@c]'", ""),
+        ("UTF8", "created_at = 'infinity'", "\"infinity\""),
+        ("UTF8", "created_at = '0044-03-15 BC'", " BC\""),
+        ("SQL_ASCII", r"name = E'J\xfcrgen'", r#""J\374rgen""#),
     ] {
         for fix in ["UPDATE users SET ", "DELETE FROM users "] {
-            let outside = with_migrations(2);
+            let outside = with_migrations_in(encoding, 2);
             by_hand(&outside, 3);
             let ids = outside.sql(&format!("UPDATE users SET {broken} WHERE email = 'u1@example.com' RETURNING id"));
             let id = ids.lines().next().unwrap();
             let inside = connect(&outside.url());
             let said = chain(&inside.migrate().unwrap_err());
             let email = outside.sql(&format!("SELECT email FROM users WHERE id = '{id}'"));
-            assert!(said.contains(&format!("user {id} ({email})")) && said.contains("1 in all"), "{said}");
+            assert!(
+                said.contains(&format!("user {id} ({email})")) && said.contains("1 in all") && said.contains(shown),
+                "{said}"
+            );
             let command = said.split('"').find(|quoted| quoted.starts_with(fix)).unwrap_or_else(|| panic!("{said}"));
             outside.sql(command);
             inside.migrate().unwrap();
             assert!(inside.users().list().unwrap().users.len() >= 2);
         }
     }
+}
+
+#[test]
+fn tables_in_a_schema_of_any_name_are_served() {
+    let outside = Database::create();
+    let (name, schema) = (outside.sql("SELECT current_database()"), r#""The PBX's 100%""#);
+    outside.sql(&format!("CREATE SCHEMA {schema}; ALTER DATABASE {name} SET search_path = {schema}"));
+    let inside = connect(&outside.url());
+    inside.migrate().map_err(|error| chain(&error)).unwrap();
+    create(&inside, 1).unwrap();
+    let before = inside.users().list().unwrap();
+    outside.sql(&format!("SET search_path = ''; UPDATE {schema}.users SET name = 'By hand'"));
+    let after = inside.users().list_unless(before.token).unwrap().unwrap();
+    assert_eq!((after.revision.get(), after.users[0].name.as_str()), (2, "By hand"));
 }
 
 #[test]

@@ -41,6 +41,51 @@ fn every_change_replaces_the_token_by_hand_too() {
 }
 
 #[test]
+fn a_change_beside_a_temporary_table_of_the_same_name_is_a_change() {
+    is_a_change_after("CREATE TEMP TABLE tenants AS TABLE tenants");
+}
+
+#[test]
+fn a_change_beside_older_copies_of_the_tables_is_a_change() {
+    is_a_change_after(
+        "CREATE SCHEMA old; CREATE TABLE old.tenants AS TABLE tenants; CREATE TABLE old.users AS TABLE users; \
+         SET search_path = old, public",
+    );
+}
+
+/// As `pg_restore` and logical replication make it.
+#[test]
+fn a_change_without_a_search_path_is_a_change() {
+    is_a_change_after("SET search_path = ''");
+}
+
+/// Whether changes of the users move the revision, replace the token, and lock the tenant, in a session that began so.
+fn is_a_change_after(session: &str) {
+    let fixture = Fixture::new();
+    let users = fixture.inside.users();
+    (0..3).for_each(|number| drop(fixture.create(number)));
+    for sql in [
+        "UPDATE public.users SET name = 'By hand'",
+        "UPDATE public.extensions SET ha1 = repeat('f', 32) WHERE number = 1000",
+        "WITH made AS (INSERT INTO public.users (id, name, email) VALUES (gen_random_uuid(), 'x', 'x@example.com') RETURNING id) \
+         INSERT INTO public.extensions (number, user_id, realm, ha1) SELECT 1003, id, 'asterisk', repeat('0', 32) FROM made",
+        "DELETE FROM public.users WHERE email = 'u1@example.com'",
+        "TRUNCATE public.users CASCADE",
+    ] {
+        let before = users.list().unwrap();
+        fixture.outside.sql(&format!("{session}; {sql}; DROP SCHEMA IF EXISTS old CASCADE"));
+        let after = users.list_unless(before.token).unwrap().map(|list| list.revision.get());
+        assert_eq!(after, Some(before.revision.get() + 1), "{sql}");
+        if sql.starts_with("DELETE") {
+            assert_eq!(fixture.create(1).extension.get(), 1001, "the lowest that is free");
+        }
+    }
+    let _writer = fixture.outside.begin(&format!("{session}; UPDATE public.users SET name = 'x' WHERE false"));
+    let locked = fixture.outside.try_sql("SELECT FROM tenants FOR NO KEY UPDATE NOWAIT").unwrap_err();
+    assert!(locked.contains("could not obtain lock"), "{locked}");
+}
+
+#[test]
 fn a_user_who_is_moved_to_another_tenant_by_one_statement_is_a_change() {
     let fixture = Fixture::new();
     let user = fixture.create(1);
