@@ -26,8 +26,9 @@ BEGIN
        INTO broken;
     IF broken.id IS NOT NULL THEN
         RAISE 'user % (%) has an address that is not allowed any more (% in all): give it another one with '
-            '"UPDATE users SET email = ''another@example.com'' WHERE id = ''%''", or delete it with '
-            '"DELETE FROM users WHERE id = ''%''", then migrate again', broken.id, broken.email, broken.number, broken.id, broken.id;
+            '"UPDATE users SET email = ''%@example.com'' WHERE id = ''%''", or delete it with '
+            '"DELETE FROM users WHERE id = ''%''", then migrate again',
+            broken.id, broken.email, broken.number, broken.id, broken.id, broken.id;
     END IF;
 END
 $$;

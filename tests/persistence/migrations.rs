@@ -151,6 +151,27 @@ fn a_user_who_breaks_a_new_rule_is_named_with_what_to_do() {
 }
 
 #[test]
+fn of_several_users_who_break_a_new_rule_each_is_mended_as_printed() {
+    for (encoding, broken) in [
+        ("UTF8", "email = substr(email, 1, 2) || '@[b@c]'"),
+        ("UTF8", "created_at = 'infinity'"),
+        ("SQL_ASCII", r"name = E'J\xfcrgen'"),
+    ] {
+        let outside = with_migrations_in(encoding, 2);
+        by_hand(&outside, 3);
+        outside.sql(&format!("UPDATE users SET {broken}"));
+        let inside = connect(&outside.url());
+        for left in [3, 2, 1] {
+            let said = chain(&inside.migrate().unwrap_err());
+            assert!(said.contains(&format!("{left} in all")), "{said}");
+            outside.sql(said.split('"').find(|quoted| quoted.starts_with("UPDATE")).unwrap());
+        }
+        inside.migrate().unwrap();
+        assert_eq!(inside.users().list().unwrap().users.len(), 3);
+    }
+}
+
+#[test]
 fn tables_in_a_schema_of_any_name_are_served() {
     let outside = Database::create();
     let (name, schema) = (outside.sql("SELECT current_database()"), r#""The PBX's 100%""#);
