@@ -7,7 +7,7 @@ use diesel::connection::SimpleConnection as _;
 use diesel::dsl::sql;
 use diesel::pg::PgConnection;
 use diesel::prelude::*;
-use diesel::sql_types::{BigInt, Bool, Nullable, Text};
+use diesel::sql_types::{Bool, Nullable, Text};
 
 use crate::conninfo::Link;
 use crate::error::DatabaseError;
@@ -33,9 +33,6 @@ pub struct Inspection {
     pub not_owned: Vec<String>,
     /// The tables that are gone although no migration is pending, as after a restore that failed in part.
     pub missing_tables: Vec<String>,
-    /// How many rows of users have no extension, and of extensions no user, as changes leave them while triggers are
-    /// switched off. No list has them, and a create may meet their number or address.
-    pub unpaired: i64,
     /// Why nothing can be written, where that is so.
     pub read_only: Option<ReadOnly>,
 }
@@ -105,9 +102,6 @@ const RIGHTS: &str = "SELECT 'USAGE on schema public' WHERE current_schema() IS 
      ) AS needed (\"table\", \"right\") WHERE CASE WHEN to_regclass(needed.table) IS NOT NULL \
      THEN NOT has_table_privilege(needed.table, needed.right) ELSE false END";
 
-const UNPAIRED: &str = "SELECT count(*) FROM ONLY users FULL JOIN ONLY extensions ON user_id = id \
-     WHERE id IS NULL OR user_id IS NULL";
-
 const MISSING_TABLES: &str = "SELECT name FROM unnest(ARRAY['tenants', 'users', 'extensions', 'apply_audit_log']) AS name \
      WHERE to_regclass(name) IS NULL";
 
@@ -169,7 +163,8 @@ const HOLDER: &str = "SELECT format('process %s of PostgreSQL (%s, role %s)', pi
 
 /// All of it in one round trip, so that the tenant's row is not locked while packets travel. Where all numbers are taken, the
 /// user gets none. Policies hide rows without an error, and so does a trigger that returns nothing; a trigger's own words may
-/// not say where it is, and it may be deferred to the end. What is rolled back waits for no standby, so a message that nobody has to read is committed.
+/// not say where it is, and it may be deferred to the end. Halves of users, as changes leave them while triggers are switched
+/// off, are in no list, and a create may meet their number or address. What is rolled back waits for no standby, so a message that nobody has to read is committed.
 fn rehearsal(lock_timeout: Duration) -> String {
     let steps: Vec<_> =
         REHEARSAL.iter().map(|(right, table, sql)| format!("['{right}', '{table}', $step${sql}$step$]")).collect();
@@ -197,6 +192,11 @@ fn rehearsal(lock_timeout: Duration) -> String {
                  END IF; \
              END LOOP; \
              SET CONSTRAINTS ALL IMMEDIATE; \
+             changed := (SELECT count(*) FROM ONLY users FULL JOIN ONLY extensions ON user_id = id \
+                 WHERE id IS NULL OR user_id IS NULL); \
+             IF changed > 0 THEN \
+                 RAISE EXCEPTION 'INSERT of users: % without an extension, or extensions without a user, are in the way', changed; \
+             END IF; \
          END $$; \
          ROLLBACK; \
          SELECT pg_logical_emit_message(true, 'pbx_portal', 'rehearsal')",
@@ -217,8 +217,6 @@ pub(crate) fn inspect(connection: &mut PgConnection, link: Link) -> Result<Inspe
     let not_owned = if pending.is_empty() { Vec::new() } else { sql::<Text>(NOT_OWNED).load(connection)? };
     let missing_tables =
         if may_read && pending.is_empty() { sql::<Text>(MISSING_TABLES).load(connection)? } else { Vec::new() };
-    let is_whole = missing_rights.is_empty() && missing_tables.is_empty() && may_read && pending.is_empty();
-    let unpaired = if is_whole { sql::<BigInt>(UNPAIRED).get_result(connection)? } else { 0 };
     let (is_standby, is_read_only): (bool, bool) =
         sql::<(Bool, Bool)>("SELECT pg_is_in_recovery(), current_setting('default_transaction_read_only')::boolean")
             .get_result(connection)?;
@@ -252,7 +250,6 @@ pub(crate) fn inspect(connection: &mut PgConnection, link: Link) -> Result<Inspe
         missing_rights,
         not_owned,
         missing_tables,
-        unpaired,
         read_only,
     })
 }

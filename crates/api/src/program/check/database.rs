@@ -33,8 +33,7 @@ pub(super) fn check(survey: &Survey, report: &mut Report<'_>) -> Option<(Databas
         tls @ Protection::Tls { .. } => report.note(CONNECTION, format_args!("{tls}; {VERIFY}")),
         other => report.note(CONNECTION, format_args!("{other}; let who answers there use TLS: {VERIFY}")),
     }
-    let Inspection { pending, unknown, missing_rights, not_owned, missing_tables, unpaired, read_only, .. } =
-        inspection;
+    let Inspection { pending, unknown, missing_rights, not_owned, missing_tables, read_only, .. } = inspection;
     if let Some(read_only) = read_only {
         let what = match read_only {
             ReadOnly::Standby => "it is a standby, which takes no changes",
@@ -66,11 +65,6 @@ pub(super) fn check(survey: &Survey, report: &mut Report<'_>) -> Option<(Databas
         return None;
     }
     report.good("migrations", "all are applied");
-    if unpaired > 0 {
-        let what =
-            format!("{unpaired} rows of users without an extension, or of extensions without a user, block creates");
-        report.fault("tables", &Fault::new(what, database_fix::remove_unpaired(url)));
-    }
     let users = database.users().list();
     let changed = if read_only.is_none() { database.rehearse_change() } else { Ok(()) };
     // Where somebody has locked a whole table, it cannot be read either, and the change says who that is.

@@ -75,6 +75,11 @@ pub(super) fn refused(error: &DatabaseError, url: &str) -> Fault {
         names.there(&format!(
             "psql -c 'SELECT pg_terminate_backend({process})'   # or let who opened that transaction end it"
         ))
+    } else if words.contains("are in the way") {
+        names.in_database(
+            "DELETE FROM extensions WHERE NOT EXISTS (SELECT FROM users WHERE id = user_id); \
+             DELETE FROM users WHERE NOT EXISTS (SELECT FROM extensions WHERE user_id = id)",
+        )
     } else if words.contains("row-level security") {
         let off = TABLES.map(|table| {
             format!("ALTER TABLE {table} NO FORCE ROW LEVEL SECURITY; ALTER TABLE {table} DISABLE ROW LEVEL SECURITY")
@@ -118,14 +123,6 @@ pub(super) fn grant(url: &str, missing: &[String], not_owned: &[String]) -> Stri
     let own = not_owned.iter().map(|object| format!("ALTER {object} OWNER TO \"{role}\""));
     let grants = ["SCHEMA", "ALL TABLES IN SCHEMA"].map(|what| format!("GRANT ALL ON {what} public TO \"{role}\""));
     names.in_database(&own.chain(grants).chain(path).collect::<Vec<_>>().join("; "))
-}
-
-/// The command that removes users without an extension, and extensions without a user.
-pub(super) fn remove_unpaired(url: &str) -> String {
-    Names::of(url).in_database(
-        "DELETE FROM extensions WHERE NOT EXISTS (SELECT FROM users WHERE id = user_id); \
-         DELETE FROM users WHERE NOT EXISTS (SELECT FROM extensions WHERE user_id = id)",
-    )
 }
 
 /// The command that makes the database take changes again, or the way to the server that does.
