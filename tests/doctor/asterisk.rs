@@ -49,6 +49,8 @@ fn a_line_for_which_asterisk_takes_nothing_is_found_before_it_reads_it() {
         ("extensions.conf", "#include nowhere/*.conf"),
         ("pjsip.conf", "[trunk](nobody)\ntype=aor\nmax_contacts=1"),
         ("extensions.conf", "[from-trunk\nexten => 1,1,NoOp()"),
+        ("pjsip.conf", "[nowhere](+)\nallow=ulaw"),
+        ("extensions.conf", "[mine](!)\n[others](!)\n[from-trunk](mine, others)\nexten => 1,1,NoOp()"),
     ] {
         for restart in [false, true] {
             host.asterisk.append(file, lines);
@@ -62,6 +64,66 @@ fn a_line_for_which_asterisk_takes_nothing_is_found_before_it_reads_it() {
             });
             host.takes_more();
         }
+    }
+}
+
+#[test]
+fn what_only_asterisk_understands_is_taken_for_nothing_missing() {
+    let mut host = Host::new();
+    let pjsip = host.asterisk.etc().join("pjsip.conf");
+    let text = fs::read_to_string(&pjsip).unwrap();
+    let trunk = "\n[Trunk](!)\ntype=aor\n[theirs](trunk)\n";
+    for name in ["[^.]*.conf", "[[:alpha:]]*.conf", "generated\\_endpoints.conf", "**.conf"] {
+        let pattern = LINE.replace("generated_endpoints.conf", name);
+        fs::write(&pjsip, text.replace(LINE, &pattern) + trunk).unwrap();
+        host.asterisk.restart();
+        host.check().is_well();
+        host.takes_more();
+    }
+    host.asterisk.append("asterisk.conf", "execincludes=yes");
+    let program = format!("#exec /bin/cat {}", host.asterisk.pjsip_include().display());
+    fs::write(&pjsip, text.replace(LINE, &program) + trunk).unwrap();
+    host.asterisk.restart();
+    host.check().is_well();
+    host.takes_more();
+}
+
+#[test]
+fn an_own_object_that_is_defined_twice_goes() {
+    let mut host = Host::new();
+    for own in ["[trunk]\ntype=endpoint\nallow=ulaw\n", "[trunk]\ntype=auth\npassword=x\n", "[trunk]\ntype=aor\n"] {
+        for restart in [false, true] {
+            host.asterisk.append("pjsip.conf", &own.repeat(2));
+            if restart {
+                host.asterisk.restart();
+            }
+            host.heals("numbers");
+            host.takes_more();
+        }
+    }
+    // As one of them is in another file, and as that is included twice.
+    fs::write(host.asterisk.etc().join("more.conf"), "[more]\ntype=aor\n").unwrap();
+    host.asterisk.append("pjsip.conf", "#include more.conf\n[more]\ntype=aor");
+    host.heals("numbers");
+    host.asterisk.append("pjsip.conf", "#include more.conf");
+    host.heals("numbers");
+    host.takes_more();
+}
+
+#[test]
+fn what_is_added_to_an_auth_of_a_user_goes() {
+    let mut host = Host::new();
+    let text = fs::read_to_string(host.asterisk.pjsip_include()).unwrap();
+    let auth =
+        text.lines().find_map(|line| line.strip_prefix('[')?.split_once(']').filter(|(of, _)| of.starts_with("1000-")));
+    let (auth, _) = auth.expect("an auth");
+    for option in ["(+)", "(+type=auth)"] {
+        let digest = "password_digest=MD5:00000000000000000000000000000000";
+        host.asterisk.append("pjsip.conf", &format!("[{auth}]{option}\n{digest}"));
+        host.asterisk.rx("module reload res_pjsip.so");
+        let warnings = host.portal.http().post_empty("/apply").expect(200).json["warnings"].to_string();
+        assert!(warnings.contains(&format!("adds to [{auth}]")), "{warnings}");
+        host.heals("numbers");
     }
 }
 

@@ -100,6 +100,42 @@ fn an_aor_that_the_administrator_defines_too_is_named_with_its_place() {
 }
 
 #[test]
+fn what_keeps_asterisk_from_all_of_a_file_is_named_with_its_fix() {
+    let world = World::new();
+    let trunk = "[trunk]\ntype=endpoint\nallow=ulaw\n";
+    for (file, lines, at, said) in [
+        ("pjsip.conf", trunk.repeat(2).as_str(), 3, "the endpoint trunk ("),
+        ("pjsip.conf", "[trunk](nobody)\ntype=aor\n", 0, "names the template"),
+        ("extensions.conf", "#include nowhere.conf\n", 0, "includes no regular file"),
+        ("pjsip.conf", "[1009](+)\nallow=ulaw\n", 0, "adds to a section [1009] that"),
+    ] {
+        let path = world.asterisk.etc().join(file);
+        let whole = fs::read_to_string(&path).unwrap();
+        let at = whole.lines().count() + 1 + at;
+        fs::write(&path, whole.clone() + lines).unwrap();
+        let answer = world.portal.http().post_empty("/apply").expect(502);
+        let detail = answer.string("/detail");
+        assert_eq!(answer.string("/apply/outcome"), "rolled_back", "{detail}");
+        let place = format!("{}, line {at}", path.display());
+        assert!(detail.contains(said) && detail.matches(&place).count() == 1, "{place}: {detail}");
+        fs::write(&path, whole).unwrap();
+        world.asterisk.rx("module reload res_pjsip.so pbx_config.so");
+    }
+    world.recovers();
+}
+
+#[test]
+fn an_addition_to_a_user_who_goes_is_named() {
+    let world = World::new();
+    let user = world.portal.create_user("one more", "more@example.com");
+    world.portal.http().post_empty("/apply").expect(200);
+    world.asterisk.append("pjsip.conf", &format!("[{}](+)\nallow=g722", user.json["extension"]));
+    world.portal.http().delete(&format!("/users/{}", user.string("/id"))).expect(204);
+    let detail = world.portal.http().post_empty("/apply").expect(502).string("/detail");
+    assert!(detail.contains("that no line before it begins (sed -i "), "{detail}");
+}
+
+#[test]
 fn a_context_that_the_administrator_adds_to_is_named_with_its_place() {
     let answer = conflict(
         matrix::SAME_CONTEXT,

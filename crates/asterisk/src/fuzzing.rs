@@ -43,7 +43,7 @@ pub fn own_lines(text: &str) -> (Vec<String>, Vec<String>) {
     let included = lines.iter().filter_map(|line| config_lines::included(line));
     let patterns = included.flat_map(|(pattern, _)| config_lines::expand(pattern)).collect();
     for line in &lines {
-        _ = (config_lines::templates(line).count(), config_lines::unclosed(line), config_lines::setting(line));
+        _ = (config_lines::options(line).count(), config_lines::unclosed(line), config_lines::setting(line));
     }
     (lines, patterns)
 }

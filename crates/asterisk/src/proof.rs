@@ -6,8 +6,9 @@ pub(crate) mod contacts;
 pub(crate) mod diagnosis;
 pub(crate) mod live;
 pub(crate) mod mismatch;
-mod obstacles;
+pub(crate) mod obstacles;
 pub(crate) mod own_sections;
+mod patterns;
 
 #[cfg(test)]
 mod tests;

@@ -5,7 +5,6 @@ mod identification;
 mod modules;
 mod transports;
 
-use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
@@ -19,6 +18,7 @@ use crate::files::file;
 use crate::files::rights::{self, READ, WRITE, Who, give, quoted};
 use crate::proof::config_tree::{Tree, canonical};
 use crate::proof::diagnosis::{EXTENSIONS_CONF, PJSIP_CONF};
+use crate::proof::obstacles::edit;
 use crate::proof::own_sections::OwnSection;
 use crate::text::expected::Expected;
 use crate::text::listing;
@@ -49,7 +49,7 @@ pub struct Inspection {
     pub identification: Result<Vec<String>, Fault>,
     /// Whether anybody answers SIP on this host.
     pub transports: Result<Transports, Fault>,
-    /// Endpoints and aors that the administrator's own files define, and objects that they and we define.
+    /// Endpoints and aors that the administrator's own files define, and objects that are defined twice.
     pub own_objects: Vec<OwnSection>,
     /// Extensions that the administrator's own files add to contexts of ours.
     pub own_extensions: Vec<OwnSection>,
@@ -111,7 +111,7 @@ impl Deployment {
             rtp_ports: calls::check_ports(&self.cli, &directory, &rtp),
             identification: identification::check(&self.cli, &directory, &settings, &sections, deadline)?,
             transports,
-            own_objects: sections.into_iter().filter(|own| own.is_ours_too || may_clash(own)).collect(),
+            own_objects: sections.into_iter().filter(|own| own.is_twice || may_clash(own)).collect(),
             own_extensions: own_extensions(&extensions, &expected),
         })
     }
@@ -135,20 +135,10 @@ impl Deployment {
 fn own_extensions(tree: &Tree, expected: &Expected) -> Vec<OwnSection> {
     let all = tree.extensions().into_iter();
     all.filter_map(|(context, own)| {
-        let is_ours_too = expected.contexts.get(&context)?.contains_key(&own.name);
-        Some(OwnSection { is_ours_too, ..own })
+        let is_twice = expected.contexts.get(&context)?.contains_key(&own.name);
+        Some(OwnSection { is_twice, ..own })
     })
     .collect()
-}
-
-/// The command that edits lines of files.
-fn edit<'a>(lines: impl IntoIterator<Item = (&'a Path, String)>) -> String {
-    let mut files = BTreeMap::<_, Vec<_>>::new();
-    for (path, edit) in lines {
-        files.entry(path).or_default().push(edit);
-    }
-    let edits = files.into_iter().map(|(path, edits)| format!("sed -i '{}' {}", edits.join(";"), quoted(path)));
-    edits.collect::<Vec<_>>().join(" && ")
 }
 
 /// Whether `config list` names this file, whatever links lead to it.
@@ -188,16 +178,8 @@ fn check_astdb(settings: &str, asterisk: &Who) -> Result<(), Fault> {
 /// Whether `main` includes `target`, once, and Asterisk has read it.
 fn include(main: &Path, tree: &Tree, target: &Path, load: &str, is_read: bool) -> Result<(), Fault> {
     let directory = main.parent().unwrap_or(main);
-    let obstacles = tree.obstacles(target);
-    if !obstacles.is_empty() {
-        let shown =
-            obstacles.iter().map(|found| format!("{}, line {} {}", found.file.display(), found.line, found.what));
-        let shown = shown.collect::<Vec<_>>().join("; ");
-        let edit = edit(obstacles.iter().map(|found| (found.file.as_path(), found.edit.clone())));
-        return Err(Fault::new(
-            format!("Asterisk takes nothing of {}: {shown}", main.display()),
-            format!("{edit} && {load}"),
-        ));
+    if let Some((what, edit)) = tree.blocked() {
+        return Err(Fault::new(what, format!("{edit} && {load}")));
     }
     match tree.count() {
         Some(0) => {
@@ -218,7 +200,7 @@ fn include(main: &Path, tree: &Tree, target: &Path, load: &str, is_read: bool) -
                 format!("{edit} && {load}"),
             ))
         }
-        _ if !is_read => Err(Fault::new(
+        _ if !is_read && !tree.is_executed => Err(Fault::new(
             format!("Asterisk has not read {}, which {} includes", target.display(), main.display()),
             load,
         )),

@@ -89,10 +89,11 @@ pub(crate) fn header(line: &str) -> Option<(&str, &str)> {
     line.strip_prefix('[')?.split_once(']')
 }
 
-/// The names of the sections of a file of ours, which has no comment of many lines.
+/// The names of the sections of a file of ours, which has no comment of many lines; in small letters, as Asterisk finds a
+/// section by its name in letters of either case.
 pub(crate) fn section_names(text: &[u8]) -> BTreeSet<String> {
     let text = String::from_utf8_lossy(text);
-    text.lines().filter_map(|line| header(line.trim())).map(|(name, _)| name.to_owned()).collect()
+    text.lines().filter_map(|line| header(line.trim())).map(|(name, _)| name.to_ascii_lowercase()).collect()
 }
 
 /// The key and the value of a line such as `type = endpoint` or `exten => 1000,1,Hangup()`. Asterisk takes a key in letters
@@ -102,12 +103,17 @@ pub(crate) fn setting(line: &str) -> Option<(String, &str)> {
     Some((key.trim().to_ascii_lowercase(), value.trim_start_matches('>').trim()))
 }
 
-/// The templates that the head of a section names.
-pub(crate) fn templates(header: &str) -> impl Iterator<Item = &str> {
-    let options = header.split_once("](").and_then(|(_, options)| options.split_once(')')).map(|(options, _)| options);
-    options.into_iter().flat_map(|options| options.split(',')).map(str::trim).filter(|option| {
-        !option.is_empty() && *option != "!" && !option.starts_with(['+', '&']) && !option.contains('=')
-    })
+/// What stands in the brackets of the head of a section, as in `[a](!,b)`: Asterisk trims none of it.
+pub(crate) fn options(rest: &str) -> impl Iterator<Item = &str> {
+    let options = rest.strip_prefix('(').and_then(|rest| rest.split_once(')')).map(|(options, _)| options);
+    options.into_iter().flat_map(|options| options.split(',')).filter(|option| !option.is_empty())
+}
+
+/// Whether the line runs a program, whose output Asterisk reads in its place.
+pub(crate) fn is_exec(line: &str) -> bool {
+    line.strip_prefix('#')
+        .and_then(|rest| rest.split_whitespace().next())
+        .is_some_and(|word| word.eq_ignore_ascii_case("exec"))
 }
 
 /// What is missing at the end of the head of a section.

@@ -1,15 +1,19 @@
 //! The administrator's configuration as Asterisk reads it: a main file with all that it includes. Nothing is changed.
 
-use std::collections::BTreeMap;
-use std::io;
+use std::cell::OnceCell;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 use crate::files::file;
-use crate::proof::config_lines::{self, expand, included};
+use crate::proof::config_lines::{self, expand, included, is_exec};
+use crate::proof::obstacles::Obstacle;
+use crate::proof::own_sections::OwnSection;
+use crate::proof::patterns::{can_be_seen, is_known, matching};
 
 /// More files than any configuration has.
 const MOST_FILES: usize = 1000;
-/// How deep a file may be included (`MAX_INCLUDE_LEVEL`). Where one is deeper, Asterisk 22 takes nothing of the main file.
+/// How deep a file may be included (`MAX_INCLUDE_LEVEL`). Where one is deeper, Asterisk 22 takes nothing of the file that
+/// includes it from that line on.
 const DEEPEST: usize = 10;
 
 /// A main file with all that it includes, as far as it can be read.
@@ -17,17 +21,29 @@ const DEEPEST: usize = 10;
 pub(crate) struct Tree {
     /// Each file that was read, which the file in question is not, and what its lines say without comments.
     pub(super) files: BTreeMap<PathBuf, Vec<String>>,
+    /// The sections of these files, in the order in which Asterisk reads them.
+    pub(super) sections: Vec<OwnSection>,
     /// Each chain of includes that leads to the file in question.
     readings: Vec<Vec<Site>>,
     /// Whether all of it could be read, so that what is not in it is not there.
     pub(crate) is_readable: bool,
+    /// Whether a program brings a part of it: `#exec`. `config list` does not name what that reads.
+    pub(crate) is_executed: bool,
     /// The files that were named and could not be read.
     unread: Vec<PathBuf>,
     /// Whether the main file could be read, and ends within a comment of many lines.
     pub(crate) ends_in_comment: bool,
-    /// The `#include` lines that lead to no file.
-    pub(super) dangling: Vec<Site>,
+    /// The lines at which Asterisk ends to read their file.
+    pub(super) obstacles: Vec<Obstacle>,
+    /// The files that are read once more, each with the `#include` to remove.
+    pub(super) repeated: Vec<(PathBuf, Site)>,
+    /// Where each file is included first.
+    sites: BTreeMap<PathBuf, Site>,
     pub(super) main: PathBuf,
+    directory: PathBuf,
+    /// The file in question, and the names of its sections, once somebody asked for them.
+    pub(super) target: PathBuf,
+    pub(super) names_of_target: OnceCell<BTreeSet<String>>,
 }
 
 /// The place of an `#include`.
@@ -41,15 +57,22 @@ pub(crate) struct Site {
 impl Tree {
     /// Reads the file `main` of `directory`, and finds out where it includes `target`, which need not be there.
     pub(crate) fn read(directory: &Path, main: &str, target: &Path) -> Self {
-        let main = canonical(&directory.join(main));
-        let mut tree = Self { is_readable: true, main: main.clone(), ..Self::default() };
-        tree.add(directory, &main, target, &mut Vec::new());
+        let (main, directory) = (canonical(&directory.join(main)), directory.to_owned());
+        let mut tree =
+            Self { is_readable: true, main: main.clone(), directory, target: target.to_owned(), ..Self::default() };
+        tree.add(&main, &mut Vec::new(), None);
         tree
     }
 
     /// How often the file in question is read; `None` where that cannot be seen.
     pub(crate) fn count(&self) -> Option<usize> {
-        self.is_readable.then_some(self.readings.len())
+        let lost = self.obstacles().filter(|obstacle| obstacle.file != self.main).count();
+        self.is_readable.then_some(self.readings.len() + lost)
+    }
+
+    /// Whether the file in question is read before what is being read.
+    pub(super) fn has_read_target(&self) -> bool {
+        !self.readings.is_empty()
     }
 
     /// All files that Asterisk has to read, but the one in question.
@@ -72,83 +95,107 @@ impl Tree {
         surplus
     }
 
-    fn add(&mut self, directory: &Path, path: &Path, target: &Path, chain: &mut Vec<Site>) {
-        // The content of the file in question itself does not matter here.
-        if path == canonical(target) {
-            return;
-        }
+    /// Reads a file in the order of its lines. `lost` is the obstacle for which Asterisk does not read it; the one for which
+    /// it reads no more of it is returned.
+    fn add(&mut self, path: &Path, chain: &mut Vec<Site>, mut lost: Option<usize>) -> Option<usize> {
         let read = file::read_at_most(path, file::MOST_OF_OTHERS).ok().flatten();
         let Some(bytes) = read.filter(|_| self.files.len() < MOST_FILES) else {
-            self.is_readable = false;
-            self.unread.push(path.to_owned());
-            return;
+            if lost.is_none() {
+                self.is_readable = false;
+                self.unread.push(path.to_owned());
+            }
+            return lost;
         };
         let (lines, ends_in_comment) = config_lines::lines(&bytes);
         if chain.is_empty() {
             self.ends_in_comment = ends_in_comment;
         }
-        let includes: Vec<_> = lines
-            .iter()
-            .zip(1..)
-            .filter_map(|(line, number)| included(line).map(|(pattern, is_tried)| (expand(pattern), is_tried, number)))
-            .collect();
-        self.files.entry(path.to_owned()).or_insert(lines);
-        for (patterns, is_tried, line) in includes {
-            let mut is_dangling = !is_tried;
-            let is_pattern = patterns.len() > 1 || patterns.iter().any(|pattern| pattern.contains(['*', '?', '[']));
-            chain.push(Site { file: path.to_owned(), line, is_pattern });
-            // An absolute pattern replaces the directory.
-            let followed = if chain.len() <= DEEPEST { &*patterns } else { &[] };
-            for pattern in followed.iter().map(|pattern| directory.join(pattern)) {
-                if matches(&pattern, target) {
-                    is_dangling = false;
-                    self.readings.push(chain.clone());
-                }
-                let found = pattern.to_str().and_then(|pattern| glob::glob(pattern).ok());
-                for path in found.into_iter().flatten().flatten() {
-                    let path = canonical(&path);
-                    // Asterisk passes over what is no regular file.
-                    if path.metadata().is_ok_and(|file| !file.is_file()) {
-                        continue;
-                    }
-                    is_dangling = false;
-                    // A file that includes itself, directly or through others.
-                    if chain.iter().all(|site| site.file != path) {
-                        self.add(directory, &path, target, chain);
-                    }
-                }
-                if is_dangling && !is_visible(&pattern) {
-                    (is_dangling, self.is_readable) = (false, false);
+        let is_first = lost.is_none() && self.is_first(path, chain.last());
+        if is_first {
+            self.files.insert(path.to_owned(), lines.clone());
+        }
+        for (line, number) in lines.iter().zip(1..) {
+            if is_first && lost.is_none() {
+                lost = self.obstacle(path, &lines, number).and_then(|obstacle| self.meet(obstacle));
+                if lost.is_none() {
+                    self.sections.extend(OwnSection::begin(path, &lines, number, &self.sections));
                 }
             }
-            self.dangling.extend(chain.pop().filter(|_| is_dangling));
+            lost = self.include(path, line, number, chain, lost);
         }
+        lost
     }
-}
 
-/// Whether what a pattern matches can be seen: all directories up to its first `*` can be searched.
-fn is_visible(pattern: &Path) -> bool {
-    let is_plain = |path: &&Path| !path.to_string_lossy().contains(['*', '?', '[']);
-    let plain = pattern.ancestors().find(is_plain).unwrap_or(pattern);
-    let is_denied = |error: &io::Error| error.kind() == io::ErrorKind::PermissionDenied;
-    let found = if plain == pattern { plain.metadata().map(drop) } else { plain.read_dir().map(drop) };
-    !found.is_err_and(|error| is_denied(&error))
-}
+    /// Whether a file is read for the first time.
+    fn is_first(&mut self, path: &Path, site: Option<&Site>) -> bool {
+        let is_first = !self.files.contains_key(path);
+        let (Some(site), first) = (site, self.sites.get(path)) else { return is_first };
+        match first {
+            None => _ = self.sites.insert(path.to_owned(), site.clone()),
+            // A pattern, which may cover more, stays.
+            Some(first) if first != site => {
+                let surplus = [site, first].into_iter().find(|site| !site.is_pattern);
+                self.repeated.extend(surplus.map(|site| (path.to_owned(), site.clone())));
+            }
+            // The file of its line is read again.
+            Some(_) => {}
+        }
+        is_first
+    }
 
-/// Whether an `#include` of `pattern` reads `target`, once that is there.
-fn matches(pattern: &Path, target: &Path) -> bool {
-    let options =
-        glob::MatchOptions { require_literal_separator: true, require_literal_leading_dot: true, ..Default::default() };
-    let is_match = |pattern: &Path, target: &Path| {
-        let pattern = pattern.to_str().and_then(|pattern| glob::Pattern::new(pattern).ok());
-        pattern.is_some_and(|pattern| pattern.matches_path_with(target, options))
-    };
-    // Links may lead to the directory of either.
-    let real = |path: &Path| match (path.parent(), path.file_name()) {
-        (Some(parent), Some(name)) => canonical(parent).join(name),
-        _ => path.to_owned(),
-    };
-    is_match(pattern, target) || is_match(&real(pattern), &real(target)) || canonical(pattern) == canonical(target)
+    /// Follows the line, if it includes something.
+    fn include(
+        &mut self,
+        path: &Path,
+        line: &str,
+        number: usize,
+        chain: &mut Vec<Site>,
+        lost: Option<usize>,
+    ) -> Option<usize> {
+        if is_exec(line) && lost.is_none() {
+            (self.is_readable, self.is_executed) = (false, true);
+        }
+        let Some((pattern, is_tried)) = included(line) else { return lost };
+        if !is_known(pattern) {
+            self.is_readable &= lost.is_some();
+            return lost;
+        }
+        let patterns = expand(pattern);
+        let is_pattern = patterns.len() > 1 || patterns.iter().any(|pattern| pattern.contains(['*', '?', '[']));
+        chain.push(Site { file: path.to_owned(), line: number, is_pattern });
+        let is_too_deep = chain.len() > DEEPEST;
+        let (mut found, mut is_visible) = (Vec::new(), true);
+        // An absolute pattern replaces the directory.
+        for pattern in patterns.iter().map(|pattern| self.directory.join(pattern)) {
+            found.extend(matching(&pattern, &self.target));
+            is_visible &= can_be_seen(&pattern);
+        }
+        let mut after = lost;
+        if lost.is_none() && !is_tried && (found.is_empty() || is_too_deep) {
+            if is_visible {
+                let what = if is_too_deep { "is too deep within other includes" } else { "includes no regular file" };
+                let edit = format!("{number}s/#include/#tryinclude/I");
+                after = self.meet(Obstacle::new(path, number, what, edit));
+            } else {
+                self.is_readable = false;
+            }
+        }
+        let mut here = after;
+        for path in found {
+            if path == canonical(&self.target) {
+                match here {
+                    None if is_too_deep => {}
+                    None => self.readings.push(chain.clone()),
+                    Some(obstacle) => self.obstacles[obstacle].hides_target = true,
+                }
+            // A file that includes itself, directly or through others.
+            } else if !is_too_deep && chain.iter().all(|site| site.file != path) {
+                here = self.add(&path, chain, here);
+            }
+        }
+        chain.pop();
+        after
+    }
 }
 
 pub(crate) fn canonical(path: &Path) -> PathBuf {
@@ -248,17 +295,37 @@ pub(super) mod tests {
                 .chain(last)
                 .fold(Config::new("#include 1.conf"), |config, (name, text)| config.write(&name, &text));
             let tree = all.tree();
-            (tree.count(), tree.dangling.first().map(|site| (site.file == all.at("10.conf"), site.line)))
+            let at = |found: &Obstacle| (found.file == all.at("10.conf"), found.line, found.hides_target);
+            (tree.count(), tree.obstacles.first().map(at))
         };
         assert_eq!(tree(9), (Some(1), None));
-        assert_eq!(tree(10), (Some(0), Some((true, 2))));
-        assert_eq!(tree(11), (Some(0), Some((true, 1))));
+        assert_eq!(tree(10), (Some(1), Some((true, 2, true))));
+        assert_eq!(tree(11), (Some(0), Some((true, 1, false))));
+    }
+
+    #[test]
+    fn what_we_do_not_understand_proves_nothing() {
+        for line in [
+            "#include p/[^x]*.conf",
+            "#include p/[[:alpha:]]*.conf",
+            "#include p/ours\\.conf",
+            "#include p/o**.conf",
+            "#exec cat p/ours.conf",
+        ] {
+            let tree = Config::new(&format!("{line}\n[a](b)\n[b](+)\n")).tree();
+            assert_eq!((tree.count(), tree.obstacles().count()), (None, 0), "{line}");
+        }
+        assert!(Config::new("#Exec\tcat x").tree().is_executed);
+        assert_eq!(Config::new("#executed p\n").tree().count(), Some(0));
     }
 
     #[test]
     fn a_pattern_meets_neither_directories_nor_hidden_files() {
         let directory = Config::new("#include *ours.conf\n#include */*.conf\n");
         assert_eq!(directory.tree().count(), Some(1));
+        let hidden = Tree::read(&directory.at(""), "main.conf", &directory.at("p/.ours.conf"));
+        assert_eq!(hidden.count(), Some(0));
+        let directory = directory.write("p/.ours.conf", "");
         let hidden = Tree::read(&directory.at(""), "main.conf", &directory.at("p/.ours.conf"));
         assert_eq!(hidden.count(), Some(0));
     }

@@ -41,6 +41,7 @@ pub(crate) fn fixes(
     for (main, tree, target) in
         [(PJSIP_CONF, &pjsip, &files.endpoints), (EXTENSIONS_CONF, &extensions, &files.dialplan)]
     {
+        fixes.extend(tree.blocked().map(|(what, edit)| format!("{what} ({edit})")));
         fixes.extend(missing_include(&directory, main, tree, target));
         fixes.extend(included_twice(tree, target));
     }
@@ -82,9 +83,9 @@ fn included_twice(tree: &Tree, target: &Path) -> Option<String> {
         .then(|| format!("{} is included more than once: remove {}", target.display(), surplus.join(" and ")))
 }
 
-/// Objects of ours that other files of the tree define as well.
+/// Objects that the other files of the tree define although they are defined already, by them or by us.
 fn defined_twice(tree: &Tree, wanted: &Expected) -> Vec<String> {
-    let twice = tree.objects(wanted).into_iter().filter(|section| section.is_ours_too);
+    let twice = tree.objects(wanted).into_iter().filter(|section| section.is_twice && !section.adds);
     twice
         .map(|OwnSection { name, path, line, kind, .. }| {
             format!("the {} {name} ({}, line {line})", kind.unwrap_or_default(), path.display())
@@ -130,7 +131,7 @@ pub(crate) fn look_into_own(
     let (mut added, others): (Vec<_>, Vec<_>) = own.into_iter().partition(|section| section.adds);
     if !added.is_empty() {
         let names = section_names(endpoints);
-        added.retain(|section| names.contains(&section.name));
+        added.retain(|section| names.contains(&section.name.to_ascii_lowercase()));
     }
     foreign.added = added;
     let is_aor = |section: &OwnSection| section.kind.as_deref() == Some("aor") && !section.is_template;

@@ -1,8 +1,9 @@
 //! What the administrator's own files define, section by section. Nothing is changed.
 
-use std::path::PathBuf;
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
 
-use crate::proof::config_lines::{header, setting};
+use crate::proof::config_lines::{self, header, setting};
 use crate::proof::config_tree::Tree;
 use crate::text::expected::Expected;
 
@@ -16,61 +17,80 @@ pub struct OwnSection {
     pub path: PathBuf,
     /// Its first line, counted from 1.
     pub line: usize,
-    /// Whether the include file defines the same, as where this is in a copy of it.
-    pub is_ours_too: bool,
+    /// Whether the same is defined elsewhere, too: by the include file, as where this is in a copy of it, or before this in
+    /// the administrator's own files. Or whether this adds to a section of the include file.
+    pub is_twice: bool,
     pub(crate) last_line: usize,
     /// Its own `type`, or that of the template it names.
     pub(crate) kind: Option<String>,
     pub(crate) is_template: bool,
-    /// Whether it adds to a section of that name: `(+)`.
+    /// Whether it adds to a section of that name: `(+)`, or `(+type=endpoint)` for the one of that type.
     pub(crate) adds: bool,
 }
 
-impl Tree {
-    /// The sections of all files, in the order of the files' names.
-    pub(crate) fn sections(&self) -> Vec<OwnSection> {
-        let mut all: Vec<OwnSection> = Vec::new();
-        for (path, lines) in &self.files {
-            for (line, number) in lines.iter().map(String::as_str).zip(1..) {
-                if let Some((name, options)) = header(line) {
-                    let options = options.trim().trim_start_matches('(').trim_end_matches(')');
-                    let options: Vec<_> = options.split(',').map(str::trim).collect();
-                    // The last section of the template's name.
-                    let of_template =
-                        |name: &&str| all.iter().rev().find(|of| of.name == *name).and_then(|of| of.kind.clone());
-                    all.push(OwnSection {
-                        name: name.to_owned(),
-                        path: path.clone(),
-                        line: number,
-                        last_line: number,
-                        is_ours_too: false,
-                        kind: options.iter().find_map(of_template),
-                        is_template: options.contains(&"!"),
-                        adds: options.contains(&"+"),
-                    });
-                } else if let Some(section) = all.last_mut().filter(|section| section.path == *path)
-                    && !line.is_empty()
-                    && !line.starts_with('#')
-                {
-                    section.last_line = number;
-                    if let Some((key, value)) = setting(line)
-                        && key == "type"
-                    {
-                        section.kind = Some(value.to_owned());
-                    }
-                }
+impl OwnSection {
+    /// The section that begins in this line, counted from 1, after those that were `read`.
+    pub(super) fn begin(path: &Path, lines: &[String], line: usize, read: &[Self]) -> Option<Self> {
+        let (name, options) = header(&lines[line - 1])?;
+        // Asterisk takes the first of that name.
+        let of_template = |option: &str| read.iter().find(|of| of.name.eq_ignore_ascii_case(option))?.kind.clone();
+        let mut section = Self {
+            name: name.to_owned(),
+            path: path.to_owned(),
+            line,
+            last_line: line,
+            is_twice: false,
+            kind: config_lines::options(options).find_map(of_template),
+            is_template: config_lines::options(options).any(|option| option == "!"),
+            adds: config_lines::options(options).any(|option| option.starts_with('+')),
+        };
+        for (said, number) in lines[line..].iter().zip(line + 1..).take_while(|(said, _)| !said.starts_with('[')) {
+            if said.is_empty() || said.starts_with('#') {
+                continue;
+            }
+            section.last_line = number;
+            // PJSIP takes the first `type`, of which that of a template is the first.
+            if let Some((_, value)) = setting(said).filter(|(key, _)| key == "type") {
+                section.kind.get_or_insert_with(|| value.to_owned());
             }
         }
-        all
+        Some(section)
+    }
+}
+
+impl Tree {
+    /// The sections of all files, in the order in which Asterisk reads them.
+    pub(crate) fn sections(&self) -> Vec<OwnSection> {
+        self.sections.clone()
     }
 
-    /// The sections of all files, and whether an object of ours has the same type and name.
+    /// The sections of all files, and whether an object of the same type and name is defined before it, or is ours. What
+    /// adds to one of ours has its name.
     pub(crate) fn objects(&self, expected: &Expected) -> Vec<OwnSection> {
         let of_ours = expected.objects();
-        let mut all = self.sections();
-        for section in all.iter_mut().filter(|section| !section.is_template) {
-            let kind = section.kind.as_deref().unwrap_or_default();
-            section.is_ours_too = of_ours.contains(&(kind, section.name.as_str()));
+        let names: BTreeSet<_> = of_ours.iter().map(|(_, name)| name.to_ascii_lowercase()).collect();
+        let mut all = self.sections.clone();
+        let mut before = BTreeSet::new();
+        for (section, of) in all.iter_mut().zip(&self.sections).filter(|(section, _)| !section.is_template) {
+            let object = (of.kind.as_deref().unwrap_or_default(), of.name.as_str());
+            section.is_twice = if section.adds {
+                names.contains(&of.name.to_ascii_lowercase())
+            } else {
+                // Of other types than these, Asterisk keeps an apply from nothing.
+                of_ours.contains(&object) || (matches!(object.0, "endpoint" | "auth" | "aor") && !before.insert(object))
+            };
+        }
+        for (file, site) in &self.repeated {
+            let again = self.sections.iter().filter(|of| of.path == *file && !of.is_template && !of.adds);
+            let again = again.filter(|of| before.contains(&(of.kind.as_deref().unwrap_or_default(), of.name.as_str())));
+            let (path, line, last_line) = (&site.file, site.line, site.line);
+            all.extend(again.map(|of| OwnSection {
+                path: path.clone(),
+                line,
+                last_line,
+                is_twice: true,
+                ..of.clone()
+            }));
         }
         all
     }
@@ -78,7 +98,7 @@ impl Tree {
     /// The extensions of all files, each with its context. A switch, which may have any, is the pattern `_.`.
     pub(crate) fn extensions(&self) -> Vec<(String, OwnSection)> {
         let mut all: Vec<(String, OwnSection)> = Vec::new();
-        for section in self.sections() {
+        for section in &self.sections {
             let begin = all.len();
             let lines = &self.files[&section.path][section.line..section.last_line];
             for (line, number) in lines.iter().zip(section.line + 1..) {
@@ -103,7 +123,9 @@ impl Tree {
 
 #[cfg(test)]
 mod tests {
+    use super::*;
     use crate::proof::config_tree::tests::Config;
+    use crate::text::pair::Pair;
 
     #[test]
     fn sections_have_the_type_of_their_template_and_their_lines() {
@@ -112,7 +134,7 @@ mod tests {
              type=>aor\n[1000](+)\nallow=all\n[1002]\nType=endpoint\n",
         );
         let tree = config.tree();
-        let sections = tree.sections();
+        let sections = &tree.sections;
         let found: Vec<_> = sections
             .iter()
             .map(|s| (s.name.as_str(), s.kind.as_deref(), s.is_template, s.adds, s.line, s.last_line))
@@ -125,6 +147,35 @@ mod tests {
             ("1002", Some("endpoint"), false, false, 13, 14),
         ];
         assert_eq!(found, expected);
+    }
+
+    #[test]
+    fn what_is_defined_twice_is_found_in_the_order_of_reading() {
+        let ours = "[1000]\ntype=endpoint\nauth=1000-a1\naors=1000\n";
+        let pair = Pair { endpoints: ours.into(), dialplan: Vec::new() };
+        let twice = |config: &Config| -> Vec<_> {
+            let mut all = config.tree().objects(&Expected::read(&pair).unwrap());
+            all.retain(|section| section.is_twice);
+            let name = |path: &Path| path.file_name().unwrap().to_string_lossy().into_owned();
+            all.iter().map(|own| (own.name.clone(), name(&own.path), own.line)).collect()
+        };
+        let at = |name: &str, file: &str, line| (name.to_owned(), file.to_owned(), line);
+        let trunk = "[trunk]\ntype=endpoint\n";
+        let config = Config::new(&format!("{trunk}[trunk]\ntype=aor\n[TRUNK]\ntype=endpoint\n{trunk}"));
+        assert_eq!(twice(&config), [at("trunk", "main.conf", 7)]);
+        let config = Config::new(&format!("#include z.conf\n{trunk}")).write("z.conf", trunk);
+        assert_eq!(twice(&config), [at("trunk", "main.conf", 2)]);
+        // The first type counts, which is the template's.
+        let config = Config::new(&format!("[t](!)\ntype=endpoint\n[trunk](T)\ntype=aor\n{trunk}"));
+        assert_eq!(twice(&config), [at("trunk", "main.conf", 5)]);
+        let config = Config::new("[t](!)\ntype=aor\n[t](t)\n[i]\ntype=identify\n[i]\ntype=identify\n[t](+type=aor)\n");
+        assert_eq!(twice(&config), []);
+        let config = Config::new("#include z.conf\n#include *z.conf\n").write("z.conf", trunk);
+        assert_eq!(twice(&config), [at("trunk", "main.conf", 1)]);
+        let added = "[1000](+)\n[1000-A1](+type=auth)\n[1001](+)\n[1000-a1]\ntype=auth\n";
+        let config = Config::new(&format!("#include p/ours.conf\n[1000-a1]\n[1001]\n{added}"));
+        let found = [at("1000", "main.conf", 4), at("1000-A1", "main.conf", 5), at("1000-a1", "main.conf", 7)];
+        assert_eq!(twice(&config), found);
     }
 
     #[test]

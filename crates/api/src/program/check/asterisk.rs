@@ -86,7 +86,7 @@ impl Check<'_> {
             |number: Extension| taken.as_ref().is_none_or(|taken| taken.contains(&number) || next == Some(number));
         let number = |own: &OwnSection| own.name.parse::<Extension>().ok();
         let (clashing, others): (Vec<_>, Vec<_>) =
-            own.iter().partition(|own| own.is_ours_too || number(own).is_some_and(is_users));
+            own.iter().partition(|own| own.is_twice || number(own).is_some_and(is_users));
         let shown = |own: &[&OwnSection]| {
             let rest =
                 if own.len() > MOST_NAMED { format!(" and {} more", own.len() - MOST_NAMED) } else { String::new() };
