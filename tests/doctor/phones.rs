@@ -78,11 +78,49 @@ fn an_identify_that_takes_every_phone_comes_behind_the_users() {
     let notes: Vec<_> = found.lines.iter().filter(|line| line.starts_with("note  identification: ")).collect();
     assert_eq!(
         notes,
-        ["note  identification: the identify trunk takes each phone at 192.168.0.0/16 for the endpoint trunk"]
+        [
+            "note  identification: a phone at 192.168.0.0/16 is taken for the endpoint trunk (identify trunk), and not for a user"
+        ]
     );
     let global = "[global]\ntype=global\nuser_agent=Private\n";
-    for without in [global, "nothing"] {
-        fs::write(&pjsip, format!("{}{trunk}match=0.0.0.0/0\n", text.replace(without, ""))).unwrap();
+    for (without, all) in
+        [(global, "0.0.0.0/0\n;-- the end"), ("nothing", "0.0.0.0/0"), ("nothing", "0.0.0.0/1,128.0.0.0/1")]
+    {
+        fs::write(&pjsip, format!("{}{trunk}match={all}\n", text.replace(without, ""))).unwrap();
+        host.asterisk.restart();
+        host.heals("identification");
+    }
+}
+
+#[test]
+fn phones_that_may_be_taken_for_a_trunk_are_reported() {
+    let mut host = Host::new();
+    host.asterisk.append("modules.conf", "load=res_pjsip_endpoint_identifier_ip.so");
+    let pjsip = host.asterisk.etc().join("pjsip.conf");
+    let text = fs::read_to_string(&pjsip).unwrap();
+    for (order, criterion, which) in [
+        ("ip,username", "match=127.0.0.0/8", "at 127.0.0.0/8"),
+        ("header,username", "match_header=Max-Forwards: /70/", "with the header Max-Forwards: /70/"),
+        ("request_uri,username", "match_request_uri=/sip:/", "with a request URI like /sip:/"),
+    ] {
+        let global = format!("type=global\nendpoint_identifier_order={order}");
+        let trunk = "[trunk]\ntype=endpoint\ncontext=x\n[trunk]\ntype=identify\nendpoint=trunk\n";
+        fs::write(&pjsip, format!("{}{trunk}{criterion}\n", text.replace("type=global", &global))).unwrap();
+        host.asterisk.restart();
+        let note = format!(
+            "note  identification: a phone {which} is taken for the endpoint trunk (identify trunk), and not for a user"
+        );
+        let found = host.check();
+        assert!(found.lines.contains(&note), "{found:#?}");
+    }
+}
+
+#[test]
+fn extensions_that_come_and_go_with_registrations_are_not_where_the_users_are() {
+    let mut host = Host::new();
+    for context in ["synergycall-users", "nowhere&synergycall-internal"] {
+        let pjsip = host.asterisk.etc().join("pjsip.conf");
+        edit(&pjsip, "type=global", &format!("type=global\nregcontext={context}"));
         host.asterisk.restart();
         host.heals("identification");
     }
@@ -151,9 +189,30 @@ fn an_asterisk_without_a_transport_gets_one() {
     let text = fs::read_to_string(&pjsip).unwrap();
     let (before, rest) = text.split_once("[transport-udp]").unwrap();
     let (_, after) = rest.split_once("#include").unwrap();
-    fs::write(&pjsip, format!("{before}#include{after}")).unwrap();
-    host.asterisk.restart();
-    host.heals("transport");
+    for end in ["", ";-- the end\n"] {
+        fs::write(&pjsip, format!("{before}#include{after}{end}")).unwrap();
+        host.asterisk.restart();
+        host.heals("transport");
+    }
+}
+
+#[test]
+fn a_transport_that_asterisk_did_not_take_is_replaced() {
+    let mut host = Host::new();
+    let pjsip = host.asterisk.etc().join("pjsip.conf");
+    let text = fs::read_to_string(&pjsip).unwrap();
+    let bind = format!("bind=127.0.0.1:{}", host.asterisk.port());
+    let twice = format!("{text}[transport-udp]\ntype=transport\nprotocol=udp\n{bind}\n");
+    for (text, what) in [
+        (twice, "line 9) is defined twice"),
+        (text.replace("protocol=udp", "protocol=udp\nbogus=1"), "line 4), and its log says why"),
+        (text.replace(&bind, "bind=192.0.2.7:5060"), "line 4), and its log says why"),
+    ] {
+        fs::write(&pjsip, text).unwrap();
+        host.asterisk.restart();
+        let found = host.heals("transport");
+        assert!(found.lines.concat().contains(what), "{found:#?}");
+    }
 }
 
 #[test]

@@ -28,12 +28,15 @@ pub fn is_reloaded(answer: &str) -> bool {
     reload::is_success(answer)
 }
 
-/// Reads the answers that prove nothing: how many contacts, files, modules and matches of identifies there are.
+/// Reads the answers that prove nothing: how many contacts, files and modules there are, and how many matches of identifies
+/// that may take phones of users.
 #[must_use]
 pub fn counts(answer: &str) -> [usize; 4] {
     let contacts = listing::contacts(answer).map_or(0, |contacts| contacts.len());
-    let matches = identifies::matches(answer).filter(|found| found.is_everybody() || !found.is_private_network());
-    [contacts, listing::config_files(answer).count(), listing::running_modules(answer).len(), matches.count()]
+    let matches: Vec<_> = identifies::matches(answer).collect();
+    let of_users = matches.iter().filter(|found| found.may_be_users()).count();
+    let of_all = identifies::everybody(&matches).map_or(0, |all| all.len());
+    [contacts, listing::config_files(answer).count(), listing::running_modules(answer).len(), of_users.max(of_all)]
 }
 
 /// Reads a file of the administrator's as Asterisk does: its lines without comments, and the patterns that it includes.

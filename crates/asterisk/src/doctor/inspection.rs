@@ -99,7 +99,9 @@ impl Deployment {
         let there = Pair { endpoints: read(&self.files.endpoints), dialplan: read(&self.files.dialplan) };
         let expected = Expected::read(&there).unwrap_or_default();
         let sections = pjsip.objects(&expected);
-        let transports = transports::check(&self.cli, &directory, pjsip.is_readable.then_some(&*sections), deadline)?;
+        let own = OwnPjsip { main: &directory.join(PJSIP_CONF), tree: &pjsip, sections: &sections };
+        let transports = transports::check(&self.cli, &own, deadline)?;
+        let identification = identification::check(&self.cli, &own, &settings, &expected, deadline)?;
         Ok(Inspection {
             version: numbered(version).to_owned(),
             default_realm: listing::setting(&settings, "default_realm").map(str::to_owned),
@@ -109,7 +111,7 @@ impl Deployment {
             astdb: asterisk.as_ref().map_or(Ok(()), |asterisk| check_astdb(&core, asterisk)),
             reload_permission: calls::check_permission(&self.cli, &directory, &reload),
             rtp_ports: calls::check_ports(&self.cli, &directory, &rtp),
-            identification: identification::check(&self.cli, &directory, &settings, &sections, deadline)?,
+            identification,
             transports,
             own_objects: sections.into_iter().filter(|own| own.is_twice || may_clash(own)).collect(),
             own_extensions: own_extensions(&extensions, &expected),
@@ -129,6 +131,26 @@ impl Deployment {
         let lines = ranges.into_iter().map(|(path, line, last)| (path, format!("{line},{last}s/^/; /")));
         format!("{} && {}", edit(lines), self.cli.shown("module reload res_pjsip.so pbx_config.so"))
     }
+}
+
+/// The administrator's `pjsip.conf` with all that it includes.
+struct OwnPjsip<'a> {
+    main: &'a Path,
+    tree: &'a Tree,
+    sections: &'a [OwnSection],
+}
+
+impl OwnPjsip<'_> {
+    /// The command that adds these lines.
+    fn append(&self, lines: &str) -> String {
+        append(self.main, self.tree, lines)
+    }
+}
+
+/// The command that appends lines to the main file of a tree, where that ends in a comment behind its end.
+fn append(main: &Path, tree: &Tree, lines: &str) -> String {
+    let end = if tree.ends_in_comment { "--;\\n" } else { "" };
+    format!("printf '\\n{end}{lines}\\n' >> {}", quoted(main))
 }
 
 /// The extensions that the administrator's own files add to contexts of ours.
@@ -183,11 +205,10 @@ fn include(main: &Path, tree: &Tree, target: &Path, load: &str, is_read: bool) -
     }
     match tree.count() {
         Some(0) => {
-            let end = if tree.ends_in_comment { "--;\\n" } else { "" };
             let line = target.strip_prefix(directory).unwrap_or(target).display();
             Err(Fault::new(
                 format!("{} does not include {}", main.display(), target.display()),
-                format!("printf '\\n{end}#include {line}\\n' >> {} && {load}", quoted(main)),
+                format!("{} && {load}", append(main, tree, &format!("#include {line}"))),
             ))
         }
         _ if !tree.surplus().is_empty() => {

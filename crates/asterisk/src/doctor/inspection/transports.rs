@@ -1,14 +1,12 @@
 use std::net::SocketAddr;
-use std::path::Path;
 use std::time::{Duration, Instant};
 use std::{fmt, io};
 
 use crate::ask::cli::Cli;
 use crate::ask::cli_error::CliError;
 use crate::doctor::fault::Fault;
+use crate::doctor::inspection::{OwnPjsip, edit};
 use crate::doctor::sip;
-use crate::files::rights::quoted;
-use crate::proof::diagnosis::PJSIP_CONF;
 use crate::proof::own_sections::OwnSection;
 use crate::text::listing;
 
@@ -57,54 +55,56 @@ fn read(answer: &str) -> Vec<Transport<'_>> {
         .collect()
 }
 
-/// Whether anybody answers SIP at one of the transports, on this host. `sections` are those of the administrator's files,
-/// where all of these can be read.
-pub(super) fn check(
-    cli: &Cli,
-    directory: &Path,
-    sections: Option<&[OwnSection]>,
-    deadline: Instant,
-) -> Result<Result<Transports, Fault>, CliError> {
+/// Whether anybody answers SIP at one of the transports, on this host.
+pub(super) fn check(cli: &Cli, own: &OwnPjsip<'_>, deadline: Instant) -> Result<Result<Transports, Fault>, CliError> {
     let answer = cli.ask("pjsip show transports", deadline)?;
     let transports = read(&answer);
+    let written =
+        own.sections.iter().filter(|of| of.kind.as_deref() == Some("transport") && !of.is_template && !of.adds);
     let is_live = |section: &&OwnSection| transports.iter().any(|transport| transport.name == section.name);
-    let written = sections
-        .into_iter()
-        .flatten()
-        .filter(|of| of.kind.as_deref() == Some("transport") && !of.is_template && !of.adds);
-    let not_taken = written.filter(|section| !is_live(section)).map(|section| {
-        format!("Asterisk did not take [{}] ({}, line {})", section.name, section.path.display(), section.line)
-    });
-    let mut notes: Vec<_> = not_taken.collect();
+    let not_taken: Vec<_> = written.filter(|section| own.tree.is_readable && !is_live(section)).collect();
     if transports.is_empty() {
-        let not_taken = if sections.is_none() {
-            Some(
-                "whether pjsip.conf has one is not known, as this user may not read all of Asterisk's files".to_owned(),
-            )
-        } else {
-            notes.pop()
-        };
-        return Ok(Err(none(cli, directory, not_taken)));
+        return Ok(Err(none(cli, own, &not_taken)));
     }
+    let notes = not_taken.into_iter().map(|section| format!("Asterisk did not take {}", shown(section))).collect();
     let is_web = |transport: &Transport<'_>| transport.protocol.starts_with("ws");
     let web = if transports.iter().any(is_web) { cli.ask("http show status", deadline)? } else { String::new() };
     Ok(probe(&transports, &web, notes, deadline))
 }
 
+fn shown(OwnSection { name, path, line, .. }: &OwnSection) -> String {
+    format!("[{name}] ({}, line {line})", path.display())
+}
+
 /// There is no transport, although one may be written.
-fn none(cli: &Cli, directory: &Path, not_taken: Option<String>) -> Fault {
+fn none(cli: &Cli, own: &OwnPjsip<'_>, not_taken: &[&OwnSection]) -> Fault {
     const NONE: &str = "PJSIP has no transport, so that no phone gets an answer";
     let reload = cli.shown("module reload res_pjsip.so");
-    match not_taken {
-        Some(why) => Fault::new(format!("{NONE}: {why}"), reload),
-        None => Fault::new(
-            NONE,
-            format!(
-                "printf '\\n[transport-udp]\\ntype=transport\\nprotocol=udp\\nbind=0.0.0.0:5060\\n' >> {} && {reload}",
-                quoted(&directory.join(PJSIP_CONF))
-            ),
-        ),
+    let added = |name: &str| own.append(&format!("[{name}]\\ntype=transport\\nprotocol=udp\\nbind=0.0.0.0:5060"));
+    let commented = |of: &OwnSection| edit([(of.path.as_path(), format!("{},{}s/^/; /", of.line, of.last_line))]);
+    if !own.tree.is_readable {
+        let why = "whether pjsip.conf has one is not known, as this user may not read all of Asterisk's files";
+        return Fault::new(format!("{NONE}: {why}"), reload);
     }
+    let Some(last) = not_taken.last() else {
+        return Fault::new(NONE, format!("{} && {reload}", added("transport-udp")));
+    };
+    let is_twice = |(at, of): &(usize, &&OwnSection)| not_taken[..*at].iter().any(|before| before.name == of.name);
+    if let Some((_, twice)) = not_taken.iter().enumerate().find(is_twice) {
+        // It listens all the same where it read the first of them at its start.
+        return Fault::new(
+            format!("Asterisk takes no transport of its files, as {} is defined twice", shown(twice)),
+            format!("{} && systemctl restart asterisk", commented(twice)),
+        );
+    }
+    Fault::new(
+        format!("{NONE}: Asterisk did not take {}, and its log says why", shown(last)),
+        format!(
+            "{} && {} && systemctl restart asterisk # or write right there what the log names",
+            commented(last),
+            added(&last.name)
+        ),
+    )
 }
 
 /// Asks each transport that has an address of its own. The others are as `web` says, the answer to `http show status`.
@@ -180,13 +180,5 @@ Objects found: 3
         let secure = |web| probe(&read(LISTING)[2..], web, Vec::new(), Instant::now());
         assert!(secure("Server Enabled and Bound to 0.0.0.0:8088\n").unwrap_err().what.contains("tlsenable=no"));
         assert_eq!(secure("HTTPS Server Enabled and Bound to 0.0.0.0:8089\n").unwrap().notes.len(), 0);
-    }
-
-    #[test]
-    fn a_transport_is_added_where_there_is_none() {
-        let cli = Cli::new("asterisk", Duration::from_secs(1)).unwrap();
-        let fix = none(&cli, Path::new("/etc/asterisk"), None).fix;
-        assert!(fix.starts_with("printf '\\n[transport-udp]\\ntype=transport\\n"), "{fix}");
-        assert!(fix.ends_with(">> /etc/asterisk/pjsip.conf && asterisk -rx 'module reload res_pjsip.so'"), "{fix}");
     }
 }
