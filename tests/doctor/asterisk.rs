@@ -2,6 +2,10 @@
 
 use std::fs;
 use std::path::Path;
+use std::thread;
+use std::time::Duration;
+
+use pbx_tests::{Phone, until};
 
 use crate::doctor::host::{Found, Host, Place, check, edit};
 
@@ -189,6 +193,46 @@ fn an_own_extension_with_the_number_of_a_user_goes() {
 }
 
 #[test]
+fn an_own_extension_in_another_spelling_or_of_a_template_goes() {
+    let mut host = Host::new();
+    let extensions = host.asterisk.etc().join("extensions.conf");
+    let text = fs::read_to_string(&extensions).unwrap();
+    let before = |lines: &str| text.replace("[globals]", &format!("[globals]\n{lines}"));
+    for (text, point) in [
+        (before("[synergycall-internal]\nexten => 10-00,1,Hangup(21)"), "extensions"),
+        (before("[synergycall-users]\nexten => 10-00,1,NoOp()\n same => n,Hangup(21)"), "extensions"),
+        (before("[own](!)\nexten => 1000,1,NoOp()\n same => n,Hangup(21)\n[synergycall-internal](own)"), "live"),
+    ] {
+        fs::write(&extensions, text).unwrap();
+        host.asterisk.rx("module reload pbx_config.so");
+        let refused = host.portal.http().post_empty("/apply").expect(502);
+        assert!(refused.string("/detail").contains("defined twice: "), "{refused:?}");
+        host.heals(point);
+        host.takes_more();
+    }
+}
+
+#[test]
+fn an_asterisk_that_waits_for_its_last_call_is_kept() {
+    let host = Host::new();
+    let [alice, bob] = host.users.each_ref().map(|user| Phone::of(&host.asterisk, user));
+    let _answering = bob.answering();
+    let _call = alice.start_call("1001", Duration::from_mins(1));
+    until("a call", || host.asterisk.rx("core show channels count").contains("1 active call").then_some(()));
+    thread::scope(|scope| {
+        scope.spawn(|| host.asterisk.rx("core stop gracefully"));
+        let is_ending = || host.asterisk.rx("core waitfullybooted").contains("during shutdown").then_some(());
+        until("the end", is_ending);
+        let found = host.check();
+        let command = host.asterisk.command();
+        let fix = format!("{command} -rx 'core abort shutdown'");
+        assert_eq!(found.faults(), [("asterisk.command", fix.as_str())]);
+        host.asterisk.rx("core abort shutdown");
+    });
+    host.check().is_well();
+}
+
+#[test]
 fn a_user_who_may_not_reload_gets_the_permission() {
     let mut host = Host::new();
     let denied = "[general]\ndefault_perm=permit\n[root]\ndeny=module reload\n";
@@ -317,6 +361,16 @@ fn modules_that_are_missing_are_loaded_now_and_at_every_start() {
     host.asterisk.restart();
     host.check().is_well();
     host.works();
+    let file = host.asterisk.etc().join("modules.conf");
+    fs::write(host.asterisk.etc().join("more.conf"), "noload=app_dial.so\n").unwrap();
+    for (from, to) in [("load=app_dial.so", "#include more.conf"), ("[modules]\nload=app_dial.so", "[Modules]")] {
+        edit(&file, from, to);
+        host.asterisk.restart();
+        host.heals("modules");
+        host.asterisk.restart();
+        host.check().is_well();
+        host.works();
+    }
 }
 
 #[test]

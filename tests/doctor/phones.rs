@@ -34,11 +34,56 @@ fn what_catches_the_calls_of_users_comes_behind_them() {
 }
 
 #[test]
+fn what_no_file_of_ours_to_edit_has_is_named_with_who_has_it() {
+    let mut host = Host::new();
+    host.asterisk
+        .append("modules.conf", "load=res_ael_share.so\nload=pbx_ael.so\nload=bridge_holding.so\nload=res_parking.so");
+    let parking = host.asterisk.etc().join("res_parking.conf");
+    let ael = host.asterisk.etc().join("extensions.ael");
+    let lot = "[general]\n[default]\nparkext=1000\nparkpos=1001-1020\ncontext=";
+    for (path, text, point, fix) in [
+        (
+            &ael,
+            "context synergycall-internal { _1XXX => { Hangup(21); } }\n".to_owned(),
+            "calls",
+            "take what takes 1000@synergycall-internal out of the configuration of pbx_ael, then: systemctl restart asterisk",
+        ),
+        (
+            &parking,
+            format!("{lot}synergycall-internal\n"),
+            "live",
+            "take 1000@synergycall-internal out of the configuration of res_parking, then: systemctl restart asterisk",
+        ),
+    ] {
+        fs::write(&ael, "").unwrap();
+        fs::write(&parking, format!("{lot}elsewhere\n")).unwrap();
+        fs::write(path, text).unwrap();
+        host.asterisk.restart();
+        let found = host.check();
+        assert_eq!(found.faults(), [(point, fix)], "{found:#?}");
+    }
+}
+
+#[test]
+fn a_limit_that_refuses_each_call_is_reported() {
+    let mut host = Host::new();
+    host.asterisk.append("asterisk.conf", "minmemfree=90000000");
+    host.asterisk.restart();
+    let found = host.check();
+    found.is_well();
+    let note = "note  calls: Asterisk refuses calls while less than 90000000 MB of memory are free (minmemfree in asterisk.conf), and ";
+    assert!(found.lines.iter().any(|line| line.starts_with(note)), "{found:#?}");
+}
+
+#[test]
 fn a_range_of_too_few_ports_for_audio_is_widened() {
     let mut host = Host::new();
-    fs::write(host.asterisk.etc().join("rtp.conf"), "[general]\nrtpstart=20000\nrtpend=20001\n").unwrap();
-    host.asterisk.restart();
-    host.heals("rtp.conf");
+    fs::write(host.asterisk.etc().join("ports.conf"), "rtpstart=20000\nrtpend=20001\n").unwrap();
+    for text in ["rtpstart=20000\nrtpend=20001", "#include ports.conf"] {
+        fs::write(host.asterisk.etc().join("rtp.conf"), format!("[general]\n{text}\n")).unwrap();
+        host.asterisk.restart();
+        host.heals("rtp.conf");
+    }
 }
 
 #[test]

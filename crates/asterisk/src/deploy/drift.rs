@@ -1,5 +1,6 @@
 //! Whether disk and Asterisk still are as they were proven.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -17,6 +18,9 @@ use crate::text::pair::Pair;
 pub struct Drift {
     /// What differs, or could not be read, one sentence each; nothing where all is as it was proven.
     pub problems: Vec<String>,
+    /// Extensions of the administrator's that take the place of ours, which no deployment changes: each as `1000@context`,
+    /// and where Asterisk has it from (`extensions.conf:7`, `res_parking`).
+    pub conflicts: BTreeSet<(String, String)>,
     /// What is live besides, where all is as it was proven. Nothing where the include files hold what was never proven.
     pub foreign: Foreign,
 }
@@ -65,6 +69,10 @@ impl Deployment {
                 diagnosis::look_into_own(&self.cli, files, endpoints, deadline, &mut drift.foreign);
             }
             Err(Cause::NotProven(mismatch)) => {
+                let ours = files.dialplan.file_name().unwrap_or_default().to_string_lossy();
+                let is_ours = |origin: &str| origin.split_once(':').is_some_and(|(file, _)| file == ours);
+                let conflicts = mismatch.origins.iter().filter(|(_, origin)| !is_ours(origin));
+                drift.conflicts = conflicts.cloned().collect();
                 problems.push(format!("Asterisk does not run what was applied: {mismatch}"));
             }
             Err(error) => problems.push(error.to_string()),

@@ -21,6 +21,7 @@ use crate::proof::diagnosis::{EXTENSIONS_CONF, PJSIP_CONF};
 use crate::proof::obstacles::edit;
 use crate::proof::own_sections::OwnSection;
 use crate::text::expected::Expected;
+use crate::text::exten::dialled;
 use crate::text::listing;
 use crate::text::modules::{DIALPLAN, PJSIP};
 use crate::text::pair::Pair;
@@ -45,6 +46,8 @@ pub struct Inspection {
     pub reload_permission: Result<(), Fault>,
     /// Whether a call finds ports for its audio.
     pub rtp_ports: Result<(), Fault>,
+    /// A sentence for the limit by which Asterisk refuses calls now.
+    pub limit: Option<String>,
     /// Whether a phone is known by its user name, and a sentence for those that are not.
     pub identification: Result<Vec<String>, Fault>,
     /// Whether anybody answers SIP on this host.
@@ -66,7 +69,12 @@ impl Deployment {
     pub fn inspect(&self, options: &[(&str, &str)], deadline: Instant) -> Result<Inspection, Fault> {
         self.inspected(options, deadline).map_err(|error| match error {
             ReloadError::Cli(error) => unreachable_fault(&self.cli, &error),
-            error => Fault::new(error.to_string(), self.cli.shown("core waitfullybooted")),
+            error => {
+                let what = error.to_string();
+                // Of one that waits for its last call to end.
+                let is_ending = what.contains("during shutdown");
+                Fault::new(what, self.cli.shown(if is_ending { "core abort shutdown" } else { "core waitfullybooted" }))
+            }
         })
     }
 
@@ -111,6 +119,7 @@ impl Deployment {
             astdb: asterisk.as_ref().map_or(Ok(()), |asterisk| check_astdb(&core, asterisk)),
             reload_permission: calls::check_permission(&self.cli, &directory, &reload),
             rtp_ports: calls::check_ports(&self.cli, &directory, &rtp),
+            limit: calls::limit(&core),
             identification,
             transports,
             own_objects: sections.into_iter().filter(|own| own.is_twice || may_clash(own)).collect(),
@@ -157,10 +166,16 @@ fn append(main: &Path, tree: &Tree, lines: &str) -> String {
 fn own_extensions(tree: &Tree, expected: &Expected) -> Vec<OwnSection> {
     let all = tree.extensions().into_iter();
     all.filter_map(|(context, own)| {
-        let is_twice = expected.contexts.get(&context)?.contains_key(&own.name);
-        Some(OwnSection { is_twice, ..own })
+        let name = dialled(&own.name);
+        let is_twice = expected.contexts.get(&context)?.contains_key(&name);
+        Some(OwnSection { name, is_twice, ..own })
     })
     .collect()
+}
+
+/// The files of a tree, as a command takes them.
+fn files_of(tree: &Tree) -> String {
+    tree.paths().map(quoted).collect::<Vec<_>>().join(" ")
 }
 
 /// Whether `config list` names this file, whatever links lead to it.

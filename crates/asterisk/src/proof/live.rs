@@ -141,6 +141,8 @@ impl Live {
                 if former.steps(context, exten).is_some_and(|former| same_steps(former, steps)) {
                     mismatch.stale.push(format!("extension {exten}@{context}"));
                 } else if let Some((_, origin)) = steps.first().filter(|_| wanted.has_number(exten)) {
+                    let origins = steps.iter().map(|(_, origin)| (format!("{exten}@{context}"), origin.clone()));
+                    mismatch.origins.extend(origins);
                     let file = origin.split(':').next().unwrap_or_default();
                     mismatch
                         .conflicts

@@ -17,6 +17,9 @@ pub struct Mismatch {
     pub stale: Vec<String>,
     /// Objects that the administrator's own configuration defines too.
     pub conflicts: Vec<String>,
+    /// Where Asterisk has the extensions from that are not as they are to be, or take calls to one of ours: of each
+    /// `1000@context`, and `extensions.conf:7` or `res_parking`.
+    pub(crate) origins: BTreeSet<(String, String)>,
 }
 
 impl Mismatch {
@@ -45,6 +48,8 @@ impl Mismatch {
             if same_steps(steps, found) {
                 continue;
             }
+            let others = found.iter().filter(|(step, _)| !steps.contains(step));
+            self.origins.extend(others.map(|(_, origin)| (format!("{exten}@{context}"), origin.clone())));
             let origins: BTreeSet<_> =
                 found.iter().map(|(_, origin)| origin.split(':').next().unwrap_or_default()).collect();
             match found.iter().find(|(step, _)| !steps.contains(step)) {
@@ -111,7 +116,8 @@ mod tests {
         let mut mismatch = Mismatch::default();
         mismatch.context("c", &wanted, &live);
         let different = vec!["extension 1@c (read from x.conf:1)".to_owned()];
-        assert_eq!(mismatch, Mismatch { different, ..Mismatch::default() });
+        let origins = BTreeSet::from([("1@c".to_owned(), "x.conf:1".to_owned())]);
+        assert_eq!(mismatch, Mismatch { different, origins, ..Mismatch::default() });
     }
 
     #[test]

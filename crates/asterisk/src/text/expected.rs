@@ -2,6 +2,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
 use crate::text::config_text::{Reason, Unreadable};
+use crate::text::exten::dialled;
 use crate::text::pair::Pair;
 use crate::text::shown::Options;
 use crate::text::{dialplan_file, pjsip_file};
@@ -165,8 +166,8 @@ impl Expected {
     /// Whether a context has the number that `exten` is dialled by: another context with `1000`, or with `1000/2000` for
     /// the callers with that number, answers calls in its place. A pattern is no number.
     pub(crate) fn has_number(&self, exten: &str) -> bool {
-        let number = exten.split('/').next().unwrap_or_default();
-        !number.starts_with('_') && self.contexts.values().any(|extens| extens.contains_key(number))
+        let number = dialled(exten.split('/').next().unwrap_or_default());
+        !number.starts_with('_') && self.contexts.values().any(|extens| extens.contains_key(&number))
     }
 
     /// Whether an endpoint names this object, or it is there alone.

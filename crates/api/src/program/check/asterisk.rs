@@ -52,6 +52,9 @@ impl Check<'_> {
         report.point("astdb", found.astdb.map(|()| "Asterisk keeps who is registered"));
         report.point("cli_permissions.conf", found.reload_permission.map(|()| "this user may reload"));
         report.point("rtp.conf", found.rtp_ports.map(|()| "calls find ports for their audio"));
+        if let Some(limit) = found.limit {
+            report.note("calls", limit);
+        }
         match found.identification {
             Ok(notes) => {
                 report.good("identification", "a phone is known by its user name");
@@ -132,9 +135,14 @@ impl Check<'_> {
 
     /// Whether files and Asterisk are as last applied, and whether users wait for an apply.
     fn check_live(&self, report: &mut Report<'_>) {
-        let Drift { problems, foreign, .. } = self.deployment.drift(self.deadline);
+        let Drift { problems, foreign, conflicts, .. } = self.deployment.drift(self.deadline);
         if !problems.is_empty() {
-            return report.fault("live", &Fault::new(problems.join("; "), service::apply_command(self.settings)));
+            let fix = if conflicts.is_empty() {
+                service::apply_command(self.settings)
+            } else {
+                self.deployment.conflict_fix(&conflicts, self.deadline)
+            };
+            return report.fault("live", &Fault::new(problems.join("; "), fix));
         }
         report.good("live", "files and Asterisk are as last applied");
         for warning in apply::warnings(&foreign, self.found.map_or(&[], |(_, list)| &list.users)) {

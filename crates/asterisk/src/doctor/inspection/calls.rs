@@ -1,17 +1,19 @@
 //! What the administrator's settings do to each reload or call.
 
+use std::collections::BTreeSet;
 use std::path::Path;
 use std::time::Instant;
 
 use crate::ask::cli::Cli;
 use crate::deploy::deployment::Deployment;
 use crate::doctor::fault::Fault;
-use crate::doctor::inspection::edit;
+use crate::doctor::inspection::{append, edit, files_of};
 use crate::files::rights::quoted;
 use crate::proof::config_tree::Tree;
 use crate::proof::diagnosis::EXTENSIONS_CONF;
+use crate::proof::own_sections::OwnSection;
 use crate::text::expected::Expected;
-use crate::text::exten::takes;
+use crate::text::exten::{dialled, takes};
 use crate::text::listing;
 
 /// Whether `cli_permissions.conf` lets this user reload: `answer` is that to the reload of a module that does not exist.
@@ -39,12 +41,26 @@ pub(super) fn check_ports(cli: &Cli, directory: &Path, answer: &str) -> Result<(
             format!("the audio of a call takes four ports, and rtpstart to rtpend is {start} to {end}"),
             format!(
                 "sed -i -E -e 's/^\\s*rtpstart\\s*=.*/rtpstart=10000/I' -e 's/^\\s*rtpend\\s*=.*/rtpend=20000/I' {} && {}",
-                quoted(&directory.join("rtp.conf")),
+                files_of(&Tree::read(directory, "rtp.conf", Path::new(""))),
                 cli.shown("module reload res_rtp_asterisk.so")
             ),
         )),
         _ => Ok(()),
     }
+}
+
+/// The limit of `asterisk.conf` by which Asterisk refuses calls now, in one sentence: `core` is the answer to
+/// `core show settings`.
+pub(super) fn limit(core: &str) -> Option<String> {
+    let least: u64 = listing::setting(core, "Minimum free memory")?.strip_suffix(" MB")?.parse().ok()?;
+    // As Asterisk counts it: what caches take is not free.
+    let host = rustix::system::sysinfo();
+    let free = host.freeram.saturating_mul(host.mem_unit.into()) >> 20;
+    (free < least).then(|| {
+        format!(
+            "Asterisk refuses calls while less than {least} MB of memory are free (minmemfree in asterisk.conf), and {free} are"
+        )
+    })
 }
 
 impl Deployment {
@@ -63,23 +79,24 @@ impl Deployment {
         let mut patterns = own.filter(|(of, own)| of == context && own.name.starts_with('_'));
         let catching = patterns.find_map(|(_, own)| {
             let number = numbers.iter().find(|number| takes(&own.name, number))?;
-            Some((number.clone(), format!("{}, line {}", own.path.display(), own.line)))
+            Some((number.clone(), format!("{}, line {}", own.path.display(), own.line), String::new()))
         });
         let caught = || if self.was_applied(target) { self.caught(numbers, context, target, deadline) } else { None };
-        let Some((number, first)) = catching.or_else(caught) else { return Ok(()) };
+        let Some((number, first, origin)) = catching.or_else(caught) else { return Ok(()) };
         let own = tree.sections();
         let heads: Vec<_> = own.iter().filter(|section| section.name == context).collect();
         let reload = self.cli.shown("module reload pbx_config.so");
-        let fix = if heads.is_empty() {
+        let fix = if let Some(registrar) = registrar(&origin) {
+            elsewhere(&format!("what takes {number}@{context}"), registrar)
+        } else if heads.is_empty() {
             // They are gone from the files already.
             reload
         } else {
             let renamed =
                 edit(heads.into_iter().map(|head| (head.path.as_path(), format!("{}s/.*/[from-users]/", head.line))));
-            format!(
-                "{renamed} && printf '\\n[{context}]\\ninclude => from-users\\n' >> {} && {reload}",
-                quoted(&directory.join(EXTENSIONS_CONF))
-            )
+            let added =
+                append(&directory.join(EXTENSIONS_CONF), &tree, &format!("[{context}]\\ninclude => from-users"));
+            format!("{renamed} && {added} && {reload}")
         };
         Err(Fault::new(format!("a phone that calls {number} gets what {first} has for it, and not the user"), fix))
     }
@@ -90,14 +107,63 @@ impl Deployment {
         last.is_none_or(|last| last.contexts.contains_key(context))
     }
 
-    /// The first number whose calls go elsewhere, and where to.
-    fn caught(&self, numbers: &[String], context: &str, target: &str, deadline: Instant) -> Option<(String, String)> {
+    /// The first number whose calls go elsewhere, where to, and where Asterisk has that from.
+    fn caught(
+        &self,
+        numbers: &[String],
+        context: &str,
+        target: &str,
+        deadline: Instant,
+    ) -> Option<(String, String, String)> {
         let questions: Vec<_> = numbers.iter().map(|number| format!("dialplan show {number}@{context}")).collect();
         numbers.iter().zip(self.cli.ask_all(&questions, deadline)).find_map(|(number, answer)| {
             let answer = answer.ok()?;
             // `[ Context 'x'` or `[ Included context 'x'`: the first is the one that is executed.
             let first = answer.lines().find_map(|line| line.split_once("ontext '")?.1.split_once('\''))?.0;
-            (first != target).then(|| (number.clone(), format!("[{first}]")))
+            // `  '_1XXX' =>        1. Hangup(21)                                 [pbx_ael]`
+            let mut steps = answer.lines().filter(|line| line.contains(" =>"));
+            let origin = steps.find_map(|line| line.trim_end().strip_suffix(']')?.rsplit_once('['));
+            let origin = origin.map(|(_, origin)| origin.to_owned()).unwrap_or_default();
+            (first != target).then(|| (number.clone(), format!("[{first}]"), origin))
         })
     }
+
+    /// What takes extensions of [`Drift::conflicts`](crate::Drift::conflicts) out of the way, as far as Asterisk answers
+    /// until `deadline` and its files show.
+    #[must_use]
+    pub fn conflict_fix(&self, conflicts: &BTreeSet<(String, String)>, deadline: Instant) -> String {
+        let others: BTreeSet<_> =
+            conflicts.iter().filter_map(|(exten, origin)| Some(elsewhere(exten, registrar(origin)?))).collect();
+        if let Some(other) = others.into_iter().next() {
+            return other;
+        }
+        let directory = self.cli.config_directory(deadline).unwrap_or_else(|| Path::new("/etc/asterisk").to_owned());
+        let own = Tree::read(&directory, EXTENSIONS_CONF, &self.files.dialplan).extensions();
+        // Of a file, Asterisk names no directory; and its lines may be others by now.
+        let is_one = |own: &OwnSection| {
+            conflicts.iter().any(|(exten, origin)| {
+                let name = exten.split(['@', '/']).next().unwrap_or_default();
+                let place = origin.split_once(':').and_then(|(file, line)| Some((file, line.parse().ok()?)));
+                place.is_some_and(|(file, line)| {
+                    own.path.file_name().is_some_and(|of| of == file)
+                        && (own.line..=own.last_line).contains(&line)
+                        && dialled(&own.name) == dialled(name)
+                })
+            })
+        };
+        let found: Vec<_> = own.iter().map(|(_, own)| own).filter(|own| is_one(own)).collect();
+        // They are gone from the files already.
+        if found.is_empty() { self.cli.shown("module reload pbx_config.so") } else { self.removal(found) }
+    }
+}
+
+/// What an extension is of that no file of `extensions.conf` has: `pbx_ael`, but not `extensions.conf:7`.
+fn registrar(origin: &str) -> Option<&str> {
+    // What was added at Asterisk's command line is gone after a reload, as is what is of no file.
+    (!origin.is_empty() && !origin.contains(':') && origin != "pbx_config").then_some(origin)
+}
+
+/// The fix for what is in no file that this program edits.
+fn elsewhere(what: &str, registrar: &str) -> String {
+    format!("take {what} out of the configuration of {registrar}, then: systemctl restart asterisk")
 }

@@ -3,9 +3,10 @@ use std::path::Path;
 
 use crate::ask::cli::Cli;
 use crate::doctor::fault::Fault;
+use crate::doctor::inspection::files_of;
 use crate::files::file;
-use crate::files::rights::quoted;
 use crate::proof::config_lines::{self, setting};
+use crate::proof::config_tree::Tree;
 use crate::text::shown::is_yes;
 
 /// The modules without which phones cannot register and call, each behind those that it needs: with `autoload=no`,
@@ -50,9 +51,10 @@ pub(super) fn check(
     };
     let encryption = options.iter().any(encrypts).then_some(ENCRYPTION);
     let needed = NEEDED.into_iter().chain(encryption);
-    let path = directory.join("modules.conf");
-    let text = file::read_at_most(&path, file::MOST_OF_OTHERS).ok().flatten();
-    let lines = text.map(|text| config_lines::lines(&text).0);
+    let tree = Tree::read(directory, "modules.conf", Path::new(""));
+    let texts = tree.paths().filter_map(|path| file::read_at_most(path, file::MOST_OF_OTHERS).ok().flatten());
+    let lines: Vec<_> = texts.flat_map(|text| config_lines::lines(&text).0).collect();
+    let lines = tree.is_readable.then_some(lines);
     let (present, missing): (Vec<_>, Vec<_>) = needed.partition(|module| running.contains(*module));
     // Of a module that runs, nothing but its own line says that it will not.
     let shut = |module: &&str| lines.as_ref().is_some_and(|lines| has(lines, &["noload"], module));
@@ -64,10 +66,10 @@ pub(super) fn check(
     let unloaded: Vec<_> = missing.iter().chain(&shut).copied().filter(is_unloaded).collect();
     if missing.is_empty() {
         let what = format!("{} will not be loaded at Asterisk's next start", shut.join(", "));
-        return Err(Fault::new(what, load_edit(&path, &unloaded).unwrap_or_default()));
+        return Err(Fault::new(what, load_edit(&tree, &unloaded).unwrap_or_default()));
     }
     let loads = missing.iter().map(|module| cli.shown(&format!("module load {module}")));
-    let steps: Vec<_> = load_edit(&path, &unloaded).into_iter().chain(loads).collect();
+    let steps: Vec<_> = load_edit(&tree, &unloaded).into_iter().chain(loads).collect();
     Err(Fault::new(format!("{} not running", missing.join(", ")), steps.join(" && ")))
 }
 
@@ -87,15 +89,15 @@ fn has(lines: &[String], words: &[&str], module: &str) -> bool {
 }
 
 /// The command that makes the next start load these as well.
-fn load_edit(path: &Path, modules: &[&str]) -> Option<String> {
+fn load_edit(tree: &Tree, modules: &[&str]) -> Option<String> {
     let names: Vec<_> = modules.iter().map(|module| module.trim_end_matches(".so")).collect();
     let lines: Vec<_> = modules.iter().map(|module| format!("load={module}")).collect();
     (!modules.is_empty()).then(|| {
         format!(
-            "sed -i -E -e '/^\\s*noload\\s*=>?\\s*({})(\\.so)?\\s*(;.*)?$/Id' -e 's/^\\[modules\\].*/&\\n{}/' {}",
+            "sed -i -E -e '/^\\s*noload\\s*=>?\\s*({})(\\.so)?\\s*(;.*)?$/Id' -e 's/^\\[modules\\].*/&\\n{}/I' {}",
             names.join("|"),
             lines.join("\\n"),
-            quoted(path)
+            files_of(tree)
         )
     })
 }
@@ -128,7 +130,7 @@ mod tests {
         assert_eq!(
             fault.fix,
             "sed -i -E -e '/^\\s*noload\\s*=>?\\s*(res_pjsip_session|res_pjsip_sdp_rtp)(\\.so)?\\s*(;.*)?$/Id' -e \
-             's/^\\[modules\\].*/&\\nload=res_pjsip_session.so\\nload=res_pjsip_sdp_rtp.so/' /nonexistent/modules.conf && \
+             's/^\\[modules\\].*/&\\nload=res_pjsip_session.so\\nload=res_pjsip_sdp_rtp.so/I' /nonexistent/modules.conf && \
              asterisk -rx 'module load res_pjsip_session.so' && asterisk -rx 'module load res_pjsip_sdp_rtp.so'"
         );
     }

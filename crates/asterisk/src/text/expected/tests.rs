@@ -14,8 +14,8 @@ fn contexts_and_extensions_come_with_the_number_of_their_steps() {
     let expected = Expected::read(&Pair { endpoints: Vec::new(), dialplan: text.into() }).unwrap();
     assert_eq!(expected.contexts().collect::<Vec<_>>(), ["a", "b"]);
     assert_eq!(expected.extensions().collect::<Vec<_>>(), [("a", "1", 3)]);
-    let numbers = ["1", "1/2000", "_1", "2"].map(|exten| expected.has_number(exten));
-    assert_eq!(numbers, [true, true, false, false]);
+    let numbers = ["1", "1/2000", "-1-/2-0", "_1", "2"].map(|exten| expected.has_number(exten));
+    assert_eq!(numbers, [true, true, true, false, false]);
 }
 
 #[test]
