@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use crate::environment;
-use crate::simple_query::run;
+use crate::simple_query;
 use crate::wait::until;
 
 /// A database of its own, until the value is gone.
@@ -261,6 +261,16 @@ fn with_database(url: &str, name: &str) -> String {
         None => panic!("PBX_TEST_POSTGRES is no URL: postgres://user@host:port/database is expected"),
     };
     options.map_or_else(|| format!("{server}/{name}"), |options| format!("{server}/{name}?{options}"))
+}
+
+/// Runs SQL in one transaction, and gives a line for each row. Of several hosts libpq finds the one that is asked for.
+fn run(url: &str, sql: &str) -> Result<String, String> {
+    if !url.contains(',') {
+        return simple_query::run(url, sql);
+    }
+    let output = psql(url).args(["--command", sql]).output().unwrap_or_else(|error| missing(&error));
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).trim_end().to_owned();
+    if output.status.success() { Ok(text(&output.stdout)) } else { Err(text(&output.stderr)) }
 }
 
 fn psql(url: &str) -> Command {
