@@ -164,7 +164,8 @@ const HOLDER: &str = "SELECT format('process %s of PostgreSQL (%s, role %s)', pi
 /// All of it in one round trip, so that the tenant's row is not locked while packets travel. Where all numbers are taken, the
 /// user gets none. Policies hide rows without an error, and so does a trigger that returns nothing; a trigger's own words may
 /// not say where it is, and it may be deferred to the end. Halves of users, as changes leave them while triggers are switched
-/// off, are in no list, and a create may meet their number or address. What is rolled back waits for no standby, so a message that nobody has to read is committed.
+/// off, are in no list, and a create may meet their number or address. What is rolled back waits for no standby, so a message
+/// that nobody has to read is committed.
 fn rehearsal(lock_timeout: Duration) -> String {
     let steps: Vec<_> =
         REHEARSAL.iter().map(|(right, table, sql)| format!("['{right}', '{table}', $step${sql}$step$]")).collect();
