@@ -251,7 +251,7 @@ fn unsynced_from(directory: impl Fn(&World) -> PathBuf, renamed: &str) -> (World
 
     world.old = State { disk: Disk::of(&world.asterisk), running: Running::of(&world.asterisk) };
     create(&world.portal, "third");
-    let strace = attach(&world, Some((sync, Fault::BrokenDisk)));
+    let strace = attach(&world, Some(Fault::BrokenDisk(sync)));
     let answer = world.portal.http().post_empty("/apply");
     drop(strace);
     assert!(world.portal.log().contains("cannot be synced"), "the fault was met");

@@ -7,7 +7,7 @@ use std::{env, fs, thread};
 use pbx_tests::{Asterisk, Database};
 
 use crate::faults::matrix;
-use crate::faults::strace::{Call, Fault, Strace};
+use crate::faults::strace::{Fault, Strace};
 use crate::faults::world::{Disk, World, create, sha256};
 
 /// A world whose portal is killed over and over.
@@ -143,20 +143,17 @@ fn a_kill_at_every_file_system_call_of_an_apply_leaves_one_whole_pair() {
     mortal.proven_apply();
 
     for call in &calls {
-        // Calls are counted by thread: one that makes a call of this name somewhere else first, as for another connection
-        // to PostgreSQL or to wake another thread, dies there. That moment is as good as any, but it is not this one; where
-        // the thread was counted with such a call, or without, another number is this one's.
-        let mut killed = Vec::<Option<Call>>::new();
-        while !killed.last().is_some_and(|at| at.as_ref().is_some_and(|at| at.is_step(call))) {
-            let more = [0, 0, 1, -1, 0, 1, -1, 2].get(killed.len());
-            let more = more.unwrap_or_else(|| panic!("never killed at {call:?}, but at {killed:?}"));
-            let at = Call { nth: call.nth.saturating_add_signed(*more).max(1), ..call.clone() };
-            let attach =
-                |world: &World| Strace::attach(world.portal.id(), world.asterisk.home(), Some((&at, Fault::Kill)));
+        let mut was_last = false;
+        for _ in 0..8 {
+            let attach = |world: &World| Strace::attach(world.portal.id(), world.asterisk.home(), Some(Fault::Stop));
             mortal.round(&call.what, attach, |_, strace, answered| {
-                killed.push(strace.last(&directories, answered));
+                was_last = strace.kill_after(call, &directories, answered);
             });
+            if was_last {
+                break;
+            }
         }
+        assert!(was_last, "never killed at {call:?}");
     }
     println!(
         "killed at each of {} calls: {} times the old pair, {} times the new one",

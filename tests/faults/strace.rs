@@ -3,13 +3,19 @@
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::thread;
+use std::time::{Duration, Instant};
 
 use pbx_tests::until;
+use pbx_tests::wait::LIMIT;
 use rustix::process::{Pid, Signal, kill_process};
 
 /// Every call that changes what is on disk, of those that a program may use for it.
 const CALLS: &str = "openat,creat,write,writev,pwrite64,fchmod,fchmodat,fchown,fsync,fdatasync,rename,renameat,renameat2,\
                      link,linkat,symlinkat,unlink,unlinkat,mkdir,mkdirat,rmdir,ftruncate,fallocate,copy_file_range";
+
+/// What strace says of each thread of a process that stands still.
+const STOPPED: &str = "--- stopped by SIGSTOP ---";
 
 /// A call, and what it was given.
 #[derive(Debug, Clone)]
@@ -29,13 +35,13 @@ impl Call {
     }
 }
 
-/// What becomes of a call.
+/// What becomes of the calls.
 #[derive(Debug, Clone, Copy)]
-pub(crate) enum Fault {
-    /// It is the last: SIGKILL comes first.
-    Kill,
-    /// It fails, and each later call of its name; the process continues.
-    BrokenDisk,
+pub(crate) enum Fault<'a> {
+    /// Each stops the process once it is made, see [`Strace::kill_after`].
+    Stop,
+    /// This one fails, and each later call of its name; the process continues.
+    BrokenDisk(&'a Call),
 }
 
 /// An attached `strace`.
@@ -46,19 +52,22 @@ pub(crate) struct Strace {
 }
 
 impl Strace {
-    /// Watches the process until it ends or the value goes. A call with a fault is not made.
-    pub(crate) fn attach(process: u32, directory: &Path, fault: Option<(&Call, Fault)>) -> Self {
+    /// Watches the process until it ends or the value goes.
+    pub(crate) fn attach(process: u32, directory: &Path, fault: Option<Fault>) -> Self {
         let log = directory.join("strace");
         drop(fs::remove_file(&log));
         let mut command = Command::new("strace");
         // The commands that it starts are no part of it.
-        command.args(["-f", "--detach-on=execve", "-y", "-s", "0", "-e", "signal=none", "-e"]);
+        command.args(["-f", "--detach-on=execve", "-y", "-s", "0", "-e", "signal=STOP", "-e"]);
         command.arg(format!("trace={CALLS}"));
-        if let Some((Call { name, nth, .. }, fault)) = fault {
-            command.arg("-e").arg(match fault {
-                Fault::Kill => format!("inject={name}:signal=KILL:when={nth}"),
-                Fault::BrokenDisk => format!("inject={name}:error=EIO:when={nth}+"),
-            });
+        match fault {
+            None => {}
+            Some(Fault::Stop) => {
+                command.arg("-e").arg(format!("inject={CALLS}:signal=STOP"));
+            }
+            Some(Fault::BrokenDisk(Call { name, nth, .. })) => {
+                command.arg("-e").arg(format!("inject={name}:error=EIO:when={nth}+"));
+            }
         }
         let errors = File::create(directory.join("strace.errors")).unwrap();
         command.arg("-o").arg(&log).arg("-p").arg(process.to_string());
@@ -82,21 +91,31 @@ impl Strace {
     pub(crate) fn detach(mut self, directories: &[PathBuf]) -> Vec<Call> {
         kill_process(Pid::from_child(&self.child), Signal::INT).unwrap();
         self.child.wait().unwrap();
-        calls(&fs::read_to_string(&self.log).unwrap(), directories)
+        calls(&self.log(), directories)
     }
 
-    /// Waits for the end of the process, and gives the call that it did not live to make. One that survived until
-    /// `answered` is killed, and `None` is the answer.
-    pub(crate) fn last(mut self, directories: &[PathBuf], answered: impl Fn() -> bool) -> Option<Call> {
-        until("the portal to be killed", || (self.child.try_wait().unwrap().is_some() || answered()).then_some(()));
-        // A broken connection is an answer, too; with the process strace is surely at its end.
+    /// Lets the process that stops after each call continue until it has made this one, which is its last: it is killed.
+    /// False where it was not its last: it was answered before, or two threads stopped at once.
+    pub(crate) fn kill_after(mut self, step: &Call, directories: &[PathBuf], answered: impl Fn() -> bool) -> bool {
+        let mut continued = 0;
+        let begun = Instant::now();
+        while !answered() && !calls(&self.log(), directories).iter().any(|call| call.is_step(step)) {
+            assert!(begun.elapsed() < LIMIT, "waited {LIMIT:?} for {step:?}: {}", self.log());
+            let stops = self.log().matches(STOPPED).count();
+            if stops > continued && every_thread(self.watched, |status| status.contains("\nState:\tt")).is_some() {
+                continued = stops;
+                kill_process(self.watched, Signal::CONT).unwrap();
+            }
+            // Some hundred stops of which each ends at once: `until` would sleep through most of the time.
+            thread::sleep(Duration::from_millis(1));
+        }
         kill_process(self.watched, Signal::KILL).unwrap();
         self.child.wait().unwrap();
-        let log = fs::read_to_string(&self.log).unwrap();
-        let killed: Vec<_> = log.lines().filter(|line| line.ends_with(" = ?")).collect();
-        calls(&log, directories)
-            .into_iter()
-            .rfind(|call| killed.iter().any(|line| normal(line, directories) == call.what))
+        calls(&self.log(), directories).last().is_some_and(|call| call.is_step(step))
+    }
+
+    fn log(&self) -> String {
+        fs::read_to_string(&self.log).unwrap_or_default()
     }
 }
 
