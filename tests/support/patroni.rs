@@ -63,6 +63,11 @@ impl Patroni {
         let (ports, owner) = (Ports::reserve(), Owner::find());
         let mut patroni = Self { members: Vec::new(), etcd: None, guard, ports, owner, directory };
         patroni.etcd = Some(patroni.start_etcd());
+        // A Patroni that meets an etcd without a version ends.
+        let etcd = Http::new(&format!("http://{}", patroni.etcd_address()), None);
+        until("etcd to decide its version", || {
+            etcd.try_get("/version").filter(|answer| answer.json["etcdcluster"] != "not_decided").map(drop)
+        });
         for number in 0..MEMBERS {
             let directory = patroni.directory(&format!("member{number}"));
             let link = Link::to(patroni.etcd_address());
