@@ -5,7 +5,7 @@ use std::path::Path;
 use std::time::Duration;
 use std::{fs, thread};
 
-use pbx_tests::{Behaviour, Http, Response};
+use pbx_tests::{Behaviour, Http, Response, until};
 
 use crate::faults::matrix;
 use crate::faults::world::{Disk, Running, World, create};
@@ -136,6 +136,41 @@ fn an_apply_with_nothing_to_do_writes_and_reloads_nothing() {
     let before = traces();
     assert_eq!(world.recovers().json["outcome"], "unchanged");
     assert_eq!(traces(), before);
+}
+
+/// While PostgreSQL takes its time for one more apply, Asterisk is asked what it runs, if nothing seems to be done; and only
+/// then. What was seen counts for no other pair.
+#[test]
+fn where_most_likely_nothing_is_to_be_done_asterisk_is_asked_beside_postgresql() {
+    let world = World::new();
+    world.recovers();
+    let listings = || world.stand_in.count("pjsip show endpoints");
+    let applied_beside_a_lock = |meanwhile: usize| {
+        let before = listings();
+        let lock = world.database.begin("LOCK TABLE apply_audit_log IN SHARE MODE");
+        thread::scope(|scope| {
+            let apply = scope.spawn(|| world.portal.http().post_empty("/apply"));
+            world.database.wait_for_waiting(1);
+            until("Asterisk to be asked", || (listings() == before + meanwhile).then_some(()));
+            drop(lock);
+            let answer = apply.join().unwrap().expect(200);
+            world.check_new_is_live();
+            (answer.string("/outcome"), listings() - before)
+        })
+    };
+    assert_eq!(applied_beside_a_lock(1), ("unchanged".to_owned(), 1));
+    // It could not know of that.
+    world.database.sql("UPDATE users SET name = name || ' Jones'");
+    assert_eq!(applied_beside_a_lock(1), ("applied".to_owned(), 2));
+    create(&world.portal, "third");
+    assert_eq!(applied_beside_a_lock(0), ("applied".to_owned(), 1));
+    // Nor does a guess outlive a failure.
+    world.stand_in.on("module reload*", &Behaviour::Exit(1));
+    create(&world.portal, "fourth");
+    world.portal.http().post_empty("/apply").expect(502);
+    world.stand_in.behave();
+    assert_eq!(applied_beside_a_lock(0), ("applied".to_owned(), 1));
+    world.recovers();
 }
 
 #[test]

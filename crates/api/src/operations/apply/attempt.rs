@@ -1,5 +1,7 @@
 //! One attempt, from taking the lock to the response.
 
+use std::sync::atomic::Ordering;
+use std::thread;
 use std::time::{Duration, Instant, SystemTime};
 
 use actix_web::web;
@@ -45,16 +47,19 @@ impl Attempt {
             request_id: self.request_id.clone(),
             started_at: self.started_at,
         };
-        let list = match applier.audit.begin(&locked, &started) {
+        let (list, snapshot) = self.begin(&locked, &started);
+        let list = match list {
             Ok(list) => list,
             Err(error) => return Err(self.not_begun(id, error, Some(&locked))),
         };
         let mut record = self.record(id, list.revision, list.users.len());
-        record.timings.snapshot = began.elapsed();
+        record.timings.snapshot = snapshot;
+        record.timings.verify = began.elapsed().saturating_sub(snapshot);
 
         let outcome = self.deploy(&mut locked, &list, began - self.began, &mut record);
         record.duration = self.began.elapsed();
         let code = outcome.err();
+        applier.is_settled.store(code.is_none(), Ordering::Relaxed);
         let level = if code.is_none() { log::Level::Info } else { log::Level::Error };
         log::log!(
             level,
@@ -73,6 +78,21 @@ impl Attempt {
             None => Ok(answer),
             Some(code) => Err(Problem::new(code, record.detail.unwrap_or_default()).with_apply(answer)),
         }
+    }
+
+    /// Reads the users and opens the record; how long that took. Beside it, where most likely nothing is to be done, Asterisk
+    /// is asked what it runs.
+    fn begin(&self, locked: &LockedDeployment<'_>, started: &StartedApply) -> (Result<UserList, AuditError>, Duration) {
+        let applier = &self.state.applier;
+        let began = Instant::now();
+        thread::scope(|scope| {
+            if applier.is_settled.swap(false, Ordering::Relaxed) {
+                let beside = thread::Builder::new().name("ahead".to_owned());
+                // Without a thread to be had, it is asked after that.
+                drop(beside.spawn_scoped(scope, || locked.look_ahead(self.deadline)));
+            }
+            (applier.audit.begin(locked, started), began.elapsed())
+        })
     }
 
     /// The problem of an apply that could not read the users, whose record may be open.
@@ -127,7 +147,7 @@ impl Attempt {
         record.changes = changes(difference);
         record.timings.install = times.install;
         record.timings.reload = times.reload;
-        record.timings.verify = times.verify;
+        record.timings.verify += times.verify;
         record.timings.purge = times.purge;
         match result {
             Ok(deployed) => {
