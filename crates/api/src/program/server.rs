@@ -7,7 +7,7 @@ use std::time::{Duration, SystemTime};
 
 use actix_http::error::DispatchError;
 use actix_http::{HttpService, Protocol};
-use actix_server::Server;
+use actix_server::{Server, ServerBuilder};
 use actix_service::{ServiceFactoryExt as _, fn_service, map_config};
 use actix_web::dev::AppConfig;
 use actix_web::middleware::from_fn;
@@ -114,45 +114,10 @@ async fn run(mut settings: Settings, database: Database, applier: Applier) -> an
     settings.bind = address;
     let (work, listing) = (Work::default(), ListingCache::default());
     let state = web::Data::new(AppState { settings, database, applier, work, listing });
-    let (settings, shared) = (&state.settings, state.clone());
+    let settings = &state.settings;
     let shutdown_timeout = settings.shutdown_timeout();
     let pulse = Pulse::default();
-    let workers_pulse = pulse.clone();
-    let max_strangers = MAX_STRANGERS.div_ceil(settings.workers);
-    let server = Server::build().workers(settings.workers).shutdown_timeout(shutdown_timeout.as_secs());
-    let draining = server.graceful_shutdown_signal();
-    // As `HttpServer` does it, but for the `Connection`.
-    let server = server
-        .max_concurrent_connections(MAX_CONNECTIONS.div_ceil(settings.workers))
-        .listen("http", listener, move || {
-            let (state, draining) = (shared.clone(), draining.clone());
-            workers_pulse.beat_on_this_thread();
-            let strangers = Strangers::new(max_strangers);
-            let stop = move || {
-                let draining = draining.clone();
-                async move { draining.notified().await }
-            };
-            let app = App::new().app_data(state).configure(configure).wrap(from_fn(access::observe));
-            let http = HttpService::build()
-                .client_request_timeout(HEAD_TIMEOUT)
-                .client_disconnect_timeout(CLOSE_TIMEOUT)
-                .keep_alive(KEEP_ALIVE)
-                .h1_write_buffer_size(WRITE_BUFFER)
-                .local_addr(address)
-                .graceful_shutdown_signal(stop.clone())
-                .on_connect_ext(|connection: &Connection, shown| {
-                    shown.insert::<Rc<Client>>(Rc::clone(connection.client()));
-                })
-                .finish(map_config(app, |()| AppConfig::default()));
-            fn_service(move |stream: TcpStream| {
-                let peer = stream.peer_addr().ok();
-                let client = strangers.admit(peer.map(|peer| peer.ip()));
-                let connection = Connection::new(stream, client, stop());
-                async move { Ok::<_, DispatchError>((connection, Protocol::Http1, peer)) }
-            })
-            .and_then(http)
-        })
-        .context("the server cannot be set up")?;
+    let server = server(&state, listener, &pulse)?;
 
     if settings.tokens.is_empty() {
         log::warn!("auth.tokens is empty: everybody who reaches {address} on this host may do everything");
@@ -182,4 +147,44 @@ async fn run(mut settings: Settings, database: Database, applier: Applier) -> an
         log::info!("stopped");
     }
     Ok(())
+}
+
+/// The server as `HttpServer` makes it, but for the `Connection`.
+fn server(state: &web::Data<AppState>, listener: TcpListener, pulse: &Pulse) -> anyhow::Result<ServerBuilder> {
+    let (shared, workers_pulse, address) = (state.clone(), pulse.clone(), state.settings.bind);
+    let max_strangers = MAX_STRANGERS.div_ceil(state.settings.workers);
+    let server =
+        Server::build().workers(state.settings.workers).shutdown_timeout(state.settings.shutdown_timeout().as_secs());
+    let draining = server.graceful_shutdown_signal();
+    server
+        .max_concurrent_connections(MAX_CONNECTIONS.div_ceil(state.settings.workers))
+        .listen("http", listener, move || {
+            let (state, draining) = (shared.clone(), draining.clone());
+            workers_pulse.beat_on_this_thread();
+            let strangers = Strangers::new(max_strangers);
+            let stop = move || {
+                let draining = draining.clone();
+                async move { draining.notified().await }
+            };
+            let app = App::new().app_data(state).configure(configure).wrap(from_fn(access::observe));
+            let http = HttpService::build()
+                .client_request_timeout(HEAD_TIMEOUT)
+                .client_disconnect_timeout(CLOSE_TIMEOUT)
+                .keep_alive(KEEP_ALIVE)
+                .h1_write_buffer_size(WRITE_BUFFER)
+                .local_addr(address)
+                .graceful_shutdown_signal(stop.clone())
+                .on_connect_ext(|connection: &Connection, shown| {
+                    shown.insert::<Rc<Client>>(Rc::clone(connection.client()));
+                })
+                .finish(map_config(app, |()| AppConfig::default()));
+            fn_service(move |stream: TcpStream| {
+                let peer = stream.peer_addr().ok();
+                let client = strangers.admit(peer.map(|peer| peer.ip()));
+                let connection = Connection::new(stream, client, stop());
+                async move { Ok::<_, DispatchError>((connection, Protocol::Http1, peer)) }
+            })
+            .and_then(http)
+        })
+        .context("the server cannot be set up")
 }
