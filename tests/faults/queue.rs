@@ -145,7 +145,7 @@ fn where_most_likely_nothing_is_to_be_done_asterisk_is_asked_beside_postgresql()
     let world = World::new();
     world.recovers();
     let listings = || world.stand_in.count("pjsip show endpoints");
-    let applied_beside_a_lock = |meanwhile: usize| {
+    let applied_with = |meanwhile: usize, outcome: &str, asked: usize| {
         let before = listings();
         let lock = world.database.begin("LOCK TABLE apply_audit_log IN SHARE MODE");
         thread::scope(|scope| {
@@ -155,21 +155,27 @@ fn where_most_likely_nothing_is_to_be_done_asterisk_is_asked_beside_postgresql()
             drop(lock);
             let answer = apply.join().unwrap().expect(200);
             world.check_new_is_live();
-            (answer.string("/outcome"), listings() - before)
+            assert_eq!((answer.string("/outcome").as_str(), listings() - before), (outcome, asked));
+            answer.header("x-request-id").to_owned()
         })
     };
-    assert_eq!(applied_beside_a_lock(1), ("unchanged".to_owned(), 1));
+    applied_with(1, "unchanged", 1);
+    world.stand_in.on_next(1, "pjsip show endpoints", &Behaviour::Half);
+    let id = applied_with(2, "unchanged", 2);
+    let log = world.portal.log();
+    let warned = log.lines().find(|line| line.contains("was not whole")).unwrap();
+    assert!(warned.contains(&id), "{warned}");
     // It could not know of that.
     world.database.sql("UPDATE users SET name = name || ' Jones'");
-    assert_eq!(applied_beside_a_lock(1), ("applied".to_owned(), 2));
+    applied_with(1, "applied", 2);
     create(&world.portal, "third");
-    assert_eq!(applied_beside_a_lock(0), ("applied".to_owned(), 1));
+    applied_with(0, "applied", 1);
     // Nor does a guess outlive a failure.
     world.stand_in.on("module reload*", &Behaviour::Exit(1));
     create(&world.portal, "fourth");
     world.portal.http().post_empty("/apply").expect(502);
     world.stand_in.behave();
-    assert_eq!(applied_beside_a_lock(0), ("applied".to_owned(), 1));
+    applied_with(0, "applied", 1);
     world.recovers();
 }
 

@@ -50,9 +50,13 @@ impl RequestId {
         CURRENT.scope(self, work).await
     }
 
-    /// Makes this the current id while `work` runs on this thread.
-    pub(crate) fn sync_scope<T>(self, work: impl FnOnce() -> T) -> T {
-        CURRENT.sync_scope(self, work)
+    /// `work`, for which the id that is current now will be current, on whatever thread it runs.
+    pub(crate) fn carried<T>(work: impl FnOnce() -> T) -> impl FnOnce() -> T {
+        let id = Self::current();
+        move || match id {
+            Some(id) => CURRENT.sync_scope(id, work),
+            None => work(),
+        }
     }
 }
 
@@ -97,7 +101,8 @@ mod tests {
     fn it_is_current_only_inside_its_scope() {
         assert_eq!(RequestId::current(), None);
         let id = RequestId::generate();
-        assert_eq!(id.clone().sync_scope(RequestId::current), Some(id));
+        let carried = CURRENT.sync_scope(id.clone(), || RequestId::carried(RequestId::current));
+        assert_eq!(std::thread::spawn(carried).join().unwrap(), Some(id));
         assert_eq!(RequestId::current(), None);
     }
 }

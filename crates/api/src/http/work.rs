@@ -23,12 +23,9 @@ impl Work {
     /// [`Problem::internal`] when it panics.
     pub(crate) async fn run<T: Send + 'static>(&self, call: impl FnOnce() -> T + Send + 'static) -> Result<T, Problem> {
         let share = Arc::clone(&self.0);
-        let id = RequestId::current();
+        let call = RequestId::carried(call);
         let call = move || {
-            let result = match id {
-                Some(id) => id.sync_scope(call),
-                None => call(),
-            };
+            let result = call();
             drop(share);
             result
         };

@@ -17,6 +17,7 @@ use super::plan::{self, Review};
 use super::verdict;
 use crate::http::apply_response::{ApplyResponse, LiveResponse, OutcomeResponse};
 use crate::http::problem::{Code, Problem};
+use crate::http::request_id::RequestId;
 use crate::{AppState, Settings};
 
 pub(super) struct Attempt {
@@ -89,7 +90,7 @@ impl Attempt {
             if applier.is_settled.swap(false, Ordering::Relaxed) {
                 let beside = thread::Builder::new().name("ahead".to_owned());
                 // Without a thread to be had, it is asked after that.
-                drop(beside.spawn_scoped(scope, || locked.look_ahead(self.deadline)));
+                drop(beside.spawn_scoped(scope, RequestId::carried(|| locked.look_ahead(self.deadline))));
             }
             (applier.audit.begin(locked, started), began.elapsed())
         })
