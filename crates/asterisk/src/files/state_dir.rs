@@ -98,7 +98,8 @@ impl StateDir {
 
     /// The mark of [`Self::mark_unproven`], one rename away: a full disk cannot prevent it then.
     pub(crate) fn stage_unproven(&self) -> Result<StagedFile, FileError> {
-        StagedFile::new(&self.unproven(), b"", MODE)
+        // It holds nothing that could be lost.
+        StagedFile::unsynced(&self.unproven(), b"", MODE)
     }
 
     /// Allows to rely on the proven pair again. A mark that stays does no harm: less is claimed than is true.
