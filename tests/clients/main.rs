@@ -1,6 +1,7 @@
 //! Clients that three generators make of `crates/api/openapi.json`, without a switch, run the four operations and their
 //! errors against a live portal.
 #![expect(clippy::disallowed_methods, reason = "a test starts programs and reads its environment")]
+#![expect(clippy::expect_used, clippy::panic, reason = "a test that fails says so at once")]
 
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
