@@ -1,4 +1,5 @@
-//! The arrows between our crates, and the rooms of outside packages: a new arrow is a decision, made here.
+//! Who depends on whom: our crates on each other and on outside packages, and the modules of the large crates on those
+//! before them. A new dependency is a decision, made here.
 #![expect(clippy::unwrap_used, reason = "a failing step fails its test")]
 #![expect(clippy::disallowed_methods, reason = "it asks cargo")]
 
@@ -10,7 +11,7 @@ use std::process::Command;
 use serde_json::Value;
 
 /// What each crate may know of ours.
-const ARROWS: [(&str, &[&str]); 5] = [
+const DEPENDENCIES: [(&str, &[&str]); 5] = [
     ("pbx-domain", &[]),
     ("pbx-asterisk", &[]),
     ("pbx-persistence", &["pbx-domain"]),
@@ -39,23 +40,23 @@ const HOMES: [(&str, &[&str]); 15] = [
     ("utoipa", &["pbx-api"]),
 ];
 
-/// The rooms of the large crates, each of which uses those before it. What stands beside them (`lib.rs`, say) is for all.
-const ROOMS: [(&str, &[&str]); 2] = [
+/// The modules of the large crates, each of which uses only those before it. What is beside them (`lib.rs`, say) is for all.
+const MODULES: [(&str, &[&str]); 2] = [
     ("asterisk", &["text", "files", "ask", "proof", "deploy", "doctor"]),
     ("api", &["http", "settings", "operations", "program"]),
 ];
 
 #[test]
-fn within_a_crate_each_room_uses_those_before_it() {
-    for (name, rooms) in ROOMS {
+fn within_a_crate_each_module_uses_those_before_it() {
+    for (name, modules) in MODULES {
         let source = format!("{}/../crates/{name}/src", env!("CARGO_MANIFEST_DIR"));
-        for (position, room) in rooms.iter().enumerate() {
-            let files = files_of(&PathBuf::from(format!("{source}/{room}")));
-            assert!(!files.is_empty(), "{name} has no room {room}");
+        for (position, module) in modules.iter().enumerate() {
+            let files = files_of(&PathBuf::from(format!("{source}/{module}")));
+            assert!(!files.is_empty(), "{name} has no module {module}");
             for file in files {
                 let text = fs::read_to_string(&file).unwrap();
                 let code: String = text.lines().filter(|line| !line.trim_start().starts_with("//")).collect();
-                for above in &rooms[position + 1..] {
+                for above in &modules[position + 1..] {
                     let uses = [format!("crate::{above}::"), format!("crate::{{{above}::")];
                     assert!(!uses.iter().any(|way| code.contains(way)), "{} uses {above}", file.display());
                     // `use crate::{…, above::…}`
@@ -80,27 +81,27 @@ fn files_of(directory: &Path) -> Vec<PathBuf> {
 }
 
 #[test]
-fn every_arrow_between_our_crates_is_a_decision() {
+fn every_dependency_between_our_crates_is_a_decision() {
     let found = dependencies();
     let crates: BTreeSet<&str> = found.keys().map(String::as_str).filter(|name| *name != "pbx-tests").collect();
-    assert_eq!(crates, ARROWS.iter().map(|(name, _)| *name).collect(), "a crate came or went");
-    for (name, allowed) in ARROWS {
+    assert_eq!(crates, DEPENDENCIES.iter().map(|(name, _)| *name).collect(), "a crate came or went");
+    for (name, allowed) in DEPENDENCIES {
         let ours: BTreeSet<&str> =
             found[name].iter().map(String::as_str).filter(|dependency| dependency.starts_with("pbx-")).collect();
-        assert_eq!(ours, allowed.iter().copied().collect(), "the arrows of {name}");
+        assert_eq!(ours, allowed.iter().copied().collect(), "the dependencies of {name}");
     }
 }
 
 #[test]
-fn outside_packages_stay_in_their_rooms() {
+fn outside_packages_stay_in_their_crates() {
     let found = dependencies();
-    for (package, rooms) in HOMES {
+    for (package, crates) in HOMES {
         let homes: Vec<&str> = found
             .iter()
             .filter(|(name, dependencies)| *name != "pbx-tests" && dependencies.contains(package))
             .map(|(name, _)| name.as_str())
             .collect();
-        assert_eq!(homes, rooms, "who depends on {package}");
+        assert_eq!(homes, crates, "who depends on {package}");
     }
 }
 
