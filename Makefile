@@ -54,7 +54,7 @@ test: export CARGO_INCREMENTAL = 0
 test: export RUSTC_WORKSPACE_WRAPPER = clippy-driver
 test: export CLIPPY_ARGS = -Dwarnings__CLIPPY_HACKERY__
 test: export RUSTDOC = $(CURDIR)/deploy/sandbox/rustdoc
-test: ## all checks and tests
+test: ## the checks and tests, but those of clients, ha and public-api
 	@deploy/sandbox/packages
 	@$(MAKE) --no-print-directory format
 	@deploy/sandbox/beside $(MAKE) --no-print-directory build
