@@ -177,8 +177,8 @@ over its control socket, and by the command.
 
 const TAIL: &str = "
 After a process was killed at any point of an apply, its next start restores the old pair or keeps the new one, whole. A
-record that was still open becomes `interrupted`, and the next apply is proven. The suite kills it at every call of an apply that changes a file or a
-directory, and at random moments.
+record that was still open becomes `interrupted`, and the next apply is proven. The tests kill the process at every call
+that changes a file or a directory in the middle of an apply, and at random moments.
 ";
 
 fn rendered() -> String {

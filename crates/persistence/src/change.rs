@@ -40,8 +40,8 @@ impl Known {
 /// One change of the users as they are known: users who go, and users who come. Its row is the revision and the time of the
 /// change; there is none where the users are others than the known ones.
 ///
-/// It happens at most once, however often it is sent: only where the users are the known ones, as the token tells, which it
-/// replaces.
+/// It happens at most once, however often it is sent: only where the users are the known ones. The token shows that, and the
+/// change replaces it.
 #[derive(Clone, Default)]
 pub(crate) struct Change {
     known: Uuid,

@@ -82,7 +82,8 @@ pub(crate) struct Link {
     pub(crate) is_remote: bool,
 }
 
-/// Where a URL leads, as far as it says so: for people, and for the commands that they are told.
+/// Where a URL leads, as far as it says so: for people, and for the commands that are printed for
+/// them.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Address {

@@ -45,7 +45,7 @@ impl Attempt {
         Self { began, ended: Instant::now(), is_reviewed: plan.is_some(), answer }
     }
 
-    /// The record that the answer tells; nothing where there is none.
+    /// The record that the answer has; nothing where there is none.
     pub(crate) fn record(&self) -> Option<&serde_json::Value> {
         let answer = self.answer.as_ref()?;
         let record = if answer.status == 200 { &answer.json } else { &answer.json["apply"] };

@@ -51,7 +51,7 @@ impl Pulse {
         });
     }
 
-    /// From now on workers end, each when it has nothing left to do; the work that they started may go on.
+    /// From now on workers end, each when it has nothing left to do; the work that they started may continue.
     pub(crate) fn workers_end(&self) {
         self.0.are_ending.store(true, Ordering::Relaxed);
     }

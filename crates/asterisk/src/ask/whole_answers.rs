@@ -1,8 +1,8 @@
 //! Questions whose answers show whether they are whole.
 //!
-//! If the reader of an answer stalls for 100 ms, as on a busy machine, Asterisk drops the output of that time and goes
-//! on with the next lines.
-//! So an answer that is not whole says nothing about what Asterisk runs: it is asked for again while there is time.
+//! If the reader of an answer stalls for 100 ms, as on a busy machine, Asterisk drops the output of that time and
+//! continues with the next lines. So an answer that is not whole says nothing about what Asterisk runs: it is asked for
+//! again while there is time.
 
 use std::collections::BTreeMap;
 use std::thread;

@@ -26,8 +26,8 @@ impl Deployment {
     }
 
     /// Those of these options of PJSIP endpoints (`media_encryption`, `sdes`) with which Asterisk takes no endpoint or gets
-    /// no call through, as far as it answers until `deadline`; each with the reason, which begins with `which`. Nothing
-    /// tells beforehand what values it takes. Changes nothing.
+    /// no call through, as far as it answers until `deadline`; each with the reason, which begins with `which`. What
+    /// values Asterisk takes cannot be found out beforehand. Changes nothing.
     #[must_use]
     pub fn unfit_endpoint_options<'a>(
         &self,
