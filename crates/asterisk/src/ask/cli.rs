@@ -16,7 +16,7 @@ use crate::text::listing;
 /// group of its own that is killed at the deadline: `asterisk -rx` waits for ever on an Asterisk that hangs.
 ///
 /// Questions go over Asterisk's control socket where there is one on this host, which spares the processes: the answers
-/// are the same. Where it is, Asterisk is asked by the command; where there is none that is surely that Asterisk's, the
+/// are the same. The command says where the socket is; where there is none that is surely that Asterisk's, the
 /// command is used for questions too. A reload is always a command.
 #[derive(Debug, Clone)]
 pub struct Cli {
