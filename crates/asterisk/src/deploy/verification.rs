@@ -1,4 +1,4 @@
-//! Whether Asterisk runs a pair that was installed, after a reload.
+//! Whether Asterisk runs a pair that was installed, after a reload. What is live is compared in [`crate::proof::live`].
 
 use std::cell::{Cell, OnceCell};
 use std::ptr;

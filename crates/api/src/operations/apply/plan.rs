@@ -1,4 +1,5 @@
-//! What an apply would do, named by a tag, so that a caller may apply exactly what it reviewed.
+//! What an apply would do, named by a tag, so that a caller may apply exactly what it reviewed. [`super::attempt`] refuses
+//! what is another plan, or another database's.
 
 use actix_web::HttpRequest;
 use actix_web::http::header::{EntityTag, HeaderValue, IF_MATCH};

@@ -1,4 +1,5 @@
-//! Audit records that wait in the state directory for the database that they were opened in.
+//! Audit records that wait in the state directory for the database that they were opened in: how they are kept there.
+//! [`super::audit`] closes them.
 
 use std::time::{Duration, SystemTime};
 
