@@ -98,6 +98,7 @@ fn print(text: &str) -> io::Result<()> {
 #[cfg(test)]
 #[expect(clippy::disallowed_methods, reason = "with UPDATE_GOLDEN the test writes what it compares with")]
 mod tests {
+    use std::process::Command;
     use std::{env, fs};
 
     use clap::CommandFactory as _;
@@ -113,11 +114,26 @@ mod tests {
         {
             let mut generated = Vec::new();
             generate(shell, &mut CommandLine::command(), "pbx-portal", &mut generated);
+            let generated = String::from_utf8(generated).unwrap();
+            // For bash, the generator takes the hyphen of the name for the beginning of a subcommand in some places.
+            let generated = generated.replace("pbx__subcmd__portal", "pbx__portal");
             let path = format!("{directory}/{name}");
             if env::var_os("UPDATE_GOLDEN").is_some() {
                 fs::write(&path, &generated).unwrap();
             }
-            assert!(fs::read(&path).unwrap_or_default() == generated, "{path} is old: run this with UPDATE_GOLDEN=1");
+            let is_current = fs::read_to_string(&path).unwrap_or_default() == generated;
+            assert!(is_current, "{path} is old: run this with UPDATE_GOLDEN=1");
         }
+    }
+
+    #[test]
+    fn bash_completes_the_options_of_a_subcommand() {
+        let script = concat!(env!("CARGO_MANIFEST_DIR"), "/../../deploy/completions/pbx-portal.bash");
+        let complete = format!(
+            "source {script}; COMP_WORDS=(pbx-portal check --); COMP_CWORD=2; _pbx__portal pbx-portal -- check; \
+             echo \"${{COMPREPLY[*]}}\""
+        );
+        let output = Command::new("bash").args(["-c", &complete]).output().unwrap();
+        assert_eq!(String::from_utf8(output.stdout).unwrap(), "--quiet --config --help\n");
     }
 }
