@@ -259,7 +259,7 @@ mod tests {
     #[test]
     fn a_failing_program_is_quoted() {
         for (lines, end) in
-            [("echo no; echo why >&2; exit 3", "(exit status: 3): no why"), ("kill -9 $$", "(signal: 9 (SIGKILL)): ")]
+            [("echo no; echo why >&2; exit 3", "(exit status: 3): \"no why\""), ("kill -9 $$", "(signal: 9 (SIGKILL))")]
         {
             let (_directory, command) = program(lines);
             let error = cli(&command).run("x", soon()).unwrap_err().to_string();

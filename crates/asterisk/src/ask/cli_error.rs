@@ -27,7 +27,7 @@ pub enum CliError {
         words: String,
     },
     /// The program ended with an error of its own.
-    #[error("`{command}` failed ({status}): {words}")]
+    #[error("`{command}` failed ({status}){}", quoted(.words))]
     Failed {
         /// What Asterisk was asked.
         command: String,
@@ -45,7 +45,7 @@ pub enum CliError {
         after: Duration,
     },
     /// The connection ended without an answer, as when Asterisk dies in the middle.
-    #[error("Asterisk gave no answer to `{command}`: {words:?}")]
+    #[error("Asterisk gave no answer to `{command}`{}", quoted(.words))]
     NoAnswer {
         /// What Asterisk was asked.
         command: String,
@@ -66,4 +66,9 @@ pub enum CliError {
         /// What the system said.
         error: io::Error,
     },
+}
+
+/// What was said, if anything was.
+fn quoted(words: &str) -> String {
+    if words.is_empty() { String::new() } else { format!(": {words:?}") }
 }
