@@ -15,6 +15,7 @@ mod conflicts;
 mod database;
 mod disk;
 mod down;
+mod drift;
 mod hang;
 mod histories;
 mod kill;
