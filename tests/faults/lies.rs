@@ -1,6 +1,7 @@
 //! An Asterisk whose word cannot be relied on: it claims what it did not do, falls silent, or does not stop talking.
 
 use std::fs;
+use std::process::Command;
 
 use pbx_tests::Behaviour;
 use pbx_tests::misbehaving::RELOADED;
@@ -187,4 +188,23 @@ fn a_client_that_is_missing_for_the_reload_alone_changed_nothing() {
 fn a_client_that_fails_is_quoted() {
     let detail = case(matrix::CLIENT_FAILS, |world| world.stand_in.on_next(1, RELOAD, &Behaviour::Exit(3)));
     assert!(detail.contains("exit status: 3") && detail.contains("cannot continue"), "{detail}");
+}
+
+/// The client reads asterisk.conf too, and says what it thinks of it; with `debug` also that it ends.
+#[test]
+fn what_the_client_says_of_itself_spoils_no_answer() {
+    for world in BOTH_WAYS {
+        let world = world();
+        world.asterisk.append("asterisk.conf", "debug = 1\nlockmode = none");
+        let said =
+            Command::new(world.stand_in.command()).args(["-rx", "core waitfullybooted"]).output().unwrap().stdout;
+        let said = String::from_utf8(said).unwrap();
+        assert!(said.contains("lockmode") && said.contains("Asterisk ending (0)."), "{said}");
+        assert_eq!(world.recovers().json["outcome"], "applied");
+        assert_eq!(world.recovers().json["outcome"], "unchanged");
+        let check = world.portal.settings().run(&["check"]);
+        for point in ["ok    version: ", "ok    cli_permissions.conf: ", "ok    live: "] {
+            assert!(check.stdout.contains(point), "{point}: {}", check.stdout);
+        }
+    }
 }

@@ -243,6 +243,8 @@ mod tests {
         assert_eq!(without_own_words(&format!("{own}Asterisk 22.7.0\nmore\n")), "Asterisk 22.7.0\nmore\n");
         assert_eq!(without_own_words(own), "");
         assert_eq!(without_own_words("Asterisk 22.7.0"), "Asterisk 22.7.0");
+        assert_eq!(without_own_words("Asterisk 22.7.0\nmore\nAsterisk ending (0).\n"), "Asterisk 22.7.0\nmore\n");
+        assert_eq!(without_own_words("Asterisk ending (0).\n"), "");
         let printf = format!("/usr/bin/printf {}", own.replace(' ', "\\040").replace('\n', "\\n"));
         assert!(matches!(cli(&printf).run("x", soon()), Err(CliError::NoAnswer { .. })));
     }

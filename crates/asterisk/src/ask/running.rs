@@ -139,8 +139,8 @@ impl<'a> Running<'a> {
 
 /// What a program that has ended said, if that can be an answer.
 fn answer(command: &str, output: Output) -> Result<String, CliError> {
-    let mut answer = text(output.stdout);
-    answer.drain(..answer.len() - without_own_words(&answer).len());
+    let answer = text(output.stdout);
+    let answer = without_own_words(&answer);
     if !output.status.success() {
         let words = format!("{} {}", answer.trim(), text(output.stderr).trim());
         let words = excerpt(&words);
@@ -151,9 +151,9 @@ fn answer(command: &str, output: Output) -> Result<String, CliError> {
         });
     }
     if answer.lines().any(|line| line.starts_with("read() failed:")) {
-        return Err(CliError::NoAnswer { command: command.to_owned(), words: excerpt(&answer) });
+        return Err(CliError::NoAnswer { command: command.to_owned(), words: excerpt(answer) });
     }
-    no_silence(command, answer)
+    no_silence(command, answer.to_owned())
 }
 
 fn no_silence(command: &str, answer: String) -> Result<String, CliError> {
@@ -171,13 +171,14 @@ pub(crate) fn text(bytes: Vec<u8>) -> String {
     })
 }
 
-/// Without what the client says of itself before it connects, on a host that has no IPv4 address on
-/// an ethernet interface.
+/// Without what the client says of itself: before it connects, on a host that has no IPv4 address on an ethernet
+/// interface; and at its end, where asterisk.conf has `debug`.
 pub(crate) fn without_own_words(mut output: &str) -> &str {
     while let Some((line, rest)) = output.split_once('\n')
         && line.ends_with("for seeding global EID. You will have to set it manually.")
     {
         output = rest;
     }
-    output
+    let end = output.trim_end().rfind('\n').map_or(0, |line| line + 1);
+    if output[end..].starts_with("Asterisk ending (") { &output[..end] } else { output }
 }

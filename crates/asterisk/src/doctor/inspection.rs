@@ -82,7 +82,8 @@ impl Deployment {
         reload::wait_ready(&self.cli, deadline)?;
         // By the command, which a reload needs: that it works is the first thing to know.
         let version = self.cli.run("core show version", deadline)?;
-        let version = version.split_whitespace().nth(1).unwrap_or_default();
+        let version = version.lines().find_map(|line| line.strip_prefix("Asterisk ")).unwrap_or_default();
+        let version = version.split_whitespace().next().unwrap_or_default();
         let settings = self.cli.ask("pjsip show settings", deadline)?;
         let files = self.cli.ask("config list", deadline)?;
         let modules = listing::running_modules(&self.cli.ask("module show", deadline)?);

@@ -11,13 +11,14 @@ pub(crate) type LiveExten = Vec<(Step, String)>;
 /// Reads `dialplan show CONTEXT`, as [`Context`](crate::text::expected::Context) has it; `None` where there is no such
 /// context.
 pub(crate) fn context(answer: &str, context: &str) -> Result<Option<BTreeMap<String, LiveExten>>, &'static str> {
-    if answer.starts_with(&format!("There is no existence of '{context}' context\n")) {
-        return Ok(None);
-    }
-    let mut lines = answer.lines();
+    let none = format!("There is no existence of '{context}' context");
     let head = format!("[ Context '{context}' created by '");
-    if !lines.next().is_some_and(|line| line.starts_with(&head)) {
-        return Err(STRANGE);
+    // Before it, the client may say something of its own.
+    let mut lines = answer.lines().skip_while(|line| *line != none && !line.starts_with(&head));
+    match lines.next() {
+        Some(line) if line == none => return Ok(None),
+        Some(_) => {}
+        None => return Err(STRANGE),
     }
     let mut extens: Vec<(String, LiveExten)> = Vec::new();
     let mut besides = Vec::new();
