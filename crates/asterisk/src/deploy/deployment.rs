@@ -130,6 +130,7 @@ pub struct LockedDeployment<'a> {
 pub(super) struct Ahead {
     pub(super) expected: Arc<Expected>,
     pub(super) live: Result<Live, Unread>,
+    pub(super) read_at: Instant,
 }
 
 impl LockedDeployment<'_> {

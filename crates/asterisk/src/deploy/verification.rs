@@ -3,7 +3,7 @@
 use std::cell::{Cell, OnceCell};
 use std::ptr;
 use std::sync::{Arc, PoisonError};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use crate::ask::reload::{self, ReloadError};
 use crate::ask::whole_answers::{Pause, Unread};
@@ -17,22 +17,26 @@ use crate::text::expected::Expected;
 use crate::text::modules::{self, Modules};
 use crate::text::pair::Pair;
 
+/// For how long what was read ahead is what Asterisk runs.
+const FRESH: Duration = Duration::from_millis(250);
+
 impl LockedDeployment<'_> {
     /// Asks Asterisk already what [`Self::deploy`] asks if the pair is the one last proven, and keeps the answer for it.
     ///
     /// This may run beside whatever finds out what to deploy. Where nothing is to be deployed it saves its time; where
-    /// something is, its answer is not looked at.
+    /// something is, or where that took a quarter of a second longer, its answer is not looked at.
     pub fn look_ahead(&self, deadline: Instant) {
         let expected = self.proven_expected();
         let live = Live::read(&self.deployment.cli, &expected, &expected, deadline);
-        *self.ahead.lock().unwrap_or_else(PoisonError::into_inner) = Some(Ahead { expected, live });
+        *self.ahead.lock().unwrap_or_else(PoisonError::into_inner) =
+            Some(Ahead { expected, live, read_at: Instant::now() });
     }
 
-    /// What [`Self::look_ahead`] has read, if it was read for this deployment.
+    /// What [`Self::look_ahead`] has read, if it was read for this deployment, and just now.
     pub(super) fn seen(&self, Change { wanted, before, .. }: Change<'_>) -> Option<Result<Live, Unread>> {
         let ahead = self.ahead.lock().unwrap_or_else(PoisonError::into_inner).take()?;
         let is_of_this = [wanted, before].into_iter().all(|expected| ptr::eq(expected, Arc::as_ptr(&ahead.expected)));
-        is_of_this.then_some(ahead.live)
+        (is_of_this && ahead.read_at.elapsed() < FRESH).then_some(ahead.live)
     }
 
     /// The modules whose file changes, where Asterisk surely runs what is on disk.
