@@ -101,15 +101,6 @@ fn an_endpoint_that_takes_every_phone_comes_behind_the_users() {
 }
 
 #[test]
-fn passwords_for_another_algorithm_than_asterisk_asks_for_are_found() {
-    let mut host = Host::new();
-    let wanted = "type=global\n\tdefault_auth_algorithms_uas=SHA-256";
-    edit(&host.asterisk.etc().join("pjsip.conf"), "type=global", wanted);
-    host.asterisk.restart();
-    host.heals("identification");
-}
-
-#[test]
 fn an_identify_that_takes_every_phone_comes_behind_the_users() {
     let mut host = Host::new();
     host.asterisk.append("modules.conf", "load=res_pjsip_endpoint_identifier_ip.so");

@@ -69,3 +69,18 @@ fn an_option_that_the_portal_decides_ends_the_start_with_its_name() {
     assert!(refused.stderr.contains("pbx-portal: asterisk.endpoint_options (PBX_PORTAL__"), "{}", refused.stderr);
     assert!(refused.stderr.contains("must not set context: "), "{}", refused.stderr);
 }
+
+#[test]
+fn phones_register_whatever_digests_are_the_administrators_default() {
+    for [uas, uac] in [["MD5,SHA-256", "MD5"], ["SHA-256", "SHA-256"]] {
+        let mut asterisk = Asterisk::configured();
+        let defaults = format!("[global](+)\ndefault_auth_algorithms_uas={uas}\ndefault_auth_algorithms_uac={uac}");
+        asterisk.append("pjsip.conf", &defaults);
+        asterisk.start();
+        let database = Database::create();
+        let portal = Settings::new(&database.url(), &asterisk).start();
+        let alice = portal.create_user("Alice", "alice@example.com");
+        assert_eq!(portal.http().post_empty("/apply").expect(200).json["outcome"], "applied");
+        assert_eq!(Phone::of(&asterisk, &alice).register(), 200, "{uas}");
+    }
+}

@@ -75,26 +75,17 @@ fn notes(found: &[Match<'_>]) -> Vec<String> {
 
 /// A setting for all endpoints with which phones do not get through, whoever they are taken for.
 fn bad_global(own: &OwnPjsip<'_>, settings: &str, expected: &Expected) -> Option<Fault> {
-    let said = |name| listing::setting(settings, name).unwrap_or_default();
-    let fault = |what, name: &str| {
-        let edit = edit(globals(own).map(|OwnSection { path, line, last_line, .. }| {
-            (path.as_path(), format!("{line},{last_line}s/^[[:blank:]]*{name}[[:blank:]]*=.*//I"))
-        }));
-        Fault::new(what, if edit.is_empty() { RESTART.to_owned() } else { format!("{edit} && {RESTART}") })
-    };
-    let name = "default_auth_algorithms_uas";
-    let algorithms = said(name);
-    if !algorithms.is_empty() && !algorithms.to_ascii_uppercase().split(',').any(|algorithm| algorithm.trim() == "MD5")
-    {
-        return Some(fault(format!("{name} is {algorithms}, and the passwords of users are kept for MD5"), name));
-    }
-    let name = "regcontext";
-    let context = said(name).split('&').find(|context| expected.contexts.contains_key(*context))?;
-    Some(fault(
+    const NAME: &str = "regcontext";
+    let said = listing::setting(settings, NAME).unwrap_or_default();
+    let context = said.split('&').find(|context| expected.contexts.contains_key(*context))?;
+    let edit = edit(globals(own).map(|OwnSection { path, line, last_line, .. }| {
+        (path.as_path(), format!("{line},{last_line}s/^[[:blank:]]*{NAME}[[:blank:]]*=.*//I"))
+    }));
+    Some(Fault::new(
         format!(
-            "{name} is {context}: where a phone registers there, it takes calls, and where it unregisters, the user has none"
+            "{NAME} is {context}: where a phone registers there, it takes calls, and where it unregisters, the user has none"
         ),
-        name,
+        if edit.is_empty() { RESTART.to_owned() } else { format!("{edit} && {RESTART}") },
     ))
 }
 
