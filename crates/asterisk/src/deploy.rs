@@ -10,3 +10,6 @@ pub(crate) mod recovery;
 pub(crate) mod transaction;
 pub(crate) mod uncovered;
 mod verification;
+
+#[cfg(test)]
+mod tests;

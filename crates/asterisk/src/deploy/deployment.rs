@@ -219,7 +219,7 @@ pub(super) mod tests {
     }
 
     pub(crate) fn soon() -> Instant {
-        Instant::now() + Duration::from_secs(10)
+        Instant::now() + Duration::from_mins(1)
     }
 
     #[test]

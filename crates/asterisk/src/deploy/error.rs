@@ -89,3 +89,17 @@ pub enum Aftermath {
         reason: String,
     },
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    #[test]
+    fn only_a_reload_or_a_read_back_that_is_not_answered_in_time_is_a_timeout() {
+        let timed_out = || CliError::TimedOut { command: String::new(), after: Duration::ZERO };
+        assert!(Cause::Reload(timed_out().into()).is_timeout() && Cause::Unread(timed_out().into()).is_timeout());
+        assert!(!Cause::Unavailable(timed_out().into()).is_timeout() && !Cause::Reload(ReloadError::Busy).is_timeout());
+    }
+}

@@ -1,0 +1,390 @@
+//! Whole deployments, to a program that answers as an Asterisk would.
+#![expect(clippy::disallowed_methods, reason = "the tests write files as an administrator would")]
+
+use std::collections::BTreeSet;
+use std::fmt::Write as _;
+use std::fs;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use crate::ask::cli::Cli;
+use crate::deploy::deployment::tests::{host, soon};
+use crate::deploy::deployment::{Deployment, LockedDeployment, ProvenPair};
+use crate::deploy::drift::Drift;
+use crate::deploy::error::{Aftermath, Cause};
+use crate::files::record::Record;
+use crate::files::state_dir;
+use crate::text::expected::Difference;
+use crate::text::pair::Pair;
+
+/// Runs the endpoints file as it was at the last reload; the arms of a test come first.
+const ASTERISK: &str = r#"
+cd "${0%/*}"
+echo "$2" >>asked
+reloaded() { for module in $1; do echo "Module '$module' reloaded successfully."; done; }
+endpoints() {
+  awk -F= 'BEGIN { print "=====" }
+    /^\[/ { name = substr($0, 2, length($0) - 2) }
+    /^type=endpoint/ { print " Endpoint:  " name; count++ }
+    /^auth=/ { print "     InAuth:  " $2 }
+    /^aors=/ { print "        Aor:  " $2 }
+    END { print "Objects found: " count + 0 }' live
+}
+markers() { echo =====; sed -n 's/^\[\(m-.*\)\]/      Aor:  \1/p' live; echo "Objects found: $(grep -c '^\[m-' live)"; }
+case "$2" in
+ARMS
+'core show settings') echo "  Configuration directory: $PWD" ;;
+'core waitfullybooted') echo 'Asterisk has fully booted.' ;;
+'module reload '*) cp p.conf live; reloaded "${2#module reload }" ;;
+'pjsip show endpoints') endpoints ;;
+'pjsip list aors like ^m-') markers ;;
+'database show registrar/contact') cat contacts; echo "$(wc -l <contacts) results found." ;;
+'database del registrar/contact '*) sed -i "\|/${2##* }: |d" contacts; echo 'Database entry removed.' ;;
+'database query '*) echo written ;;
+*) echo "No such command '$2'" ;;
+esac
+"#;
+
+struct Host {
+    directory: tempfile::TempDir,
+    deployment: Deployment,
+}
+
+impl Host {
+    fn new() -> Self {
+        let (directory, mut deployment) = host();
+        let program = format!("/bin/sh {}", directory.path().join("asterisk").display());
+        deployment.cli = Cli::new(&program, Duration::from_secs(30)).unwrap();
+        let host = Self { directory, deployment };
+        for empty in ["live", "contacts"] {
+            fs::write(host.at(empty), "").unwrap();
+        }
+        host.answering("");
+        host
+    }
+
+    /// A host that was proven to run this pair.
+    fn running(pair: &Pair) -> Self {
+        let host = Self::new();
+        host.lock().deploy(pair, "proven", soon()).unwrap();
+        host.asked("");
+        host
+    }
+
+    fn at(&self, name: &str) -> PathBuf {
+        self.directory.path().join(name)
+    }
+
+    fn lock(&self) -> LockedDeployment<'_> {
+        self.deployment.lock(soon()).unwrap()
+    }
+
+    /// From now on, with these arms of its `case`.
+    fn answering(&self, arms: &str) {
+        fs::write(self.at("asterisk"), ASTERISK.replace("ARMS", arms)).unwrap();
+    }
+
+    /// What it was asked since the last time, as far as that begins so.
+    fn asked(&self, prefix: &str) -> Vec<String> {
+        let asked = fs::read_to_string(self.at("asked")).unwrap_or_default();
+        fs::write(self.at("asked"), "").unwrap();
+        asked.lines().filter_map(|line| line.strip_prefix(prefix)).map(str::to_owned).collect()
+    }
+
+    fn register(&self, aor: &str) {
+        fs::write(self.at("contacts"), format!("/registrar/contact/{aor};@a: {{}}\n")).unwrap();
+    }
+
+    fn contacts(&self) -> String {
+        fs::read_to_string(self.at("contacts")).unwrap()
+    }
+
+    fn record(&self) -> Record {
+        state_dir::read_record(&self.deployment.state.proven()).unwrap().unwrap()
+    }
+}
+
+/// Users by their numbers, each with a credential.
+fn users(all: &[(&str, &str)]) -> Pair {
+    let (mut text, mut marker) = (String::new(), String::new());
+    for (number, credential) in all {
+        _ = write!(
+            text,
+            "[{number}]\ntype=endpoint\nauth={number}-a\naors={number}\n[{number}]\ntype=aor\n\
+             [{number}-a]\ntype=auth\npassword={credential}\n"
+        );
+        marker.extend([*number, *credential]);
+    }
+    Pair { endpoints: format!("{text}[m-{marker}]\ntype=aor\n").into(), dialplan: Vec::new() }
+}
+
+const BOTH: &str = "res_pjsip.so pbx_config.so";
+/// It says that it reloads, and does not.
+const DEAF: &str = r#"'module reload '*) reloaded "${2#module reload }" ;;"#;
+const NO_DELETE: &str = "'database del '*) echo 'Database entry does not exist.' ;;";
+
+fn aors(names: &[&str]) -> BTreeSet<String> {
+    names.iter().map(|name| (*name).to_owned()).collect()
+}
+
+#[test]
+fn a_pair_is_installed_once_and_keeps_its_tag() {
+    let host = Host::new();
+    let mut locked = host.lock();
+    let one = users(&[("1", "x")]);
+    let deployed = locked.deploy(&one, "one", soon()).unwrap();
+    assert!(deployed.is_changed);
+    assert_eq!(deployed.difference.added, ["1"]);
+    assert!([deployed.times.install, deployed.times.reload, deployed.times.verify].iter().all(|time| !time.is_zero()));
+    assert_eq!((host.deployment.files.read().unwrap(), host.asked("module reload ")), (one.clone(), vec![BOTH.into()]));
+
+    let again = locked.deploy(&one, "again", soon()).unwrap();
+    assert_eq!((again.is_changed, again.difference), (false, Difference::default()));
+    assert_eq!(host.asked("module reload "), Vec::<String>::new());
+    let proven = Some(ProvenPair { tag: "one".to_owned(), pair: one });
+    assert_eq!((host.deployment.proven().unwrap(), host.deployment.last_proven().unwrap()), (proven.clone(), proven));
+}
+
+#[test]
+fn a_pair_that_is_live_already_is_proven_without_a_reload() {
+    let (one, two) = (users(&[("1", "x")]), users(&[("2", "x")]));
+    let host = Host::running(&one);
+    let mut locked = host.lock();
+    locked.keep(Record { tag: "two".to_owned(), unpurged: BTreeSet::new(), pair: two }).unwrap();
+    assert!(!locked.deploy(&one, "one", soon()).unwrap().is_changed);
+    assert_eq!(host.deployment.proven().unwrap(), Some(ProvenPair { tag: "one".to_owned(), pair: one }));
+}
+
+#[test]
+fn the_modules_whose_file_changes_are_reloaded_and_both_where_nobody_knows_what_runs() {
+    let host = Host::running(&users(&[("1", "x")]));
+    let mut locked = host.lock();
+    let mut pair = users(&[("1", "x"), ("2", "x")]);
+    let mut reloads_of = |pair: &Pair| {
+        assert!(locked.deploy(pair, "", soon()).unwrap().is_changed);
+        host.asked("module reload ").concat()
+    };
+    assert_eq!(reloads_of(&pair), "res_pjsip.so");
+    pair.dialplan = b"; other".into();
+    assert_eq!(reloads_of(&pair), "pbx_config.so");
+    host.deployment.state.mark_unproven().unwrap();
+    pair.dialplan = b"; another".into();
+    assert_eq!(reloads_of(&pair), BOTH);
+    // Somebody has reloaded other files, and put these back.
+    fs::write(host.at("live"), "").unwrap();
+    assert_eq!(reloads_of(&pair), BOTH);
+    fs::write(host.at("e.conf"), "; by hand").unwrap();
+    pair = users(&[("1", "x")]);
+    assert_eq!(reloads_of(&pair), BOTH);
+}
+
+#[test]
+fn what_asterisk_does_not_take_is_rolled_back_and_the_former_pair_proven() {
+    let one = users(&[("1", "x")]);
+    let host = Host::running(&one);
+    host.answering(DEAF);
+    for main in ["pjsip.conf", "extensions.conf"] {
+        fs::write(host.at(main), "").unwrap();
+    }
+    let failure = host.lock().deploy(&users(&[("1", "y"), ("2", "x")]), "two", soon()).unwrap_err();
+    assert_eq!(
+        failure.to_string(),
+        "Asterisk does not run what was installed: not live: endpoint 2, aor m-1y2x; still live: aor m-1x"
+    );
+    assert_eq!(failure.aftermath, Aftermath::RolledBack);
+    assert_eq!(failure.fixes.len(), 2);
+    assert!(failure.fixes[0].contains("pjsip.conf does not include"), "{:?}", failure.fixes);
+    assert_eq!((&failure.difference.added, &failure.difference.changed), (&vec!["2".into()], &vec!["1".into()]));
+    // Not enough, so both; and the rollback reloads what was reloaded before it.
+    assert_eq!(host.asked("module reload "), ["res_pjsip.so", BOTH, BOTH]);
+    assert_eq!(host.deployment.files.read().unwrap(), one);
+    assert!(host.deployment.proven().unwrap().is_some());
+    // Its new owner may have registered meanwhile.
+    assert_eq!(host.record().unpurged, aors(&["1"]));
+}
+
+#[test]
+fn a_rollback_that_cannot_be_proven_claims_nothing() {
+    let one = users(&[("1", "x")]);
+    for (arm, cause, aftermath) in [
+        (
+            r#"'module reload '*) echo >live; reloaded "${2#module reload }" ;;"#,
+            "Asterisk does not run what was installed: not live: endpoint 1, endpoint 2, aor m-1x2x",
+            "not live: endpoint 1, aor m-1x",
+        ),
+        (
+            "'module reload '*) exit 3 ;;",
+            "`module reload res_pjsip.so` failed (exit status: 3): ",
+            "`module reload res_pjsip.so` failed (exit status: 3): ",
+        ),
+    ] {
+        let host = Host::running(&one);
+        host.answering(arm);
+        let failure = host.lock().deploy(&users(&[("1", "x"), ("2", "x")]), "two", soon()).unwrap_err();
+        assert_eq!(failure.to_string(), cause);
+        assert_eq!(failure.aftermath, Aftermath::NotProven { reason: aftermath.to_owned() });
+        assert_eq!((host.deployment.files.read().unwrap(), host.deployment.proven().unwrap()), (one.clone(), None));
+        assert!(host.deployment.is_in_doubt());
+    }
+}
+
+#[test]
+fn a_module_that_is_not_loaded_is_to_be_loaded() {
+    let host = Host::running(&users(&[("1", "x")]));
+    host.answering("'module reload '*) echo \"No such module 'res_pjsip.so'\" ;;");
+    let failure = host.lock().deploy(&users(&[]), "none", soon()).unwrap_err();
+    let load = host.deployment.cli.shown("module load res_pjsip.so");
+    assert_eq!(failure.fixes, [format!("Asterisk does not run res_pjsip.so: load it ({load})")]);
+    assert_eq!(failure.aftermath, Aftermath::RolledBack);
+}
+
+#[test]
+fn a_difference_that_is_read_once_is_none() {
+    let host = Host::running(&users(&[("1", "x")]));
+    host.answering(
+        "'pjsip list aors like ^m-') if [ -e once ]; then markers; else : >once; echo 'No objects found.'; fi ;;",
+    );
+    assert!(host.lock().deploy(&users(&[("1", "x"), ("2", "x")]), "two", soon()).unwrap().is_changed);
+    assert_eq!(host.asked("module reload "), ["res_pjsip.so"]);
+}
+
+#[test]
+fn what_was_read_ahead_is_not_asked_again() {
+    let one = users(&[("1", "x")]);
+    let host = Host::running(&one);
+    let mut locked = host.lock();
+    locked.look_ahead(soon());
+    assert_eq!(host.asked("pjsip ").len(), 2);
+    assert!(!locked.deploy(&one, "", soon()).unwrap().is_changed);
+    assert_eq!(host.asked("pjsip "), Vec::<String>::new());
+    assert!(!locked.deploy(&one, "", soon()).unwrap().is_changed);
+    assert_eq!(host.asked("pjsip ").len(), 2);
+}
+
+#[test]
+fn the_contacts_of_former_owners_are_purged() {
+    let host = Host::running(&users(&[("1", "x")]));
+    // Of an owner who asked for another credential; at a number that comes new; of a user who stays.
+    for (users, aor, is_purged) in [
+        (users(&[("1", "y")]), "1", true),
+        (users(&[("1", "y"), ("2", "x")]), "2", true),
+        (users(&[("1", "y"), ("2", "x"), ("3", "x")]), "2", false),
+        (users(&[]), "1", true),
+    ] {
+        host.register(aor);
+        assert_eq!(host.lock().deploy(&users, "", soon()).unwrap().unpurged, BTreeSet::new());
+        assert_eq!((host.contacts().is_empty(), host.record().unpurged), (is_purged, BTreeSet::new()));
+    }
+}
+
+#[test]
+fn a_contact_that_stays_is_purged_by_the_next_deployment() {
+    let host = Host::running(&users(&[("1", "x")]));
+    let other = users(&[("1", "y")]);
+    host.register("1");
+    host.answering(NO_DELETE);
+    for is_changed in [true, false] {
+        let deployed = host.lock().deploy(&other, "", soon()).unwrap();
+        assert_eq!((deployed.is_changed, deployed.unpurged), (is_changed, aors(&["1"])));
+        assert_eq!(host.record().unpurged, aors(&["1"]));
+    }
+    host.answering("");
+    assert_eq!(host.lock().deploy(&other, "", soon()).unwrap().unpurged, BTreeSet::new());
+    assert_eq!((host.contacts(), host.record().unpurged), (String::new(), BTreeSet::new()));
+}
+
+#[test]
+fn a_strict_deployment_refuses_what_it_cannot_prove() {
+    let of = |text: &str| Pair { endpoints: text.into(), dialplan: Vec::new() };
+    let (bare, with_context) = (of("[1]\ntype=endpoint\n"), of("[1]\ntype=endpoint\ncontext=c\n"));
+    let mut host = Host::new();
+    let uncovered = host.lock().deploy(&with_context, "", soon()).unwrap().uncovered();
+    assert_eq!(uncovered.iter().map(ToString::to_string).collect::<Vec<_>>(), ["endpoint 1 (context)"]);
+    host = Host::new();
+    host.deployment = host.deployment.clone().strict();
+    assert!(host.lock().deploy(&bare, "", soon()).unwrap().is_changed);
+    let failure = host.lock().deploy(&with_context, "", soon()).unwrap_err();
+    assert!(matches!(failure.cause, Cause::Uncovered(_)) && failure.aftermath == Aftermath::Untouched);
+    assert!(failure.to_string().ends_with("(`name_by_digest`): endpoint 1 (context)"), "{failure}");
+}
+
+#[test]
+fn drift_is_what_is_not_as_it_was_proven() {
+    let one = users(&[("1", "x")]);
+    let host = Host::new();
+    host.answering(
+        r#"'pjsip show endpoints') endpoints | sed '$d'
+  echo " Endpoint:  trunk"; echo "Objects found: $(($(grep -c =endpoint live) + 1))" ;;"#,
+    );
+    let drift = || {
+        let drift = host.deployment.drift(soon());
+        assert_eq!(host.lock().drift(soon()), drift);
+        let Drift { problems, conflicts, foreign } = drift;
+        assert_eq!(conflicts, BTreeSet::new());
+        (problems.join("; ").replace(&format!("{}/", host.directory.path().display()), ""), foreign.endpoints.concat())
+    };
+    let is = |problems: &str, foreign: &str| (problems.to_owned(), foreign.to_owned());
+    assert_eq!(drift(), is("", "trunk"));
+    fs::write(host.at("p.conf"), &one.endpoints).unwrap();
+    assert_eq!(drift(), is("the include files hold what was never applied on this node", ""));
+    fs::remove_file(host.at("p.conf")).unwrap();
+    host.lock().deploy(&one, "", soon()).unwrap();
+    assert_eq!(drift(), is("", "trunk"));
+    fs::write(host.at("p.conf"), "").unwrap();
+    assert_eq!(drift(), is("p.conf was changed since it was applied", "trunk"));
+    fs::remove_file(host.at("p.conf")).unwrap();
+    fs::remove_file(host.at("e.conf")).unwrap();
+    assert_eq!(drift(), is("p.conf is gone; e.conf is gone", "trunk"));
+    host.lock().deploy(&one, "", soon()).unwrap();
+    fs::write(host.at("live"), "").unwrap();
+    assert_eq!(drift(), is("Asterisk does not run what was applied: not live: endpoint 1, aor m-1x", ""));
+    fs::write(host.deployment.state.proven(), "").unwrap();
+    let damaged = host.deployment.drift(soon()).problems.concat();
+    assert!(damaged.contains("proven cannot be read: it is damaged"), "{damaged}");
+}
+
+#[test]
+fn an_extension_of_the_administrators_in_the_place_of_ours_is_a_conflict() {
+    let host = Host::new();
+    let steps = |more: &str, count: u32| {
+        format!(
+            "'dialplan show c') cat <<'END'\n[ Context 'c' created by 'pbx_config' ]\n  '1' => 1. Answer() [e.conf:2]\n\
+             {more}\n-= 1 extension ({count} priorities) in 1 context. =-\nEND\n;;"
+        )
+        .replace("(1 priorities)", "(1 priority)")
+    };
+    host.answering(&steps("", 1));
+    let pair = Pair { endpoints: Vec::new(), dialplan: b"[c]\nexten => 1,1,Answer()\n".into() };
+    host.lock().deploy(&pair, "", soon()).unwrap();
+    host.answering(&steps("     2. Hangup() [extensions.conf:7]\n     3. Park() [e.conf:9]", 3));
+    let conflicts = BTreeSet::from([("1@c".to_owned(), "extensions.conf:7".to_owned())]);
+    assert_eq!(host.deployment.drift(soon()).conflicts, conflicts);
+}
+
+#[test]
+fn options_that_asterisk_does_not_know_are_found_where_it_knows_any() {
+    let host = Host::new();
+    let help = |known: &str| {
+        host.answering(&format!(
+            r#"'config show help res_pjsip endpoint '{known}) echo 'It is known.' ;;
+'config show help res_pjsip endpoint '*) echo "No option ${{2##* }} found for res_pjsip:endpoint" ;;
+'pjsip show transport udp') echo ' Transport:  udp' ;;
+'pjsip show transport '*) echo "Unable to find object ${{2##* }}." ;;"#
+        ));
+    };
+    let unknown = |options: &[&'static str]| host.deployment.unknown_endpoint_options(options.iter().copied(), soon());
+    help("[ct]*");
+    assert_eq!(unknown(&["transport", "no_1", "context", "two words"]), ["no_1", "two words"]);
+    assert_eq!(host.asked("config show help res_pjsip endpoint "), ["transport", "no_1", "context", "context"]);
+    assert_eq!(unknown(&["transport"]), Vec::<&str>::new());
+    let options = [("transport", "udp"), ("transport", "tls"), ("no_1", "udp"), ("tos", "tls")];
+    assert_eq!(
+        host.deployment.unfit_endpoint_options(&options, soon()),
+        [("transport", "which names a transport that there is not"), ("no_1", "which Asterisk does not know")]
+    );
+    help("nothing");
+    assert_eq!(unknown(&["transport", "no_1"]), Vec::<&str>::new());
+    // Nor is anything known of an Asterisk that does not answer.
+    host.answering("'config show help res_pjsip endpoint '[!c]*) exit 1 ;;");
+    assert_eq!(unknown(&["transport"]), Vec::<&str>::new());
+}
