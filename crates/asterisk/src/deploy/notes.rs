@@ -100,6 +100,10 @@ mod tests {
         deployment.remove_volatile_note("b").unwrap();
         deployment.remove_volatile_note("b").unwrap();
         assert_eq!(deployment.notes().unwrap(), ["a"]);
+        std::fs::create_dir(deployment.state.note("c")).unwrap();
+        assert!(
+            deployment.write_volatile_note("c", b"").unwrap_err().to_string().contains("note-c cannot be replaced")
+        );
     }
 
     #[test]

@@ -186,8 +186,10 @@ mod tests {
         fs::write(&deployment.files.dialplan, "; edited by hand").unwrap();
         drop(deployment.lock(soon()).unwrap());
         assert!(deployment.proven().unwrap().is_some(), "a file may be edited without a reload");
+        assert!(!deployment.is_in_doubt());
         drop(deployment.recover(soon()).unwrap());
         assert_eq!(deployment.proven().unwrap(), None);
+        assert!(deployment.is_in_doubt());
     }
 
     #[test]

@@ -249,6 +249,15 @@ fn a_difference_that_is_read_once_is_none() {
 }
 
 #[test]
+fn while_the_files_are_others_the_journal_holds_the_former_pair() {
+    let one = users(&[("1", "x")]);
+    let host = Host::running(&one);
+    host.answering("'module reload '*) cp state/journal journal; exit 1 ;;");
+    host.lock().deploy(&users(&[]), "none", soon()).unwrap_err();
+    assert_eq!(state_dir::read_record(&host.at("journal")).unwrap().unwrap().pair, one);
+}
+
+#[test]
 fn what_was_read_ahead_is_not_asked_again() {
     let one = users(&[("1", "x")]);
     let host = Host::running(&one);

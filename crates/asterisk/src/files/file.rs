@@ -265,18 +265,31 @@ mod tests {
     fn a_file_is_younger_than_the_one_that_it_replaces() {
         let directory = tempfile::tempdir().unwrap();
         let target = directory.path().join("a.conf");
-        let modified = || fs::metadata(&target).unwrap().modified().unwrap();
+        let modified = |path: &Path| fs::metadata(path).unwrap().modified().unwrap();
+        let (hour, second) = (Duration::from_hours(1), Duration::from_secs(1));
         replace(&target, b"one", 0o640).unwrap();
-        // Staged together, and beside a clock that was ahead.
-        let [two, three] = ["two", "six"].map(|content| StagedFile::new(&target, content.as_bytes(), 0o640).unwrap());
-        for ahead in [Duration::ZERO, Duration::from_hours(1)] {
-            File::options().write(true).open(&target).unwrap().set_modified(modified() + ahead).unwrap();
-        }
-        let mut before = modified();
-        for staged in [two, three] {
+        // A file of long ago, one that was staged together with it, and one of a clock that was ahead.
+        for case in 0..3 {
+            let staged = StagedFile::new(&target, b"two", 0o640).unwrap();
+            let now = modified(&staged.staged);
+            let (there, then) = [(now - hour, now), (now, now + second), (now + hour, now + hour + second)][case];
+            File::options().write(true).open(&target).unwrap().set_modified(there).unwrap();
             staged.rename().unwrap();
-            assert!(modified() > before);
-            before = modified();
+            assert_eq!(modified(&target), then);
+        }
+    }
+
+    #[test]
+    fn a_file_that_is_there_already_is_not_restored() {
+        use std::os::unix::fs::MetadataExt as _;
+        let directory = tempfile::tempdir().unwrap();
+        let target = directory.path().join("a.conf");
+        replace(&target, b"one", 0o640).unwrap();
+        let inode = || fs::metadata(&target).unwrap().ino();
+        let before = inode();
+        for (content, stays) in [(b"one", true), (b"two", false)] {
+            StagedFile::new(&target, content, 0o640).unwrap().restore().unwrap();
+            assert_eq!((read(&target).unwrap().as_deref(), inode() == before), (Some(content.as_slice()), stays));
         }
     }
 

@@ -96,4 +96,14 @@ mod tests {
             assert_eq!(files.read().unwrap(), pair);
         }
     }
+
+    #[test]
+    fn a_directory_that_is_gone_cannot_be_synced() {
+        let there = tempfile::tempdir().unwrap();
+        let [there, gone] = [there.path(), Path::new("/nonexistent")].map(|directory| directory.join("a.conf"));
+        for (endpoints, dialplan) in [(&there, &gone), (&gone, &there)] {
+            let files = IncludeFiles { endpoints: endpoints.clone(), dialplan: dialplan.clone() };
+            assert!(files.sync().unwrap_err().to_string().contains("/nonexistent cannot be synced"));
+        }
+    }
 }

@@ -164,29 +164,100 @@ mod tests {
     }
 
     #[test]
-    #[expect(clippy::disallowed_methods, reason = "the test makes a file")]
+    fn asterisk_is_who_its_process_is_or_else_who_owns_its_socket() {
+        let directory = tempfile::tempdir().unwrap();
+        let (pid_file, socket) = (directory.path().join("asterisk.pid"), directory.path().join("asterisk.ctl"));
+        let settings = format!(
+            "  PID file:               {}\n  Run/Sockets directory:  {}\n",
+            pid_file.display(),
+            directory.path().display()
+        );
+        assert_eq!(Who::of_asterisk(&settings), None);
+        file_of(&socket, 0o600, some_gid());
+        let owner = Who { uid: rustix::process::geteuid().as_raw(), gids: vec![some_gid()] };
+        assert_eq!(Who::of_asterisk(&settings), Some(owner));
+        file::StagedFile::new(&pid_file, format!("{}\n", std::process::id()).as_bytes(), 0o600)
+            .unwrap()
+            .rename()
+            .unwrap();
+        assert_eq!(Who::of_asterisk(&settings), Who::of_process("self"));
+    }
+
+    /// A group that a file may be given to, and not root's if that can be.
+    fn some_gid() -> u32 {
+        let own = Who::of_process("self").unwrap();
+        if own.is_root() { 3_999_999_998 } else { own.gids[0] }
+    }
+
+    fn file_of(path: &Path, mode: u32, gid: u32) {
+        file::StagedFile::new(path, b"", mode).unwrap().rename().unwrap();
+        std::os::unix::fs::chown(path, None, Some(gid)).unwrap();
+    }
+
+    const STRANGER: u32 = 3_999_999_999;
+
+    fn member_of(gid: u32) -> Who {
+        Who { uid: STRANGER, gids: vec![gid] }
+    }
+
+    #[test]
+    fn a_file_is_for_its_owner_and_not_for_strangers() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("file");
+        file_of(&path, 0o640, some_gid());
+        let found = fs::metadata(&path).unwrap();
+        assert!(Who::of_process("self").unwrap().may(&found, READ) && member_of(some_gid()).may(&found, READ));
+        assert!(!member_of(STRANGER).may(&found, READ));
+    }
+
+    #[test]
     fn who_may_not_read_a_file_joins_its_group_where_that_may() {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("file");
-        fs::write(&path, "").unwrap();
-        let fix = |own: Who, mode| {
-            fs::set_permissions(&path, std::os::unix::fs::PermissionsExt::from_mode(mode)).unwrap();
+        let gid = some_gid();
+        let fix = |own: &Who, mode| {
+            file_of(&path, mode, gid);
             own.read_fix(&path, directory.path(), "voip").replace(&path.display().to_string(), "FILE")
         };
-        let gid = fs::metadata(&path).unwrap().gid();
-        let stranger = || Who { uid: 3_999_999_999, gids: vec![3_999_999_999] };
-        let member = Who { gids: vec![gid], ..stranger() };
-        assert_eq!(fix(stranger(), 0o600), "chgrp voip FILE && chmod 0640 FILE");
-        assert_eq!(fix(member, 0o640), "chgrp voip FILE && chmod 0640 FILE");
+        let give = "chgrp voip FILE && chmod 0640 FILE";
+        let join = format!("usermod -a -G {} {STRANGER} && systemctl try-restart pbx-portal", group(gid));
+        assert_eq!(fix(&member_of(STRANGER), 0o600), give);
+        assert_eq!(fix(&member_of(gid), 0o640), give);
+        assert_eq!(fix(&member_of(STRANGER), 0o640), join);
         // Nobody joins root's group.
-        let joins = fix(stranger(), 0o640).starts_with("usermod -a -G ");
-        assert_eq!(joins, gid != 0);
+        let of_root = member_of(STRANGER).read_fix(Path::new("/"), Path::new("/"), "voip");
+        assert_eq!(of_root, "chgrp voip / && chmod 0640 /");
+        let below = member_of(STRANGER).read_fix(&path.join("below"), Path::new("/"), "voip");
+        assert_eq!(below, "chgrp voip / && chmod 2770 /");
+    }
+
+    #[test]
+    fn who_may_not_write_in_a_directory_joins_its_group_where_that_may() {
+        let directory = tempfile::tempdir().unwrap();
+        let fix = |own: &Who, mode, gid| {
+            std::os::unix::fs::chown(directory.path(), None, Some(gid)).unwrap();
+            fs::set_permissions(directory.path(), std::os::unix::fs::PermissionsExt::from_mode(mode)).unwrap();
+            own.write_fix(directory.path(), "voip").replace(&directory.path().display().to_string(), "DIRECTORY")
+        };
+        let gid = some_gid();
+        let give = "chgrp voip DIRECTORY && chmod 2770 DIRECTORY";
+        let join = format!("usermod -a -G {} {STRANGER} && systemctl try-restart pbx-portal", group(gid));
+        assert_eq!(fix(&member_of(STRANGER), 0o2770, gid), join);
+        assert_eq!(fix(&member_of(STRANGER), 0o2750, gid), give);
+        for mode in [0o2750, 0o770] {
+            assert_eq!(fix(&member_of(gid), mode, gid), "chmod 2770 DIRECTORY");
+        }
+        if Who::of_process("self").unwrap().is_root() {
+            assert_eq!(fix(&member_of(STRANGER), 0o2770, 0), give, "nobody joins root's group");
+        }
     }
 
     #[test]
     fn names_are_those_of_the_system() {
         assert_eq!((name("/etc/passwd", 0), group(0)), ("root".to_owned(), "root".to_owned()));
         assert_eq!(group(3_999_999_999), "3999999999");
+        let root = Who { uid: 0, gids: vec![0] };
+        assert_eq!((root.user(), root.group()), ("root".to_owned(), "root".to_owned()));
     }
 
     #[test]

@@ -272,4 +272,25 @@ mod tests {
         StagedFile::new(&path, b"half a rec", MODE).unwrap().rename().unwrap();
         assert!(read_record(&path).unwrap_err().to_string().contains("proven cannot be read: it is damaged"));
     }
+
+    #[test]
+    fn where_the_state_cannot_be_seen_nothing_is_known_of_it() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        let state = StateDir::new(file.path().to_owned());
+        assert!(state.claim_stamp().is_err() && state.is_unproven().is_err() && state.claim().is_err());
+    }
+
+    #[test]
+    fn the_stamp_of_a_new_host_alone_is_blank() {
+        let blank = ClaimStamp { proven: None, unproven: None, is_interrupted: false };
+        assert!(blank.is_blank());
+        let there = Some((1, 2, 3, 4));
+        for stamp in [
+            ClaimStamp { proven: there, ..blank },
+            ClaimStamp { unproven: there, ..blank },
+            ClaimStamp { is_interrupted: true, ..blank },
+        ] {
+            assert!(!stamp.is_blank(), "{stamp:?}");
+        }
+    }
 }
