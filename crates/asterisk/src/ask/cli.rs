@@ -208,11 +208,15 @@ pub(crate) fn excerpt(words: &str) -> String {
 
 #[cfg(test)]
 mod tests {
+    use std::io::Write as _;
+    use std::os::unix::net::{UnixListener, UnixStream};
+
     use super::*;
     use crate::ask::running::without_own_words;
+    use crate::ask::socket::tests::{listen, listening, question};
 
     fn cli(command: &str) -> Cli {
-        Cli::new(command, Duration::from_millis(300)).unwrap()
+        Cli::new(command, Duration::from_secs(30)).unwrap()
     }
 
     fn soon() -> Instant {
@@ -227,7 +231,9 @@ mod tests {
 
     #[test]
     fn a_program_that_is_not_there_is_named() {
+        let began = Instant::now();
         let error = cli("/nonexistent/asterisk").run("x", soon()).unwrap_err();
+        assert!(began.elapsed() < Duration::from_secs(20), "it was waited for");
         assert!(matches!(error, CliError::CannotStart { .. }), "{error}");
         assert!(error.to_string().contains("/nonexistent/asterisk"));
     }
@@ -272,7 +278,7 @@ mod tests {
     #[test]
     fn of_many_questions_a_few_are_asked_at_once() {
         let (directory, command) = program("echo \"$2\" >>${0%/*}/asked; echo yes");
-        let cli = Cli::new(&command, Duration::from_secs(30)).unwrap();
+        let cli = cli(&command);
         let questions: Vec<_> = (0..50).map(|number| number.to_string()).collect();
         assert_eq!(cli.ask_all(&questions, soon()).next().unwrap().unwrap(), "yes\n");
         let asked = std::fs::read_to_string(directory.path().join("asked")).unwrap();
@@ -283,7 +289,7 @@ mod tests {
     fn endless_output_is_cut_off() {
         for flood in ["exec yes", "echo; exec yes >&2"] {
             let (_directory, command) = program(flood);
-            let flooded = Cli::new(&command, Duration::from_secs(30)).unwrap().run("x", soon());
+            let flooded = cli(&command).run("x", soon());
             assert!(matches!(flooded, Err(CliError::TooMuchOutput { .. })), "{flood}");
         }
     }
@@ -318,5 +324,111 @@ mod tests {
     fn an_excerpt_is_one_short_line() {
         assert_eq!(excerpt(" a\nb\t\u{1b}[0m "), "a b ?[0m");
         assert_eq!(excerpt(&"é".repeat(400)).chars().count(), 301);
+    }
+
+    #[test]
+    fn a_question_is_shown_as_a_command_of_a_shell() {
+        assert_eq!(cli("asterisk  -C x.conf").shown("core show x"), "asterisk -C x.conf -rx 'core show x'");
+    }
+
+    #[test]
+    fn a_program_that_has_closed_its_output_is_waited_for() {
+        let (_directory, command) = program("echo yes; exec >&- 2>&-; sleep 0.2");
+        let cli = cli(&command);
+        assert_eq!(cli.run("x", soon()).unwrap(), "yes\n");
+    }
+
+    /// An Asterisk that says by the command that its control socket is in that directory; what asks it.
+    fn with_socket(directory: &Path) -> (tempfile::TempDir, Cli) {
+        let settings = format!("  Run/Sockets directory:  {}\n  PBX UUID:  one\n", directory.display());
+        let (program, command) = program(&format!(
+            "echo \"$2\" >>${{0%/*}}/asked; [ \"$2\" = '{SETTINGS}' ] || {{ echo by the command; exit; }}; echo '{settings}'"
+        ));
+        (program, cli(&command))
+    }
+
+    fn talk(identity: &'static str) -> impl Fn(UnixStream) + Send + 'static {
+        move |mut stream| {
+            let is_settings = question(&mut stream).ends_with(SETTINGS);
+            let answer = if is_settings { format!("PBX UUID: {identity}\n") } else { format!("by {identity}\n") };
+            _ = stream.write_all(answer.as_bytes());
+        }
+    }
+
+    fn asked(program: &tempfile::TempDir) -> Vec<String> {
+        let asked = std::fs::read_to_string(program.path().join("asked")).unwrap();
+        asked.lines().map(str::to_owned).collect()
+    }
+
+    #[test]
+    fn questions_go_over_the_socket_and_all_else_by_the_command() {
+        let (directory, _) = listening(b"host/1/22\n", talk("one"));
+        let (program, cli) = with_socket(directory.path());
+        for _ in 0..2 {
+            assert_eq!(cli.ask("x", soon()).unwrap(), "by one\n");
+        }
+        assert_eq!(cli.run("y", soon()).unwrap(), "by the command\n");
+        assert_eq!(asked(&program), [SETTINGS, "y"]);
+    }
+
+    #[test]
+    fn where_there_is_no_socket_of_that_asterisk_it_is_asked_by_the_command() {
+        let (of_another, _) = listening(b"host/1/22\n", talk("other"));
+        let nothing = tempfile::tempdir().unwrap();
+        for directory in [&of_another, &nothing] {
+            let (program, cli) = with_socket(directory.path());
+            for _ in 0..2 {
+                assert_eq!(cli.ask("x", soon()).unwrap(), "by the command\n");
+            }
+            assert_eq!(asked(&program), [SETTINGS, "x", "x"], "it is looked for once");
+        }
+    }
+
+    #[test]
+    fn an_asterisk_that_was_restarted_is_found_again() {
+        let (directory, path) = listening(b"host/1/22\n", talk("one"));
+        let (program, cli) = with_socket(directory.path());
+        assert_eq!(cli.ask("x", soon()).unwrap(), "by one\n");
+        std::fs::remove_file(&path).unwrap();
+        assert_eq!(cli.ask("x", soon()).unwrap(), "by the command\n");
+        listen(&path, b"host/2/22\n", talk("one"));
+        cli.known().without_socket_until = None;
+        assert_eq!(cli.ask("x", soon()).unwrap(), "by one\n");
+        std::fs::remove_file(&path).unwrap();
+        listen(&path, b"host/3/22\n", talk("one"));
+        assert_eq!(cli.ask("y", soon()).unwrap(), "by the command\n");
+        assert_eq!(cli.ask("x", soon()).unwrap(), "by one\n");
+        assert_eq!(asked(&program), [SETTINGS, "x", SETTINGS, "y", SETTINGS]);
+    }
+
+    /// Lets one connection wait and no more, for a moment.
+    fn crowded(path: &Path) -> UnixStream {
+        use rustix::net::{AddressFamily, SocketAddrUnix, SocketType, bind, listen, socket};
+        let listener = socket(AddressFamily::UNIX, SocketType::STREAM, None).unwrap();
+        bind(&listener, &SocketAddrUnix::new(path).unwrap()).unwrap();
+        listen(&listener, 0).unwrap();
+        let waiting = UnixStream::connect(path).unwrap();
+        std::thread::spawn(move || {
+            std::thread::sleep(Duration::from_millis(100));
+            for stream in UnixListener::from(listener).incoming().skip(1) {
+                let mut stream = stream.unwrap();
+                stream.write_all(b"host/1/22\n").unwrap();
+                talk("one")(stream);
+            }
+        });
+        waiting
+    }
+
+    #[test]
+    fn a_socket_that_lets_nobody_in_at_the_moment_is_waited_for() {
+        let directory = tempfile::tempdir().unwrap();
+        let (_program, cli) = with_socket(directory.path());
+        let path = directory.path().join("asterisk.ctl");
+        // While it is looked for, and while it is known.
+        for _ in 0..2 {
+            let _waiting = crowded(&path);
+            assert_eq!(cli.ask("x", soon()).unwrap(), "by one\n");
+            std::fs::remove_file(&path).unwrap();
+        }
     }
 }

@@ -130,3 +130,15 @@ pub(crate) fn is_for_now(error: &io::Error) -> bool {
 pub(crate) fn moment_before(deadline: Instant) -> Instant {
     deadline.min(Instant::now() + std::time::Duration::from_millis(1))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_what_the_system_lacks_may_be_had_a_moment_later() {
+        use io::ErrorKind::{ConnectionRefused, NotFound, OutOfMemory, WouldBlock};
+        assert!([WouldBlock, OutOfMemory].into_iter().all(|kind| is_for_now(&kind.into())));
+        assert!(![NotFound, ConnectionRefused].into_iter().any(|kind| is_for_now(&kind.into())));
+    }
+}

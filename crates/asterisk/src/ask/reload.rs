@@ -191,6 +191,83 @@ mod tests {
         }
     }
 
+    const PJSIP: &str = "module reload res_pjsip.so";
+    const LOAD: &str = "module load res_pjsip.so";
+    const BUSY: &str = "A module reload request is already in progress; please be patient";
+    const QUEUED: &str = "Asterisk cannot reload a module yet; request queued";
+    const UNINITIALIZED: &str = "The module 'res_pjsip.so' was not properly initialized.";
+
+    /// Reloads an Asterisk that gives these answers one after the other, and whose program is gone then; with what it was
+    /// asked.
+    #[expect(clippy::disallowed_methods, reason = "the tests make programs that misbehave")]
+    fn reloaded(answers: &[&str]) -> (Result<(), ReloadError>, Vec<String>) {
+        let directory = tempfile::tempdir().unwrap();
+        let at = |name: &str| directory.path().join(name);
+        for (answer, number) in answers.iter().zip(1..) {
+            std::fs::write(at(&format!("{number}")), answer).unwrap();
+        }
+        let lines =
+            "cd ${0%/*}; echo \"$2\" >>asked; count=$(wc -l <asked); [ -e $((count + 1)) ] || rm sh; cat $count";
+        std::fs::write(at("program"), lines).unwrap();
+        std::os::unix::fs::symlink("/bin/sh", at("sh")).unwrap();
+        let command = format!("{} {}", at("sh").display(), at("program").display());
+        let cli = Cli::new(&command, Duration::from_secs(30)).unwrap();
+        // Looks for a control socket.
+        _ = cli.ask("x", Instant::now() + Duration::from_secs(30));
+        let result = reload(&cli, &BOTH[..1], Instant::now() + Duration::from_secs(30));
+        let asked = std::fs::read_to_string(at("asked")).unwrap();
+        (result, asked.lines().skip(2).map(str::to_owned).collect())
+    }
+
+    #[test]
+    fn a_reload_is_tried_until_it_is_done() {
+        let booted = "Asterisk has fully booted.";
+        for (answers, asked) in [
+            (["settings", "x", BUSY, BUSY, RELOADED[0]].as_slice(), [PJSIP; 3].as_slice()),
+            (&["settings", "x", QUEUED, booted, RELOADED[0]], &[PJSIP, READY, PJSIP]),
+            (&["settings", "x", UNINITIALIZED, "Loaded", RELOADED[0]], &[PJSIP, LOAD, PJSIP]),
+        ] {
+            let (result, questions) = reloaded(answers);
+            assert!(result.is_ok(), "{result:?}");
+            assert_eq!(questions, asked);
+        }
+    }
+
+    #[test]
+    fn a_reload_that_is_refused_is_not_tried_again() {
+        for (answers, asked) in [
+            (["settings", "x", "No such module 'res_pjsip.so'", RELOADED[0]].as_slice(), [PJSIP].as_slice()),
+            (&["settings", "x", QUEUED, "Asterisk is shutting down.", RELOADED[0]], &[PJSIP, READY]),
+            (&["settings", "x", UNINITIALIZED, "Unable", UNINITIALIZED, RELOADED[0]], &[PJSIP, LOAD, PJSIP]),
+        ] {
+            let (result, questions) = reloaded(answers);
+            assert!(matches!(result, Err(ReloadError::Rejected(_))), "{result:?}");
+            assert_eq!(questions, asked);
+        }
+    }
+
+    #[test]
+    fn where_the_program_is_gone_it_is_known_whether_a_reload_began() {
+        for (answers, began) in [
+            (["settings", "x", BUSY].as_slice(), false),
+            (&["settings", "x", QUEUED, "Asterisk has fully booted."], true),
+        ] {
+            let (result, _) = reloaded(answers);
+            let error = result.unwrap_err();
+            assert_eq!(matches!(error, ReloadError::Cli(CliError::CannotStart { .. })), began, "{error:?}");
+            assert_eq!(matches!(error, ReloadError::NotBegun(_)), !began, "{error:?}");
+        }
+    }
+
+    #[test]
+    fn other_reloads_are_waited_for_until_the_deadline() {
+        let cli = Cli::new(&format!("/bin/echo {BUSY}"), Duration::from_secs(30)).unwrap();
+        let began = Instant::now();
+        let busy = reload(&cli, &BOTH[..1], began + Duration::from_secs(2));
+        assert!(matches!(busy, Err(ReloadError::Busy)), "{busy:?}");
+        assert!(began.elapsed() < Duration::from_secs(20));
+    }
+
     const RELOADED: [&str; 2] =
         ["Module 'res_pjsip.so' reloaded successfully.", "Module 'pbx_config.so' reloaded successfully."];
 

@@ -131,12 +131,122 @@ fn without_verbose_lines(answer: Vec<u8>) -> Vec<u8> {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
+    use std::io::{BufRead as _, BufReader, Read as _, Write as _};
+    use std::os::unix::net::{UnixListener, UnixStream};
+    use std::time::{Duration, Instant};
+
     use super::*;
+
+    /// A control socket in a directory of its own; `talk` does the rest of each connection behind the banner.
+    pub(crate) fn listening(
+        banner: &'static [u8],
+        talk: impl Fn(UnixStream) + Send + 'static,
+    ) -> (tempfile::TempDir, PathBuf) {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("asterisk.ctl");
+        listen(&path, banner, talk);
+        (directory, path)
+    }
+
+    pub(crate) fn listen(path: &Path, banner: &'static [u8], talk: impl Fn(UnixStream) + Send + 'static) {
+        let listener = UnixListener::bind(path).unwrap();
+        std::thread::spawn(move || {
+            for stream in listener.incoming() {
+                let mut stream = stream.unwrap();
+                stream.write_all(banner).unwrap();
+                talk(stream);
+            }
+        });
+    }
+
+    /// What it is asked, up to the zero byte.
+    pub(crate) fn question(stream: &mut UnixStream) -> String {
+        let mut question = Vec::new();
+        // Who found another banner has gone.
+        _ = BufReader::new(stream).read_until(0, &mut question);
+        question.pop();
+        String::from_utf8(question).unwrap()
+    }
+
+    fn reply(path: &Path, expected: Option<&str>, question: &str) -> Result<Reply, Unfinished> {
+        let mut connection = Connection::open(path, expected, question).unwrap();
+        let deadline = Instant::now() + Duration::from_secs(30);
+        loop {
+            if let Some(reply) = connection.proceed()? {
+                return Ok(reply);
+            }
+            assert!(Instant::now() < deadline, "no reply");
+            poll::wait([connection.source()], deadline).unwrap();
+        }
+    }
+
+    const BANNER: &[u8] = b"host/123/22.7.0\n";
 
     #[test]
     fn verbose_lines_are_no_part_of_an_answer() {
         let answer = b"one\n\x7fverbose\ntwo \x7f\n\x7f".to_vec();
         assert_eq!(without_verbose_lines(answer), b"one\ntwo \x7f\n");
+    }
+
+    #[test]
+    fn the_banner_comes_first_and_the_answer_ends_with_the_connection() {
+        // More than fits into the socket at once.
+        let long = "x".repeat(1 << 20);
+        let (_directory, path) = listening(BANNER, |mut stream| {
+            let question = question(&mut stream);
+            stream.write_all(format!("{} {}", &question[..20], question.len()).as_bytes()).unwrap();
+        });
+        for expected in [None, Some("host/123/22.7.0")] {
+            let Reply { banner, answer } = reply(&path, expected, &long).unwrap();
+            assert_eq!(banner, "host/123/22.7.0");
+            assert_eq!(String::from_utf8(answer).unwrap(), format!("cli quit after xxxxx {}", 15 + long.len()));
+        }
+    }
+
+    #[test]
+    fn who_is_not_the_asterisk_that_is_meant_is_not_asked() {
+        static LONG: [u8; LONGEST_BANNER + 1] = [b'x'; LONGEST_BANNER + 1];
+        let other = "another program answers there";
+        for (banner, why) in [
+            (b"host/124/22.7.0\n".as_slice(), other),
+            (b"220 mail.example.com ESMTP\n", other),
+            (b"host/pid/version\n", other),
+            (b"host/123/22.7.0", "it says nothing"),
+            (&LONG[1..], "it says nothing"),
+            (&LONG, "what answers there is no Asterisk"),
+        ] {
+            let (_directory, path) = listening(banner, drop);
+            let Err(Unfinished::NotAsked(said)) = reply(&path, Some("host/123/22.7.0"), "x") else {
+                panic!("{banner:?}")
+            };
+            assert_eq!(said, why);
+        }
+    }
+
+    #[test]
+    fn nobody_is_waited_for() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("asterisk.ctl");
+        let _silent = UnixListener::bind(&path).unwrap();
+        assert!(Connection::open(&path, None, "x").unwrap().proceed().unwrap().is_none());
+    }
+
+    #[test]
+    fn a_connection_that_breaks_after_the_question_is_no_answer() {
+        let (_directory, path) = listening(BANNER, |mut stream| {
+            stream.read_exact(&mut [0]).unwrap();
+            stream.write_all(b"half").unwrap();
+        });
+        assert!(matches!(reply(&path, None, "x"), Err(Unfinished::Broken(_))));
+    }
+
+    #[test]
+    fn an_answer_that_does_not_end_is_cut_off() {
+        let (_directory, path) = listening(BANNER, |mut stream| {
+            question(&mut stream);
+            while stream.write_all(&[b'x'; 1 << 12]).is_ok() {}
+        });
+        assert!(matches!(reply(&path, None, "x"), Err(Unfinished::TooMuchOutput)));
     }
 }

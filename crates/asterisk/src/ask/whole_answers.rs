@@ -120,15 +120,19 @@ impl Drop for Again {
 mod tests {
     use super::*;
 
-    /// A program that answers `half` this often before it answers `whole`.
+    /// A program that is these lines of shell, in a directory of its own.
     #[expect(clippy::disallowed_methods, reason = "the tests make programs that misbehave")]
-    fn program(halves: u32) -> (tempfile::TempDir, Cli) {
+    fn program(lines: &str, timeout: Duration) -> (tempfile::TempDir, Cli) {
         let directory = tempfile::tempdir().unwrap();
-        let (program, asked) = (directory.path().join("program"), directory.path().join("asked"));
-        let lines = format!("echo >>{0}; [ $(wc -l <{0}) -gt {halves} ] && echo whole || echo half", asked.display());
-        std::fs::write(&program, lines).unwrap();
-        let cli = Cli::new(&format!("/bin/sh {} -", program.display()), Duration::from_secs(30)).unwrap();
-        (directory, cli)
+        let program = directory.path().join("program");
+        std::fs::write(&program, format!("cd {}\n{lines}", directory.path().display())).unwrap();
+        (directory, Cli::new(&format!("/bin/sh {} -", program.display()), timeout).unwrap())
+    }
+
+    /// A program that answers `half` this often before it answers `whole`.
+    fn halves(halves: u32) -> (tempfile::TempDir, Cli) {
+        let lines = format!("echo >>asked; [ $(wc -l <asked) -gt {halves} ] && echo whole || echo half");
+        program(&lines, Duration::from_secs(30))
     }
 
     fn whole(_question: &str, answer: &str) -> Result<(), &'static str> {
@@ -137,8 +141,8 @@ mod tests {
 
     #[test]
     fn an_answer_that_is_not_whole_is_asked_for_again() {
-        for halves in 0..4 {
-            let (_directory, cli) = program(halves);
+        for count in 0..4 {
+            let (_directory, cli) = halves(count);
             let deadline = Instant::now() + Duration::from_secs(30);
             ask_whole(&cli, vec!["a".to_owned()], deadline, whole).unwrap();
         }
@@ -146,10 +150,34 @@ mod tests {
 
     #[test]
     fn an_answer_that_is_never_whole_is_an_error_at_the_deadline() {
-        let (_directory, cli) = program(u32::MAX);
+        let (_directory, cli) = halves(u32::MAX);
         let began = Instant::now();
         let error = ask_whole(&cli, vec!["a".to_owned()], began + Duration::from_secs(1), whole).unwrap_err();
         assert_eq!(error.to_string(), "the answer to `a` is half");
         assert!(began.elapsed() < Duration::from_secs(10));
+    }
+
+    #[test]
+    fn a_command_that_times_out_is_no_half_answer_unless_no_time_is_left() {
+        for (timeout, deadline, said) in
+            [(1, 30, "Asterisk did not answer `a` within"), (30, 1, "the answer to `a` is half")]
+        {
+            let lines = "[ \"$3\" = a ] || exit 0; [ -e once ] && exec sleep 100; >once; echo half";
+            let (_directory, cli) = program(lines, Duration::from_secs(timeout));
+            let deadline = Instant::now() + Duration::from_secs(deadline);
+            let error = ask_whole(&cli, vec!["a".to_owned()], deadline, whole).unwrap_err().to_string();
+            assert!(error.starts_with(said), "{error}");
+        }
+    }
+
+    #[test]
+    fn a_pause_grows_and_ends_before_the_deadline() {
+        let mut pause = Pause::new();
+        assert!(!pause.before(Instant::now() + FIRST_PAUSE / 2));
+        for least in [FIRST_PAUSE, FIRST_PAUSE * 2, FIRST_PAUSE * 4] {
+            let began = Instant::now();
+            assert!(pause.before(began + Duration::from_secs(30)));
+            assert!(began.elapsed() >= least);
+        }
     }
 }
