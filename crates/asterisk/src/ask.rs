@@ -8,3 +8,6 @@ pub(crate) mod reload;
 pub(crate) mod running;
 pub(crate) mod socket;
 pub(crate) mod whole_answers;
+
+#[cfg(test)]
+mod tests;

@@ -207,19 +207,15 @@ pub(crate) fn excerpt(words: &str) -> String {
 }
 
 #[cfg(test)]
-mod tests {
-    use std::io::Write as _;
-    use std::os::unix::net::{UnixListener, UnixStream};
-
+pub(super) mod tests {
     use super::*;
     use crate::ask::running::without_own_words;
-    use crate::ask::socket::tests::{listen, listening, question};
 
-    fn cli(command: &str) -> Cli {
+    pub(crate) fn cli(command: &str) -> Cli {
         Cli::new(command, Duration::from_secs(30)).unwrap()
     }
 
-    fn soon() -> Instant {
+    pub(crate) fn soon() -> Instant {
         Instant::now() + Duration::from_secs(30)
     }
 
@@ -257,7 +253,7 @@ mod tests {
 
     /// A program that is these lines of shell, and how to call it.
     #[expect(clippy::disallowed_methods, reason = "the tests make programs that misbehave")]
-    fn program(lines: &str) -> (tempfile::TempDir, String) {
+    pub(crate) fn program(lines: &str) -> (tempfile::TempDir, String) {
         let directory = tempfile::tempdir().unwrap();
         let program = directory.path().join("program");
         std::fs::write(&program, lines).unwrap();
@@ -336,99 +332,5 @@ mod tests {
         let (_directory, command) = program("echo yes; exec >&- 2>&-; sleep 0.2");
         let cli = cli(&command);
         assert_eq!(cli.run("x", soon()).unwrap(), "yes\n");
-    }
-
-    /// An Asterisk that says by the command that its control socket is in that directory; what asks it.
-    fn with_socket(directory: &Path) -> (tempfile::TempDir, Cli) {
-        let settings = format!("  Run/Sockets directory:  {}\n  PBX UUID:  one\n", directory.display());
-        let (program, command) = program(&format!(
-            "echo \"$2\" >>${{0%/*}}/asked; [ \"$2\" = '{SETTINGS}' ] || {{ echo by the command; exit; }}; echo '{settings}'"
-        ));
-        (program, cli(&command))
-    }
-
-    fn talk(identity: &'static str) -> impl Fn(UnixStream) + Send + 'static {
-        move |mut stream| {
-            let is_settings = question(&mut stream).ends_with(SETTINGS);
-            let answer = if is_settings { format!("PBX UUID: {identity}\n") } else { format!("by {identity}\n") };
-            _ = stream.write_all(answer.as_bytes());
-        }
-    }
-
-    fn asked(program: &tempfile::TempDir) -> Vec<String> {
-        let asked = std::fs::read_to_string(program.path().join("asked")).unwrap();
-        asked.lines().map(str::to_owned).collect()
-    }
-
-    #[test]
-    fn questions_go_over_the_socket_and_all_else_by_the_command() {
-        let (directory, _) = listening(b"host/1/22\n", talk("one"));
-        let (program, cli) = with_socket(directory.path());
-        for _ in 0..2 {
-            assert_eq!(cli.ask("x", soon()).unwrap(), "by one\n");
-        }
-        assert_eq!(cli.run("y", soon()).unwrap(), "by the command\n");
-        assert_eq!(asked(&program), [SETTINGS, "y"]);
-    }
-
-    #[test]
-    fn where_there_is_no_socket_of_that_asterisk_it_is_asked_by_the_command() {
-        let (of_another, _) = listening(b"host/1/22\n", talk("other"));
-        let nothing = tempfile::tempdir().unwrap();
-        for directory in [&of_another, &nothing] {
-            let (program, cli) = with_socket(directory.path());
-            for _ in 0..2 {
-                assert_eq!(cli.ask("x", soon()).unwrap(), "by the command\n");
-            }
-            assert_eq!(asked(&program), [SETTINGS, "x", "x"], "it is looked for once");
-        }
-    }
-
-    #[test]
-    fn an_asterisk_that_was_restarted_is_found_again() {
-        let (directory, path) = listening(b"host/1/22\n", talk("one"));
-        let (program, cli) = with_socket(directory.path());
-        assert_eq!(cli.ask("x", soon()).unwrap(), "by one\n");
-        std::fs::remove_file(&path).unwrap();
-        assert_eq!(cli.ask("x", soon()).unwrap(), "by the command\n");
-        listen(&path, b"host/2/22\n", talk("one"));
-        cli.known().without_socket_until = None;
-        assert_eq!(cli.ask("x", soon()).unwrap(), "by one\n");
-        std::fs::remove_file(&path).unwrap();
-        listen(&path, b"host/3/22\n", talk("one"));
-        assert_eq!(cli.ask("y", soon()).unwrap(), "by the command\n");
-        assert_eq!(cli.ask("x", soon()).unwrap(), "by one\n");
-        assert_eq!(asked(&program), [SETTINGS, "x", SETTINGS, "y", SETTINGS]);
-    }
-
-    /// Lets one connection wait and no more, for a moment.
-    fn crowded(path: &Path) -> UnixStream {
-        use rustix::net::{AddressFamily, SocketAddrUnix, SocketType, bind, listen, socket};
-        let listener = socket(AddressFamily::UNIX, SocketType::STREAM, None).unwrap();
-        bind(&listener, &SocketAddrUnix::new(path).unwrap()).unwrap();
-        listen(&listener, 0).unwrap();
-        let waiting = UnixStream::connect(path).unwrap();
-        std::thread::spawn(move || {
-            std::thread::sleep(Duration::from_millis(100));
-            for stream in UnixListener::from(listener).incoming().skip(1) {
-                let mut stream = stream.unwrap();
-                stream.write_all(b"host/1/22\n").unwrap();
-                talk("one")(stream);
-            }
-        });
-        waiting
-    }
-
-    #[test]
-    fn a_socket_that_lets_nobody_in_at_the_moment_is_waited_for() {
-        let directory = tempfile::tempdir().unwrap();
-        let (_program, cli) = with_socket(directory.path());
-        let path = directory.path().join("asterisk.ctl");
-        // While it is looked for, and while it is known.
-        for _ in 0..2 {
-            let _waiting = crowded(&path);
-            assert_eq!(cli.ask("x", soon()).unwrap(), "by one\n");
-            std::fs::remove_file(&path).unwrap();
-        }
     }
 }
