@@ -12,4 +12,4 @@ pub(crate) mod uncovered;
 mod verification;
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

@@ -45,13 +45,13 @@ ARMS
 esac
 "#;
 
-struct Host {
+pub(crate) struct Host {
     directory: tempfile::TempDir,
-    deployment: Deployment,
+    pub(crate) deployment: Deployment,
 }
 
 impl Host {
-    fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let (directory, mut deployment) = host();
         let program = format!("/bin/sh {}", directory.path().join("asterisk").display());
         deployment.cli = Cli::new(&program, Duration::from_secs(30)).unwrap();
@@ -71,7 +71,7 @@ impl Host {
         host
     }
 
-    fn at(&self, name: &str) -> PathBuf {
+    pub(crate) fn at(&self, name: &str) -> PathBuf {
         self.directory.path().join(name)
     }
 
@@ -80,7 +80,7 @@ impl Host {
     }
 
     /// From now on, with these arms of its `case`.
-    fn answering(&self, arms: &str) {
+    pub(crate) fn answering(&self, arms: &str) {
         fs::write(self.at("asterisk"), ASTERISK.replace("ARMS", arms)).unwrap();
     }
 

@@ -230,7 +230,12 @@ mod tests {
         assert_eq!(report(users, VOUCHED, ""), "aor 1000 (max_contacts)");
         let all = "endpoint 1000 (context); auth 1000-0123456789ab (username); aor 1000 (max_contacts)";
         assert_eq!(report(users, Trust::default(), ""), all);
+        assert_eq!(report(users, VOUCHED, users), "aor 1000 (max_contacts)");
         assert_eq!(report(users, VOUCHED, &users.replace("context=c", "context=d")), all);
+        assert_eq!(report(users, VOUCHED, &users.replace("username=1000", "username=1001")), all);
+        // The auth is new, and its name may well be the digest of what its endpoint says now.
+        let former = users.replace("1000-0123456789ab", "1000-ab0123456789").replace("context=c", "context=d");
+        assert_eq!(report(users, VOUCHED, &former), "aor 1000 (max_contacts)");
     }
 
     /// The table of the crate's page, which `UPDATE_GOLDEN=1` writes.

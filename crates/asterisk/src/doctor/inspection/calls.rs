@@ -167,3 +167,136 @@ fn registrar(origin: &str) -> Option<&str> {
 fn elsewhere(what: &str, registrar: &str) -> String {
     format!("take {what} out of the configuration of {registrar}, then: systemctl restart asterisk")
 }
+
+#[cfg(test)]
+#[expect(clippy::disallowed_methods, reason = "the tests write the administrator's files")]
+mod tests {
+    use std::fs;
+    use std::time::Duration;
+
+    use super::*;
+    use crate::deploy::deployment::tests::soon;
+    use crate::deploy::tests::Host;
+    use crate::files::record::Record;
+    use crate::text::pair::Pair;
+
+    fn cli() -> Cli {
+        Cli::new("asterisk", Duration::from_secs(1)).unwrap()
+    }
+
+    #[test]
+    fn who_may_not_reload_is_let_to() {
+        let check = |answer| check_permission(&cli(), Path::new("/etc/asterisk"), answer);
+        assert_eq!(check("No such module 'no-such-module.so'\n"), Ok(()));
+        let refused = check("You don't have permissions to run 'module reload' command\n").unwrap_err();
+        assert_eq!(refused.what, "/etc/asterisk/cli_permissions.conf does not let this user reload modules");
+    }
+
+    #[test]
+    fn the_audio_of_a_call_takes_four_ports() {
+        let check = |answer: &str| check_ports(&cli(), Path::new("/nonexistent"), answer);
+        for (start, end, is_enough) in
+            [(10000, 10003, true), (10000, 10002, false), (10000, 20000, true), (9, 8, false)]
+        {
+            let checked = check(&format!("  Port start:      {start}\n  Port end:        {end}\n"));
+            assert_eq!(checked.is_ok(), is_enough, "{start} to {end}");
+        }
+        assert_eq!(check("No such command 'rtp show settings'\n"), Ok(()));
+    }
+
+    #[test]
+    fn a_limit_of_memory_counts_where_less_is_free() {
+        let limit = |least: &str| limit(&format!("  Minimum free memory:         {least}\n"));
+        assert_eq!((limit("1 MB"), limit("Disabled")), (None, None));
+        assert!(
+            limit("99999999 MB").unwrap().starts_with("Asterisk refuses calls while less than 99999999 MB of memory")
+        );
+    }
+
+    #[test]
+    fn what_no_file_has_is_of_a_registrar() {
+        assert_eq!(registrar("pbx_ael"), Some("pbx_ael"));
+        assert!(["", "pbx_config", "extensions.conf:7"].into_iter().all(|origin| registrar(origin).is_none()));
+    }
+
+    /// What keeps calls to 9 and 10 from `users`, with this dialplan of the administrator's, and where Asterisk lists this for
+    /// 10.
+    fn kept(host: &Host, own: &str, listed: &str) -> Option<(String, String)> {
+        fs::write(host.at("extensions.conf"), own).unwrap();
+        host.answering(&format!("'dialplan show 10@phones') cat <<'END'\n{listed}\nEND\n;;"));
+        let numbers = ["9".to_owned(), "10".to_owned()];
+        let fault = host.deployment.check_reach(&numbers, "phones", "users", soon()).err()?;
+        let directory = format!("{}/", host.at("").canonicalize().unwrap().display());
+        Some((fault.what.replace(&directory, ""), fault.fix.replace(&directory, "")))
+    }
+
+    const INCLUDES: &str = "[phones]\ninclude => users\n";
+
+    fn gets(first: &str) -> String {
+        format!("a phone that calls 10 gets what {first} has for it, and not the user")
+    }
+
+    #[test]
+    fn a_pattern_that_takes_the_calls_to_users_before_them_is_moved_out_of_the_way() {
+        let ours = "[ Included context 'users' created by 'pbx_config' ]\n  '10' =>  1. Answer()  [e.conf:2]";
+        let host = Host::new();
+        let patterns = "exten => _2X,1,Hangup()\n[other]\nexten => _1X,1,Hangup()\n";
+        for own in [INCLUDES.to_owned(), format!("{INCLUDES}{patterns}")] {
+            assert_eq!(kept(&host, &own, ours), None);
+        }
+        let (what, fix) = kept(&host, &format!("{INCLUDES}exten => _1X,1,Hangup()\n"), ours).unwrap();
+        assert_eq!(what, gets("extensions.conf, line 3"));
+        let moved = "sed -i '1s/.*/[from-users]/' extensions.conf && \
+                     printf '\\n[phones]\\ninclude => from-users\\n' >> extensions.conf && ";
+        assert!(fix.starts_with(moved) && fix.ends_with(" -rx 'module reload pbx_config.so'"), "{fix}");
+    }
+
+    #[test]
+    fn what_comes_before_the_users_is_named_by_what_asterisk_has_it_from() {
+        let by = |origin| format!("[ Included context 'his' created by 'x' ]\n  '_1X' =>  1. Hangup()  [{origin}]");
+        let host = Host::new();
+        let (what, fix) = kept(&host, INCLUDES, &by("pbx_ael")).unwrap();
+        assert_eq!(what, gets("[his]"));
+        assert_eq!(
+            fix,
+            "take what takes 10@phones out of the configuration of pbx_ael, then: systemctl restart asterisk"
+        );
+        // It is gone from the files already.
+        let (what, fix) = kept(&host, "", &by("extensions.conf:7")).unwrap();
+        assert_eq!(what, gets("[his]"));
+        assert!(fix.ends_with(" -rx 'module reload pbx_config.so'") && !fix.contains("sed"), "{fix}");
+
+        // Before the next apply, Asterisk runs the pair of an older version.
+        let older = Pair { endpoints: Vec::new(), dialplan: b"[older]\nexten => 1,1,Answer()\n".into() };
+        let record = Record { tag: String::new(), unpurged: BTreeSet::new(), pair: older };
+        host.deployment.lock(soon()).unwrap().keep(record).unwrap();
+        assert_eq!(kept(&host, INCLUDES, &by("pbx_ael")), None);
+    }
+
+    #[test]
+    fn an_extension_in_the_place_of_ours_is_commented_out_where_a_file_has_it() {
+        let host = Host::new();
+        fs::write(
+            host.at("extensions.conf"),
+            "[c]\nexten => 1,1,Answer()\n same => n,Hangup()\nexten => 2,1,Answer()\n",
+        )
+        .unwrap();
+        let fix = |exten: &str, origin: &str| {
+            host.deployment.conflict_fix(&BTreeSet::from([(exten.to_owned(), origin.to_owned())]), soon())
+        };
+        let reload = host.deployment.cli.shown("module reload pbx_config.so");
+        assert_eq!(
+            fix("1@c", "pbx_ael"),
+            "take 1@c out of the configuration of pbx_ael, then: systemctl restart asterisk"
+        );
+        for origin in ["extensions.conf:2", "extensions.conf:3"] {
+            assert!(fix("1@c", origin).starts_with("sed -i '2,3s/^/; /' "), "{}", fix("1@c", origin));
+        }
+        assert!(fix("2/9@c", "extensions.conf:4").starts_with("sed -i '4,4s/^/; /' "));
+        for (exten, origin) in
+            [("1@c", "extensions.conf:4"), ("1@c", "other.conf:2"), ("1@c", "extensions.conf:9"), ("1@c", "")]
+        {
+            assert_eq!(fix(exten, origin), reload, "{exten} {origin}");
+        }
+    }
+}

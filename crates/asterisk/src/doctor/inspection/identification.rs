@@ -105,3 +105,103 @@ fn order_fix(own: &OwnPjsip<'_>) -> String {
         None => own.append(&format!("[global]\\ntype=global\\n{ORDER}")),
     }
 }
+
+#[cfg(test)]
+#[expect(clippy::disallowed_methods, reason = "the tests write the administrator's files")]
+mod tests {
+    use std::fs;
+    use std::path::Path;
+
+    use super::*;
+    use crate::deploy::deployment::tests::soon;
+    use crate::deploy::tests::Host;
+    use crate::proof::config_tree::Tree;
+    use crate::text::pair::Pair;
+
+    /// What is found with this `pjsip.conf`, where Asterisk says this of its settings and identifies.
+    fn checked(own: &str, settings: &str, identifies: &str) -> Result<Vec<String>, (String, String)> {
+        let host = Host::new();
+        fs::write(host.at("pjsip.conf"), own).unwrap();
+        host.answering(&format!(
+            "'pjsip show identifies') printf '=====\\n{identifies}' ;;\n'pjsip show endpoint anonymous') {} ;;",
+            if own.contains("[anonymous]") {
+                "echo ' Endpoint:  anonymous'"
+            } else {
+                "echo Unable to find object anonymous."
+            }
+        ));
+        let main = host.at("").canonicalize().unwrap().join("pjsip.conf");
+        let tree = Tree::read(main.parent().unwrap(), "pjsip.conf", Path::new("/x"));
+        let dialplan = b"[users]\nexten => 1,1,Answer()\n".into();
+        let expected = Expected::read(&Pair { endpoints: Vec::new(), dialplan }).unwrap();
+        let sections = tree.sections();
+        let own = OwnPjsip { main: &main, tree: &tree, sections: &sections };
+        let checked = check(&host.deployment.cli, &own, settings, &expected, soon()).unwrap();
+        checked.map_err(|Fault { what, fix }| (what, fix.replace(&main.display().to_string(), "MAIN")))
+    }
+
+    const ALL: &str = " Identify:  all/trunk\\n      Match: 0.0.0.0/0\\n";
+    const SOME: &str =
+        " Identify:  some/trunk\\n      Match: 10.0.0.0/8\\n     Header: X-A: /1/\\n RequestURI: /sip:/\\n";
+
+    #[test]
+    fn who_is_taken_for_another_endpoint_is_known_by_the_user_name_first() {
+        let order = |order: &str| format!("  endpoint_identifier_order: {order}\n");
+        for is_fine in ["username,ip,anonymous", "username", "auth_username", ""] {
+            assert_eq!(checked("[anonymous]\ntype=endpoint\n", &order(is_fine), ALL), Ok(Vec::new()), "{is_fine}");
+        }
+        assert_eq!(checked("", &order("anonymous,username"), ALL), Ok(Vec::new()));
+        let restart = "systemctl restart asterisk";
+        for (own, fix) in [
+            ("", "printf '\\n[global]\\ntype=global\\nendpoint_identifier_order=username,ip,anonymous\\n' >> MAIN"),
+            (
+                "[g](!)\ntype=global\n[global]\ntype=global\n",
+                "sed -i '3,4s/^[[:blank:]]*endpoint_identifier_order.*//;3s/$/\\nendpoint_identifier_order=\
+                 username,ip,anonymous/' MAIN",
+            ),
+        ] {
+            let (what, fixed) = checked(own, &order("ip,username"), ALL).unwrap_err();
+            let taken = "each phone is taken for the endpoint trunk (identify all)";
+            assert_eq!(what, format!("{taken}, as endpoint_identifier_order is ip,username"));
+            assert_eq!(fixed, format!("{fix} && {restart}"));
+        }
+        let (what, _) = checked("[anonymous]\ntype=endpoint\n", &order("anonymous, username"), SOME).unwrap_err();
+        assert!(what.starts_with("each phone is taken for the endpoint anonymous, as "), "{what}");
+    }
+
+    #[test]
+    fn who_may_be_taken_for_another_endpoint_is_told() {
+        let notes = |order: &str| checked("", &format!("endpoint_identifier_order: {order}\n"), SOME).unwrap();
+        let [at, header, uri] =
+            ["at 10.0.0.0/8", "with the header X-A: /1/", "with a request URI like /sip:/"].map(|whose| {
+                format!("a phone {whose} is taken for the endpoint trunk (identify some), and not for a user")
+            });
+        assert_eq!(notes("ip,header,request_uri,username"), [header, at.clone(), uri]);
+        assert_eq!(notes("ip,username,header"), [at]);
+    }
+
+    #[test]
+    fn a_setting_with_which_no_phone_gets_through_is_removed() {
+        for (settings, what) in [
+            ("default_auth_algorithms_uas: MD5", None),
+            ("default_auth_algorithms_uas: SHA-256, md5", None),
+            ("default_auth_algorithms_uas: SHA-256", Some("default_auth_algorithms_uas is SHA-256, and")),
+            ("regcontext: his", None),
+            ("regcontext: his&users", Some("regcontext is users: ")),
+        ] {
+            for (own, fix) in [
+                ("", RESTART),
+                ("[other]\ntype=aor\n", RESTART),
+                ("[global]\ntype=global\n", "sed -i '1,2s/^[[:blank:]]*"),
+            ] {
+                match (checked(own, settings, ""), what) {
+                    (Err((said, fixed)), Some(what)) => {
+                        assert!(said.starts_with(what) && fixed.starts_with(fix), "{said}: {fixed}");
+                        assert!(fixed.ends_with(RESTART), "{fixed}");
+                    }
+                    (found, what) => assert_eq!((found, what), (Ok(Vec::new()), None)),
+                }
+            }
+        }
+    }
+}
