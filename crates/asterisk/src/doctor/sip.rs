@@ -23,8 +23,11 @@ pub(crate) fn ask_udp(address: SocketAddr, deadline: Instant) -> io::Result<u16>
                     return Ok(status);
                 }
             }
-            Err(error) if matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut) => {}
-            Err(error) => return Err(error),
+            Err(error) => match error.kind() {
+                // A call with a timeout is not begun again by itself when it was interrupted.
+                io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut | io::ErrorKind::Interrupted => {}
+                _ => return Err(error),
+            },
         }
     }
 }
@@ -135,6 +138,8 @@ mod tests {
         let address = phone.local_addr().unwrap();
         let answering = thread::spawn(move || {
             let mut request = [0; 2048];
+            // The first may get lost.
+            phone.recv_from(&mut request).unwrap();
             let (length, from) = phone.recv_from(&mut request).unwrap();
             assert!(request.starts_with(b"OPTIONS sip:127.0.0.1:") && request[..length].ends_with(b"\r\n\r\n"));
             phone.send_to(b"SIP/2.0 401 Unauthorized\r\n\r\n", from).unwrap();
@@ -155,5 +160,57 @@ mod tests {
         assert_eq!(error.to_string(), "the answer is no SIP");
         http.join().unwrap().unwrap();
         assert!(ask_tls(address, soon()).is_err(), "nobody listens any more");
+    }
+
+    #[test]
+    fn a_port_that_is_closed_is_not_waited_for() {
+        let closed = UdpSocket::bind(ANYWHERE).unwrap().local_addr().unwrap();
+        let refused = ask_udp(closed, Instant::now() + Duration::from_secs(30)).unwrap_err();
+        assert_eq!(refused.kind(), io::ErrorKind::ConnectionRefused);
+    }
+
+    /// What a server with this answer was asked, and what it made of its answer.
+    fn served<T>(answer: &'static [u8], ask: fn(SocketAddr, Instant) -> io::Result<T>) -> (Vec<u8>, io::Result<T>) {
+        let listener = TcpListener::bind(ANYWHERE).unwrap();
+        let address = listener.local_addr().unwrap();
+        let serving = thread::spawn(move || {
+            let mut stream = listener.accept().unwrap().0;
+            let mut asked = vec![0; 2048];
+            let length = stream.read(&mut asked).unwrap();
+            stream.write_all(answer).unwrap();
+            asked.truncate(length);
+            asked
+        });
+        let answered = ask(address, Instant::now() + Duration::from_secs(30));
+        (serving.join().unwrap(), answered)
+    }
+
+    #[test]
+    fn tcp_is_asked_as_udp_is() {
+        let (asked, status) = served(b"SIP/2.0 200 OK\r\n", ask_tcp);
+        assert!(asked.starts_with(b"OPTIONS sip:127.0.0.1:"));
+        assert_eq!(status.unwrap(), 200);
+    }
+
+    #[test]
+    fn tls_is_one_that_begins_with_a_handshake() {
+        let (hello, handshake) = served(&[22], ask_tls);
+        assert!(handshake.is_ok() && served(&[21], ask_tls).1.is_err());
+        // A record with a message of the handshake, each with the length of what follows.
+        let length = |at: usize| usize::from(u16::from_be_bytes([hello[at], hello[at + 1]]));
+        assert_eq!((&hello[..3], &hello[5..7]), ([22, 3, 1].as_slice(), [1, 0].as_slice()));
+        assert_eq!((length(3), length(7)), (hello.len() - 5, hello.len() - 9));
+    }
+
+    #[test]
+    fn who_listens_everywhere_is_reached_on_this_host() {
+        for (listening, reached) in [
+            ("0.0.0.0:1", "127.0.0.1:1"),
+            ("[::]:1", "[::1]:1"),
+            ("192.0.2.1:1", "192.0.2.1:1"),
+            ("[::2]:1", "[::2]:1"),
+        ] {
+            assert_eq!(reachable(listening.parse().unwrap()), reached.parse().unwrap());
+        }
     }
 }
