@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use rustix::fs::OFlags;
+use rustix::io::Errno;
 use tempfile::{Builder, TempPath};
 
 /// More than any file of ours holds: ten thousands of users.
@@ -48,7 +49,7 @@ fn fix(path: &Path, error: &io::Error) -> String {
     let directory = if path.is_dir() { path } else { path.parent().unwrap_or(path) }.display();
     match error.kind() {
         // Not EACCES: what nobody may do.
-        _ if error.raw_os_error() == Some(rustix::io::Errno::PERM.raw_os_error()) => {
+        _ if error.raw_os_error() == Some(Errno::PERM.raw_os_error()) => {
             format!(
                 "; where `lsattr -d {0} {directory}` shows an i or an a: chattr -ia {0} {directory}",
                 path.display()
@@ -182,8 +183,8 @@ pub(crate) fn regular(options: &mut OpenOptions, path: &Path) -> io::Result<File
     let nothing_else = || io::Error::other("it is no regular file; move it away");
     let flags = OFlags::NONBLOCK | OFlags::NOCTTY;
     let opened = options.custom_flags(flags.bits().cast_signed()).open(path);
-    // A FIFO that nobody reads cannot be opened for writing.
-    let is_strange = |error: &io::Error| error.raw_os_error() == Some(rustix::io::Errno::NXIO.raw_os_error());
+    // A FIFO that nobody reads cannot be opened for writing, nor can a directory.
+    let is_strange = |error: &io::Error| matches!(Errno::from_io_error(error), Some(Errno::NXIO | Errno::ISDIR));
     let file = opened.map_err(|error| if is_strange(&error) { nothing_else() } else { error })?;
     if file.metadata()?.is_file() { Ok(file) } else { Err(nothing_else()) }
 }
@@ -347,8 +348,10 @@ mod tests {
             assert!(error.path == at(name) && error.to_string().contains(what), "{error}");
         }
         assert!(read(Path::new("/dev/zero")).is_err());
-        let lock = regular(OpenOptions::new().append(true), &at("fifo")).unwrap_err();
-        assert!(lock.to_string().contains("no regular file"), "{lock}");
+        for name in ["fifo", "."] {
+            let lock = regular(OpenOptions::new().append(true), &at(name)).unwrap_err();
+            assert!(lock.to_string().contains("no regular file"), "{lock}");
+        }
         let most = vec![b'x'; MOST_OF_OURS];
         replace(&at("most"), &most, 0o600).unwrap();
         assert_eq!(read(&at("most")).unwrap().unwrap().len(), MOST_OF_OURS);
@@ -376,8 +379,8 @@ mod tests {
             assert!(error.starts_with(&told), "{error}");
         }
         for (code, fix) in [
-            (rustix::io::Errno::PERM, "chattr -ia /nonexistent/a.conf /nonexistent"),
-            (rustix::io::Errno::BUSY, "umount /nonexistent/a.conf, and"),
+            (Errno::PERM, "chattr -ia /nonexistent/a.conf /nonexistent"),
+            (Errno::BUSY, "umount /nonexistent/a.conf, and"),
         ] {
             let error = io::Error::from_raw_os_error(code.raw_os_error());
             let error = FileError::new(Path::new("/nonexistent/a.conf"), "replaced")(error).to_string();
