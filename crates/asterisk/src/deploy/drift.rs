@@ -89,3 +89,66 @@ impl LockedDeployment<'_> {
         self.deployment.drift_from(self.proven.as_ref().map(|record| &record.pair), deadline)
     }
 }
+
+#[cfg(test)]
+#[expect(clippy::disallowed_methods, reason = "the tests write files as an administrator would")]
+mod tests {
+    use std::fs;
+
+    use super::*;
+    use crate::deploy::deployment::tests::soon;
+    use crate::deploy::tests::{Host, users};
+
+    #[test]
+    fn drift_is_what_is_not_as_it_was_proven() {
+        let one = users(&[("1", "x")]);
+        let host = Host::new();
+        host.answering(
+            r#"'pjsip show endpoints') endpoints | sed '$d'
+echo " Endpoint:  trunk"; echo "Objects found: $(($(grep -c =endpoint live) + 1))" ;;"#,
+        );
+        let drift = || {
+            let drift = host.deployment.drift(soon());
+            assert_eq!(host.lock().drift(soon()), drift);
+            let Drift { problems, conflicts, foreign } = drift;
+            assert_eq!(conflicts, BTreeSet::new());
+            (problems.join("; ").replace(&host.at("").display().to_string(), ""), foreign.endpoints.concat())
+        };
+        let is = |problems: &str, foreign: &str| (problems.to_owned(), foreign.to_owned());
+        assert_eq!(drift(), is("", "trunk"));
+        fs::write(host.at("p.conf"), &one.endpoints).unwrap();
+        assert_eq!(drift(), is("the include files hold what was never applied on this node", ""));
+        fs::remove_file(host.at("p.conf")).unwrap();
+        host.lock().deploy(&one, "", soon()).unwrap();
+        assert_eq!(drift(), is("", "trunk"));
+        fs::write(host.at("p.conf"), "").unwrap();
+        assert_eq!(drift(), is("p.conf was changed since it was applied", "trunk"));
+        fs::remove_file(host.at("p.conf")).unwrap();
+        fs::remove_file(host.at("e.conf")).unwrap();
+        assert_eq!(drift(), is("p.conf is gone; e.conf is gone", "trunk"));
+        host.lock().deploy(&one, "", soon()).unwrap();
+        fs::write(host.at("live"), "").unwrap();
+        assert_eq!(drift(), is("Asterisk does not run what was applied: not live: endpoint 1, aor m-1x", ""));
+        fs::write(host.deployment.state.proven(), "").unwrap();
+        let damaged = host.deployment.drift(soon()).problems.concat();
+        assert!(damaged.contains("proven cannot be read: it is damaged"), "{damaged}");
+    }
+
+    #[test]
+    fn an_extension_of_the_administrators_in_the_place_of_ours_is_a_conflict() {
+        let host = Host::new();
+        let steps = |more: &str, count: u32| {
+            format!(
+                "'dialplan show c') cat <<'END'\n[ Context 'c' created by 'pbx_config' ]\n  '1' => 1. Answer() [e.conf:2]\n\
+                 {more}\n-= 1 extension ({count} priorities) in 1 context. =-\nEND\n;;"
+            )
+            .replace("(1 priorities)", "(1 priority)")
+        };
+        host.answering(&steps("", 1));
+        let pair = Pair { endpoints: Vec::new(), dialplan: b"[c]\nexten => 1,1,Answer()\n".into() };
+        host.lock().deploy(&pair, "", soon()).unwrap();
+        host.answering(&steps("     2. Hangup() [extensions.conf:7]\n     3. Park() [e.conf:9]", 3));
+        let conflicts = BTreeSet::from([("1@c".to_owned(), "extensions.conf:7".to_owned())]);
+        assert_eq!(host.deployment.drift(soon()).conflicts, conflicts);
+    }
+}

@@ -46,3 +46,38 @@ impl Deployment {
         options.iter().filter_map(|&(name, value)| Some((name, unfit(name, value)?))).collect()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use crate::deploy::deployment::tests::soon;
+    use crate::deploy::tests::Host;
+
+    #[test]
+    fn options_that_asterisk_does_not_know_are_found_where_it_knows_any() {
+        let host = Host::new();
+        let help = |known: &str| {
+            host.answering(&format!(
+                r#"'config show help res_pjsip endpoint '{known}) echo 'It is known.' ;;
+'config show help res_pjsip endpoint '*) echo "No option ${{2##* }} found for res_pjsip:endpoint" ;;
+'pjsip show transport udp') echo ' Transport:  udp' ;;
+'pjsip show transport '*) echo "Unable to find object ${{2##* }}." ;;"#
+            ));
+        };
+        let unknown =
+            |options: &[&'static str]| host.deployment.unknown_endpoint_options(options.iter().copied(), soon());
+        help("[ct]*");
+        assert_eq!(unknown(&["transport", "no_1", "context", "two words"]), ["no_1", "two words"]);
+        assert_eq!(host.asked("config show help res_pjsip endpoint "), ["transport", "no_1", "context", "context"]);
+        assert_eq!(unknown(&["transport"]), Vec::<&str>::new());
+        let options = [("transport", "udp"), ("transport", "tls"), ("no_1", "udp"), ("tos", "tls")];
+        assert_eq!(
+            host.deployment.unfit_endpoint_options(&options, soon()),
+            [("transport", "which names a transport that there is not"), ("no_1", "which Asterisk does not know")]
+        );
+        help("nothing");
+        assert_eq!(unknown(&["transport", "no_1"]), Vec::<&str>::new());
+        // Nor is anything known of an Asterisk that does not answer.
+        host.answering("'config show help res_pjsip endpoint '[!c]*) exit 1 ;;");
+        assert_eq!(unknown(&["transport"]), Vec::<&str>::new());
+    }
+}

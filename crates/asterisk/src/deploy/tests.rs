@@ -5,13 +5,13 @@ use std::collections::BTreeSet;
 use std::fmt::Write as _;
 use std::fs;
 use std::path::PathBuf;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crate::ask::cli::Cli;
 use crate::deploy::deployment::tests::{host, soon};
 use crate::deploy::deployment::{Deployment, LockedDeployment, ProvenPair};
-use crate::deploy::drift::Drift;
 use crate::deploy::error::{Aftermath, Cause};
+use crate::deploy::transaction::Failure;
 use crate::files::record::Record;
 use crate::files::state_dir;
 use crate::text::expected::Difference;
@@ -75,7 +75,7 @@ impl Host {
         self.directory.path().join(name)
     }
 
-    fn lock(&self) -> LockedDeployment<'_> {
+    pub(crate) fn lock(&self) -> LockedDeployment<'_> {
         self.deployment.lock(soon()).unwrap()
     }
 
@@ -85,7 +85,7 @@ impl Host {
     }
 
     /// What it was asked since the last time, as far as that begins so.
-    fn asked(&self, prefix: &str) -> Vec<String> {
+    pub(crate) fn asked(&self, prefix: &str) -> Vec<String> {
         let asked = fs::read_to_string(self.at("asked")).unwrap_or_default();
         fs::write(self.at("asked"), "").unwrap();
         asked.lines().filter_map(|line| line.strip_prefix(prefix)).map(str::to_owned).collect()
@@ -105,7 +105,7 @@ impl Host {
 }
 
 /// Users by their numbers, each with a credential.
-fn users(all: &[(&str, &str)]) -> Pair {
+pub(crate) fn users(all: &[(&str, &str)]) -> Pair {
     let (mut text, mut marker) = (String::new(), String::new());
     for (number, credential) in all {
         _ = write!(
@@ -249,6 +249,22 @@ fn a_difference_that_is_read_once_is_none() {
 }
 
 #[test]
+fn what_was_installed_is_verified_although_the_deadline_has_passed() {
+    let host = Host::running(&users(&[("1", "x")]));
+    host.answering("'module reload '*) cp p.conf live; exec sleep 100 ;;");
+    let deploy = |seconds| {
+        let deadline = Instant::now() + Duration::from_secs(seconds);
+        host.lock().deploy(&users(&[("2", "x")]), "two", deadline)
+    };
+    // On a busy machine, the reload may not begin before that.
+    let is_begun = |deployed: &Result<_, Box<Failure>>| {
+        deployed.as_ref().err().is_none_or(|failure| failure.aftermath != Aftermath::Untouched)
+    };
+    let deployed = [1, 2, 4, 8, 16].into_iter().map(deploy).find(is_begun).unwrap();
+    assert!(deployed.unwrap().is_changed);
+}
+
+#[test]
 fn while_the_files_are_others_the_journal_holds_the_former_pair() {
     let one = users(&[("1", "x")]);
     let host = Host::running(&one);
@@ -315,85 +331,4 @@ fn a_strict_deployment_refuses_what_it_cannot_prove() {
     let failure = host.lock().deploy(&with_context, "", soon()).unwrap_err();
     assert!(matches!(failure.cause, Cause::Uncovered(_)) && failure.aftermath == Aftermath::Untouched);
     assert!(failure.to_string().ends_with("(`name_by_digest`): endpoint 1 (context)"), "{failure}");
-}
-
-#[test]
-fn drift_is_what_is_not_as_it_was_proven() {
-    let one = users(&[("1", "x")]);
-    let host = Host::new();
-    host.answering(
-        r#"'pjsip show endpoints') endpoints | sed '$d'
-  echo " Endpoint:  trunk"; echo "Objects found: $(($(grep -c =endpoint live) + 1))" ;;"#,
-    );
-    let drift = || {
-        let drift = host.deployment.drift(soon());
-        assert_eq!(host.lock().drift(soon()), drift);
-        let Drift { problems, conflicts, foreign } = drift;
-        assert_eq!(conflicts, BTreeSet::new());
-        (problems.join("; ").replace(&format!("{}/", host.directory.path().display()), ""), foreign.endpoints.concat())
-    };
-    let is = |problems: &str, foreign: &str| (problems.to_owned(), foreign.to_owned());
-    assert_eq!(drift(), is("", "trunk"));
-    fs::write(host.at("p.conf"), &one.endpoints).unwrap();
-    assert_eq!(drift(), is("the include files hold what was never applied on this node", ""));
-    fs::remove_file(host.at("p.conf")).unwrap();
-    host.lock().deploy(&one, "", soon()).unwrap();
-    assert_eq!(drift(), is("", "trunk"));
-    fs::write(host.at("p.conf"), "").unwrap();
-    assert_eq!(drift(), is("p.conf was changed since it was applied", "trunk"));
-    fs::remove_file(host.at("p.conf")).unwrap();
-    fs::remove_file(host.at("e.conf")).unwrap();
-    assert_eq!(drift(), is("p.conf is gone; e.conf is gone", "trunk"));
-    host.lock().deploy(&one, "", soon()).unwrap();
-    fs::write(host.at("live"), "").unwrap();
-    assert_eq!(drift(), is("Asterisk does not run what was applied: not live: endpoint 1, aor m-1x", ""));
-    fs::write(host.deployment.state.proven(), "").unwrap();
-    let damaged = host.deployment.drift(soon()).problems.concat();
-    assert!(damaged.contains("proven cannot be read: it is damaged"), "{damaged}");
-}
-
-#[test]
-fn an_extension_of_the_administrators_in_the_place_of_ours_is_a_conflict() {
-    let host = Host::new();
-    let steps = |more: &str, count: u32| {
-        format!(
-            "'dialplan show c') cat <<'END'\n[ Context 'c' created by 'pbx_config' ]\n  '1' => 1. Answer() [e.conf:2]\n\
-             {more}\n-= 1 extension ({count} priorities) in 1 context. =-\nEND\n;;"
-        )
-        .replace("(1 priorities)", "(1 priority)")
-    };
-    host.answering(&steps("", 1));
-    let pair = Pair { endpoints: Vec::new(), dialplan: b"[c]\nexten => 1,1,Answer()\n".into() };
-    host.lock().deploy(&pair, "", soon()).unwrap();
-    host.answering(&steps("     2. Hangup() [extensions.conf:7]\n     3. Park() [e.conf:9]", 3));
-    let conflicts = BTreeSet::from([("1@c".to_owned(), "extensions.conf:7".to_owned())]);
-    assert_eq!(host.deployment.drift(soon()).conflicts, conflicts);
-}
-
-#[test]
-fn options_that_asterisk_does_not_know_are_found_where_it_knows_any() {
-    let host = Host::new();
-    let help = |known: &str| {
-        host.answering(&format!(
-            r#"'config show help res_pjsip endpoint '{known}) echo 'It is known.' ;;
-'config show help res_pjsip endpoint '*) echo "No option ${{2##* }} found for res_pjsip:endpoint" ;;
-'pjsip show transport udp') echo ' Transport:  udp' ;;
-'pjsip show transport '*) echo "Unable to find object ${{2##* }}." ;;"#
-        ));
-    };
-    let unknown = |options: &[&'static str]| host.deployment.unknown_endpoint_options(options.iter().copied(), soon());
-    help("[ct]*");
-    assert_eq!(unknown(&["transport", "no_1", "context", "two words"]), ["no_1", "two words"]);
-    assert_eq!(host.asked("config show help res_pjsip endpoint "), ["transport", "no_1", "context", "context"]);
-    assert_eq!(unknown(&["transport"]), Vec::<&str>::new());
-    let options = [("transport", "udp"), ("transport", "tls"), ("no_1", "udp"), ("tos", "tls")];
-    assert_eq!(
-        host.deployment.unfit_endpoint_options(&options, soon()),
-        [("transport", "which names a transport that there is not"), ("no_1", "which Asterisk does not know")]
-    );
-    help("nothing");
-    assert_eq!(unknown(&["transport", "no_1"]), Vec::<&str>::new());
-    // Nor is anything known of an Asterisk that does not answer.
-    host.answering("'config show help res_pjsip endpoint '[!c]*) exit 1 ;;");
-    assert_eq!(unknown(&["transport"]), Vec::<&str>::new());
 }

@@ -181,4 +181,67 @@ Objects found: 3
         assert!(secure("Server Enabled and Bound to 0.0.0.0:8088\n").unwrap_err().what.contains("tlsenable=no"));
         assert_eq!(secure("HTTPS Server Enabled and Bound to 0.0.0.0:8089\n").unwrap().notes.len(), 0);
     }
+
+    /// A phone at this address of UDP that answers once, so.
+    fn answering(answer: &'static str) -> SocketAddr {
+        let phone = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
+        let address = phone.local_addr().unwrap();
+        std::thread::spawn(move || {
+            let (_, from) = phone.recv_from(&mut [0; 2048]).unwrap();
+            phone.send_to(answer.as_bytes(), from).unwrap();
+        });
+        address
+    }
+
+    #[test]
+    fn one_that_answers_is_enough_and_the_others_are_told() {
+        let soon = || Instant::now() + Duration::from_secs(30);
+        let closed = std::net::UdpSocket::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+        let udp = |name, bind| Transport { name, protocol: "udp", bind: Some(bind) };
+        let (one, two) = (answering("SIP/2.0 200 OK\r\n\r\n"), answering("SIP/2.0 403 Forbidden\r\n\r\n"));
+        let found = probe(&[udp("no", closed), udp("one", one), udp("two", two)], "", Vec::new(), soon()).unwrap();
+        assert_eq!(found.answering, Some(format!("one (udp {one})")));
+        assert_eq!(found.notes.len(), 2);
+        assert!(found.notes[0].starts_with(&format!("two (udp {two}) refuses this host (403)")), "{found:?}");
+        assert!(found.notes[1].starts_with(&format!("phones get no answer at no (udp {closed}): ")), "{found:?}");
+        let nobody = probe(&[udp("no", closed)], "", Vec::new(), soon()).unwrap_err();
+        assert!(nobody.what.starts_with(&format!("nobody answers a SIP OPTIONS on this host at no (udp {closed}): ")));
+    }
+
+    #[test]
+    #[expect(clippy::disallowed_methods, reason = "the test writes the administrator's files")]
+    fn a_transport_that_is_missing_or_was_not_taken_is_told() {
+        use crate::deploy::deployment::tests::soon;
+        use crate::deploy::tests::Host;
+        use crate::proof::config_tree::Tree;
+        let host = Host::new();
+        let main = host.at("").canonicalize().unwrap().join("pjsip.conf");
+        let checked = |text: &str, listing: &str| {
+            std::fs::write(&main, text).unwrap();
+            host.answering(&format!("'pjsip show transports') printf '=====\n{listing}' ;;"));
+            let tree = Tree::read(main.parent().unwrap(), "pjsip.conf", std::path::Path::new("/x"));
+            let sections = tree.sections();
+            let own = OwnPjsip { main: &main, tree: &tree, sections: &sections };
+            let checked = check(&host.deployment.cli, &own, soon()).unwrap();
+            let plain = |text: String| text.replace(&main.display().to_string(), "MAIN");
+            checked
+                .map(|found| found.notes.into_iter().map(plain).collect::<Vec<_>>())
+                .map_err(|fault| plain(fault.fix))
+        };
+        let (udp, other) = ("[udp]\ntype=transport\n", "[t](!)\ntype=transport\n[1]\ntype=endpoint\n");
+        let listed = "Transport:  udp  ws  0  0  0.0.0.0:5060\n";
+        assert_eq!(checked(&format!("{udp}{other}"), listed), Ok(Vec::new()));
+        let not_taken = "Asterisk did not take [tls] (MAIN, line 7)".to_owned();
+        assert_eq!(checked(&format!("{udp}{other}[tls]\ntype=transport\n"), listed), Ok(vec![not_taken]));
+        let missing = |text: &str| checked(text, "").unwrap_err();
+        let append = "printf '\\n[transport-udp]\\ntype=transport\\nprotocol=udp\\nbind=0.0.0.0:5060\\n' >> MAIN && ";
+        assert!(missing(other).starts_with(append), "{}", missing(other));
+        assert!(
+            missing(udp).starts_with("sed -i '1,2s/^/; /' MAIN && printf '\\n[udp]\\ntype=transport"),
+            "{}",
+            missing(udp)
+        );
+        let twice = missing(&format!("{udp}{other}{udp}"));
+        assert_eq!(twice, "sed -i '7,8s/^/; /' MAIN && systemctl restart asterisk");
+    }
 }

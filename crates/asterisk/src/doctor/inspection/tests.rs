@@ -1,0 +1,136 @@
+#![expect(clippy::disallowed_methods, reason = "the tests write the administrator's files")]
+
+use std::fs;
+
+use super::*;
+use crate::deploy::tests::Host;
+
+fn found(main: &str, is_read: bool) -> Result<(), Fault> {
+    let directory = tempfile::tempdir().unwrap();
+    let at = |name: &str| directory.path().join(name);
+    fs::write(at("main.conf"), main).unwrap();
+    fs::write(at("ours.conf"), "").unwrap();
+    let tree = Tree::read(directory.path(), "main.conf", &at("ours.conf"));
+    let fault = include(Path::new("/etc/main.conf"), &tree, Path::new("/etc/ours.conf"), "reload", is_read);
+    fault.map_err(|fault| Fault {
+        fix: fault.fix.replace(&*directory.path().canonicalize().unwrap().to_string_lossy(), "DIR"),
+        ..fault
+    })
+}
+
+#[test]
+fn a_file_is_to_be_included_once_and_read() {
+    let fix = |main: &str| found(main, true).unwrap_err().fix;
+    assert_eq!(found("#include ours.conf", true), Ok(()));
+    assert_eq!(found("#include ours.conf", false).unwrap_err().fix, "reload");
+    assert_eq!(fix("; no\n"), "printf '\\n#include ours.conf\\n' >> /etc/main.conf && reload");
+    assert_eq!(fix(";-- no\n"), "printf '\\n--;\\n#include ours.conf\\n' >> /etc/main.conf && reload");
+    assert_eq!(fix("#include ours.conf\n#include o*.conf"), "sed -i '1d' DIR/main.conf && reload");
+}
+
+#[test]
+fn a_version_is_its_numbers_and_what_stands_before_them() {
+    for (said, version) in [
+        ("22.10.1", "22.10.1"),
+        ("22.7.0~dfsg+~cs6.15.60671435-1", "22.7.0"),
+        ("certified-22.8-cert1", "certified-22.8"),
+        ("certified/22.8-cert1", "certified/22.8"),
+        ("GIT-master", "GIT-master"),
+    ] {
+        assert_eq!(numbered(said), version);
+    }
+}
+
+#[test]
+fn a_socket_that_is_there_and_closed_is_opened() {
+    let directory = tempfile::tempdir().unwrap();
+    let socket = directory.path().join("asterisk.ctl");
+    let words = format!("Unable to connect to remote asterisk (does {} exist?)", socket.display());
+    assert_eq!(socket_fix(&words), "systemctl start asterisk");
+    fs::write(&socket, "").unwrap();
+    let metadata = |mode| {
+        fs::set_permissions(&socket, std::os::unix::fs::PermissionsExt::from_mode(mode)).unwrap();
+        fs::metadata(&socket).unwrap()
+    };
+    let gid = std::os::unix::fs::MetadataExt::gid(&metadata(0o755));
+    let own = |gid| Who { uid: 3_999_999_999, gids: vec![gid] };
+    assert!(
+        refused_fix(&own(gid), &metadata(0o755))
+            .starts_with("{ grep -q '^\\[files\\]' /etc/asterisk/asterisk.conf || ")
+    );
+    assert!(refused_fix(&own(3_999_999_999), &metadata(0o660)).starts_with("usermod -a -G "));
+    let both = refused_fix(&own(3_999_999_999), &metadata(0o755));
+    assert!(both.starts_with("usermod -a -G ") && both.contains("astctlpermissions"), "{both}");
+}
+
+#[test]
+fn what_may_clash_with_a_user_is_an_own_object() {
+    let directory = tempfile::tempdir().unwrap();
+    let text = "[t](!)\ntype=endpoint\n[1000](t)\n[1001]\ntype=identify\n[1002]\ntype=aor\n[1003](+)\nallow=all\n";
+    fs::write(directory.path().join(PJSIP_CONF), text).unwrap();
+    let mut own = Tree::read(directory.path(), PJSIP_CONF, Path::new("/x")).sections();
+    own.retain(may_clash);
+    let found: Vec<_> = own.iter().map(|own| (own.name.as_str(), own.line, own.last_line)).collect();
+    assert_eq!(found, [("1000", 3, 3), ("1002", 6, 7), ("1003", 8, 9)]);
+}
+
+#[test]
+fn sections_that_follow_each_other_are_removed_together() {
+    let (one, two) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let sections = |directory: &tempfile::TempDir| {
+        let text = "[1]\ntype=aor\n[2]\ntype=aor\n[3]\n[4]\ntype=aor\n";
+        fs::write(directory.path().join(PJSIP_CONF), text).unwrap();
+        Tree::read(directory.path(), PJSIP_CONF, Path::new("/x")).sections()
+    };
+    let (of_one, of_two) = (sections(&one), sections(&two));
+    let host = Host::new();
+    let chosen = [&of_one[0], &of_one[1], &of_one[3], &of_two[0], &of_two[1]];
+    let removal = host.deployment.removal(chosen).replace(&one.path().display().to_string(), "ONE");
+    let removal = removal.replace(&two.path().display().to_string(), "TWO");
+    assert!(removal.contains("sed -i '1,4s/^/; /;6,7s/^/; /' ONE/pjsip.conf"), "{removal}");
+    assert!(removal.contains("sed -i '1,4s/^/; /' TWO/pjsip.conf"), "{removal}");
+    assert!(removal.ends_with(" -rx 'module reload res_pjsip.so pbx_config.so'"), "{removal}");
+}
+
+#[test]
+fn why_asterisk_gives_no_answer_says_what_to_do() {
+    let cli = Cli::new("asterisk", std::time::Duration::from_secs(1)).unwrap();
+    let command = String::new;
+    for (error, fix) in [
+        (
+            CliError::CannotStart { program: command(), error: std::io::ErrorKind::NotFound.into() },
+            "apt-get install asterisk",
+        ),
+        (CliError::NotRunning { words: command() }, "systemctl start asterisk"),
+        (CliError::TimedOut { command: command(), after: std::time::Duration::ZERO }, "systemctl restart asterisk"),
+        (CliError::TooMuchOutput { command: command() }, "asterisk -rx 'core show version'"),
+    ] {
+        assert_eq!(unreachable_fault(&cli, &error).fix, fix);
+    }
+}
+
+#[test]
+fn files_that_asterisk_may_not_read_or_write_are_given_to_it() {
+    let directory = tempfile::tempdir().unwrap();
+    let at = |name: &str| directory.path().canonicalize().unwrap().join(name);
+    let asterisk = Who { uid: 3_999_999_998, gids: vec![3_999_999_999] };
+    let shown = |fault: Fault| fault.fix.replace(&at("").display().to_string(), "");
+    let chmod = |name: &str, mode| {
+        fs::set_permissions(at(name), std::os::unix::fs::PermissionsExt::from_mode(mode)).unwrap();
+    };
+    fs::write(at("main.conf"), "").unwrap();
+    fs::write(at("astdb.sqlite3"), "").unwrap();
+    let tree = Tree::read(directory.path(), "main.conf", Path::new("/x"));
+    let read = || readable(&tree, &asterisk, "reload").map_err(shown);
+    let write = || check_astdb(&format!("  ASTDB:  {}\n", at("astdb").display()), &asterisk).map_err(shown);
+    for (mode, is_read, is_written) in
+        [(0o666, true, true), (0o664, true, false), (0o662, false, false), (0o660, false, false)]
+    {
+        chmod("main.conf", mode);
+        chmod("astdb.sqlite3", mode);
+        let given = "chgrp 3999999999 main.conf && chmod 0640 main.conf && reload";
+        assert_eq!(read(), if is_read { Ok(()) } else { Err(given.to_owned()) });
+        let owned = "chown 3999999998:3999999999 astdb.sqlite3 && systemctl restart asterisk";
+        assert_eq!(write(), if is_written { Ok(()) } else { Err(owned.to_owned()) });
+    }
+}
