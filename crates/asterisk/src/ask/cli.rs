@@ -328,9 +328,12 @@ pub(super) mod tests {
     }
 
     #[test]
-    fn a_program_that_has_closed_its_output_is_waited_for() {
-        let (_directory, command) = program("echo yes; exec >&- 2>&-; sleep 0.2");
-        let cli = cli(&command);
-        assert_eq!(cli.run("x", soon()).unwrap(), "yes\n");
+    fn a_program_is_waited_for_until_it_has_ended_and_all_output_is_closed() {
+        for (lines, output) in
+            [("echo yes; exec >&- 2>&-; sleep 0.2", "yes\n"), ("{ sleep 0.2; echo yes; } 2>&- &", "yes\n")]
+        {
+            let (_directory, command) = program(lines);
+            assert_eq!(cli(&command).run("x", soon()).unwrap(), output, "{lines}");
+        }
     }
 }
