@@ -3,7 +3,7 @@
 use std::fs;
 use std::process::Command;
 
-use pbx_tests::Ports;
+use pbx_tests::{Asterisk, Database, Ports};
 
 use crate::doctor::host::{Host, edit};
 
@@ -31,6 +31,32 @@ fn what_catches_the_calls_of_users_comes_behind_them() {
     edit(&extensions, "[globals]", outside);
     host.asterisk.restart();
     host.heals("calls");
+}
+
+#[test]
+fn what_takes_the_calls_to_users_who_wait_for_an_apply_is_no_failure() {
+    let mut asterisk = Asterisk::start_new();
+    let outside = "[synergycall-internal]\ninclude => outside\n[outside]\nexten => _X.,1,Hangup(21)";
+    asterisk.append("extensions.conf", outside);
+    asterisk.restart();
+    let host = Host::unapplied(Database::create(), asterisk);
+    host.check().is_well();
+    host.works();
+    host.check().is_well();
+    host.portal.create_user("carol", "carol@example.com");
+    host.check().is_well();
+}
+
+#[test]
+fn what_is_more_specific_than_the_pattern_that_rings_users_goes() {
+    let mut host = Host::new();
+    let own = "[synergycall-ring]\nexten => _X.,1,Hangup(21)\nexten => _10XX,1,NoOp()\n same => n,Hangup(21)";
+    host.asterisk.append("extensions.conf", own);
+    host.asterisk.rx("module reload pbx_config.so");
+    host.heals("calls");
+    host.takes_more();
+    let text = fs::read_to_string(host.asterisk.etc().join("extensions.conf")).unwrap();
+    assert!(text.contains("\nexten => _X.,1,Hangup(21)\n; exten => _10XX,"), "{text}");
 }
 
 #[test]

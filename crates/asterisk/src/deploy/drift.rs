@@ -70,9 +70,7 @@ impl Deployment {
                 diagnosis::look_into_own(&self.cli, files, endpoints, deadline, &mut drift.foreign);
             }
             Err(Cause::NotProven(mismatch)) => {
-                let ours = files.dialplan.file_name().unwrap_or_default().to_string_lossy();
-                let is_ours = |origin: &str| origin.split_once(':').is_some_and(|(file, _)| file == ours);
-                let conflicts = mismatch.origins.iter().filter(|(_, origin)| !is_ours(origin));
+                let conflicts = mismatch.origins.iter().filter(|(_, origin)| !files.is_dialplan(origin));
                 drift.conflicts = conflicts.cloned().collect();
                 problems.push(format!("Asterisk does not run what was applied: {mismatch}"));
             }

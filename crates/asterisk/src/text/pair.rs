@@ -9,6 +9,14 @@ pub struct IncludeFiles {
     pub dialplan: PathBuf,
 }
 
+impl IncludeFiles {
+    /// Whether an extension of this origin (`extensions.conf:7`) is of the dialplan's file. Asterisk names no directory.
+    pub(crate) fn is_dialplan(&self, origin: &str) -> bool {
+        let ours = self.dialplan.file_name().unwrap_or_default().to_string_lossy();
+        origin.split_once(':').is_some_and(|(file, _)| file == ours)
+    }
+}
+
 /// The content of both include files. They are one thing: installed together or not at all.
 #[derive(Clone, Default, PartialEq, Eq)]
 pub struct Pair {

@@ -81,8 +81,19 @@ impl Deployment {
             let number = numbers.iter().find(|number| takes(&own.name, number))?;
             Some((number.clone(), format!("{}, line {}", own.path.display(), own.line), String::new()))
         });
-        let caught = || if self.was_applied(target) { self.caught(numbers, context, target, deadline) } else { None };
-        let Some((number, first, origin)) = catching.or_else(caught) else { return Ok(()) };
+        // Asterisk is asked for what it has of ours: not for users who wait, nor where an older version of the caller had
+        // another target.
+        let last =
+            self.last_proven().ok().flatten().and_then(|last| self.expected(&last.pair).ok()).unwrap_or_default();
+        let is_live = |number: &&String| last.steps(target, number).is_some();
+        let live: Vec<_> = numbers.iter().filter(is_live).cloned().collect();
+        let caught = || {
+            let found = self.first(&live, context, deadline).into_iter().find(|found| found.context != target)?;
+            Some((found.number, format!("[{}]", found.context), found.origin))
+        };
+        let Some((number, first, origin)) = catching.or_else(caught) else {
+            return self.check_patterns(&live, &last, deadline);
+        };
         let own = tree.sections();
         let heads: Vec<_> = own.iter().filter(|section| section.name == context).collect();
         let reload = self.cli.shown("module reload pbx_config.so");
@@ -101,31 +112,42 @@ impl Deployment {
         Err(Fault::new(format!("a phone that calls {number} gets what {first} has for it, and not the user"), fix))
     }
 
-    /// Whether the pair last proven has this context: an older version of the caller may have had another one.
-    fn was_applied(&self, context: &str) -> bool {
-        let last = self.last_proven().ok().flatten().and_then(|last| Expected::read(&last.pair).ok());
-        last.is_none_or(|last| last.contexts.contains_key(context))
+    /// Whether the patterns of ours, to which the extensions of users send their calls, take the calls to these numbers:
+    /// beside `_1XXX`, `_10XX` is the one that does.
+    fn check_patterns(&self, numbers: &[String], last: &Expected, deadline: Instant) -> Result<(), Fault> {
+        for (context, extens) in &last.contexts {
+            let is_sent = |number: &&String| extens.keys().any(|exten| exten.starts_with('_') && takes(exten, number));
+            let numbers: Vec<_> = numbers.iter().filter(is_sent).cloned().collect();
+            let is_own = |found: &First| !found.origin.is_empty() && !self.files.is_dialplan(&found.origin);
+            if let Some(First { number, exten, origin, .. }) =
+                self.first(&numbers, context, deadline).into_iter().find(is_own)
+            {
+                let own = format!("{exten}@{context}");
+                let what = format!("a phone that calls {number} gets what {own} has for it, and not the user");
+                return Err(Fault::new(what, self.conflict_fix(&BTreeSet::from([(own, origin)]), deadline)));
+            }
+        }
+        Ok(())
     }
 
-    /// The first number whose calls go elsewhere, where to, and where Asterisk has that from.
-    fn caught(
-        &self,
-        numbers: &[String],
-        context: &str,
-        target: &str,
-        deadline: Instant,
-    ) -> Option<(String, String, String)> {
+    /// What Asterisk takes first for each of these numbers in a context, as far as it answers.
+    fn first(&self, numbers: &[String], context: &str, deadline: Instant) -> Vec<First> {
         let questions: Vec<_> = numbers.iter().map(|number| format!("dialplan show {number}@{context}")).collect();
-        numbers.iter().zip(self.cli.ask_all(&questions, deadline)).find_map(|(number, answer)| {
+        let answers = numbers.iter().zip(self.cli.ask_all(&questions, deadline));
+        let first = answers.filter_map(|(number, answer)| {
             let answer = answer.ok()?;
             // `[ Context 'x'` or `[ Included context 'x'`: the first is the one that is executed.
-            let first = answer.lines().find_map(|line| line.split_once("ontext '")?.1.split_once('\''))?.0;
+            let context = answer.lines().find_map(|line| line.split_once("ontext '")?.1.split_once('\''))?.0;
             // `  '_1XXX' =>        1. Hangup(21)                                 [pbx_ael]`
-            let mut steps = answer.lines().filter(|line| line.contains(" =>"));
-            let origin = steps.find_map(|line| line.trim_end().strip_suffix(']')?.rsplit_once('['));
-            let origin = origin.map(|(_, origin)| origin.to_owned()).unwrap_or_default();
-            (first != target).then(|| (number.clone(), format!("[{first}]"), origin))
-        })
+            let mut steps = answer.lines().filter_map(|line| line.split_once(" =>"));
+            let step =
+                steps.find_map(|(exten, step)| Some((exten, step.trim_end().strip_suffix(']')?.rsplit_once('[')?.1)));
+            let (exten, origin) = step.unwrap_or_default();
+            let exten = exten.split('\'').nth(1).unwrap_or_default();
+            let [context, exten, origin] = [context, exten, origin].map(str::to_owned);
+            Some(First { number: number.clone(), context, exten, origin })
+        });
+        first.collect()
     }
 
     /// What takes extensions of [`Drift::conflicts`](crate::Drift::conflicts) out of the way, as far as Asterisk answers
@@ -155,6 +177,15 @@ impl Deployment {
         // They are gone from the files already.
         if found.is_empty() { self.cli.shown("module reload pbx_config.so") } else { self.removal(found) }
     }
+}
+
+/// What takes the calls to a number.
+struct First {
+    number: String,
+    context: String,
+    exten: String,
+    /// Where Asterisk has it from: `extensions.conf:7`.
+    origin: String,
 }
 
 /// What an extension is of that no file of `extensions.conf` has: `pbx_ael`, but not `extensions.conf:7`.
