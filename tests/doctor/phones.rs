@@ -60,6 +60,20 @@ fn what_is_more_specific_than_the_pattern_that_rings_users_goes() {
 }
 
 #[test]
+fn a_switch_that_takes_other_numbers_alone_is_no_failure() {
+    let mut host = Host::new();
+    host.asterisk.append("modules.conf", "load=pbx_loopback.so");
+    let switch =
+        "[synergycall-internal]\nswitch => Loopback/${EXTEN:1}@outside/_0X.\n[outside]\nexten => _X.,1,Hangup(21)";
+    host.asterisk.append("extensions.conf", switch);
+    host.asterisk.restart();
+    host.check().is_well();
+    host.works();
+    edit(&host.asterisk.etc().join("extensions.conf"), "/_0X.", "/_1X.");
+    host.heals("calls");
+}
+
+#[test]
 fn what_no_file_of_ours_to_edit_has_is_named_with_who_has_it() {
     let mut host = Host::new();
     host.asterisk

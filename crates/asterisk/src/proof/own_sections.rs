@@ -95,7 +95,8 @@ impl Tree {
         all
     }
 
-    /// The extensions of all files, each with its context. A switch, which may have any, is the pattern `_.`.
+    /// The extensions of all files, each with its context. A switch is the pattern that it is limited to, or `_.`, as it may
+    /// have any extension.
     pub(crate) fn extensions(&self) -> Vec<(String, OwnSection)> {
         let mut all: Vec<(String, OwnSection)> = Vec::new();
         for section in &self.sections {
@@ -109,7 +110,7 @@ impl Tree {
                     ("same", Some((_, extension))) => extension.last_line = number,
                     ("exten", Some((_, extension))) if extension.name == name => extension.last_line = number,
                     (key @ ("exten" | "switch" | "lswitch" | "eswitch"), _) => {
-                        let name = if key == "exten" { name } else { "_." };
+                        let name = if key == "exten" { name } else { limit(value) };
                         let (name, context) = (name.to_owned(), section.name.clone());
                         all.push((context, OwnSection { name, line: number, last_line: number, ..section.clone() }));
                     }
@@ -119,6 +120,13 @@ impl Tree {
         }
         all
     }
+}
+
+/// The pattern that a switch of `pbx_loopback` is limited to: `_0X.` of `Loopback/${EXTEN:1}@outside/_0X.`.
+fn limit(switch: &str) -> &str {
+    let mut parts = switch.splitn(3, '/');
+    let is_loopback = parts.next().is_some_and(|kind| kind.eq_ignore_ascii_case("loopback"));
+    parts.nth(1).filter(|pattern| is_loopback && !pattern.contains('$')).unwrap_or("_.")
 }
 
 #[cfg(test)]
@@ -182,7 +190,7 @@ mod tests {
     fn extensions_have_their_lines_up_to_the_next_one() {
         let config = Config::new(
             "[general]\nstatic=yes\n[a]\nexten => 1,1,NoOp()\n same => n,Hangup()\nexten => 1,hint,PJSIP/1\ninclude => b\n\
-             exten=2/3,1,Hangup()\nswitch => IAX2/x\n[b](+)\n same => n,Hangup()\n\nExten => _X.,1,Hangup()\n Same => n,Hangup()\n; end\n",
+             exten=2/3,1,Hangup()\nswitch => IAX2/x/y/z\nlswitch => loopback/1@c/_0X.\n[b](+)\n same => n,Hangup()\n\nExten => _X.,1,Hangup()\n Same => n,Hangup()\n; end\n",
         );
         let found: Vec<_> = config
             .tree()
@@ -190,7 +198,8 @@ mod tests {
             .into_iter()
             .map(|(context, own)| (context, own.name, own.line, own.last_line))
             .collect();
-        let expected = [("a", "1", 4, 6), ("a", "2", 8, 8), ("a", "_.", 9, 9), ("b", "_X.", 13, 14)];
+        let expected =
+            [("a", "1", 4, 6), ("a", "2", 8, 8), ("a", "_.", 9, 9), ("a", "_0X.", 10, 10), ("b", "_X.", 14, 15)];
         assert_eq!(
             found,
             expected.map(|(context, name, line, last)| (context.to_owned(), name.to_owned(), line, last))
