@@ -8,5 +8,6 @@ mod connection;
 mod database;
 mod files;
 mod host;
+mod own;
 mod phones;
 mod report;

@@ -46,7 +46,7 @@ pub fn run(survey: &Survey, quiet: bool) -> ExitCode {
     let deadline = Instant::now() + asterisk.apply_timeout;
     // Without the users, what an apply needs at least.
     let pair = found.as_ref().and_then(|(_, list)| apply::rendered(&apply::renderer(settings), &list.users).ok());
-    let rehearsal = deployment.rehearse(&pair.unwrap_or_default(), deadline);
+    let rehearsal = deployment.rehearse(&pair.clone().unwrap_or_default(), deadline);
     let usable = rehearsal.state_dir.map(|()| format!("{} can be used", settings.state_dir.display()));
     report.point("state_dir", usable);
     if rehearsal.is_busy {
@@ -58,7 +58,8 @@ pub fn run(survey: &Survey, quiet: bool) -> ExitCode {
     let replaceable = |path: &Path| format!("{} can be replaced", path.display());
     report.point("asterisk.pjsip_include", rehearsal.endpoints.map(|()| replaceable(&asterisk.pjsip_include)));
     report.point("asterisk.dialplan_include", rehearsal.dialplan.map(|()| replaceable(&asterisk.dialplan_include)));
-    asterisk::Check { settings, deployment: &deployment, found: found.as_ref(), deadline }.run(&mut report);
+    asterisk::Check { settings, deployment: &deployment, found: found.as_ref(), pair: pair.as_ref(), deadline }
+        .run(&mut report);
     service::check_running(&mut report);
     if report.is_good() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }

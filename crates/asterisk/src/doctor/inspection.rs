@@ -61,13 +61,19 @@ pub struct Inspection {
 impl Deployment {
     /// Asks Asterisk what a deployment and the calls after it depend on. What Asterisk includes is taken from what it
     /// has read, and, where they can be read, from its files as they are now: it keeps listing a file after its
-    /// `#include` line was removed. `options` are those of every endpoint (`media_encryption`, `sdes`).
+    /// `#include` line was removed. `options` are those of every endpoint (`media_encryption`, `sdes`). What the administrator's
+    /// own files define is compared with `pair`, which is to be deployed; without one, with the files that are there.
     ///
     /// # Errors
     ///
     /// A [`Fault`] when Asterisk does not answer.
-    pub fn inspect(&self, options: &[(&str, &str)], deadline: Instant) -> Result<Inspection, Fault> {
-        self.inspected(options, deadline).map_err(|error| match error {
+    pub fn inspect(
+        &self,
+        options: &[(&str, &str)],
+        pair: Option<&Pair>,
+        deadline: Instant,
+    ) -> Result<Inspection, Fault> {
+        self.inspected(options, pair, deadline).map_err(|error| match error {
             ReloadError::Cli(error) => unreachable_fault(&self.cli, &error),
             error => {
                 let what = error.to_string();
@@ -78,7 +84,12 @@ impl Deployment {
         })
     }
 
-    fn inspected(&self, options: &[(&str, &str)], deadline: Instant) -> Result<Inspection, ReloadError> {
+    fn inspected(
+        &self,
+        options: &[(&str, &str)],
+        pair: Option<&Pair>,
+        deadline: Instant,
+    ) -> Result<Inspection, ReloadError> {
         reload::wait_ready(&self.cli, deadline)?;
         // By the command, which a reload needs: that it works is the first thing to know.
         let version = self.cli.run("core show version", deadline)?;
@@ -105,8 +116,9 @@ impl Deployment {
         let pjsip = Tree::read(&directory, PJSIP_CONF, &self.files.endpoints);
         let extensions = Tree::read(&directory, EXTENSIONS_CONF, &self.files.dialplan);
         let read = |path| file::read(path).ok().flatten().unwrap_or_default();
-        let there = Pair { endpoints: read(&self.files.endpoints), dialplan: read(&self.files.dialplan) };
-        let expected = Expected::read(&there).unwrap_or_default();
+        let there = || Pair { endpoints: read(&self.files.endpoints), dialplan: read(&self.files.dialplan) };
+        let pair = pair.cloned().unwrap_or_else(there);
+        let expected = Expected::read(&pair).unwrap_or_default();
         let sections = pjsip.objects(&expected);
         let own = OwnPjsip { main: &directory.join(PJSIP_CONF), tree: &pjsip, sections: &sections };
         let transports = transports::check(&self.cli, &own, deadline)?;

@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::time::Instant;
 
-use pbx_asterisk::{Deployment, Drift, Expected, Fault, OwnSection, Transports};
+use pbx_asterisk::{Deployment, Drift, Expected, Fault, OwnSection, Pair, Transports};
 use pbx_domain::{Extension, ExtensionRange};
 use pbx_persistence::{ApplyLog, Database, UserList};
 
@@ -29,13 +29,15 @@ pub(super) struct Check<'a> {
     pub(super) deployment: &'a Deployment,
     /// `None` where the users cannot be read.
     pub(super) found: Option<&'a (Database, UserList)>,
+    /// What an apply would install; `None` likewise.
+    pub(super) pair: Option<&'a Pair>,
     pub(super) deadline: Instant,
 }
 
 impl Check<'_> {
     pub(super) fn run(&self, report: &mut Report<'_>) {
         let options: Vec<_> = self.settings.asterisk.endpoint_options.iter().collect();
-        let found = match self.deployment.inspect(&options, self.deadline) {
+        let found = match self.deployment.inspect(&options, self.pair, self.deadline) {
             Ok(found) => found,
             Err(fault) => return report.fault("asterisk.command", &self.unreached(fault)),
         };
