@@ -1,5 +1,7 @@
 //! What the administrator's own files define beside what an apply brings.
 
+use std::fs;
+
 use pbx_tests::{Asterisk, Database};
 
 use crate::doctor::host::{Host, Place, edit};
@@ -25,4 +27,23 @@ fn what_the_first_apply_would_meet_is_found_before_it() {
         host.check().is_well();
     }
     host.works();
+}
+
+#[test]
+fn an_own_template_with_the_name_of_one_of_ours_goes() {
+    let mut host = Host::new();
+    let ours = fs::read_to_string(host.asterisk.pjsip_include()).unwrap();
+    let template = ours.lines().find(|line| line.starts_with("[synergycall-endpoint")).unwrap();
+    for (own, restart) in [(template.to_owned(), false), (template.replace("(!)", ""), true)] {
+        edit(
+            &host.asterisk.etc().join("pjsip.conf"),
+            "#include",
+            &format!("{own}\ntype=endpoint\ncontext=nowhere\n#include"),
+        );
+        if restart {
+            host.asterisk.restart();
+        }
+        host.heals("numbers");
+        host.takes_more();
+    }
 }

@@ -119,7 +119,8 @@ impl Deployment {
         let there = || Pair { endpoints: read(&self.files.endpoints), dialplan: read(&self.files.dialplan) };
         let pair = pair.cloned().unwrap_or_else(there);
         let expected = Expected::read(&pair).unwrap_or_default();
-        let sections = pjsip.objects(&expected);
+        let mut sections = pjsip.objects(&expected);
+        pjsip.mark_templates(&mut sections, &pair.endpoints);
         let own = OwnPjsip { main: &directory.join(PJSIP_CONF), tree: &pjsip, sections: &sections };
         let transports = transports::check(&self.cli, &own, deadline)?;
         let identification = identification::check(&self.cli, &own, &settings, &expected, deadline)?;

@@ -18,7 +18,8 @@ pub struct OwnSection {
     /// Its first line, counted from 1.
     pub line: usize,
     /// Whether the same is defined elsewhere, too: by the include file, as where this is in a copy of it, or before this in
-    /// the administrator's own files. Or whether this adds to a section of the include file.
+    /// the administrator's own files. Or whether this adds to a section of the include file, or has the name of a template
+    /// there and says something else.
     pub is_twice: bool,
     pub(crate) last_line: usize,
     /// Its own `type`, or that of the template it names.
@@ -93,6 +94,18 @@ impl Tree {
             }));
         }
         all
+    }
+
+    /// Marks which of these `sections` have the name of a template of the file `ours` and say something else: Asterisk takes
+    /// the first section of that name as the template.
+    pub(crate) fn mark_templates(&self, sections: &mut [OwnSection], ours: &[u8]) {
+        let (lines, _) = config_lines::lines(ours);
+        let templates = (1..=lines.len()).filter_map(|line| OwnSection::begin(Path::new(""), &lines, line, &[]));
+        for ours in templates.filter(|section| section.is_template) {
+            for own in sections.iter_mut().filter(|own| !own.adds && own.name.eq_ignore_ascii_case(&ours.name)) {
+                own.is_twice |= self.files[&own.path][own.line..own.last_line] != lines[ours.line..ours.last_line];
+            }
+        }
     }
 
     /// The extensions of all files, each with its context. A switch is the pattern that it is limited to, or `_.`, as it may

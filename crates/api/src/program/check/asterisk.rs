@@ -46,7 +46,7 @@ impl Check<'_> {
         let read = |()| "read once";
         report.point("#include of asterisk.pjsip_include", found.endpoints_include.map(read));
         report.point("#include of asterisk.dialplan_include", found.dialplan_include.map(read));
-        let twice = "Asterisk takes no object that is defined twice";
+        let twice = "of what is defined twice, Asterisk takes none, or the first";
         self.check_own("numbers", &found.own_objects, twice, report);
         let first = "calls may go there, and an apply cannot be proven";
         self.check_own("extensions", &found.own_extensions, first, report);
