@@ -61,6 +61,8 @@ fn other_content_types_and_codings_are_refused() {
         let created = service.portal.http().post_with("/users", &[("content-type", legal)], body).expect(201);
         service.portal.http().delete(&format!("/users/{}", created.string("/id"))).expect(204);
     }
+    let identity = [("content-type", "application/json"), ("content-encoding", "Identity")];
+    service.portal.http().post_with("/users", &identity, body).expect(201);
 }
 
 #[test]

@@ -8,7 +8,7 @@ use std::{fmt, str};
 
 use actix_web::HttpRequest;
 use actix_web::body::{BodySize, BoxBody, MessageBody};
-use actix_web::http::header::{CONTENT_ENCODING, CONTENT_TYPE};
+use actix_web::http::header::{CONTENT_ENCODING, CONTENT_TYPE, HeaderValue};
 use actix_web::web::{Bytes, Payload};
 use jiff::Timestamp;
 use serde::de::{MapAccess, Visitor};
@@ -105,7 +105,9 @@ pub(crate) fn must_be_json(request: &HttpRequest) -> Result<(), Problem> {
     let is_json = kind.is_ok_and(|kind| {
         kind.essence_str() == "application/json" && kind.get_param("charset").is_none_or(|charset| charset == "utf-8")
     });
-    let is_plain = request.headers().get_all(CONTENT_ENCODING).all(|coding| coding.as_bytes() == b"identity");
+    // Codings are compared without regard to case: RFC 9110, section 8.4.1.
+    let is_identity = |coding: &HeaderValue| coding.as_bytes().eq_ignore_ascii_case(b"identity");
+    let is_plain = request.headers().get_all(CONTENT_ENCODING).all(is_identity);
     if is_json && is_plain {
         Ok(())
     } else {
