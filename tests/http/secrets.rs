@@ -24,15 +24,23 @@ fn neither_tokens_nor_passwords_reach_the_log_an_error_or_the_process_list() {
         http.get(&format!("/users?token={token}")).expect(400).text,
         service.create("Bob", "alice@example.com").expect(409).text,
     ];
+    // A trigger's own words, too.
+    service.database.sql(
+        "CREATE FUNCTION tell() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RAISE 'told % and %', \
+         (SELECT ha1 FROM extensions LIMIT 1), upper((SELECT ha1 FROM extensions LIMIT 1)); END $$; \
+         CREATE TRIGGER t BEFORE INSERT ON extensions FOR EACH ROW EXECUTE FUNCTION tell()",
+    );
+    let told = service.create("Carol", "carol@example.com").expect(500).text;
     service.database.sql("ALTER TABLE extensions RENAME TO elsewhere");
     let broken = service.create("Carol", "carol@example.com").expect(500).text;
 
     let log = service.portal.log();
     let command_line = fs::read(format!("/proc/{}/cmdline", service.portal.id())).unwrap();
-    let shown = format!("{log}{}{}{broken}", String::from_utf8_lossy(&command_line), answers.concat());
+    let shown = format!("{log}{}{}{told}{broken}", String::from_utf8_lossy(&command_line), answers.concat());
+    assert!(log.contains("told [hexadecimal digits] and [hexadecimal digits]"), "the log has the trigger's words");
     assert!(log.contains("relation \"extensions\" does not exist"), "the log has the cause of the failure");
     assert_eq!(digest.len(), 32);
-    for secret in [&token, &wrong[6..].to_owned(), &password, &digest] {
+    for secret in [&token, &wrong[6..].to_owned(), &password, &digest, &digest.to_uppercase()] {
         if let Some(at) = shown.find(secret.as_str()) {
             let line = shown[..at].rsplit('\n').next().unwrap_or_default();
             panic!("a secret is shown behind {line:?}");

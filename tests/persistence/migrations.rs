@@ -124,7 +124,7 @@ fn a_migration_waits_for_a_writer_and_does_not_deadlock_with_it() {
 fn a_user_who_breaks_a_new_rule_is_named_with_what_to_do() {
     for (encoding, broken, shown) in [
         ("UTF8", "email = repeat('l', 65) || '@example.com'", ""),
-        ("UTF8", "email = 'a@' || repeat('d', 64) || '.example'", ""),
+        ("UTF8", "email = 'a@' || repeat('n', 64) || '.example'", ""),
         ("UTF8", "email = 'a@[b@c]'", ""),
         ("UTF8", "created_at = 'infinity'", "\"infinity\""),
         ("UTF8", "created_at = '0044-03-15 BC'", " BC\""),

@@ -1,6 +1,6 @@
 use std::error::Error;
-use std::fmt;
 use std::sync::Arc;
+use std::{fmt, iter};
 
 use pbx_domain::CreateRefusal;
 
@@ -38,17 +38,17 @@ pub enum DatabaseError {
 
 impl DatabaseError {
     pub(crate) fn unavailable(cause: impl Into<Box<dyn Error + Send + Sync>>) -> Self {
-        Self::Unavailable(ErrorDetail(Arc::from(cause.into())))
+        Self::Unavailable(ErrorDetail(words(&*cause.into()).into()))
     }
 
     pub(crate) fn failed(cause: impl Into<Box<dyn Error + Send + Sync>>) -> Self {
-        Self::Failed(ErrorDetail(Arc::from(cause.into())))
+        Self::Failed(ErrorDetail(words(&*cause.into()).into()))
     }
 }
 
 /// The cause of a [`DatabaseError`], in the words of PostgreSQL or libpq. For the log only.
 #[derive(Debug, Clone)]
-pub struct ErrorDetail(Arc<dyn Error + Send + Sync>);
+pub struct ErrorDetail(Arc<str>);
 
 impl fmt::Display for ErrorDetail {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -56,10 +56,17 @@ impl fmt::Display for ErrorDetail {
     }
 }
 
-impl Error for ErrorDetail {
-    fn source(&self) -> Option<&(dyn Error + 'static)> {
-        self.0.source()
-    }
+impl Error for ErrorDetail {}
+
+/// The words of an error and its causes, without what may be a phone's digest: the message of an administrator's trigger
+/// may hold a whole row, as of `RAISE EXCEPTION 'no: %', NEW`.
+pub(crate) fn words(error: &(dyn Error + 'static)) -> String {
+    let words: Vec<_> = iter::successors(Some(error), |&error| error.source()).map(ToString::to_string).collect();
+    let shown = |piece: &str| {
+        let digits = piece.bytes().take_while(u8::is_ascii_hexdigit).count();
+        if digits < 32 { piece.to_owned() } else { format!("[hexadecimal digits]{}", &piece[digits..]) }
+    };
+    words.join(": ").split_inclusive(|c: char| !c.is_ascii_hexdigit()).map(shown).collect()
 }
 
 /// Why a user was not created.
@@ -82,4 +89,25 @@ pub enum DeleteUserError {
     /// The database failed.
     #[error(transparent)]
     Database(#[from] DatabaseError),
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_digest_is_in_no_form_of_an_error() {
+        let digest = "0123456789abcdefABCDEF0123456789";
+        for (words, shown) in [
+            (format!("row (1000,{digest},x)"), "row (1000,[hexadecimal digits],x)"),
+            (format!("\\x{digest}{digest}"), "\\x[hexadecimal digits]"),
+            (format!("ü{}", &digest[1..]), "ü123456789abcdefABCDEF0123456789"),
+            ("user 01a228d8-101f-75a4-9613-a0495258d6a9".to_owned(), "user 01a228d8-101f-75a4-9613-a0495258d6a9"),
+        ] {
+            for error in [DatabaseError::failed(words.clone()), DatabaseError::unavailable(words)] {
+                assert_eq!(error.source().unwrap().to_string(), shown);
+                assert!(!format!("{error:?}").contains(digest));
+            }
+        }
+    }
 }

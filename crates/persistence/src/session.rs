@@ -12,7 +12,7 @@ use diesel::r2d2::{ManageConnection, NopErrorHandler, Pool, PooledConnection, R2
 use diesel::result::{ConnectionError, DatabaseErrorKind, Error as SqlError};
 
 use crate::conninfo::Conninfo;
-use crate::error::DatabaseError;
+use crate::error::{DatabaseError, words};
 use crate::own_thread;
 use crate::socket::{self, Before, Socket};
 use crate::watchdog::{self, Target};
@@ -185,14 +185,14 @@ impl Sessions {
                 if !pooled || is_late {
                     return Err(DatabaseError::unavailable(error).into());
                 }
-                log::debug!("a pooled connection to PostgreSQL was dead, taking another: {error}");
+                log::debug!("a pooled connection to PostgreSQL was dead, taking another: {}", words(&error));
             } else if is_late || sent.elapsed() >= statement_timeout(self.timeout) {
                 // Diesel reports a cancelled statement as an unknown error, so the elapsed time decides.
                 return Err(DatabaseError::unavailable(error).into());
             } else if may_pass(&error) && (pooled || tried < TRIES) {
                 // The session may hold a statement that was prepared for another schema.
                 session.broken = pooled;
-                log::debug!("PostgreSQL refused, trying again: {error}");
+                log::debug!("PostgreSQL refused, trying again: {}", words(&error));
             } else {
                 return Err(DatabaseError::failed(error).into());
             }
