@@ -11,3 +11,4 @@ mod host;
 mod own;
 mod phones;
 mod report;
+mod tables;

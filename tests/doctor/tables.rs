@@ -1,0 +1,126 @@
+//! What keeps the portal from its tables, or is wrong in them.
+
+use crate::doctor::host::{Host, check};
+
+#[test]
+fn what_refuses_a_change_is_reported_and_nothing_is_left_of_the_question() {
+    let host = Host::new();
+    let held = || {
+        host.database
+            .sql("SELECT (SELECT count(*) FROM users), (SELECT count(*) FROM apply_audit_log), token FROM tenants")
+    };
+    let before = held();
+    host.check().is_well();
+    assert_eq!(held(), before);
+    host.database.sql(
+        "CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RAISE 'not on a Sunday'; END $$; \
+         CREATE TRIGGER refuse BEFORE INSERT ON extensions FOR EACH ROW EXECUTE FUNCTION refuse()",
+    );
+    let found = host.check();
+    let [("tables", fix)] = found.faults()[..] else { panic!("{found:#?}") };
+    assert!(found.lines.concat().contains("not on a Sunday") && fix.contains("\\d extensions"), "{found:#?}");
+}
+
+#[test]
+fn what_refuses_a_delete_or_the_end_of_a_record_is_named() {
+    let host = Host::new();
+    host.database.sql(
+        "CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RAISE 'only more'; END $$; \
+         CREATE FUNCTION ignore() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RETURN NULL; END $$",
+    );
+    for (table, event, function, words) in [
+        ("apply_audit_log", "UPDATE", "refuse", "UPDATE of apply_audit_log: only more"),
+        ("users", "DELETE", "refuse", "DELETE of users: only more"),
+        ("extensions", "DELETE", "ignore", "DELETE of extensions: no row was changed"),
+        ("tenants", "UPDATE", "ignore", "UPDATE of tenants: no row was changed"),
+    ] {
+        let trigger = format!("BEFORE {event} ON {table} FOR EACH ROW EXECUTE FUNCTION {function}()");
+        host.database.sql(&format!("CREATE TRIGGER t {trigger}"));
+        let found = host.check();
+        let [("tables", fix)] = found.faults()[..] else { panic!("{trigger}: {found:#?}") };
+        assert!(found.status == 1 && found.lines.concat().contains(words), "{trigger}: {found:#?}");
+        assert!(fix.contains(&format!("'\\d {table}'")) && fix.matches("\\d ").count() == 1, "{trigger}: {found:#?}");
+        host.database.sql(&format!("DROP TRIGGER t ON {table}"));
+        host.check().is_well();
+    }
+    host.database.sql("ALTER TABLE apply_audit_log DROP COLUMN warnings");
+    let found = host.check();
+    let [("tables", fix)] = found.faults()[..] else { panic!("{found:#?}") };
+    assert!(fix.starts_with("restore") && found.lines.concat().contains("column \"warnings\""), "{found:#?}");
+}
+
+#[test]
+fn what_refuses_a_change_at_its_end_alone_is_reported() {
+    let host = Host::new();
+    host.database.sql(
+        "CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RAISE 'not in the end'; END $$; \
+         CREATE CONSTRAINT TRIGGER t AFTER INSERT ON users DEFERRABLE INITIALLY DEFERRED \
+         FOR EACH ROW EXECUTE FUNCTION refuse()",
+    );
+    let found = host.check();
+    assert!(
+        matches!(found.faults()[..], [("tables", _)]) && found.lines.concat().contains("not in the end"),
+        "{found:#?}"
+    );
+}
+
+#[test]
+fn halves_of_users_that_block_creates_are_found_and_removed() {
+    let mut host = Host::new();
+    for half in [
+        "SET session_replication_role = replica; DELETE FROM users WHERE email LIKE 'third%'",
+        "SET session_replication_role = replica; DELETE FROM extensions WHERE number = 1002",
+    ] {
+        host.portal.create_user("third", "third@example.com");
+        host.database.sql(half);
+        assert_eq!(
+            host.portal.http().post("/users", &serde_json::json!({"name": "x", "email": "third@example.com"})).status,
+            500
+        );
+        host.heals("tables");
+    }
+}
+
+#[test]
+fn who_keeps_all_changes_waiting_in_an_open_transaction_is_named_and_ended() {
+    let mut host = Host::new();
+    let settings = host.settings.clone().with("PBX_PORTAL__DATABASE__TIMEOUT_SECONDS", "3");
+    for held in
+        ["DELETE FROM users", "SELECT FROM tenants FOR UPDATE", "LOCK TABLE users", "LOCK TABLE apply_audit_log"]
+    {
+        let open = host.database.begin(held);
+        let found = host.heals_with(&settings, "tables");
+        assert!(
+            found.lines.concat().contains("of PostgreSQL (psql, role postgres) has it locked"),
+            "{held}: {found:#?}"
+        );
+        drop(open);
+    }
+}
+
+#[test]
+fn row_level_security_that_lets_less_than_everything_through_is_switched_off() {
+    let mut host = Host::new();
+    let role = format!("owner_{}", std::process::id());
+    host.database.sql(&format!("CREATE ROLE {role} LOGIN; GRANT ALL ON SCHEMA public TO {role}"));
+    for table in ["tenants", "users", "extensions", "apply_audit_log", "__diesel_schema_migrations"] {
+        host.database.sql(&format!("ALTER TABLE {table} OWNER TO {role}"));
+    }
+    let settings =
+        host.settings.clone().with("DATABASE_URL", &host.database.url().replacen("postgres@", &format!("{role}@"), 1));
+    check(&settings).is_well();
+    for (table, words) in [
+        ("tenants", "UPDATE of tenants: no row was changed"),
+        ("users", "DELETE of users: no row was changed"),
+        ("extensions", "DELETE of extensions: no row was changed"),
+        ("apply_audit_log", "UPDATE of apply_audit_log: no row was changed"),
+    ] {
+        host.database.sql(&format!(
+            "ALTER TABLE {table} ENABLE ROW LEVEL SECURITY; ALTER TABLE {table} FORCE ROW LEVEL SECURITY; \
+             CREATE POLICY i ON {table} FOR INSERT WITH CHECK (true); CREATE POLICY s ON {table} FOR SELECT USING (true)"
+        ));
+        let found = host.heals_with(&settings, "tables");
+        assert!(found.lines.concat().contains(words), "{found:#?}");
+    }
+    host.database.sql(&format!("REASSIGN OWNED BY {role} TO postgres; DROP OWNED BY {role}; DROP ROLE {role}"));
+}
