@@ -53,6 +53,46 @@ fn a_role_without_rights_on_the_tables_gets_them() {
 }
 
 #[test]
+fn any_name_of_a_role_and_a_database_is_quoted_in_what_is_printed() {
+    let mut host = Host::new();
+    let own = std::process::id();
+    let names = [format!("o'brien@home \"x\" $(false) ü\\{own}"), format!("-d'b = \"a\" `false` ä\\{own}")];
+    let [role, database] = names.each_ref().map(|name| format!("\"{}\"", name.replace('"', "\"\"")));
+    let [role_in_url, database_in_url] =
+        names.each_ref().map(|name| name.bytes().map(|byte| format!("%{byte:02X}")).collect::<Vec<_>>().concat());
+    host.database.sql(&format!("CREATE ROLE {role} LOGIN"));
+    host.database.sql(&format!("CREATE DATABASE {database} OWNER {role}"));
+    let url = host.database.url().replacen("postgres@", &format!("{role_in_url}@"), 1);
+    let url = url.replace(&host.database.sql("SELECT current_database()"), &database_in_url);
+    let settings = host.settings.clone().with("DATABASE_URL", &url);
+    let settings = settings.with("PBX_PORTAL__DATABASE__TIMEOUT_SECONDS", "3");
+    assert!(settings.run(&["migrate"]).status.success());
+    for change in [
+        format!("ALTER ROLE {role} NOLOGIN"),
+        format!("ALTER ROLE {role} CONNECTION LIMIT 0"),
+        format!("ALTER ROLE {role} SET search_path = nowhere"),
+        format!("ALTER ROLE {role} IN DATABASE {database} SET default_transaction_read_only = on"),
+        format!("REVOKE CONNECT ON DATABASE {database} FROM PUBLIC, {role}"),
+        format!("DROP DATABASE {database} WITH (FORCE)"),
+    ] {
+        host.database.sql(&change);
+        let found = check(&settings);
+        // The users of this database are others than those that were applied.
+        for (point, fix) in found.faults().into_iter().filter(|(point, _)| *point != "users") {
+            host.run(point, fix, &Place::default());
+        }
+        let after = check(&settings);
+        let is_mended = |(point, _): &(&str, &str)| ["users", "migrations"].contains(point);
+        assert!(
+            found.faults().iter().any(|fault| !is_mended(fault)) && after.faults().iter().all(is_mended),
+            "{change}: {found:#?}\nafter: {after:#?}"
+        );
+    }
+    host.database.sql(&format!("DROP DATABASE {database} WITH (FORCE)"));
+    host.database.sql(&format!("DROP ROLE {role}"));
+}
+
+#[test]
 fn a_tenant_without_a_free_number_is_no_fault() {
     let host = Host::new();
     host.database.sql(&bulk_users(1002..=1999));

@@ -6,6 +6,7 @@
 mod asterisk;
 mod database;
 mod database_fix;
+mod database_names;
 mod report;
 mod service;
 

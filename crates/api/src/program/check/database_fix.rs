@@ -4,8 +4,9 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
 use std::{fs, io};
 
 use pbx_asterisk::Fault;
-use pbx_persistence::{Address, DatabaseError, ReadOnly};
+use pbx_persistence::{DatabaseError, ReadOnly};
 
+use super::database_names::{Names, THERE, identifier, in_url, is_plain, quoted};
 use super::service::RESTART;
 use crate::settings::Environment;
 
@@ -68,13 +69,12 @@ pub(super) fn refused(error: &DatabaseError, url: &str) -> Fault {
         // It answered everything that is not committed.
         let is_silent = words.contains("did not answer within");
         let what = "PostgreSQL commits nothing, as where synchronous_standby_names names a standby that is away";
-        let reset = "psql -c \"ALTER SYSTEM SET synchronous_standby_names = ''\" -c 'SELECT pg_reload_conf()'   # or start the standby";
-        return if is_silent { Fault::new(what, names.there(reset)) } else { fault(error, url) };
+        let reset = names.sql(&["ALTER SYSTEM SET synchronous_standby_names = ''", "SELECT pg_reload_conf()"]);
+        return if is_silent { Fault::new(what, reset + "   # or start the standby") } else { fault(error, url) };
     }
     let fix = if let Some(process) = holder(&words) {
-        names.there(&format!(
-            "psql -c 'SELECT pg_terminate_backend({process})'   # or let who opened that transaction end it"
-        ))
+        names.sql(&[&format!("SELECT pg_terminate_backend({process})")])
+            + "   # or let who opened that transaction end it"
     } else if words.contains("are in the way") {
         names.in_database(
             "DELETE FROM extensions WHERE NOT EXISTS (SELECT FROM users WHERE id = user_id); \
@@ -88,10 +88,10 @@ pub(super) fn refused(error: &DatabaseError, url: &str) -> Fault {
     } else if words.contains("column \"") && words.contains("does not exist") {
         RESTORE.to_owned()
     } else if words.contains("No space left") {
-        names.there("psql -c 'SHOW data_directory'   # free space on its file system")
+        names.sql(&["SHOW data_directory"]) + "   # free space on its file system"
     } else {
         let table = TABLES.into_iter().find(|table| words.contains(&format!(" of {table}: "))).unwrap_or("*");
-        names.there(&format!("psql -d {} -c '\\d {table}'   # what of it refuses that?", names.database))
+        names.in_database(&format!("\\d {table}")) + "   # what of it refuses that?"
     };
     Fault::new(format!("PostgreSQL refuses a change: {words}"), fix)
 }
@@ -109,19 +109,16 @@ fn holder(words: &str) -> Option<u32> {
 /// The command that gives the role its rights on the schema and its tables, and what it has to own.
 pub(super) fn grant(url: &str, missing: &[String], not_owned: &[String]) -> String {
     let names = Names::of(url);
-    let Names { role, database, .. } = &names;
+    let (role, database) = names.in_sql();
     // A search_path may lead past the schema.
     let is_lost = missing.iter().any(|right| right == "USAGE on schema public");
     let path = is_lost.then(|| {
-        let of = [
-            format!("ROLE \"{role}\""),
-            format!("ROLE \"{role}\" IN DATABASE \"{database}\""),
-            format!("DATABASE \"{database}\""),
-        ];
+        let of =
+            [format!("ROLE {role}"), format!("ROLE {role} IN DATABASE {database}"), format!("DATABASE {database}")];
         of.map(|of| format!("ALTER {of} RESET search_path")).join("; ")
     });
-    let own = not_owned.iter().map(|object| format!("ALTER {object} OWNER TO \"{role}\""));
-    let grants = ["SCHEMA", "ALL TABLES IN SCHEMA"].map(|what| format!("GRANT ALL ON {what} public TO \"{role}\""));
+    let own = not_owned.iter().map(|object| format!("ALTER {object} OWNER TO {role}"));
+    let grants = ["SCHEMA", "ALL TABLES IN SCHEMA"].map(|what| format!("GRANT ALL ON {what} public TO {role}"));
     names.in_database(&own.chain(grants).chain(path).collect::<Vec<_>>().join("; "))
 }
 
@@ -131,25 +128,22 @@ pub(super) fn writable(url: &str, read_only: ReadOnly) -> String {
         return format!("write the primary's address: {}", correct_url());
     }
     let names = Names::of(url);
-    let Names { database, role, .. } = &names;
+    let (role, database) = names.in_sql();
     let reset = "RESET default_transaction_read_only";
-    let steps = [
-        "SET default_transaction_read_only = off".to_owned(),
-        format!("ALTER DATABASE \"{database}\" {reset}"),
-        format!("ALTER ROLE \"{role}\" {reset}"),
-        format!("ALTER ROLE \"{role}\" IN DATABASE \"{database}\" {reset}"),
-        format!("ALTER SYSTEM {reset}"),
-        "SELECT pg_reload_conf()".to_owned(),
-    ];
-    names.there(&format!("psql -c '{}'", steps.join("' -c '")))
+    names.sql(&[
+        "SET default_transaction_read_only = off",
+        &format!("ALTER DATABASE {database} {reset}"),
+        &format!("ALTER ROLE {role} {reset}"),
+        &format!("ALTER ROLE {role} IN DATABASE {database} {reset}"),
+        &format!("ALTER SYSTEM {reset}"),
+        "SELECT pg_reload_conf()",
+    ])
 }
 
 fn another_encoding(names: &Names) -> String {
-    let database = &names.database;
-    names.there(&format!(
-        "psql -c 'ALTER DATABASE \"{database}\" RENAME TO \"{database}_old\"' && runuser -u postgres -- {}",
-        names.create_database()
-    ))
+    let (_, database) = names.in_sql();
+    let old = identifier(&format!("{}_old", names.database));
+    names.sql(&[&format!("ALTER DATABASE {database} RENAME TO {old}"), &names.create_database()])
 }
 
 fn correct_url() -> String {
@@ -160,32 +154,35 @@ fn correct_url() -> String {
 /// understood then.
 fn fix(words: &str, url: &str) -> String {
     let names = Names::of(url);
-    let Names { database, role, is_local } = &names;
+    let (role, database) = names.in_sql();
     let has = |part: &str| words.contains(part);
     let is_missing = |what: &str| has(&format!("{what} \"")) && has("does not exist");
     let env = Environment::SERVICE_FILE;
     if has("too many connections for role") {
-        names.there(&format!("psql -c 'ALTER ROLE \"{role}\" CONNECTION LIMIT -1'"))
+        names.sql(&[&format!("ALTER ROLE {role} CONNECTION LIMIT -1")])
     } else if has("too many connections for database") {
-        names.there(&format!("psql -c 'ALTER DATABASE \"{database}\" CONNECTION LIMIT -1'"))
+        names.sql(&[&format!("ALTER DATABASE {database} CONNECTION LIMIT -1")])
     } else if has("is not currently accepting connections") {
-        names.there(&format!("psql -c 'ALTER DATABASE \"{database}\" ALLOW_CONNECTIONS true'"))
+        names.sql(&[&format!("ALTER DATABASE {database} ALLOW_CONNECTIONS true")])
     } else if has("permission denied for database") {
-        names.in_database(&format!("GRANT CONNECT ON DATABASE \"{database}\" TO \"{role}\""))
+        names.in_database(&format!("GRANT CONNECT ON DATABASE {database} TO {role}"))
     } else if has("permission denied for") {
         grant(url, &[], &[])
     } else if has("not permitted to log in") {
-        names.in_database(&format!("ALTER ROLE \"{role}\" LOGIN"))
+        names.in_database(&format!("ALTER ROLE {role} LOGIN"))
     } else if has("Peer authentication failed") {
+        let database = in_url(&names.database);
         format!("sed -i \"s|^DATABASE_URL=.*|DATABASE_URL='postgresql:///{database}'|\" {env} && {RESTART}")
     } else if has("password authentication failed") || is_missing("role") && !names.are_ours() {
         // With passwords, PostgreSQL does not say which of the two it is.
-        names.there(&format!(
-            "psql -c 'CREATE ROLE \"{role}\" LOGIN' -c '\\password \"{role}\"' -c 'ALTER ROLE \"{role}\" VALID UNTIL \
-             $$infinity$$'   # the password of DATABASE_URL; that \
-             the role exists is no harm"
-        ))
+        let make = names.sql(&[
+            &format!("CREATE ROLE {role} LOGIN"),
+            &format!("\\password {role}"),
+            &format!("ALTER ROLE {role} VALID UNTIL $$infinity$$"),
+        ]);
+        make + "   # the password of DATABASE_URL; that the role exists is no harm"
     } else if has("no password supplied") {
+        let role = in_url(&names.role);
         format!("write {role}:PASSWORD@ before the host of DATABASE_URL in {env}, then: {RESTART}")
     } else if has("no pg_hba.conf entry") || has("pg_hba.conf rejects") {
         let_in(words, url, &names)
@@ -198,16 +195,16 @@ fn fix(words: &str, url: &str) -> String {
         let by_hand = || format!("write a name that PostgreSQL's certificate is for as the host: {}", correct_url());
         rename(words).unwrap_or_else(by_hand)
     } else if has("server does not support SSL") {
-        names.there(&format!("psql -c 'ALTER SYSTEM SET ssl = on' && {RELOAD}"))
+        format!("{} && {RELOAD}", names.sql(&["ALTER SYSTEM SET ssl = on"]))
     } else if has("could not translate host name") {
         format!("write PostgreSQL's address and that name into /etc/hosts, or {}", correct_url())
     } else if is_missing("database") && !names.are_ours() {
-        names.there(&names.create_database())
+        names.sql(&[&names.create_database()])
     } else if is_missing("database") || is_missing("role") {
         "sh /usr/share/doc/pbx-portal/examples/postgresql/create.sh".to_owned()
     } else if is_missing("relation") || is_missing("column") || has("restore the database from a backup") {
         RESTORE.to_owned()
-    } else if *is_local || has("127.0.0.1") || has("::1") {
+    } else if names.is_local || has("127.0.0.1") || has("::1") {
         "systemctl restart postgresql".to_owned()
     } else if has("Connection refused") {
         let listen = "ALTER SYSTEM SET listen_addresses = '*'";
@@ -259,7 +256,7 @@ fn rename(words: &str) -> Option<String> {
 
 /// A line of `pg_hba.conf`, before whatever else says something of this role.
 fn let_in(words: &str, url: &str, names: &Names) -> String {
-    let Names { database, role, .. } = names;
+    let (role, database) = names.in_sql();
     let address = quoted_after(words, "host ").and_then(|address| address.parse::<IpAddr>().ok());
     let is_encrypted = ["SSL encryption", "SSL on"].iter().any(|part| words.contains(part));
     let (line, more) = match address {
@@ -277,19 +274,14 @@ fn let_in(words: &str, url: &str, names: &Names) -> String {
     };
     let more = if more.is_empty() { String::new() } else { format!("runuser -u postgres -- {more}") };
     let there = if names.is_local { "" } else { THERE };
-    format!(
-        "{there}cd / && sed -i '1i {line}' \"$(runuser -u postgres -- psql -tAc 'SHOW hba_file')\" && {more}{RELOAD}"
-    )
+    // A backslash before another character means that one to sed.
+    let insert = quoted(&format!("1i {}", line.replace('\\', r"\\")));
+    format!("{there}cd / && sed -i {insert} \"$(runuser -u postgres -- psql -tAc 'SHOW hba_file')\" && {more}{RELOAD}")
 }
 
 /// What stands in quotes behind a phrase.
 fn quoted_after<'words>(words: &'words str, phrase: &str) -> Option<&'words str> {
     words.split_once(phrase)?.1.strip_prefix('"')?.split_once('"').map(|(quoted, _)| quoted)
-}
-
-/// Whether a word needs no quoting for the shell, SQL or `sed`.
-fn is_plain(word: &str) -> bool {
-    !word.is_empty() && word.chars().all(|c| c.is_ascii_alphanumeric() || "_-.:".contains(c))
 }
 
 /// The whole chain: a person who may run this may see it, and no link of it names the password.
@@ -303,68 +295,9 @@ fn words(error: &DatabaseError) -> String {
     words
 }
 
-/// Whose shell a command is for.
-const THERE: &str = "on the host of PostgreSQL: ";
-
-/// What a URL says of database and role, for the commands that are printed; the service's own where it says nothing.
-struct Names {
-    database: String,
-    role: String,
-    is_local: bool,
-}
-
-impl Names {
-    fn of(url: &str) -> Self {
-        let Address { role, database, is_local, .. } = Address::of(url);
-        // As libpq does.
-        let database = database.or_else(|| role.clone());
-        let plain = |name: Option<String>, default: &str| {
-            name.filter(|name| is_plain(name)).unwrap_or_else(|| default.to_owned())
-        };
-        Self { database: plain(database, "pbx_portal"), role: plain(role, "pbx-portal"), is_local }
-    }
-
-    /// Whether they are those that the package's script makes on this host.
-    fn are_ours(&self) -> bool {
-        self.is_local && self.database == "pbx_portal" && self.role == "pbx-portal"
-    }
-
-    /// A command for PostgreSQL's superuser.
-    fn there(&self, command: &str) -> String {
-        format!("{}cd / && runuser -u postgres -- {command}", if self.is_local { "" } else { THERE })
-    }
-
-    /// The command that runs a statement in the database, as its superuser.
-    fn in_database(&self, sql: &str) -> String {
-        self.there(&format!("psql -d {} -c '{sql}'", self.database))
-    }
-
-    fn create_database(&self) -> String {
-        format!("createdb --owner={} --encoding=UTF8 --template=template0 {}", self.role, self.database)
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn the_names_for_commands_are_those_of_the_url() {
-        for (url, names) in [
-            ("postgresql:///pbx_portal", ("pbx-portal", "pbx_portal", true)),
-            ("postgresql://me:pa%2Fss@db.example.com/mine?sslmode=verify-full", ("me", "mine", false)),
-            ("postgres://postgres@/test?host=/tmp/x", ("postgres", "test", true)),
-            ("host=db password='x y'", ("pbx-portal", "pbx_portal", false)),
-            ("host = db dbname=phones user='alice'", ("alice", "phones", false)),
-            ("dbname=phones host=/run/postgresql", ("pbx-portal", "phones", true)),
-            ("postgresql://bob@/x?hostaddr=192.0.2.1&user=alice", ("alice", "x", false)),
-            ("postgresql://a,b/c", ("pbx-portal", "c", false)),
-            ("postgresql://me@a", ("me", "me", false)),
-        ] {
-            let Names { role, database, is_local } = Names::of(url);
-            assert_eq!((role.as_str(), database.as_str(), is_local), names);
-        }
-    }
 
     #[test]
     fn the_addresses_that_were_tried_are_those_of_the_words() {
@@ -378,6 +311,7 @@ mod tests {
     #[test]
     fn the_words_decide_the_fix() {
         let (own, other) = ("postgresql:///pbx_portal", "postgresql://me@db.example.com/mine");
+        let odd = "postgresql://o%27b%5C%22@db.example.com/a%20b";
         for (words, url, part) in [
             ("FATAL:  database \"pbx_portal\" does not exist", own, "postgresql/create.sh"),
             ("FATAL:  role \"pbx-portal\" does not exist", own, "postgresql/create.sh"),
@@ -387,6 +321,12 @@ mod tests {
             ("fe_sendauth: no password supplied", other, "write me:PASSWORD@"),
             ("FATAL:  Peer authentication failed for user \"x\"", own, "DATABASE_URL='postgresql:///pbx_portal'"),
             ("FATAL:  password authentication failed\nFATAL:  no pg_hba.conf entry for", other, "CREATE ROLE"),
+            (
+                "no pg_hba.conf entry for host \"192.0.2.9\", user \"x\", SSL encryption",
+                odd,
+                r#"sed -i '1i hostssl "a b" "o'\''b\\""" 192.0.2.9/32 scram-sha-256' "$(runuser"#,
+            ),
+            ("FATAL:  Peer authentication failed for user \"x\"", odd, "DATABASE_URL='postgresql:///a%20b'"),
             ("timeout expired", other, "start PostgreSQL there"),
         ] {
             let fix = fix(words, url);
