@@ -50,6 +50,41 @@ fn what_refuses_a_delete_or_the_end_of_a_record_is_named() {
 }
 
 #[test]
+fn a_row_that_breaks_a_rule_is_named_and_mended_or_deleted() {
+    let mut host = Host::new();
+    for (table, constraint, key, change, is_kept) in [
+        ("users", "users_email_address_check", "id", "email = 'nonsense'", true),
+        ("users", "users_name_characters_check", "id", "name = chr(7)", true),
+        ("extensions", "extensions_realm_check", "user_id", "realm = ''", false),
+        ("extensions", "extensions_ha1_check", "user_id", "ha1 = 'xx'", false),
+        ("extensions", "extensions_number_check", "user_id", "number = 2001", false),
+    ] {
+        let id = host.portal.create_user("third", "third@example.com").string("/id");
+        host.database.sql(&format!(
+            "ALTER TABLE {table} DROP CONSTRAINT {constraint}; UPDATE {table} SET {change} WHERE {key} = '{id}'"
+        ));
+        let found = host.heals("tables");
+        assert!(found.faults()[0].1.contains(&id), "{found:#?}");
+        let is_there = host.database.sql(&format!("DELETE FROM users WHERE id = '{id}' RETURNING 1"));
+        assert_eq!(is_there == "1", is_kept, "{found:#?}");
+    }
+}
+
+#[test]
+fn columns_that_are_others_than_the_migrations_made_are_named() {
+    let host = Host::new();
+    for (change, back, fix) in [
+        ("users RENAME COLUMN name TO nom", "users RENAME COLUMN nom TO name", "or rename back"),
+        ("extensions ALTER COLUMN number TYPE bigint", "extensions ALTER COLUMN number TYPE integer", "'\\d *'"),
+    ] {
+        host.database.sql(&format!("ALTER TABLE {change}"));
+        let found = host.check();
+        assert!(matches!(found.faults()[..], [("tables", found)] if found.contains(fix)), "{change}: {found:#?}");
+        host.database.sql(&format!("ALTER TABLE {back}"));
+    }
+}
+
+#[test]
 fn what_refuses_a_change_at_its_end_alone_is_reported() {
     let host = Host::new();
     host.database.sql(

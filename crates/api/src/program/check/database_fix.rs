@@ -11,10 +11,14 @@ use super::service::RESTART;
 use crate::settings::Environment;
 
 /// No command makes up for what is lost.
-pub(super) const RESTORE: &str = "restore the database from a backup (Backup and restore in operations.md)";
+pub(super) const RESTORE: &str =
+    "restore the database from a backup (Backup and restore in operations.md), or rename back what was renamed";
 /// Where the certificate of the authority that signed PostgreSQL's belongs.
 const AUTHORITY: &str = "/etc/pbx-portal/database-ca.crt";
 const RELOAD: &str = "systemctl reload postgresql";
+
+/// The tables, as a change names them.
+const TABLES: [&str; 4] = ["tenants", "users", "extensions", "apply_audit_log"];
 
 pub(super) fn fault(error: &DatabaseError, url: &str) -> Fault {
     let words = words(error);
@@ -27,7 +31,8 @@ pub(super) fn fault(error: &DatabaseError, url: &str) -> Fault {
     let fix = match error {
         DatabaseError::WrongEncoding { .. } => another_encoding(&Names::of(url)),
         DatabaseError::InvalidUrl => correct_url(),
-        DatabaseError::Unavailable(_) | DatabaseError::Failed(_) => fix(&words, url),
+        DatabaseError::Unavailable(_) => fix(&words, url),
+        DatabaseError::Failed(_) => answered(&words, url),
     };
     Fault::new(words, fix)
 }
@@ -63,7 +68,6 @@ fn allow(addresses: &str) -> String {
 
 /// A change that PostgreSQL refuses although the role has the rights.
 pub(super) fn refused(error: &DatabaseError, url: &str) -> Fault {
-    const TABLES: [&str; 4] = ["tenants", "users", "extensions", "apply_audit_log"];
     let (words, names) = (words(error), Names::of(url));
     if !matches!(error, DatabaseError::Failed(_)) {
         // It answered everything that is not committed.
@@ -85,15 +89,60 @@ pub(super) fn refused(error: &DatabaseError, url: &str) -> Fault {
             format!("ALTER TABLE {table} NO FORCE ROW LEVEL SECURITY; ALTER TABLE {table} DISABLE ROW LEVEL SECURITY")
         });
         names.in_database(&off.join("; "))
-    } else if words.contains("column \"") && words.contains("does not exist") {
-        RESTORE.to_owned()
     } else if words.contains("No space left") {
         names.sql(&["SHOW data_directory"]) + "   # free space on its file system"
     } else {
-        let table = TABLES.into_iter().find(|table| words.contains(&format!(" of {table}: "))).unwrap_or("*");
-        names.in_database(&format!("\\d {table}")) + "   # what of it refuses that?"
+        answered(&words, url)
     };
     Fault::new(format!("PostgreSQL refuses a change: {words}"), fix)
+}
+
+/// PostgreSQL runs and lets the role in, so that something in the database is wrong.
+fn answered(words: &str, url: &str) -> String {
+    let has = |part: &str| words.contains(part);
+    let denied = |kind: &str| {
+        let name = words.split_once(&format!("permission denied for {kind} "))?.1.split_whitespace().next();
+        name.filter(|name| is_plain(name))
+    };
+    let is_lost = ["relation ", "column "].iter().any(|what| has(what)) && has("does not exist");
+    let names = Names::of(url);
+    if let Some(fix) = mend_user(words, &names) {
+        fix
+    } else if let Some(function) = denied("function") {
+        permit(url, &format!("EXECUTE ON FUNCTION {function}"))
+    } else if let Some(table) = denied("table").or(denied("view")).filter(|table| table.starts_with("pg_")) {
+        permit(url, &format!("SELECT ON {table}"))
+    } else if has("permission denied for") {
+        grant(url, &[], &[])
+    } else if is_lost || has("restore the database from a backup") {
+        RESTORE.to_owned()
+    } else {
+        let table = TABLES.into_iter().find(|table| has(&format!(" of {table}: "))).unwrap_or("*");
+        names.in_database(&format!("\\d {table}")) + "   # what of it refuses that?"
+    }
+}
+
+/// Mends or deletes a user that breaks a rule, as in `user 01a2…: the email must be …`. No other number, realm or digest
+/// fits the password that a phone has.
+fn mend_user(words: &str, names: &Names) -> Option<String> {
+    let (id, rule) = words.split_once(": user ")?.1.split_once(": the ")?;
+    let (column, _) = rule.split_once(' ').filter(|_| is_plain(id))?;
+    let value = match column {
+        "name" => "Another Name".to_owned(),
+        "email" => format!("{id}@example.com"),
+        _ => {
+            let delete = names.in_database(&format!("DELETE FROM users WHERE id = '{id}'"));
+            return Some(delete + "   # then create the user anew, with another password");
+        }
+    };
+    let update = names.in_database(&format!("UPDATE users SET {column} = '{value}' WHERE id = '{id}'"));
+    Some(format!("{update}   # or another {column}, or delete the user: DELETE /users/{id}"))
+}
+
+/// The command that gives the role one more right.
+pub(super) fn permit(url: &str, right: &str) -> String {
+    let names = Names::of(url);
+    names.in_database(&format!("GRANT {right} TO {}", names.in_sql().0))
 }
 
 /// Whether somebody's open transaction keeps all changes waiting.
@@ -166,8 +215,6 @@ fn fix(words: &str, url: &str) -> String {
         names.sql(&[&format!("ALTER DATABASE {database} ALLOW_CONNECTIONS true")])
     } else if has("permission denied for database") {
         names.in_database(&format!("GRANT CONNECT ON DATABASE {database} TO {role}"))
-    } else if has("permission denied for") {
-        grant(url, &[], &[])
     } else if has("not permitted to log in") {
         names.in_database(&format!("ALTER ROLE {role} LOGIN"))
     } else if has("Peer authentication failed") {
@@ -202,8 +249,6 @@ fn fix(words: &str, url: &str) -> String {
         names.sql(&[&names.create_database()])
     } else if is_missing("database") || is_missing("role") {
         "sh /usr/share/doc/pbx-portal/examples/postgresql/create.sh".to_owned()
-    } else if is_missing("relation") || is_missing("column") || has("restore the database from a backup") {
-        RESTORE.to_owned()
     } else if names.is_local || has("127.0.0.1") || has("::1") {
         "systemctl restart postgresql".to_owned()
     } else if has("Connection refused") {
