@@ -7,7 +7,8 @@ use diesel::connection::SimpleConnection as _;
 use diesel::dsl::sql;
 use diesel::pg::PgConnection;
 use diesel::prelude::*;
-use diesel::sql_types::{Bool, Nullable, Text};
+use diesel::result::{DatabaseErrorKind, Error as SqlError};
+use diesel::sql_types::{Bool, Text};
 
 use crate::conninfo::Link;
 use crate::error::DatabaseError;
@@ -64,6 +65,8 @@ pub enum Protection {
     },
     /// A program on PostgreSQL's own host stands between, such as a pooler: PostgreSQL sees its connection alone.
     Unknown,
+    /// The role may not read `pg_stat_ssl`, so PostgreSQL does not say.
+    Untold,
     /// Clear text over a network: anybody who listens gets the phones' digests.
     ClearText,
 }
@@ -86,6 +89,7 @@ impl fmt::Display for Protection {
                 "DATABASE_URL names another host, and PostgreSQL sees a connection of its own: how the connection to the pooler \
                  or proxy in between is protected is not known",
             ),
+            Self::Untold => f.write_str("the role may not read pg_stat_ssl, so how it is protected is not known"),
             Self::ClearText => f.write_str("the phones' digests cross the network in clear text"),
         }
     }
@@ -118,8 +122,8 @@ const REHEARSAL: [(&str, &str, &str); 7] = [
     (
         "UPDATE",
         "tenants",
-        "UPDATE tenants SET revision = revision + 1, moved_by = pg_current_xact_id(), token = gen_random_uuid() \
-         WHERE name = 'default'",
+        "UPDATE tenants SET revision = revision + 1, moved_by = pg_current_xact_id(), \
+         token = set_config('pbx_portal.token', gen_random_uuid()::text, true)::uuid WHERE name = 'default'",
     ),
     (
         "INSERT",
@@ -227,20 +231,15 @@ pub(crate) fn inspect(connection: &mut PgConnection, link: Link) -> Result<Inspe
         (false, false) => None,
     };
     let server_version = sql::<Text>("SELECT current_setting('server_version')").get_result(connection)?;
-    let (is_local, tls): (bool, Option<String>) = sql::<(Bool, Nullable<Text>)>(
-        "SELECT coalesce(inet_server_addr() <<= inet '127.0.0.0/8' OR inet_server_addr() = inet '::1', true), \
-         (SELECT version FROM pg_stat_ssl WHERE pid = pg_backend_pid() AND ssl)",
-    )
-    .get_result(connection)?;
-    let protection = match tls {
-        // Whoever is in between has shown a certificate.
-        tls if is_local && link.is_remote && link.verifies_certificate => {
-            Protection::Tls { version: tls.unwrap_or_else(|| "TLS".to_owned()), is_verified: true }
-        }
-        _ if is_local && link.is_remote => Protection::Unknown,
-        _ if is_local => Protection::Local,
-        Some(version) => Protection::Tls { version, is_verified: link.verifies_certificate },
-        None => Protection::ClearText,
+    let is_local = sql::<Bool>(
+        "SELECT coalesce(inet_server_addr() <<= inet '127.0.0.0/8' OR inet_server_addr() = inet '::1', true)",
+    );
+    let is_local = is_local.get_result(connection)?;
+    let tls = sql::<Text>("SELECT version FROM pg_stat_ssl WHERE pid = pg_backend_pid() AND ssl");
+    let protection = match tls.get_result(connection).optional() {
+        // Diesel has no kind for a missing right. Nothing depends on how the connection is protected.
+        tls @ (Ok(_) | Err(SqlError::DatabaseError(DatabaseErrorKind::Unknown, _))) => protection(is_local, link, tls),
+        Err(error) => return Err(error.into()),
     };
     let pending = migrations::names(&pending);
     Ok(Inspection {
@@ -253,4 +252,38 @@ pub(crate) fn inspect(connection: &mut PgConnection, link: Link) -> Result<Inspe
         missing_tables,
         read_only,
     })
+}
+
+/// By what PostgreSQL says of TLS, if it may: its version, or that there is none.
+fn protection(is_local: bool, link: Link, told: QueryResult<Option<String>>) -> Protection {
+    match told {
+        // Whoever is at the other end has shown a certificate.
+        told if link.verifies_certificate && if is_local { link.is_remote } else { told.is_err() } => {
+            let version = told.ok().flatten().unwrap_or_else(|| "TLS".to_owned());
+            Protection::Tls { version, is_verified: true }
+        }
+        _ if is_local && link.is_remote => Protection::Unknown,
+        _ if is_local => Protection::Local,
+        Ok(Some(version)) => Protection::Tls { version, is_verified: link.verifies_certificate },
+        Ok(None) => Protection::ClearText,
+        Err(_) => Protection::Untold,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_postgresql_does_not_tell_is_not_known() {
+        let link = |verifies_certificate| Link { verifies_certificate, is_remote: true };
+        let tls = |version: &str, is_verified| Protection::Tls { version: version.to_owned(), is_verified };
+        let untold = || Err(SqlError::NotFound);
+        assert_eq!(protection(false, link(false), untold()), Protection::Untold);
+        assert_eq!(protection(false, link(true), untold()), tls("TLS", true));
+        assert_eq!(protection(false, link(false), Ok(None)), Protection::ClearText);
+        assert_eq!(protection(false, link(false), Ok(Some("TLSv1.3".to_owned()))), tls("TLSv1.3", false));
+        assert_eq!(protection(true, link(false), untold()), Protection::Unknown);
+        assert_eq!(protection(true, Link { is_remote: false, ..link(true) }, untold()), Protection::Local);
+    }
 }
