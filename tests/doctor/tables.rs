@@ -26,10 +26,13 @@ fn what_refuses_a_delete_or_the_end_of_a_record_is_named() {
     let host = Host::new();
     host.database.sql(
         "CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RAISE 'only more'; END $$; \
-         CREATE FUNCTION ignore() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RETURN NULL; END $$",
+         CREATE FUNCTION ignore() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RETURN NULL; END $$; \
+         CREATE FUNCTION refuse_applied() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN \
+         IF NEW.outcome = 'applied' THEN RAISE 'only failures'; END IF; RETURN NEW; END $$",
     );
     for (table, event, function, words) in [
         ("apply_audit_log", "UPDATE", "refuse", "UPDATE of apply_audit_log: only more"),
+        ("apply_audit_log", "UPDATE", "refuse_applied", "UPDATE of apply_audit_log: only failures"),
         ("users", "DELETE", "refuse", "DELETE of users: only more"),
         ("extensions", "DELETE", "ignore", "DELETE of extensions: no row was changed"),
         ("tenants", "UPDATE", "ignore", "UPDATE of tenants: no row was changed"),

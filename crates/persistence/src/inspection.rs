@@ -151,9 +151,9 @@ const REHEARSAL: [(&str, &str, &str); 7] = [
     (
         "UPDATE",
         "apply_audit_log",
-        "UPDATE apply_audit_log SET tenant = 'default', node = 'rehearsal', outcome = 'refused', actor = NULL, \
+        "UPDATE apply_audit_log SET tenant = 'default', node = 'rehearsal', outcome = 'applied', actor = NULL, \
          request_id = 'rehearsal', added = '{}', removed = '{}', changed = '{}', files = '[]', timings = '{}', warnings = '{}', \
-         detail = 'rehearsal', started_at = now(), finished_at = now(), duration_ms = 0 \
+         detail = NULL, started_at = now(), finished_at = now(), duration_ms = 0 \
          WHERE id = md5('rehearsal')::uuid",
     ),
 ];
