@@ -141,4 +141,11 @@ mod tests {
         assert!([WouldBlock, OutOfMemory].into_iter().all(|kind| is_for_now(&kind.into())));
         assert!(![NotFound, ConnectionRefused].into_iter().any(|kind| is_for_now(&kind.into())));
     }
+
+    #[test]
+    fn a_moment_is_to_come_and_ends_with_the_time() {
+        let now = Instant::now();
+        assert!(moment_before(now + std::time::Duration::from_mins(1)) > now);
+        assert_eq!(moment_before(now), now);
+    }
 }
