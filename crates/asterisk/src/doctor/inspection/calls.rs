@@ -286,6 +286,12 @@ mod tests {
     fn what_comes_before_the_users_is_named_by_what_asterisk_has_it_from() {
         let by = |origin| format!("[ Included context 'his' created by 'x' ]\n  '_1X' =>  1. Hangup()  [{origin}]");
         let host = Host::new();
+        let proven = |dialplan: &str| {
+            let pair = Pair { endpoints: Vec::new(), dialplan: dialplan.into() };
+            let record = Record { tag: String::new(), unpurged: BTreeSet::new(), pair };
+            host.deployment.lock(soon()).unwrap().keep(record).unwrap();
+        };
+        proven("[users]\nexten => 10,1,Answer()\n");
         let (what, fix) = kept(&host, INCLUDES, &by("pbx_ael")).unwrap();
         assert_eq!(what, gets("[his]"));
         assert_eq!(
@@ -298,9 +304,7 @@ mod tests {
         assert!(fix.ends_with(" -rx 'module reload pbx_config.so'") && !fix.contains("sed"), "{fix}");
 
         // Before the next apply, Asterisk runs the pair of an older version.
-        let older = Pair { endpoints: Vec::new(), dialplan: b"[older]\nexten => 1,1,Answer()\n".into() };
-        let record = Record { tag: String::new(), unpurged: BTreeSet::new(), pair: older };
-        host.deployment.lock(soon()).unwrap().keep(record).unwrap();
+        proven("[older]\nexten => 10,1,Answer()\n");
         assert_eq!(kept(&host, INCLUDES, &by("pbx_ael")), None);
     }
 
