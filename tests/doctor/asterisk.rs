@@ -243,6 +243,30 @@ fn a_user_who_may_not_reload_gets_the_permission() {
 }
 
 #[test]
+fn objects_that_asterisk_has_elsewhere_are_where_an_apply_needs_them_again() {
+    let mut host = Host::new();
+    let text = "[res_pjsip]\nidentify=config,pjsip.conf,criteria=type=identify\n";
+    let file = host.asterisk.etc().join("sorcery.conf");
+    for lines in [
+        "auth=config,auths.conf,criteria=type=auth",
+        "endpoint=memory",
+        "aor=memory",
+        "contact=astdb,mine",
+        "contact=memory",
+    ] {
+        fs::write(&file, format!("{text}{lines}\n")).unwrap();
+        host.asterisk.restart();
+        if lines.starts_with("contact") {
+            let warnings = host.portal.http().post_empty("/apply").expect(200).json["warnings"].to_string();
+            assert!(warnings.contains("sorcery.conf, line 3: a former owner's phone stays registered"), "{warnings}");
+        }
+        host.heals("sorcery.conf");
+        assert_eq!(fs::read_to_string(&file).unwrap(), format!("{text}; {lines}\n"));
+        host.takes_more();
+    }
+}
+
+#[test]
 fn encryption_that_was_chosen_gets_its_module() {
     let mut host = Host::new();
     let settings = host.settings.clone().with("PBX_PORTAL__ASTERISK__ENDPOINT_OPTIONS", "media_encryption=sdes");

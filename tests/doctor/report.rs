@@ -88,6 +88,7 @@ fn a_healthy_host_passes_point_by_point() {
         "modules",
         "astdb",
         "cli_permissions.conf",
+        "sorcery.conf",
         "rtp.conf",
         "identification",
         "asterisk.endpoint_options",

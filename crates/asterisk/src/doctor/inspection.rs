@@ -17,7 +17,7 @@ use crate::doctor::fault::Fault;
 use crate::files::file;
 use crate::files::rights::{self, READ, WRITE, Who, give, quoted};
 use crate::proof::config_tree::{Tree, canonical};
-use crate::proof::diagnosis::{EXTENSIONS_CONF, PJSIP_CONF};
+use crate::proof::diagnosis::{self, EXTENSIONS_CONF, PJSIP_CONF};
 use crate::proof::obstacles::edit;
 use crate::proof::own_sections::OwnSection;
 use crate::text::expected::Expected;
@@ -44,6 +44,8 @@ pub struct Inspection {
     pub astdb: Result<(), Fault>,
     /// Whether `cli_permissions.conf` lets this user reload.
     pub reload_permission: Result<(), Fault>,
+    /// Whether `sorcery.conf` leaves the objects of PJSIP where an apply needs them.
+    pub sorcery: Result<(), Fault>,
     /// Whether a call finds ports for its audio.
     pub rtp_ports: Result<(), Fault>,
     /// A sentence for the limit by which Asterisk refuses calls now.
@@ -132,6 +134,8 @@ impl Deployment {
             modules: modules::check(&self.cli, &modules, options, &directory),
             astdb: asterisk.as_ref().map_or(Ok(()), |asterisk| check_astdb(&core, asterisk)),
             reload_permission: calls::check_permission(&self.cli, &directory, &reload),
+            sorcery: diagnosis::elsewhere(&directory)
+                .map_or(Ok(()), |(what, edit)| Err(Fault::new(what, format!("{edit} && systemctl restart asterisk")))),
             rtp_ports: calls::check_ports(&self.cli, &directory, &rtp),
             limit: calls::limit(&core),
             identification,

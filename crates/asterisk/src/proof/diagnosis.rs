@@ -4,7 +4,7 @@
 
 use std::collections::BTreeSet;
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use crate::ask::cli::{Cli, SETTINGS};
@@ -13,6 +13,7 @@ use crate::proof::config_lines::section_names;
 use crate::proof::config_tree::Tree;
 use crate::proof::live::Foreign;
 use crate::proof::mismatch::{Mismatch, Names};
+use crate::proof::obstacles::edit;
 use crate::proof::own_sections::OwnSection;
 use crate::text::expected::Expected;
 use crate::text::pair::IncludeFiles;
@@ -93,27 +94,80 @@ fn defined_twice(tree: &Tree, wanted: &Expected) -> Vec<String> {
         .collect()
 }
 
-/// The lines of `sorcery.conf` that keep objects of PJSIP in memory beyond a reload. The listings read the objects
-/// themselves, and phones are let in by what is kept.
-fn caches(directory: &Path) -> Vec<String> {
+/// A line of `sorcery.conf` about objects of PJSIP.
+struct Mapping {
+    path: PathBuf,
+    line: usize,
+    /// The kind of objects, or `auth/cache`.
+    key: String,
+    value: String,
+}
+
+impl Mapping {
+    fn place(&self) -> String {
+        format!("{}, line {}", self.path.display(), self.line)
+    }
+}
+
+fn mappings(directory: &Path) -> Vec<Mapping> {
     let tree = Tree::read(directory, SORCERY_CONF, Path::new(""));
-    let mut caches = Vec::new();
+    let mut mappings = Vec::new();
     for (path, lines) in &tree.files {
         let mut is_pjsip = false;
-        for (line, number) in lines.iter().zip(1..) {
-            if let Some(head) = line.strip_prefix('[') {
+        for (said, line) in lines.iter().zip(1..) {
+            if let Some(head) = said.strip_prefix('[') {
                 is_pjsip = head.starts_with("res_pjsip]");
             }
-            let Some((key, value)) = line.split_once('=').filter(|_| is_pjsip) else { continue };
-            let value = value.trim_start_matches('>').trim();
-            let mut said = value.split(',').filter_map(|option| option.trim().strip_prefix("expire_on_reload="));
-            let is_emptied = said.any(is_yes);
-            if CACHES.contains(&key.trim()) && value.starts_with("memory_cache") && !is_emptied {
-                caches.push(format!("{}, line {number}", path.display()));
-            }
+            let Some((key, value)) = said.split_once('=').filter(|_| is_pjsip) else { continue };
+            let (key, value) = (key.trim().to_owned(), value.trim_start_matches('>').trim().to_owned());
+            mappings.push(Mapping { path: path.clone(), line, key, value });
         }
     }
-    caches
+    mappings
+}
+
+/// Those that keep objects of PJSIP in memory beyond a reload. The listings read the objects themselves, and phones are
+/// let in by what is kept.
+fn caches(mappings: &[Mapping]) -> Vec<String> {
+    let is_kept = |of: &&Mapping| {
+        let mut said = of.value.split(',').filter_map(|option| option.trim().strip_prefix("expire_on_reload="));
+        CACHES.contains(&of.key.as_str()) && of.value.starts_with("memory_cache") && !said.any(is_yes)
+    };
+    mappings.iter().filter(is_kept).map(Mapping::place).collect()
+}
+
+/// Those by which Asterisk keeps who is registered elsewhere than where an apply removes a former owner's phone.
+fn other_contacts(mappings: &[Mapping]) -> impl Iterator<Item = &Mapping> {
+    let is_contact = |of: &&Mapping| matches!(of.key.as_str(), "contact" | "contact/cache");
+    mappings.iter().filter(is_contact).filter(|of| of.value != "astdb,registrar")
+}
+
+/// What `sorcery.conf` says by which Asterisk takes no object of ours, or keeps who is registered elsewhere: the sentence,
+/// and the command that comments it out.
+pub(crate) fn elsewhere(directory: &Path) -> Option<(String, String)> {
+    let mappings = mappings(directory);
+    let is_ours = |of: &Mapping| {
+        let mut words = of.value.split(',');
+        words.next() == Some("config")
+            && words.next().is_some_and(|file| directory.join(file) == directory.join(PJSIP_CONF))
+    };
+    let mut wrong = Vec::new();
+    for kind in ["endpoint", "auth", "aor"] {
+        let of_kind = || mappings.iter().filter(move |of| of.key == kind);
+        if !of_kind().any(is_ours) {
+            wrong.extend(of_kind());
+        }
+    }
+    let mut said: Vec<_> = wrong
+        .iter()
+        .map(|of| format!("{}: Asterisk takes each {} from elsewhere than pjsip.conf", of.place(), of.key))
+        .collect();
+    for of in other_contacts(&mappings) {
+        said.push(format!("{}: Asterisk keeps contacts elsewhere than in astdb,registrar, so that a former owner's phone stays registered", of.place()));
+        wrong.push(of);
+    }
+    let edit = edit(wrong.into_iter().map(|of| (of.path.as_path(), format!("{}s/^/; /", of.line))));
+    (!said.is_empty()).then(|| (said.join("; "), edit))
 }
 
 /// What the administrator's files say besides the listings: sections that add to objects of ours (`[1000](+)`), aors, and
@@ -126,7 +180,9 @@ pub(crate) fn look_into_own(
     foreign: &mut Foreign,
 ) {
     let Some(directory) = cli.config_directory(deadline) else { return };
-    foreign.caches = caches(&directory);
+    let mappings = mappings(&directory);
+    foreign.caches = caches(&mappings);
+    foreign.contacts = other_contacts(&mappings).map(Mapping::place).collect();
     let own = Tree::read(&directory, PJSIP_CONF, &ours.endpoints).sections();
     let (mut added, others): (Vec<_>, Vec<_>) = own.into_iter().partition(|section| section.adds);
     if !added.is_empty() {
@@ -268,6 +324,35 @@ mod tests {
         fs::write(directory.path().join(SORCERY_CONF), text).unwrap();
         let directory = directory.path().canonicalize().unwrap();
         let at = |line| format!("{}, line {line}", directory.join(SORCERY_CONF).display());
-        assert_eq!(caches(&directory), [2, 7].map(at));
+        assert_eq!(caches(&mappings(&directory)), [2, 7].map(at));
+        assert_eq!(elsewhere(&directory), None);
+    }
+
+    #[test]
+    fn what_is_mapped_elsewhere_is_commented_out() {
+        let directory = tempfile::tempdir().unwrap();
+        let edited = |lines: &str| {
+            fs::write(directory.path().join(SORCERY_CONF), format!("[res_pjsip]\n{lines}\n[other]\naor=memory\n"))
+                .unwrap();
+            elsewhere(directory.path()).map(|(_, edit)| edit.split('\'').nth(1).unwrap().to_owned())
+        };
+        let absolute = format!("aor=config,{}", directory.path().join(PJSIP_CONF).display());
+        for good in [
+            "aor=memory\naor=config,pjsip.conf,criteria=type=aor",
+            "contact = astdb,registrar",
+            "identify=memory",
+            &absolute,
+        ] {
+            assert_eq!(edited(good), None, "{good}");
+        }
+        for (wrong, edit) in [
+            ("auth=config,pjsip_auth.conf,criteria=type=auth", "2s/^/; /"),
+            // Asterisk takes the blank for a part of the name.
+            ("aor=config, pjsip.conf\naor => memory", "2s/^/; /;3s/^/; /"),
+            ("contact=astdb,mine", "2s/^/; /"),
+            ("contact=astdb,registrar\ncontact/cache=memory_cache\nendpoint=memory", "4s/^/; /;3s/^/; /"),
+        ] {
+            assert_eq!(edited(wrong).as_deref(), Some(edit), "{wrong}");
+        }
     }
 }

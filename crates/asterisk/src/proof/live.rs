@@ -172,6 +172,9 @@ pub struct Foreign {
     pub aors: Vec<OwnSection>,
     /// Lines of `sorcery.conf` by which Asterisk lets phones in by what it read before a reload, each with its place.
     pub caches: Vec<String>,
+    /// Lines of `sorcery.conf` by which Asterisk keeps contacts elsewhere than where a former owner's are removed, each
+    /// with its place.
+    pub contacts: Vec<String>,
 }
 
 /// What is asked of Asterisk.

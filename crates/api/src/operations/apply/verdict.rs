@@ -133,7 +133,13 @@ pub(crate) fn warnings(foreign: &Foreign, users: &[User]) -> Vec<String> {
              ,expire_on_reload=yes to the line and restart Asterisk"
         )
     });
-    endpoints.chain(aors).chain(extens).chain(additions).chain(sections).chain(caches).collect()
+    let contacts = foreign.contacts.iter().map(|place| {
+        format!(
+            "{place}: a former owner's phone stays registered, as Asterisk keeps contacts elsewhere than in \
+             astdb,registrar; comment the line out and restart Asterisk"
+        )
+    });
+    endpoints.chain(aors).chain(extens).chain(additions).chain(sections).chain(caches).chain(contacts).collect()
 }
 
 /// The warning of contacts that could not be removed.

@@ -53,6 +53,7 @@ impl Check<'_> {
         report.point("modules", found.modules.map(|()| "all that calls need are running"));
         report.point("astdb", found.astdb.map(|()| "Asterisk keeps who is registered"));
         report.point("cli_permissions.conf", found.reload_permission.map(|()| "this user may reload"));
+        report.point("sorcery.conf", found.sorcery.map(|()| "the objects of PJSIP are where an apply needs them"));
         report.point("rtp.conf", found.rtp_ports.map(|()| "calls find ports for their audio"));
         if let Some(limit) = found.limit {
             report.note("calls", limit);
