@@ -292,6 +292,18 @@ fn a_transport_that_asterisk_did_not_take_is_replaced() {
 }
 
 #[test]
+fn a_good_transport_stays_where_asterisk_takes_nothing_for_another_line() {
+    let mut host = Host::new();
+    let pjsip = host.asterisk.etc().join("pjsip.conf");
+    let text = fs::read_to_string(&pjsip).unwrap();
+    host.asterisk.append("pjsip.conf", "[trunk](nobody)\ntype=aor");
+    host.asterisk.restart();
+    let found = host.heals("#include of asterisk.pjsip_include");
+    assert!(found.faults().iter().all(|(point, _)| *point != "transport"), "{found:#?}");
+    assert!(fs::read_to_string(&pjsip).unwrap().starts_with(text.trim_end()));
+}
+
+#[test]
 fn the_native_bridge_alone_joins_nobody() {
     let mut host = Host::new();
     edit(&host.asterisk.etc().join("modules.conf"), "load=bridge_simple.so", "load=bridge_native_rtp.so");

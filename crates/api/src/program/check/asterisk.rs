@@ -225,7 +225,7 @@ fn check_transports(found: Result<Transports, Fault>, report: &mut Report<'_>) {
     };
     match answering {
         Some(transport) => report.good(POINT, format_args!("{transport} answers")),
-        None => report.note(POINT, "none has an address that could be asked from here"),
+        None => report.note(POINT, "none could be asked from here"),
     }
     for note in notes {
         report.note(POINT, note);

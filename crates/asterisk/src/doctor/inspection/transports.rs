@@ -63,6 +63,11 @@ pub(super) fn check(cli: &Cli, own: &OwnPjsip<'_>, deadline: Instant) -> Result<
         own.sections.iter().filter(|of| of.kind.as_deref() == Some("transport") && !of.is_template && !of.adds);
     let is_live = |section: &&OwnSection| transports.iter().any(|transport| transport.name == section.name);
     let not_taken: Vec<_> = written.filter(|section| own.tree.is_readable && !is_live(section)).collect();
+    // Those of the files are good where Asterisk takes none of them for a line elsewhere.
+    if transports.is_empty() && own.tree.blocked().is_some() {
+        let notes = vec!["PJSIP has none until it reads pjsip.conf".to_owned()];
+        return Ok(Ok(Transports { answering: None, notes }));
+    }
     if transports.is_empty() {
         return Ok(Err(none(cli, own, &not_taken)));
     }
