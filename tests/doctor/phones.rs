@@ -215,7 +215,7 @@ fn transports_at_which_phones_get_no_answer_are_reported() {
     let ports = Ports::reserve();
     let [port, other] = [0, 1].map(|n| ports.first() + n);
     let tls = |port: u16| format!("[tls]\ntype=transport\nprotocol=tls\nbind=127.0.0.1:{port}\n");
-    host.asterisk.append("pjsip.conf", &tls(port));
+    host.asterisk.append("pjsip.conf", &format!("{}method=tlsv1_2", tls(port)));
     host.asterisk
         .append("pjsip.conf", "[unread]\ntype=transport\nprotocol=tls\ncert_file=/nonexistent\nbind=127.0.0.1");
     host.asterisk.append("pjsip.conf", "[web]\ntype=transport\nprotocol=ws\nbind=127.0.0.1");
@@ -238,10 +238,20 @@ fn transports_at_which_phones_get_no_answer_are_reported() {
     let text = fs::read_to_string(&pjsip).unwrap();
     let (before, _) = text.split_once("[tls]").unwrap();
     let files = format!("cert_file={}\npriv_key_file={}\n", certificate.display(), key.display());
-    for version in ["tlsv1_2", "tlsv1_3"] {
-        fs::write(&pjsip, format!("{before}{}{files}method={version}\n", tls(other))).unwrap();
+    fs::write(&pjsip, format!("{before}{}{files}", tls(other))).unwrap();
+    host.asterisk.restart();
+    assert_eq!(
+        told(&host),
+        [format!(
+            "phones get no answer at tls (tls 127.0.0.1:{other}): it speaks nothing newer than TLS 1.1: add method=tlsv1_2 to its section, and restart Asterisk"
+        )]
+    );
+    for method in
+        ["tlsv1_2", "tlsv1_3", "tlsv1_2\ncipher=ECDHE-RSA-CHACHA20-POLY1305", "tlsv1_2\ncipher=ECDHE-RSA-AES128-SHA256"]
+    {
+        fs::write(&pjsip, format!("{before}{}{files}method={method}\n", tls(other))).unwrap();
         host.asterisk.restart();
-        assert!(told(&host).is_empty(), "{version}");
+        assert!(told(&host).is_empty(), "{method}");
     }
 }
 

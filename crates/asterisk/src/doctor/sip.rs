@@ -45,12 +45,17 @@ pub(crate) fn ask_tcp(address: SocketAddr, deadline: Instant) -> io::Result<u16>
 /// Asks for no more than the beginning of TLS, until `deadline`: without a certificate there is none.
 pub(crate) fn ask_tls(address: SocketAddr, deadline: Instant) -> io::Result<()> {
     const HANDSHAKE: u8 = 22;
+    const ALERT: u8 = 21;
+    const PROTOCOL_VERSION: u8 = 70;
     let mut stream = connect(address, deadline)?;
     stream.write_all(&client_hello())?;
-    let mut answer = [0; 1];
+    let mut answer = [0; 7];
     stream.read_exact(&mut answer)?;
     match answer {
-        [HANDSHAKE] => Ok(()),
+        [HANDSHAKE, ..] => Ok(()),
+        [ALERT, .., PROTOCOL_VERSION] => Err(io::Error::other(
+            "it speaks nothing newer than TLS 1.1: add method=tlsv1_2 to its section, and restart Asterisk",
+        )),
         _ => Err(io::Error::other("it cannot begin TLS: cert_file or priv_key_file is missing or of no use")),
     }
 }
@@ -64,7 +69,10 @@ fn connect(address: SocketAddr, deadline: Instant) -> io::Result<TcpStream> {
 /// A `ClientHello` for TLS 1.2 and 1.3 (RFC 8446, section 4.1.2) with what every server knows some of. It brings no key, so that
 /// a server of 1.3 asks for one, and no extension that a server need not know.
 fn client_hello() -> Vec<u8> {
-    const SUITES: [u16; 11] = [0x1301, 0x1302, 0x1303, 0xc02f, 0xc030, 0xc02b, 0xc02c, 0x009c, 0x009d, 0x002f, 0x0035];
+    const SUITES: [u16; 28] = [
+        0x1301, 0x1302, 0x1303, 0xc02f, 0xc030, 0xc02b, 0xc02c, 0xcca8, 0xcca9, 0xccaa, 0x009e, 0x009f, 0xc027, 0xc028,
+        0xc023, 0xc024, 0xc013, 0xc014, 0xc009, 0xc00a, 0x0067, 0x006b, 0x009c, 0x009d, 0x003c, 0x003d, 0x002f, 0x0035,
+    ];
     const GROUPS: [u16; 3] = [0x001d, 0x0017, 0x0018];
     const SIGNATURES: [u16; 8] = [0x0804, 0x0805, 0x0806, 0x0403, 0x0503, 0x0401, 0x0501, 0x0601];
     let bytes = |numbers: &[u16]| numbers.iter().flat_map(|number| number.to_be_bytes()).collect::<Vec<_>>();
