@@ -115,43 +115,6 @@ fn an_own_object_that_is_defined_twice_goes() {
 }
 
 #[test]
-fn what_is_added_to_an_auth_of_a_user_goes() {
-    let mut host = Host::new();
-    let text = fs::read_to_string(host.asterisk.pjsip_include()).unwrap();
-    let auth =
-        text.lines().find_map(|line| line.strip_prefix('[')?.split_once(']').filter(|(of, _)| of.starts_with("1000-")));
-    let (auth, _) = auth.expect("an auth");
-    for option in ["(+)", "(+type=auth)"] {
-        let digest = "password_digest=MD5:00000000000000000000000000000000";
-        host.asterisk.append("pjsip.conf", &format!("[{auth}]{option}\n{digest}"));
-        host.asterisk.rx("module reload res_pjsip.so");
-        let warnings = host.portal.http().post_empty("/apply").expect(200).json["warnings"].to_string();
-        assert!(warnings.contains(&format!("adds to [{auth}]")), "{warnings}");
-        host.heals("numbers");
-    }
-}
-
-#[test]
-fn an_own_object_with_the_number_of_a_user_goes() {
-    let mut host = Host::new();
-    for own in
-        ["[1000]\ntype=endpoint\ncontext=x", "[own](!)\ntype=aor\n[1001](own)\nmax_contacts=1", "[1000](+)\nallow=g722"]
-    {
-        for restart in [false, true] {
-            host.asterisk.append("pjsip.conf", own);
-            if restart {
-                host.asterisk.restart();
-            }
-            host.heals("numbers");
-        }
-    }
-    host.asterisk.append("pjsip.conf", "[1700]\ntype=endpoint\ncontext=x\n[1000]\ntype=acl");
-    let found = host.check();
-    found.is_well();
-    assert!(found.lines.iter().any(|line| line.starts_with("note  numbers: [1700] (")), "{found:#?}");
-}
-
-#[test]
 fn a_copy_of_an_include_file_that_the_pattern_includes_goes() {
     let mut host = Host::new();
     let files = [(host.asterisk.pjsip_include(), "numbers"), (host.asterisk.dialplan_include(), "extensions")];
@@ -165,50 +128,6 @@ fn a_copy_of_an_include_file_that_the_pattern_includes_goes() {
             host.heals(point);
             host.takes_more();
         }
-    }
-}
-
-#[test]
-fn an_own_extension_with_the_number_of_a_user_goes() {
-    let mut host = Host::new();
-    host.asterisk.append("extensions.conf", "[synergycall-users]\nexten => 600,1,Answer()\nexten => 1700,1,Answer()");
-    let found = host.check();
-    found.is_well();
-    assert!(found.lines.iter().any(|line| line.starts_with("note  extensions: [1700] (")), "{found:#?}");
-    host.asterisk.rx("module reload pbx_config.so");
-    let found = host.check();
-    found.is_well();
-    let warned = "note  live: the administrator's own dialplan adds 600 to synergycall-users";
-    assert!(found.lines.iter().any(|line| line.starts_with(warned)), "{found:#?}");
-    let extensions = host.asterisk.etc().join("extensions.conf");
-    for context in ["synergycall-users", "synergycall-internal"] {
-        let own =
-            format!("[globals]\n[{context}]\nexten => 1000,1,NoOp()\n same => n,Hangup()\nexten => 601,1,Answer()");
-        edit(&extensions, "[globals]", &own);
-        let found = host.heals("extensions");
-        assert_eq!(found.faults().len(), 1, "{found:#?}");
-        assert!(fs::read_to_string(&extensions).unwrap().contains("\nexten => 601,1,Answer()"));
-        host.takes_more();
-    }
-}
-
-#[test]
-fn an_own_extension_in_another_spelling_or_of_a_template_goes() {
-    let mut host = Host::new();
-    let extensions = host.asterisk.etc().join("extensions.conf");
-    let text = fs::read_to_string(&extensions).unwrap();
-    let before = |lines: &str| text.replace("[globals]", &format!("[globals]\n{lines}"));
-    for (text, point) in [
-        (before("[synergycall-internal]\nexten => 10-00,1,Hangup(21)"), "extensions"),
-        (before("[synergycall-users]\nexten => 10-00,1,NoOp()\n same => n,Hangup(21)"), "extensions"),
-        (before("[own](!)\nexten => 1000,1,NoOp()\n same => n,Hangup(21)\n[synergycall-internal](own)"), "live"),
-    ] {
-        fs::write(&extensions, text).unwrap();
-        host.asterisk.rx("module reload pbx_config.so");
-        let refused = host.portal.http().post_empty("/apply").expect(502);
-        assert!(refused.string("/detail").contains("defined twice: "), "{refused:?}");
-        host.heals(point);
-        host.takes_more();
     }
 }
 

@@ -202,8 +202,14 @@ mod tests {
 
     #[test]
     fn tls_is_one_that_begins_with_a_handshake() {
-        let (hello, handshake) = served(&[22], ask_tls);
-        assert!(handshake.is_ok() && served(&[21], ask_tls).1.is_err());
+        let (hello, handshake) = served(&[22, 3, 3, 0, 80, 2, 0], ask_tls);
+        assert!(handshake.is_ok());
+        for (alert, said) in [
+            (&[21, 3, 3, 0, 2, 2, 40], "it cannot begin TLS"),
+            (&[21, 3, 1, 0, 2, 2, 70], "it speaks nothing newer than"),
+        ] {
+            assert!(served(alert, ask_tls).1.unwrap_err().to_string().starts_with(said));
+        }
         // A record with a message of the handshake, each with the length of what follows.
         let length = |at: usize| usize::from(u16::from_be_bytes([hello[at], hello[at + 1]]));
         assert_eq!((&hello[..3], &hello[5..7]), ([22, 3, 1].as_slice(), [1, 0].as_slice()));
