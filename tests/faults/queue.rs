@@ -5,7 +5,7 @@ use std::path::Path;
 use std::time::Duration;
 use std::{fs, thread};
 
-use pbx_tests::{Behaviour, Http, Response, until};
+use pbx_tests::{Behaviour, Http, Response};
 
 use crate::faults::matrix;
 use crate::faults::world::{Disk, Running, World, create};
@@ -136,58 +136,6 @@ fn an_apply_with_nothing_to_do_writes_and_reloads_nothing() {
     let before = traces();
     assert_eq!(world.recovers().json["outcome"], "unchanged");
     assert_eq!(traces(), before);
-}
-
-/// While PostgreSQL takes its time for one more apply, Asterisk is asked what it runs, if nothing seems to be done; and only
-/// then. What was seen counts for no other pair, and not for long.
-#[test]
-fn where_most_likely_nothing_is_to_be_done_asterisk_is_asked_beside_postgresql() {
-    let world = World::new();
-    world.recovers();
-    let listings = || world.stand_in.count("pjsip show endpoints");
-    let applied_after = |meanwhile: &dyn Fn(usize)| {
-        let before = listings();
-        let lock = world.database.begin("LOCK TABLE apply_audit_log IN SHARE MODE");
-        thread::scope(|scope| {
-            let apply = scope.spawn(|| world.portal.http().post_empty("/apply"));
-            world.database.wait_for_waiting(1);
-            meanwhile(before);
-            drop(lock);
-            let answer = apply.join().unwrap().expect(200);
-            world.check_new_is_live();
-            (answer, listings() - before)
-        })
-    };
-    let is_asked = |before| until("Asterisk to be asked", || (listings() > before).then_some(()));
-    let (answer, _) = applied_after(&is_asked);
-    assert_eq!(answer.json["outcome"], "unchanged");
-    world.stand_in.on_next(1, "pjsip show endpoints", &Behaviour::Half);
-    let (answer, _) = applied_after(&is_asked);
-    assert_eq!(answer.json["outcome"], "unchanged");
-    let log = world.portal.log();
-    let warned = log.lines().find(|line| line.contains("was not whole")).unwrap();
-    assert!(warned.contains(answer.header("x-request-id")), "{warned}");
-    let (answer, _) = applied_after(&|before| {
-        is_asked(before);
-        world.asterisk.rx("dialplan remove extension 1001@synergycall-users");
-        thread::sleep(Duration::from_secs(1));
-    });
-    assert_eq!(answer.json["outcome"], "applied", "what was seen is too old");
-    // It could not know of that.
-    world.database.sql("UPDATE users SET name = name || ' Jones'");
-    assert_eq!(applied_after(&is_asked).0.json["outcome"], "applied");
-    let applied_without_a_guess = || {
-        let (answer, asked) = applied_after(&|_| ());
-        assert_eq!((answer.string("/outcome").as_str(), asked), ("applied", 1));
-    };
-    create(&world.portal, "third");
-    applied_without_a_guess();
-    world.stand_in.on("module reload*", &Behaviour::Exit(1));
-    create(&world.portal, "fourth");
-    world.portal.http().post_empty("/apply").expect(502);
-    world.stand_in.behave();
-    applied_without_a_guess();
-    world.recovers();
 }
 
 #[test]

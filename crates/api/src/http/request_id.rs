@@ -50,13 +50,9 @@ impl RequestId {
         CURRENT.scope(self, work).await
     }
 
-    /// `work`, for which the id that is current now will be current, on whatever thread it runs.
-    pub(crate) fn carried<T>(work: impl FnOnce() -> T) -> impl FnOnce() -> T {
-        let id = Self::current();
-        move || match id {
-            Some(id) => CURRENT.sync_scope(id, work),
-            None => work(),
-        }
+    /// Makes this the current id while `work` runs on this thread.
+    pub(crate) fn sync_scope<T>(self, work: impl FnOnce() -> T) -> T {
+        CURRENT.sync_scope(self, work)
     }
 }
 
@@ -101,8 +97,7 @@ mod tests {
     fn it_is_current_only_inside_its_scope() {
         assert_eq!(RequestId::current(), None);
         let id = RequestId::generate();
-        let carried = CURRENT.sync_scope(id.clone(), || RequestId::carried(RequestId::current));
-        assert_eq!(std::thread::spawn(carried).join().unwrap(), Some(id));
+        assert_eq!(id.clone().sync_scope(RequestId::current), Some(id));
         assert_eq!(RequestId::current(), None);
     }
 }

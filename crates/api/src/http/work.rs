@@ -23,9 +23,12 @@ impl Work {
     /// [`Problem::internal`] when it panics.
     pub(crate) async fn run<T: Send + 'static>(&self, call: impl FnOnce() -> T + Send + 'static) -> Result<T, Problem> {
         let share = Arc::clone(&self.0);
-        let call = RequestId::carried(call);
+        let id = RequestId::current();
         let call = move || {
-            let result = call();
+            let result = match id {
+                Some(id) => id.sync_scope(call),
+                None => call(),
+            };
             drop(share);
             result
         };

@@ -10,7 +10,6 @@ mod verdict;
 mod waiting_records;
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant, SystemTime};
 
 use actix_web::http::header::{CACHE_CONTROL, ContentType, ETAG};
@@ -46,8 +45,6 @@ pub(crate) struct Applier {
     renderer: Renderer,
     audit: Audit,
     claims: ClaimCache,
-    /// A guess that saves time: as far as this process knows, nothing changed since the last apply.
-    is_settled: AtomicBool,
     /// The order in which the callers of this process take the lock; the host's lock orders
     /// processes.
     queue: Arc<Mutex<()>>,
@@ -68,7 +65,6 @@ impl Applier {
                 .context("the thread that closes audit records cannot be started")?,
             claims: ClaimCache::new(settings.node.clone()),
             renderer: renderer(settings),
-            is_settled: AtomicBool::new(false),
             queue: Arc::default(),
             deployment,
         };
@@ -109,11 +105,6 @@ impl Applier {
         }
         log::error!("{error:#}: nothing counts as applied until the next apply");
         Ok(())
-    }
-
-    /// Users are about to be changed by this process.
-    pub(crate) fn expect_changes(&self) {
-        self.is_settled.store(false, Ordering::Relaxed);
     }
 
     /// What this node claims that its Asterisk runs.

@@ -4,13 +4,11 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
 use crate::ask::cli::Cli;
-use crate::ask::whole_answers::Unread;
 use crate::deploy::error::LockError;
 use crate::deploy::uncovered::Trust;
 use crate::files::file::FileError;
 use crate::files::record::Record;
 use crate::files::state_dir::{self, ClaimStamp, HostLock, StagedRecord, StateDir};
-use crate::proof::live::Live;
 use crate::text::expected::{Difference, Expected, UnreadablePair};
 use crate::text::pair::{IncludeFiles, Pair};
 
@@ -53,7 +51,7 @@ impl Deployment {
         self.state.remove_stale_temp_files()?;
         self.files.remove_stale_temp_files()?;
         let proven = state_dir::read_record(&self.state.proven())?;
-        let locked = LockedDeployment { deployment: self, proven, ahead: Mutex::default(), _lock: Arc::clone(lock) };
+        let locked = LockedDeployment { deployment: self, proven, _lock: Arc::clone(lock) };
         locked.restore_from_journal()?;
         Ok(locked)
     }
@@ -120,17 +118,7 @@ pub struct LockedDeployment<'a> {
     pub(crate) deployment: &'a Deployment,
     /// The record of the pair last proven.
     pub(crate) proven: Option<Record>,
-    /// What was read before it was known what to deploy.
-    pub(super) ahead: Mutex<Option<Ahead>>,
     _lock: Arc<HostLock>,
-}
-
-/// What Asterisk was read to run, and what must be live of the pair that it was read for.
-#[derive(Debug)]
-pub(super) struct Ahead {
-    pub(super) expected: Arc<Expected>,
-    pub(super) live: Result<Live, Unread>,
-    pub(super) read_at: Instant,
 }
 
 impl LockedDeployment<'_> {
@@ -158,7 +146,7 @@ impl LockedDeployment<'_> {
     }
 
     /// What the pair last proven makes live; nothing without one, and where it cannot be read.
-    pub(super) fn proven_expected(&self) -> Arc<Expected> {
+    fn proven_expected(&self) -> Arc<Expected> {
         let expected = self.proven.as_ref().and_then(|proven| self.deployment.expected(&proven.pair).ok());
         expected.unwrap_or_default()
     }

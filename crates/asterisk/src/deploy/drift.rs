@@ -58,9 +58,8 @@ impl Deployment {
             }
             Ok(Arc::default())
         };
-        let verified = expected
-            .map_err(Cause::from)
-            .and_then(|expected| self.verify(None, &expected, &Expected::default(), deadline));
+        let verified =
+            expected.map_err(Cause::from).and_then(|expected| self.verify(&expected, &Expected::default(), deadline));
         match verified {
             // Nothing says whose the users in the include files are: none is called the administrator's.
             Ok(_) if proven.is_none() && !problems.is_empty() => {}

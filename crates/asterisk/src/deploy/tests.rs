@@ -274,19 +274,6 @@ fn while_the_files_are_others_the_journal_holds_the_former_pair() {
 }
 
 #[test]
-fn what_was_read_ahead_is_not_asked_again() {
-    let one = users(&[("1", "x")]);
-    let host = Host::running(&one);
-    let mut locked = host.lock();
-    locked.look_ahead(soon());
-    assert_eq!(host.asked("pjsip ").len(), 2);
-    assert!(!locked.deploy(&one, "", soon()).unwrap().is_changed);
-    assert_eq!(host.asked("pjsip "), Vec::<String>::new());
-    assert!(!locked.deploy(&one, "", soon()).unwrap().is_changed);
-    assert_eq!(host.asked("pjsip ").len(), 2);
-}
-
-#[test]
 fn the_contacts_of_former_owners_are_purged() {
     let host = Host::running(&users(&[("1", "x")]));
     // Of an owner who asked for another credential; at a number that comes new; of a user who stays.

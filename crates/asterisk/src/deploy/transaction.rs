@@ -216,9 +216,8 @@ impl LockedDeployment<'_> {
     }
 
     /// What is live besides, if Asterisk runs the pair already, which is on disk.
-    fn is_live(&self, change: Change<'_>) -> Result<Option<Foreign>, Cause> {
-        let Change { wanted, before, deadline, .. } = change;
-        match self.deployment.verify(self.seen(change), wanted, before, deadline) {
+    fn is_live(&self, Change { wanted, before, deadline, .. }: Change<'_>) -> Result<Option<Foreign>, Cause> {
+        match self.deployment.verify(wanted, before, deadline) {
             Ok(foreign) => return Ok(Some(foreign)),
             Err(Cause::NotProven(mismatch)) => log::warn!("Asterisk does not run the files on disk: {mismatch}"),
             Err(Cause::Unread(Unread::Cli(error))) => return Err(Cause::Unavailable(error.into())),

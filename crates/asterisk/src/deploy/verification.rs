@@ -1,13 +1,11 @@
 //! Whether Asterisk runs a pair that was installed, after a reload. What is live is compared in [`crate::proof::live`].
 
 use std::cell::{Cell, OnceCell};
-use std::ptr;
-use std::sync::{Arc, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use crate::ask::reload::{self, ReloadError};
-use crate::ask::whole_answers::{Pause, Unread};
-use crate::deploy::deployment::{Ahead, Deployment, LockedDeployment};
+use crate::ask::whole_answers::Pause;
+use crate::deploy::deployment::{Deployment, LockedDeployment};
 use crate::deploy::error::Cause;
 use crate::deploy::transaction::{Change, Former, StepTimes, timed};
 use crate::files::file::FileError;
@@ -17,28 +15,7 @@ use crate::text::expected::Expected;
 use crate::text::modules::{self, Modules};
 use crate::text::pair::Pair;
 
-/// For how long what was read ahead is what Asterisk runs.
-const FRESH: Duration = Duration::from_millis(250);
-
 impl LockedDeployment<'_> {
-    /// Asks Asterisk already what [`Self::deploy`] asks if the pair is the one last proven, and keeps the answer for it.
-    ///
-    /// This may run beside whatever finds out what to deploy. Where nothing is to be deployed it saves its time; where
-    /// something is, or where that took a quarter of a second longer, its answer is not looked at.
-    pub fn look_ahead(&self, deadline: Instant) {
-        let expected = self.proven_expected();
-        let live = Live::read(&self.deployment.cli, &expected, &expected, deadline);
-        *self.ahead.lock().unwrap_or_else(PoisonError::into_inner) =
-            Some(Ahead { expected, live, read_at: Instant::now() });
-    }
-
-    /// What [`Self::look_ahead`] has read, if it was read for this deployment, and just now.
-    pub(super) fn seen(&self, Change { wanted, before, .. }: Change<'_>) -> Option<Result<Live, Unread>> {
-        let ahead = self.ahead.lock().unwrap_or_else(PoisonError::into_inner).take()?;
-        let is_of_this = [wanted, before].into_iter().all(|expected| ptr::eq(expected, Arc::as_ptr(&ahead.expected)));
-        (is_of_this && ahead.read_at.elapsed() < FRESH).then_some(ahead.live)
-    }
-
     /// The modules whose file changes, where Asterisk surely runs what is on disk.
     pub(super) fn modules_to_reload(&self, pair: &Pair, on_disk: &Pair) -> Result<Modules, FileError> {
         let is_live = self.proven.as_ref().is_some_and(|record| record.pair == *on_disk);
@@ -66,7 +43,7 @@ impl LockedDeployment<'_> {
                 log::warn!("{error}; reading back what Asterisk runs");
             }
             let until = deadline.max(Instant::now() + cli.timeout() / 2);
-            let verified = timed(&mut times.verify, || self.deployment.verify(None, wanted, before, until));
+            let verified = timed(&mut times.verify, || self.deployment.verify(wanted, before, until));
             return match (unanswered, verified) {
                 (None, Err(Cause::NotProven(mismatch))) if modules.get() != modules::BOTH => {
                     // A rollback, too, reloads both.
@@ -117,7 +94,7 @@ impl LockedDeployment<'_> {
         let Some(expected) = &former.expected else {
             return Err("the former files are none that can be proven".to_owned());
         };
-        match self.deployment.verify(None, expected, wanted, Instant::now() + cli.timeout()) {
+        match self.deployment.verify(expected, wanted, Instant::now() + cli.timeout()) {
             Ok(_) => Ok(()),
             Err(Cause::NotProven(mismatch)) => Err(mismatch.to_string()),
             Err(error) => Err(error.to_string()),
@@ -126,22 +103,16 @@ impl LockedDeployment<'_> {
 }
 
 impl Deployment {
-    /// What is live besides `wanted`, if all of that is, and nothing that only `former` had; `seen` is what was read already.
+    /// What is live besides `wanted`, if all of that is, and nothing that only `former` had.
     ///
     /// A difference is believed when it is read twice, or when no time is left: Asterisk may have dropped a line that it does
     /// not count.
-    pub(crate) fn verify(
-        &self,
-        mut seen: Option<Result<Live, Unread>>,
-        wanted: &Expected,
-        former: &Expected,
-        deadline: Instant,
-    ) -> Result<Foreign, Cause> {
+    pub(crate) fn verify(&self, wanted: &Expected, former: &Expected, deadline: Instant) -> Result<Foreign, Cause> {
         let own = OnceCell::new();
         let is_own = |name: &str| own.get_or_init(|| diagnosis::own_endpoints(&self.cli, &self.files)).contains(name);
         let (mut pause, mut before) = (Pause::new(), None);
         loop {
-            let live = seen.take().unwrap_or_else(|| Live::read(&self.cli, wanted, former, deadline))?;
+            let live = Live::read(&self.cli, wanted, former, deadline)?;
             match live.compare(wanted, former, is_own) {
                 Ok(foreign) => return Ok(foreign),
                 Err(mismatch) if before.as_ref() == Some(&mismatch) || !pause.before(deadline) => {

@@ -1,7 +1,5 @@
 //! One attempt, from taking the lock to the response.
 
-use std::sync::atomic::Ordering;
-use std::thread;
 use std::time::{Duration, Instant, SystemTime};
 
 use actix_web::web;
@@ -17,7 +15,6 @@ use super::plan::{self, Review};
 use super::verdict;
 use crate::http::apply_response::{ApplyResponse, LiveResponse, OutcomeResponse};
 use crate::http::problem::{Code, Problem};
-use crate::http::request_id::RequestId;
 use crate::{AppState, Settings};
 
 pub(super) struct Attempt {
@@ -48,19 +45,16 @@ impl Attempt {
             request_id: self.request_id.clone(),
             started_at: self.started_at,
         };
-        let (list, snapshot) = self.begin(&locked, &started);
-        let list = match list {
+        let list = match applier.audit.begin(&locked, &started) {
             Ok(list) => list,
             Err(error) => return Err(self.not_begun(id, error, Some(&locked))),
         };
         let mut record = self.record(id, list.revision, list.users.len());
-        record.timings.snapshot = snapshot;
-        record.timings.verify = began.elapsed().saturating_sub(snapshot);
+        record.timings.snapshot = began.elapsed();
 
         let outcome = self.deploy(&mut locked, &list, began - self.began, &mut record);
         record.duration = self.began.elapsed();
         let code = outcome.err();
-        applier.is_settled.store(code.is_none(), Ordering::Relaxed);
         let level = if code.is_none() { log::Level::Info } else { log::Level::Error };
         log::log!(
             level,
@@ -79,21 +73,6 @@ impl Attempt {
             None => Ok(answer),
             Some(code) => Err(Problem::new(code, record.detail.unwrap_or_default()).with_apply(answer)),
         }
-    }
-
-    /// Reads the users and opens the record; how long that took. Beside it, where most likely nothing is to be done, Asterisk
-    /// is asked what it runs.
-    fn begin(&self, locked: &LockedDeployment<'_>, started: &StartedApply) -> (Result<UserList, AuditError>, Duration) {
-        let applier = &self.state.applier;
-        let began = Instant::now();
-        thread::scope(|scope| {
-            if applier.is_settled.swap(false, Ordering::Relaxed) {
-                let beside = thread::Builder::new().name("ahead".to_owned());
-                // Without a thread to be had, it is asked after that.
-                drop(beside.spawn_scoped(scope, RequestId::carried(|| locked.look_ahead(self.deadline))));
-            }
-            (applier.audit.begin(locked, started), began.elapsed())
-        })
     }
 
     /// The problem of an apply that could not read the users, whose record may be open.
@@ -148,7 +127,7 @@ impl Attempt {
         record.changes = changes(difference);
         record.timings.install = times.install;
         record.timings.reload = times.reload;
-        record.timings.verify += times.verify;
+        record.timings.verify = times.verify;
         record.timings.purge = times.purge;
         match result {
             Ok(deployed) => {
