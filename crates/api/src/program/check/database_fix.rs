@@ -106,7 +106,7 @@ fn answered(words: &str, url: &str) -> String {
     };
     let is_lost = ["relation ", "column "].iter().any(|what| has(what)) && has("does not exist");
     let names = Names::of(url);
-    if let Some(fix) = mend_user(words, &names) {
+    if let Some(fix) = fix_user(words, &names) {
         fix
     } else if let Some(function) = denied("function") {
         permit(url, &format!("EXECUTE ON FUNCTION {function}"))
@@ -122,9 +122,9 @@ fn answered(words: &str, url: &str) -> String {
     }
 }
 
-/// Mends or deletes a user that breaks a rule, as in `user 01a2…: the email must be …`. No other number, realm or digest
+/// Fixes or deletes a user that breaks a rule, as in `user 01a2…: the email must be …`. No other number, realm or digest
 /// fits the password that a phone has.
-fn mend_user(words: &str, names: &Names) -> Option<String> {
+fn fix_user(words: &str, names: &Names) -> Option<String> {
     let (id, rule) = words.split_once(": user ")?.1.split_once(": the ")?;
     let (column, _) = rule.split_once(' ').filter(|_| is_plain(id))?;
     let value = match column {
