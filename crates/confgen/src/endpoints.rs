@@ -90,7 +90,10 @@ impl Endpoints {
         for user in users {
             let number = user.extension.to_string();
             let sections = self.sections(user, &number);
-            let hash = &self.hash(user, &sections)?;
+            let at = text.len();
+            sections.render_into(&mut text).map_err(|_| refused(user))?;
+            let hash = &self.hash(&text[at..]);
+            text.truncate(at);
             Sections { hash, ..sections }.render_into(&mut text).map_err(|_| refused(user))?;
         }
 
@@ -105,8 +108,8 @@ impl Endpoints {
     /// The name of the user's auth.
     pub(crate) fn auth_name(&self, user: &User) -> Result<String, RenderError> {
         let number = user.extension.to_string();
-        let hash = self.hash(user, &self.sections(user, &number))?;
-        Ok(format!("{number}-{hash}"))
+        let unnamed = self.sections(user, &number).render().map_err(|_| refused(user))?;
+        Ok(format!("{number}-{}", self.hash(&unnamed)))
     }
 
     /// The sections of the user, without their hash.
@@ -122,9 +125,9 @@ impl Endpoints {
         }
     }
 
-    fn hash(&self, user: &User, sections: &Sections<'_>) -> Result<String, RenderError> {
-        let unnamed = sections.render().map_err(|_| refused(user))?;
-        Ok(hash::digits(self.digest.clone().chain_update(unnamed), HASH_DIGITS))
+    /// The hash of a user's sections, which were rendered without one.
+    fn hash(&self, unnamed: &str) -> String {
+        hash::digits(self.digest.clone().chain_update(unnamed), HASH_DIGITS)
     }
 
     fn marker(&self, generation: &str) -> String {
