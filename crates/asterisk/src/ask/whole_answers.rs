@@ -47,28 +47,28 @@ impl Pause {
     }
 }
 
-/// Asks every question until `read` has taken a whole answer to each.
+/// Asks every question until `read` has taken a whole answer to each. What stands beside a question says what it is about.
 ///
 /// # Errors
 ///
 /// Asterisk does not answer, or gave no whole answer until `deadline`.
-pub(crate) fn ask_whole(
+pub(crate) fn ask_whole<T>(
     cli: &Cli,
-    questions: Vec<String>,
+    questions: Vec<(String, T)>,
     deadline: Instant,
-    mut read: impl FnMut(&str, &str) -> Result<(), &'static str>,
+    mut read: impl FnMut(&T, &str) -> Result<(), &'static str>,
 ) -> Result<(), Unread> {
     let mut again = Again::default();
     let mut pause = Pause::new();
     // Each with what was wrong with its last answer.
-    let mut open: Vec<(String, Option<Unread>)> = questions.into_iter().map(|question| (question, None)).collect();
+    let mut open: Vec<_> = questions.into_iter().map(|(question, about)| (question, about, None)).collect();
     loop {
         // The first time all are asked, then those whose answers were not whole.
-        let questions: Vec<String> = open.iter().map(|(question, _)| question.clone()).collect();
-        let mut left: Vec<(String, Unread)> = Vec::new();
-        for ((question, before), answer) in open.into_iter().zip(cli.ask_all(&questions, deadline)) {
+        let questions: Vec<String> = open.iter().map(|(question, ..)| question.clone()).collect();
+        let mut left: Vec<(String, T, Unread)> = Vec::new();
+        for ((question, about, before), answer) in open.into_iter().zip(cli.ask_all(&questions, deadline)) {
             let error = match answer {
-                Ok(answer) => match read(&question, &answer) {
+                Ok(answer) => match read(&about, &answer) {
                     Ok(()) => continue,
                     Err(reason) => Unlisted { command: question.clone(), reason }.into(),
                 },
@@ -81,15 +81,15 @@ pub(crate) fn ask_whole(
                 Err(error) => return Err(error.into()),
             };
             again.count(&question, &error);
-            left.push((question, error));
+            left.push((question, about, error));
         }
         if left.is_empty() {
             return Ok(());
         }
         if !pause.before(deadline) {
-            return Err(left.swap_remove(0).1);
+            return Err(left.swap_remove(0).2);
         }
-        open = left.into_iter().map(|(question, error)| (question, Some(error))).collect();
+        open = left.into_iter().map(|(question, about, error)| (question, about, Some(error))).collect();
     }
 }
 
@@ -135,7 +135,7 @@ mod tests {
         program(&lines, Duration::from_secs(30))
     }
 
-    fn whole(_question: &str, answer: &str) -> Result<(), &'static str> {
+    fn whole(answer: &str) -> Result<(), &'static str> {
         if answer.starts_with("whole") { Ok(()) } else { Err("is half") }
     }
 
@@ -144,7 +144,7 @@ mod tests {
         for count in 0..4 {
             let (_directory, cli) = halves(count);
             let deadline = Instant::now() + Duration::from_secs(30);
-            ask_whole(&cli, vec!["a".to_owned()], deadline, whole).unwrap();
+            ask_whole(&cli, vec![("a".to_owned(), ())], deadline, |(), answer| whole(answer)).unwrap();
         }
     }
 
@@ -152,7 +152,9 @@ mod tests {
     fn an_answer_that_is_never_whole_is_an_error_at_the_deadline() {
         let (_directory, cli) = halves(u32::MAX);
         let began = Instant::now();
-        let error = ask_whole(&cli, vec!["a".to_owned()], began + Duration::from_secs(1), whole).unwrap_err();
+        let error =
+            ask_whole(&cli, vec![("a".to_owned(), ())], began + Duration::from_secs(1), |(), answer| whole(answer))
+                .unwrap_err();
         assert_eq!(error.to_string(), "the answer to `a` is half");
         assert!(began.elapsed() < Duration::from_secs(10));
     }
@@ -165,7 +167,9 @@ mod tests {
             let lines = "[ \"$3\" = a ] || exit 0; [ -e once ] && exec sleep 100; >once; echo half";
             let (_directory, cli) = program(lines, Duration::from_secs(timeout));
             let deadline = Instant::now() + Duration::from_secs(deadline);
-            let error = ask_whole(&cli, vec!["a".to_owned()], deadline, whole).unwrap_err().to_string();
+            let error = ask_whole(&cli, vec![("a".to_owned(), ())], deadline, |(), answer| whole(answer))
+                .unwrap_err()
+                .to_string();
             assert!(error.starts_with(said), "{error}");
         }
     }

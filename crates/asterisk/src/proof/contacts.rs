@@ -23,7 +23,7 @@ pub(crate) type Contacts = BTreeSet<(String, String, String)>;
 /// Those that are registered now.
 pub(crate) fn read(cli: &Cli, deadline: Instant) -> Result<Contacts, Unread> {
     let mut contacts = Contacts::new();
-    ask_whole(cli, vec![format!("database show {FAMILY}")], deadline, |_, answer| {
+    ask_whole(cli, vec![(format!("database show {FAMILY}"), ())], deadline, |(), answer| {
         let listed = listing::contacts(answer)?.into_iter();
         contacts = listed.map(|(aor, key, value)| (aor.to_owned(), key.to_owned(), value.to_owned())).collect();
         Ok(())

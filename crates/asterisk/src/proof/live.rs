@@ -1,6 +1,6 @@
 //! What Asterisk runs, read back and compared with what it must run.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Instant;
 
 use crate::ask::cli::Cli;
@@ -25,33 +25,32 @@ impl Live {
     /// Reads back all that `wanted` names or `former` named, with a number of questions that
     /// depends on their contexts and kinds alone.
     pub(crate) fn read(cli: &Cli, wanted: &Expected, former: &Expected, deadline: Instant) -> Result<Self, Unread> {
-        let names = wanted.contexts.keys().chain(former.contexts.keys());
-        let mut questions: BTreeMap<String, Question<'_>> =
-            names.map(|name| (format!("dialplan show {name}"), Question::Context(name))).collect();
-        questions.insert("pjsip show endpoints".to_owned(), Question::Endpoints);
+        // The answer that takes longest is asked for first.
+        let mut questions = vec![("pjsip show endpoints".to_owned(), Question::Endpoints)];
+        let names: BTreeSet<_> = wanted.contexts.keys().chain(former.contexts.keys()).collect();
+        questions.extend(names.into_iter().map(|name| (format!("dialplan show {name}"), Question::Context(name))));
         for kind in Kind::ALL {
             let both = wanted.standalone.iter().chain(&former.standalone);
             if let Some(prefix) = common_prefix(both.filter(|(of, _)| *of == kind).map(|(_, name)| name)) {
-                questions.insert(format!("pjsip list {kind}s like ^{prefix}"), Question::Standalone(kind));
+                questions.push((format!("pjsip list {kind}s like ^{prefix}"), Question::Standalone(kind)));
             }
         }
         for object @ (kind, name) in wanted.shown.keys() {
-            questions.insert(format!("pjsip show {kind} {name}"), Question::Object(object));
+            questions.push((format!("pjsip show {kind} {name}"), Question::Object(object)));
         }
         let mut live = Self::default();
-        ask_whole(cli, questions.keys().cloned().collect(), deadline, |question, answer| {
-            match questions.get(question) {
-                Some(Question::Endpoints) => live.endpoints = listing::endpoints(answer)?,
-                Some(Question::Standalone(kind)) => live.standalone.extend(listing::names(*kind, answer)?),
-                Some(Question::Context(name)) => {
+        ask_whole(cli, questions, deadline, |question, answer| {
+            match *question {
+                Question::Endpoints => live.endpoints = listing::endpoints(answer)?,
+                Question::Standalone(kind) => live.standalone.extend(listing::names(kind, answer)?),
+                Question::Context(name) => {
                     let extens = dialplan_listing::context(answer, name)?;
-                    live.contexts.extend(extens.map(|extens| ((*name).clone(), extens)));
+                    live.contexts.extend(extens.map(|extens| (name.clone(), extens)));
                 }
-                Some(Question::Object(object)) => {
+                Question::Object(object) => {
                     let options = Options::read(answer, &object.1)?;
-                    live.shown.extend(options.map(|options| ((*object).clone(), options)));
+                    live.shown.extend(options.map(|options| (object.clone(), options)));
                 }
-                None => {}
             }
             Ok(())
         })?;
@@ -201,7 +200,6 @@ fn common_prefix<'a>(names: impl Iterator<Item = &'a String>) -> Option<String> 
 
 #[cfg(test)]
 mod tests {
-    use std::collections::BTreeSet;
 
     use super::*;
     use crate::text::expected::Context;

@@ -203,9 +203,12 @@ impl Expected {
         let credentials = |of: &Self, endpoint: &Endpoint| -> Vec<Option<u64>> {
             endpoint.auths.iter().map(|auth| of.credentials.get(auth).copied()).collect()
         };
+        // Each apply that has nothing to do compares a pair with itself.
+        let is_other = !std::ptr::eq(self, former);
         let owners = former.endpoints.iter().map(|(name, before)| (name.as_str(), before));
         owners.filter(move |(name, before)| {
-            self.endpoints.get(*name).is_none_or(|now| credentials(self, now) != credentials(former, before))
+            let now = self.endpoints.get(*name);
+            is_other && now.is_none_or(|now| credentials(self, now) != credentials(former, before))
         })
     }
 
@@ -213,7 +216,7 @@ impl Expected {
     #[must_use]
     pub fn difference(&self, former: &Self) -> Difference {
         let mut difference = Difference::default();
-        // Each apply that has nothing to do compares a pair with itself.
+        // As above.
         if std::ptr::eq(self, former) {
             return difference;
         }
