@@ -55,9 +55,10 @@ fn an_apply_that_was_killed_before_its_record_was_opened_is_none() {
     });
     // Its statement ends with it, or with the lock.
     service.database.sql(
-        "SELECT pg_terminate_backend(pid, 10000) FROM pg_stat_activity \
+        "SELECT pg_terminate_backend(pid) FROM pg_stat_activity \
          WHERE datname = current_database() AND wait_event_type = 'Lock'",
     );
+    service.database.wait_for_waiting(0);
     drop(lock);
     service.portal = service.portal.settings().start();
     let last = || service.portal.http().get("/users").expect(200).json["last_apply"].clone();

@@ -43,7 +43,7 @@ impl Cluster {
             // Gone with the directory of all tests.
             let data = Self::directory(owner).keep().join("data");
             let mut initdb = owner.command("initdb");
-            initdb.args(["--no-sync", "--no-instructions", "--username=postgres", "--auth=trust", "--encoding=UTF8"]);
+            initdb.args(["--no-sync", "--username=postgres", "--auth=trust", "--encoding=UTF8"]);
             initdb.args(["--no-locale", "--pgdata"]).arg(&data);
             let output = initdb.output().unwrap_or_else(|error| panic!("cannot start initdb: {error}"));
             assert!(output.status.success(), "initdb failed: {}", String::from_utf8_lossy(&output.stderr));
