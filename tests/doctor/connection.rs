@@ -41,6 +41,7 @@ impl Remote {
         };
         let remote = Self { host, certificates, place, port, cluster };
         let sql = [
+            "SET password_encryption = 'scram-sha-256'",
             "CREATE ROLE \"pbx-portal\" LOGIN",
             &format!("ALTER ROLE \"pbx-portal\" PASSWORD '{PASSWORD}'"),
             "GRANT ALL ON ALL TABLES IN SCHEMA public TO \"pbx-portal\"",
@@ -137,6 +138,9 @@ fn a_role_that_is_not_let_in_gets_in_as_printed() {
     remote.let_in("host all pbx-portal all reject");
     remote.recovers(&well, "pg_hba.conf rejects");
     let sql = |remote: &Remote, sql: &str| drop(remote.host.database.sql(sql));
+    // As PostgreSQL 13 has it by itself.
+    sql(&remote, "ALTER SYSTEM SET password_encryption = 'md5'");
+    remote.host.database.reload_server();
     sql(&remote, "ALTER ROLE \"pbx-portal\" PASSWORD 'another'");
     remote.recovers(&well, "password authentication failed");
     sql(&remote, "ALTER ROLE \"pbx-portal\" VALID UNTIL '2020-01-01'");

@@ -224,6 +224,8 @@ fn fix(words: &str, url: &str) -> String {
         // With passwords, PostgreSQL does not say which of the two it is.
         let make = names.sql(&[
             &format!("CREATE ROLE {role} LOGIN"),
+            // PostgreSQL 13 and older servers that were upgraded would keep it in a form that `scram-sha-256` refuses.
+            "SET password_encryption = 'scram-sha-256'",
             &format!("\\password {role}"),
             &format!("ALTER ROLE {role} VALID UNTIL $$infinity$$"),
         ]);
