@@ -79,10 +79,9 @@ static JSON: LazyLock<Bytes> = LazyLock::new(|| Bytes::from(json()));
 #[must_use]
 pub fn json() -> String {
     let mut document = Document::openapi();
-    // The same as its name. Swagger UI makes a link of it, which leads nowhere where there is a choice.
-    if let Some(license) = &mut document.info.license {
-        license.identifier = None;
-    }
+    // With an identifier, Swagger UI makes a link that leads nowhere where there is a choice; without, openapi-generator
+    // refuses the document.
+    document.info.license = None;
     let bearer = HttpBuilder::new()
         .scheme(HttpAuthScheme::Bearer)
         .description(Some("A token of the setting `auth.tokens`; its name is the actor in log and audit records."));
