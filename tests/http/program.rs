@@ -78,18 +78,3 @@ fn wrong_settings_are_refused_in_one_line_that_names_the_key() {
         settings.without("PBX_PORTAL__AUTH__TOKENS").with("PBX_PORTAL__SERVER__BIND", "0.0.0.0:0").run(&["serve"]);
     assert!(open.stderr.contains("auth.tokens") && open.status.code() == Some(78), "{}", open.stderr);
 }
-
-#[test]
-fn the_file_of_the_working_directory_serves_development() {
-    let (database, asterisk) = (Database::create(), Asterisk::configured());
-    let settings = settings(&database, &asterisk).without("DATABASE_URL");
-    fs::write(settings.working_directory().join(".env"), format!("# mine\nDATABASE_URL={}\n", database.url())).unwrap();
-    let portal = settings.start();
-    portal.http().get("/users").expect(200);
-
-    fs::write(settings.working_directory().join(".env"), "DATABASE_URL 'hidden\n").unwrap();
-    let finished = settings.run(&["serve"]);
-    let named = "the file .env of the working directory cannot be read; fix or remove it";
-    assert!(finished.stderr.contains(named) && finished.status.code() == Some(78), "{}", finished.stderr);
-    assert!(!finished.stderr.contains("hidden"), "{}", finished.stderr);
-}

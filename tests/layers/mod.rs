@@ -20,7 +20,7 @@ const DEPENDENCIES: [(&str, &[&str]); 5] = [
 ];
 
 /// Outside packages that one crate uses, or a few.
-const HOMES: [(&str, &[&str]); 15] = [
+const HOMES: [(&str, &[&str]); 14] = [
     ("actix-web", &["pbx-api"]),
     ("anyhow", &["pbx-api"]),
     ("askama", &["pbx-confgen"]),
@@ -28,7 +28,6 @@ const HOMES: [(&str, &[&str]); 15] = [
     ("config", &["pbx-api"]),
     ("diesel", &["pbx-persistence"]),
     ("diesel_migrations", &["pbx-persistence"]),
-    ("dotenvy", &["pbx-api"]),
     ("email_address", &["pbx-domain"]),
     ("env_logger", &["pbx-api"]),
     ("getrandom", &["pbx-domain"]),

@@ -144,7 +144,7 @@ impl Settings {
 
     fn command(&self, arguments: &[&str]) -> Command {
         let mut command = Command::new(environment::portal_program());
-        // No variable and no `.env` of this machine is read.
+        // No variable of this machine is read.
         command.env_clear().env("PATH", std::env::var_os("PATH").unwrap_or_default());
         command.envs(&self.environment).current_dir(self.directory.path()).args(arguments).stdin(Stdio::null());
         command

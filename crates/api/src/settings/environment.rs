@@ -1,7 +1,6 @@
 use std::collections::BTreeMap;
 use std::env;
 use std::ffi::{OsStr, OsString};
-use std::path::Path;
 
 use super::{SettingsError, written};
 
@@ -21,19 +20,12 @@ impl Environment {
     /// The file from which systemd gives the service its secrets.
     pub const SERVICE_FILE: &str = "/etc/pbx-portal/env";
 
-    /// The process's environment, to which the file `.env` of the working directory first adds what it does not have.
+    /// The process's environment.
     ///
     /// # Errors
     ///
-    /// A variable of ours that is not UTF-8, or a `.env` that cannot be understood.
+    /// A variable of ours that is not UTF-8.
     pub fn of_process() -> Result<Self, SettingsError> {
-        let file = Path::new(".env");
-        if file.exists() {
-            // What the error says would repeat a line, which may hold a secret.
-            dotenvy::from_path(file).map_err(|_| {
-                SettingsError::new("the file .env of the working directory", "cannot be read", "fix or remove it")
-            })?;
-        }
         Self::of(env::vars_os())
     }
 
