@@ -56,15 +56,10 @@ impl Systemd {
         settings.with("NOTIFY_SOCKET", path.to_str().expect("a path")).with("WATCHDOG_USEC", microseconds)
     }
 
-    /// The next word, but for those that say how the service is: they come whenever it likes.
+    /// The next word.
     pub(crate) fn hears(&self) -> String {
-        loop {
-            let mut buffer = [0; 200];
-            let length = self.socket.recv(&mut buffer).expect("a word to systemd");
-            let word = String::from_utf8_lossy(&buffer[..length]).trim().to_owned();
-            if !word.starts_with("STATUS=") {
-                return word;
-            }
-        }
+        let mut buffer = [0; 200];
+        let length = self.socket.recv(&mut buffer).expect("a word to systemd");
+        String::from_utf8_lossy(&buffer[..length]).trim().to_owned()
     }
 }

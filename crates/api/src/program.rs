@@ -4,5 +4,4 @@ pub mod check;
 pub(crate) mod docs;
 pub mod openapi;
 pub mod server;
-pub(crate) mod status;
 pub(crate) mod systemd;

@@ -10,7 +10,7 @@ macro_rules! identity {
             /// A new identity, a UUID of version 7: later ones sort after earlier ones, as long as the clock is not set back.
             #[must_use]
             pub fn generate() -> Self {
-                Self($crate::identity::generate())
+                Self(uuid::Uuid::now_v7())
             }
 
             /// The UUID.
@@ -44,14 +44,6 @@ macro_rules! identity {
 
 pub(crate) use identity;
 
-/// A UUID of version 7. [`uuid::Uuid::now_v7`] panics where the clock says that it is before 1970.
-pub(crate) fn generate() -> uuid::Uuid {
-    match std::time::SystemTime::now().duration_since(std::time::SystemTime::UNIX_EPOCH) {
-        Ok(_) => uuid::Uuid::now_v7(),
-        Err(_) => uuid::Uuid::new_v7(uuid::Timestamp::from_unix(uuid::NoContext, 0, 0)),
-    }
-}
-
 /// A text that is no identity.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("must be a UUID")]
@@ -59,11 +51,11 @@ pub struct InvalidId;
 
 #[cfg(test)]
 mod tests {
-    use super::generate;
+    use crate::UserId;
 
     #[test]
     fn each_identity_is_a_new_one_of_version_7() {
-        let (one, other) = (generate(), generate());
+        let [one, other] = [(); 2].map(|()| UserId::generate().as_uuid());
         assert_eq!((one.get_version_num(), other.get_version_num()), (7, 7));
         assert!(one < other, "{one} and {other}");
     }

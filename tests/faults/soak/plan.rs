@@ -237,10 +237,9 @@ impl Fault {
             19 => Self::SilentNetwork { swallows: random.one_in(2) },
             20 => Self::BreakingNetwork { packets: i64::try_from(random.below(60)).unwrap(), is_cut: random.one_in(2) },
             21 => Self::HostileCaller { from: random.pick(&CALLERS).0 },
-            22 => Self::Clock {
-                first: random.pick(&["+10y", "-20y", "+0"]),
-                then: random.pick(&["+10y", "-20y", "@1960-01-01 00:00:00", "-3s"]),
-            },
+            22 => {
+                Self::Clock { first: random.pick(&["+10y", "-20y", "+0"]), then: random.pick(&["+10y", "-20y", "-3s"]) }
+            }
             _ => match random.below(2) {
                 0 => Self::StoppedPortal,
                 _ => Self::SlowNetwork { milliseconds: random.between(5, 80) },

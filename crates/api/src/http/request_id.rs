@@ -31,7 +31,6 @@ impl RequestId {
 
     /// A new id, a UUID.
     pub(crate) fn generate() -> Self {
-        // Any identity will do; `Uuid::now_v7` panics where the clock says that it is before 1970.
         Self(ApplyId::generate().to_string().into())
     }
 

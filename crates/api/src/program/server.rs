@@ -3,7 +3,7 @@
 use std::io;
 use std::net::{SocketAddr, TcpListener};
 use std::rc::Rc;
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use actix_http::error::DispatchError;
 use actix_http::{HttpService, Protocol};
@@ -15,7 +15,7 @@ use actix_web::rt::System;
 use actix_web::rt::net::{TcpSocket, TcpStream};
 use actix_web::rt::signal::unix::{SignalKind, signal};
 use actix_web::{App, web};
-use anyhow::{Context as _, bail};
+use anyhow::Context as _;
 use pbx_persistence::Database;
 use sd_notify::NotifyState;
 
@@ -25,7 +25,6 @@ use crate::http::connection::Connection;
 use crate::http::work::Work;
 use crate::operations::apply::Applier;
 use crate::operations::listing::ListingCache;
-use crate::program::status;
 use crate::program::systemd::{self, Pulse};
 use crate::{AppState, Settings, configure};
 
@@ -55,16 +54,11 @@ const WRITE_BUFFER: usize = 8 * 1024;
 /// An interrupted apply cannot be recovered from, the database cannot be reached within `database.timeout_seconds` or cannot be
 /// migrated, the address cannot be bound, or the server fails.
 pub fn serve(settings: Settings) -> anyhow::Result<()> {
-    // Otherwise the server could not write the header `Date`.
-    if SystemTime::now() < SystemTime::UNIX_EPOCH {
-        bail!("the clock of this host says that it is before 1970: set it (`timedatectl set-time`)");
-    }
     let database = connect(&settings)?;
     // The files before anything that may fail for other reasons: Asterisk may start with them at any moment.
     let applier = Applier::new(&settings, &database)?;
     migrate(&settings)?;
     applier.close_open_records()?;
-    log_protection(&database);
     System::new().block_on(run(settings, database, applier))
 }
 
@@ -80,15 +74,6 @@ pub fn migrate(settings: &Settings) -> anyhow::Result<Vec<String>> {
         log::info!("migrated the database: {migration}");
     }
     Ok(applied)
-}
-
-/// Says how the connection to PostgreSQL is protected, as libpq may choose clear text without a word.
-fn log_protection(database: &Database) {
-    match database.inspect().map(|found| found.protection) {
-        Ok(protection) if protection.is_safe() => log::info!("the connection to PostgreSQL: {protection}"),
-        Ok(protection) => log::warn!("the connection to PostgreSQL: {protection}"),
-        Err(error) => log::warn!("how the connection to PostgreSQL is protected is not known: {error}"),
-    }
 }
 
 fn connect(settings: &Settings) -> anyhow::Result<Database> {
@@ -134,9 +119,6 @@ async fn run(mut settings: Settings, database: Database, applier: Applier) -> an
     let server = server.run();
     log::info!("pbx-portal {} listens on http://{address}", env!("CARGO_PKG_VERSION"));
     systemd::notify(&[NotifyState::Ready]);
-    if std::env::var_os("NOTIFY_SOCKET").is_some() {
-        actix_web::rt::spawn(status::keep(state.clone()));
-    }
     systemd::start_watchdog(pulse);
     server.await.context("the server failed")?;
 
