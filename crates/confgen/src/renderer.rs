@@ -1,5 +1,3 @@
-use std::fmt;
-
 use pbx_domain::{ExtensionRange, User};
 
 use crate::endpoints::Endpoints;
@@ -23,7 +21,7 @@ use crate::{Context, ContextError, EndpointOptions, Prefix, RenderError, Renderi
 /// assert!(rendering.routing.contains("\n[from-office]\ninclude => office-users\n"));
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
-#[derive(Clone)]
+#[derive(Debug, Clone)]
 pub struct Renderer {
     prefix: Prefix,
     context: String,
@@ -107,14 +105,5 @@ impl Renderer {
 impl Default for Renderer {
     fn default() -> Self {
         Self::new(&Prefix::default(), &EndpointOptions::default())
-    }
-}
-
-impl fmt::Debug for Renderer {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { prefix, context, range, options: _, endpoints } = self;
-        let mut shown = f.debug_struct("Renderer");
-        shown.field("prefix", prefix).field("context", context).field("range", range).field("endpoints", endpoints);
-        shown.finish()
     }
 }

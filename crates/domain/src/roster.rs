@@ -27,7 +27,6 @@ pub struct Roster {
     users: HashMap<UserId, Entry>,
     /// The owner of each address.
     emails: HashMap<String, UserId>,
-    range: ExtensionRange,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -56,12 +55,6 @@ pub enum CreateRefusal {
 }
 
 impl Roster {
-    /// A roster without users, who get extensions of this range; the default one has the portal's.
-    #[must_use]
-    pub fn new(range: ExtensionRange) -> Self {
-        Self { range, ..Self::default() }
-    }
-
     /// Adds a user who is there already. `email_key` is [`Email::key`](crate::Email::key).
     pub fn insert(&mut self, id: UserId, extension: Extension, email_key: String) {
         self.emails.insert(email_key.clone(), id);
@@ -103,7 +96,7 @@ impl Roster {
     }
 
     fn lowest_free(&self) -> Option<Extension> {
-        self.range.lowest_free(self.users.values().map(|user| user.extension))
+        ExtensionRange::PORTAL.lowest_free(self.users.values().map(|user| user.extension))
     }
 }
 
@@ -147,16 +140,6 @@ mod tests {
         assert_eq!(roster.create(id(5000), &new("x@example.com", None)), Err(CreateRefusal::Exhausted));
         assert_eq!(roster.create(id(5000), &new("x@example.com", Some(id(6000)))), Err(CreateRefusal::NoSuchUser));
         assert_eq!(roster, before);
-    }
-
-    #[test]
-    fn another_range_gives_its_own_numbers() {
-        let mut roster = Roster::new(ExtensionRange::new(20, 21).unwrap());
-        for number in 20..=21 {
-            let extension = roster.create(id(number), &new(&format!("u{number}@example.com"), None)).unwrap();
-            assert_eq!(u128::from(extension.get()), number);
-        }
-        assert_eq!(roster.create(id(22), &new("u22@example.com", None)), Err(CreateRefusal::Exhausted));
     }
 
     #[test]
