@@ -173,7 +173,7 @@ fn the_last_applies_are_read_as_they_were_recorded() {
     let fixture = Fixture::new();
     let users = [fixture.create(1), fixture.create(2)];
     let log = fixture.inside.apply_log();
-    assert_eq!(log.recent(10).unwrap(), []);
+    assert_eq!(log.recent(None, 10).unwrap(), []);
     let waiting = log.waiting("pbx-a").unwrap();
     assert!(waiting.is_any() && waiting.since.is_none() && waiting.users == users);
 
@@ -197,10 +197,10 @@ fn the_last_applies_are_read_as_they_were_recorded() {
     assert!(log.finish(&first).unwrap() && log.finish(&other).unwrap());
     let ended = |record: &ApplyRecord| LoggedApply::Ended(Box::new(record.clone()));
     let running = LoggedApply::Running { apply: last.clone(), revision: Revision::new(2), users: 2 };
-    assert_eq!(log.recent(10).unwrap(), [running.clone(), ended(&other), ended(&first)]);
-    assert_eq!(log.recent(1).unwrap(), std::slice::from_ref(&running));
-    assert_eq!(log.recent_of("pbx-a", 10).unwrap(), [running, ended(&first)]);
-    assert_eq!(log.recent_of("pbx", 10).unwrap(), []);
+    assert_eq!(log.recent(None, 10).unwrap(), [running.clone(), ended(&other), ended(&first)]);
+    assert_eq!(log.recent(None, 1).unwrap(), std::slice::from_ref(&running));
+    assert_eq!(log.recent(Some("pbx-a"), 10).unwrap(), [running, ended(&first)]);
+    assert_eq!(log.recent(Some("pbx"), 10).unwrap(), []);
 
     let waiting = log.waiting("pbx-a").unwrap();
     assert!(!waiting.is_any() && waiting.users.is_empty());
@@ -215,6 +215,6 @@ fn the_last_applies_are_read_as_they_were_recorded() {
 
     // What a process left that is gone.
     log.interrupt_running("pbx-a", &[]).unwrap();
-    let LoggedApply::Ended(interrupted) = &log.recent(1).unwrap()[0] else { panic!("it has ended") };
+    let LoggedApply::Ended(interrupted) = &log.recent(None, 1).unwrap()[0] else { panic!("it has ended") };
     assert_eq!((interrupted.outcome, interrupted.id), (ApplyOutcome::Interrupted, last.id));
 }

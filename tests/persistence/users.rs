@@ -24,15 +24,6 @@ fn a_user_is_listed_as_it_was_created() {
 }
 
 #[test]
-fn a_user_is_found_by_the_address_in_whatever_case() {
-    let fixture = Fixture::new();
-    let (one, users) = (fixture.create(1), fixture.inside.users());
-    fixture.create(2);
-    assert_eq!(users.find_by_email(&"U1@Example.COM".parse().unwrap()).unwrap(), Some(one));
-    assert_eq!(users.find_by_email(&"u3@example.com".parse().unwrap()).unwrap(), None);
-}
-
-#[test]
 fn nobody_is_listed_with_the_revision_all_the_same() {
     let fixture = Fixture::new();
     let list = fixture.inside.users().list().unwrap();

@@ -22,7 +22,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     }
     println!("{} users at revision {}", list.users.len(), list.revision);
 
-    let applies = database.apply_log().recent(100)?;
+    let applies = database.apply_log().recent(None, 100)?;
     for apply in &applies {
         match apply {
             LoggedApply::Running { apply, revision, .. } => println!("{}: revision {revision} is running", apply.node),

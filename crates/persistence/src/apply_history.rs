@@ -8,7 +8,6 @@ use crate::apply_row::Row;
 use crate::error::DatabaseError;
 use crate::list;
 use crate::schema::apply_audit_log as log;
-use crate::session::Abort;
 use crate::users::TENANT;
 
 /// An apply as it stands in the log.
@@ -62,25 +61,12 @@ impl Waiting {
 }
 
 impl ApplyLog {
-    /// The last `most` applies of all nodes, the latest first.
+    /// The last `most` applies of one node, or of all, the latest first.
     ///
     /// # Errors
     ///
     /// [`DatabaseError`]; [`DatabaseError::Failed`] also for a record that breaks a rule of `pbx-domain`.
-    pub fn recent(&self, most: u32) -> Result<Vec<LoggedApply>, DatabaseError> {
-        self.read(None, most)
-    }
-
-    /// The last `most` applies of one node, the latest first.
-    ///
-    /// # Errors
-    ///
-    /// As [`Self::recent`].
-    pub fn recent_of(&self, node: &str, most: u32) -> Result<Vec<LoggedApply>, DatabaseError> {
-        self.read(Some(node), most)
-    }
-
-    fn read(&self, node: Option<&str>, most: u32) -> Result<Vec<LoggedApply>, DatabaseError> {
+    pub fn recent(&self, node: Option<&str>, most: u32) -> Result<Vec<LoggedApply>, DatabaseError> {
         let node = node.map(str::to_owned);
         self.sessions.repeatable(move |connection| {
             let mut query = log::table.filter(log::tenant.eq(TENANT)).into_boxed();
@@ -89,7 +75,7 @@ impl ApplyLog {
             }
             let latest = query.order((log::started_at.desc(), log::id.desc())).limit(i64::from(most));
             let rows: Vec<Row> = latest.load(connection)?;
-            rows.into_iter().map(|row| row.into_apply().map_err(Abort::Reason)).collect()
+            Ok(rows.into_iter().map(Row::into_apply).collect::<Result<_, _>>()?)
         })
     }
 
@@ -112,7 +98,7 @@ impl ApplyLog {
                 .order((log::started_at.desc(), log::id.desc()))
                 .first(connection)
                 .optional()?;
-            let since = row.map(Row::into_record).transpose().map_err(Abort::Reason)?;
+            let since = row.map(Row::into_record).transpose()?;
             let list = list::read(connection)?;
             let mut users = list.users;
             users.retain(|user| since.as_ref().is_none_or(|apply| user.revision > apply.revision));

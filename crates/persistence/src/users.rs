@@ -1,7 +1,7 @@
 use std::fmt;
 use std::sync::Arc;
 
-use pbx_domain::{Email, Ha1, NewUser, Realm, SipPassword, User, UserId};
+use pbx_domain::{Ha1, NewUser, Realm, SipPassword, User, UserId};
 
 use crate::error::{CreateUserError, DatabaseError, DeleteUserError};
 use crate::list::{self, ChangeToken, UserList};
@@ -76,16 +76,6 @@ impl UserRepository {
     pub fn list_unless(&self, known: ChangeToken) -> Result<Option<UserList>, DatabaseError> {
         self.sessions
             .repeatable(move |connection| list::read_rows_unless(connection, known)?.map(list::from_rows).transpose())
-    }
-
-    /// The user with this mail address, in whatever case.
-    ///
-    /// # Errors
-    ///
-    /// As [`UserRepository::list`].
-    pub fn find_by_email(&self, email: &Email) -> Result<Option<User>, DatabaseError> {
-        let key = email.key();
-        Ok(self.list()?.users.into_iter().find(|user| user.email.key() == key))
     }
 
     /// Deletes a user; the extension is free at once.
