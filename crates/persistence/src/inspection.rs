@@ -11,7 +11,6 @@ use diesel::result::{DatabaseErrorKind, Error as SqlError};
 use diesel::sql_types::{Bool, Text};
 
 use crate::conninfo::Link;
-use crate::error::DatabaseError;
 use crate::migrations;
 use crate::session::Abort;
 
@@ -214,7 +213,7 @@ pub(crate) fn rehearse_change(connection: &mut PgConnection, lock_timeout: Durat
     connection.batch_execute(&rehearsal(lock_timeout))
 }
 
-pub(crate) fn inspect(connection: &mut PgConnection, link: Link) -> Result<Inspection, Abort<DatabaseError>> {
+pub(crate) fn inspect(connection: &mut PgConnection, link: Link) -> Result<Inspection, Abort> {
     let missing_rights: Vec<String> = sql::<Text>(RIGHTS).load(connection)?;
     // What was applied may not be read then.
     let may_read = !missing_rights.iter().any(|right| right.ends_with("__diesel_schema_migrations"));

@@ -120,12 +120,12 @@ impl ListQuery {
 }
 
 /// The list.
-pub(crate) fn read(connection: &mut PgConnection) -> Result<UserList, Abort<DatabaseError>> {
+pub(crate) fn read(connection: &mut PgConnection) -> Result<UserList, Abort> {
     from_rows(read_rows(connection)?)
 }
 
 /// The rows of the list.
-pub(crate) fn read_rows(connection: &mut PgConnection) -> Result<Vec<ListRow>, Abort<DatabaseError>> {
+pub(crate) fn read_rows(connection: &mut PgConnection) -> Result<Vec<ListRow>, Abort> {
     Ok(load(connection, ListQuery::ALL)?)
 }
 
@@ -133,7 +133,7 @@ pub(crate) fn read_rows(connection: &mut PgConnection) -> Result<Vec<ListRow>, A
 pub(crate) fn read_rows_unless(
     connection: &mut PgConnection,
     known: ChangeToken,
-) -> Result<Option<Vec<ListRow>>, Abort<DatabaseError>> {
+) -> Result<Option<Vec<ListRow>>, Abort> {
     let rows =
         load(connection, ListQuery { random: Some(known.random), revision: Some(known.revision), guard: known.guard })?;
     let is_known = rows.first().is_some_and(|(_, _, _, _, is_read, _)| !is_read);
@@ -146,10 +146,10 @@ fn load(connection: &mut PgConnection, query: ListQuery) -> QueryResult<Vec<List
 }
 
 /// The tenant is in every row, and in one of its own where it has no users.
-pub(crate) fn from_rows(rows: Vec<ListRow>) -> Result<UserList, Abort<DatabaseError>> {
-    let (token, database) = tenant_of(&rows).map_err(Abort::Reason)?;
+pub(crate) fn from_rows(rows: Vec<ListRow>) -> Result<UserList, Abort> {
+    let (token, database) = tenant_of(&rows)?;
     let users = rows.into_iter().filter_map(|(.., row)| row).map(Row::into_user);
-    let mut users: Vec<User> = users.collect::<Result<_, _>>().map_err(Abort::Reason)?;
+    let mut users: Vec<User> = users.collect::<Result<_, _>>()?;
     // A tenth of the time that PostgreSQL would take for it.
     users.sort_unstable_by_key(|user| user.extension);
     Ok(UserList { token, database: DatabaseId::from(database), revision: Revision::new(token.revision), users })

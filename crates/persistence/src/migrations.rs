@@ -1,6 +1,5 @@
 //! The migrations: which are missing, and how they are made.
 
-use std::error::Error;
 use std::time::Duration;
 
 use diesel::connection::SimpleConnection as _;
@@ -23,7 +22,7 @@ const LOCK: i64 = 0x70_6278_6D69_6772;
 pub(crate) const LIMIT: Duration = Duration::from_mins(5);
 
 /// Makes those that are missing, after any other process that does so, and returns their names.
-pub(crate) fn migrate(connection: &mut PgConnection) -> Result<Vec<String>, Abort<DatabaseError>> {
+pub(crate) fn migrate(connection: &mut PgConnection) -> Result<Vec<String>, Abort> {
     // The regular expressions of the migrations have backslashes, which a database may read as escapes.
     connection
         .batch_execute("SET statement_timeout = 0; SET lock_timeout = '60s'; SET standard_conforming_strings = on")?;
@@ -38,7 +37,7 @@ pub(crate) fn migrate(connection: &mut PgConnection) -> Result<Vec<String>, Abor
             let name = migration.name().to_string();
             match connection.run_migration(&*migration) {
                 Ok(_) => Ok(name),
-                Err(cause) => Err(failed(format!("migration {name}: {cause}"))),
+                Err(cause) => Err(DatabaseError::failed(format!("migration {name}: {cause}")).into()),
             }
         })
         .collect()
@@ -52,11 +51,11 @@ pub(crate) fn names(migrations: &[Box<dyn Migration<Pg>>]) -> Vec<String> {
 
 /// The migrations that were not applied yet, in their order, and the versions that were applied and are not ours. No
 /// migration would make a database fit that cannot hold every name.
-pub(crate) fn compare(connection: &mut PgConnection) -> Result<(Migrations, Vec<String>), Abort<DatabaseError>> {
+pub(crate) fn compare(connection: &mut PgConnection) -> Result<(Migrations, Vec<String>), Abort> {
     // In SQL_ASCII, PostgreSQL keeps the bytes that it is given.
     let found: String = diesel::select(sql::<Text>("current_setting('server_encoding')")).get_result(connection)?;
     if !["UTF8", "SQL_ASCII"].contains(&&*found) {
-        return Err(Abort::Reason(DatabaseError::WrongEncoding { found }));
+        return Err(DatabaseError::WrongEncoding { found }.into());
     }
     // Diesel's own question would create the table in which it keeps the answer.
     let is_empty = diesel::select(sql::<Bool>("to_regclass('__diesel_schema_migrations') IS NULL"));
@@ -65,7 +64,7 @@ pub(crate) fn compare(connection: &mut PgConnection) -> Result<(Migrations, Vec<
     } else {
         sql::<Text>("SELECT version FROM __diesel_schema_migrations ORDER BY version").load(connection)?
     };
-    let mut pending = MIGRATIONS.migrations().map_err(failed)?;
+    let mut pending = MIGRATIONS.migrations().map_err(DatabaseError::failed)?;
     pending.retain(|migration| {
         let version = migration.name().version().to_string();
         let applied = unknown.iter().position(|applied| *applied == version);
@@ -73,8 +72,4 @@ pub(crate) fn compare(connection: &mut PgConnection) -> Result<(Migrations, Vec<
     });
     pending.sort_by_key(|migration| migration.name().version().as_owned());
     Ok((pending, unknown))
-}
-
-fn failed(cause: impl Into<Box<dyn Error + Send + Sync>>) -> Abort<DatabaseError> {
-    Abort::Reason(DatabaseError::failed(cause))
 }

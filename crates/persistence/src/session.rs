@@ -103,14 +103,20 @@ impl ManageConnection for Manager {
 
 /// Why an operation ends early: PostgreSQL's reason, or its own.
 #[derive(Debug)]
-pub(crate) enum Abort<E> {
+pub(crate) enum Abort {
     Sql(SqlError),
-    Reason(E),
+    Reason(DatabaseError),
 }
 
-impl<E> From<SqlError> for Abort<E> {
+impl From<SqlError> for Abort {
     fn from(error: SqlError) -> Self {
         Self::Sql(error)
+    }
+}
+
+impl From<DatabaseError> for Abort {
+    fn from(reason: DatabaseError) -> Self {
+        Self::Reason(reason)
     }
 }
 
@@ -155,19 +161,19 @@ impl Sessions {
     ///
     /// If a pooled connection proves to be dead, it is replaced, and `operation` runs again. If a new one is lost as well,
     /// the result is unknown, which is [`DatabaseError::Unavailable`].
-    pub(crate) fn repeatable<T: Send + 'static, E: From<DatabaseError> + Send + 'static>(
+    pub(crate) fn repeatable<T: Send + 'static>(
         &self,
-        operation: impl Fn(&mut PgConnection) -> Result<T, Abort<E>> + Send + Sync + 'static,
-    ) -> Result<T, E> {
+        operation: impl Fn(&mut PgConnection) -> Result<T, Abort> + Send + Sync + 'static,
+    ) -> Result<T, DatabaseError> {
         self.repeatable_since(Instant::now(), operation)
     }
 
     /// As [`Sessions::repeatable`], with a timeout that runs already.
-    pub(crate) fn repeatable_since<T: Send + 'static, E: From<DatabaseError> + Send + 'static>(
+    pub(crate) fn repeatable_since<T: Send + 'static>(
         &self,
         begun: Instant,
-        operation: impl Fn(&mut PgConnection) -> Result<T, Abort<E>> + Send + Sync + 'static,
-    ) -> Result<T, E> {
+        operation: impl Fn(&mut PgConnection) -> Result<T, Abort> + Send + Sync + 'static,
+    ) -> Result<T, DatabaseError> {
         let operation = Arc::new(operation);
         for tried in 1.. {
             let mut session = self.checkout(begun)?;
@@ -183,21 +189,21 @@ impl Sessions {
             if is_lost(&error) {
                 session.broken = true;
                 if !pooled || is_late {
-                    return Err(DatabaseError::unavailable(error).into());
+                    return Err(DatabaseError::unavailable(error));
                 }
                 log::debug!("a pooled connection to PostgreSQL was dead, taking another: {}", words(&error));
             } else if is_late || sent.elapsed() >= statement_timeout(self.timeout) {
                 // Diesel reports a cancelled statement as an unknown error, so the elapsed time decides.
-                return Err(DatabaseError::unavailable(error).into());
+                return Err(DatabaseError::unavailable(error));
             } else if may_pass(&error) && (pooled || tried < TRIES) {
                 // The session may hold a statement that was prepared for another schema.
                 session.broken = pooled;
                 log::debug!("PostgreSQL refused, trying again: {}", words(&error));
             } else {
-                return Err(DatabaseError::failed(error).into());
+                return Err(DatabaseError::failed(error));
             }
         }
-        Err(DatabaseError::unavailable("tried too often").into())
+        Err(DatabaseError::unavailable("tried too often"))
     }
 
     /// Runs `operation` once on a connection of its own, which is closed afterwards: settings and
@@ -205,7 +211,7 @@ impl Sessions {
     pub(crate) fn dedicated<T: Send + 'static>(
         &self,
         limit: Duration,
-        operation: impl FnOnce(&mut PgConnection) -> Result<T, Abort<DatabaseError>> + Send + 'static,
+        operation: impl FnOnce(&mut PgConnection) -> Result<T, Abort> + Send + 'static,
     ) -> Result<T, DatabaseError> {
         let begun = Instant::now();
         loop {
@@ -346,7 +352,7 @@ mod tests {
         let sessions = Sessions::new(Conninfo::new("host=/nonexistent", timeout).unwrap(), 1);
         let begun = Instant::now();
         std::thread::sleep(timeout);
-        let error = sessions.repeatable_since::<(), DatabaseError>(begun, |_| Ok(())).unwrap_err();
+        let error = sessions.repeatable_since::<()>(begun, |_| Ok(())).unwrap_err();
         assert!(error.source().unwrap().to_string().contains("was not sent"), "{error:?}");
     }
 }

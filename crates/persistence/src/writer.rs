@@ -225,7 +225,7 @@ impl Writer {
                 {
                     Ok(Err(error))
                 }
-                made => made.map(Ok).map_err(Abort::<DatabaseError>::Sql),
+                made => made.map(Ok).map_err(Abort::Sql),
             }
         })?;
         match made {
