@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use diesel::Connection as _;
 use diesel::pg::PgConnection;
+use percent_encoding::percent_decode_str;
 
 use crate::error::DatabaseError;
 
@@ -102,7 +103,7 @@ impl Address {
         let parts = Url::of(url);
         let named = |keyword, of: fn(&Url<'_>) -> String| {
             let name = given(url, keyword).or_else(|| parts.as_ref().map(of)).filter(|name| !name.is_empty())?;
-            Some(if parts.is_some() { decoded(&name) } else { name })
+            Some(if parts.is_some() { percent_decode_str(&name).decode_utf8_lossy().into_owned() } else { name })
         };
         Self {
             role: named("user", |url| url.role.to_owned()),
@@ -110,19 +111,6 @@ impl Address {
             is_local: hosts(url).iter().all(|host| is_socket(host)),
         }
     }
-}
-
-/// A part of a URL without its percent-encoding.
-fn decoded(part: &str) -> String {
-    let mut pieces = part.split('%');
-    let mut bytes = pieces.next().unwrap_or_default().as_bytes().to_vec();
-    for piece in pieces {
-        // libpq has refused what are no two digits.
-        let byte = piece.get(..2).and_then(|digits| u8::from_str_radix(digits, 16).ok());
-        bytes.push(byte.unwrap_or(b'%'));
-        bytes.extend_from_slice(&piece.as_bytes()[if byte.is_some() { 2 } else { 0 }..]);
-    }
-    String::from_utf8_lossy(&bytes).into_owned()
 }
 
 fn hosts(url: &str) -> Vec<String> {

@@ -1,6 +1,7 @@
 //! The role and the database of `DATABASE_URL` in the commands that are printed.
 
 use pbx_persistence::Address;
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 
 /// Whose shell a command is for.
 pub(super) const THERE: &str = "on the host of PostgreSQL: ";
@@ -82,11 +83,8 @@ pub(super) fn identifier(name: &str) -> String {
 
 /// A name as a part of a URL.
 pub(super) fn in_url(name: &str) -> String {
-    let bytes = name.bytes().map(|byte| match byte {
-        b'-' | b'_' | b'.' | b'0'..=b'9' | b'A'..=b'Z' | b'a'..=b'z' => char::from(byte).to_string(),
-        _ => format!("%{byte:02X}"),
-    });
-    bytes.collect()
+    const ESCAPED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'_').remove(b'.');
+    utf8_percent_encode(name, ESCAPED).to_string()
 }
 
 /// Whether a word needs no quoting for the shell, SQL or `sed`.
