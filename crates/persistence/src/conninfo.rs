@@ -2,6 +2,7 @@
 //! else. Whatever it says itself stays as it is, and wins.
 
 use std::env;
+use std::net::{IpAddr, SocketAddr};
 use std::path::Path;
 use std::time::Duration;
 
@@ -62,8 +63,7 @@ impl Conninfo {
             Some("require") => given("sslrootcert", "PGSSLROOTCERT").is_some_and(|file| Path::new(&file).is_file()),
             _ => false,
         };
-        let is_here = |host: &String| ["localhost", "127.", "::1", "[::1]"].iter().any(|here| host.starts_with(here));
-        Link { verifies_certificate, is_remote: !self.may_be_local() && !self.hosts.iter().any(is_here) }
+        Link { verifies_certificate, is_remote: !self.hosts.iter().any(|host| is_socket(host) || is_loopback(host)) }
     }
 
     /// For one host, so that each has its time within the timeout; libpq takes no less than two seconds.
@@ -120,6 +120,13 @@ fn hosts(url: &str) -> Vec<String> {
 
 fn is_socket(host: &str) -> bool {
     host.is_empty() || host.starts_with(['/', '@', '%', ':'])
+}
+
+/// Whether a host, with or without a port, is a name or an address of this one.
+fn is_loopback(host: &str) -> bool {
+    let address = host.parse().map(|address: SocketAddr| address.ip());
+    let address = address.or_else(|_| host.trim_matches(['[', ']']).parse::<IpAddr>());
+    address.is_ok_and(|address| address.is_loopback()) || host.split(':').next() == Some("localhost")
 }
 
 /// Whether libpq can read the URL, found out without a connection.
@@ -357,7 +364,13 @@ mod tests {
             ("postgres:///db?host=/run", false),
             ("postgres://localhost:5433/db", false),
             ("postgres://127.0.0.1,h/db", false),
+            ("postgres://localhost/db", false),
+            ("postgres://[::1]:5433/db", false),
+            ("postgres://[::1]/db", false),
+            ("postgres://127.0.0.2:5433/db", false),
             ("host=h hostaddr=::1", false),
+            ("postgres://localhost-pooler.example.com/db", true),
+            ("postgres://127.0.0.1.example.com:5433/db", true),
         ] {
             assert_eq!(of(url).link().is_remote, is_remote, "{url}");
         }
