@@ -88,24 +88,6 @@ fn columns_that_are_others_than_the_migrations_made_are_named() {
 }
 
 #[test]
-fn what_postgresql_keeps_from_the_role_besides_tables_is_granted_where_it_is_needed() {
-    let mut host = Host::new();
-    let role = format!("caller_{}", std::process::id());
-    host.database.sql(&format!("CREATE ROLE {role} LOGIN; GRANT ALL ON ALL TABLES IN SCHEMA public TO {role}"));
-    let settings =
-        host.settings.clone().with("DATABASE_URL", &host.database.url().replacen("postgres@", &format!("{role}@"), 1));
-    host.database.sql("REVOKE SELECT ON pg_stat_ssl FROM PUBLIC");
-    check(&settings).is_well();
-    for (from, to) in [("EXECUTE ON FUNCTION set_config", "set_config"), ("SELECT ON pg_trigger", "pg_trigger")] {
-        host.database.sql(&format!("REVOKE {from} FROM PUBLIC"));
-        let found = host.heals_with(&settings, "tables");
-        assert!(found.faults()[0].1.contains(&format!("GRANT {from} TO")), "{to}: {found:#?}");
-        host.database.sql(&format!("GRANT {from} TO PUBLIC"));
-    }
-    host.database.sql(&format!("GRANT SELECT ON pg_stat_ssl TO PUBLIC; DROP OWNED BY {role}; DROP ROLE {role}"));
-}
-
-#[test]
 fn what_refuses_a_change_at_its_end_alone_is_reported() {
     let host = Host::new();
     host.database.sql(

@@ -7,7 +7,6 @@ use diesel::connection::SimpleConnection as _;
 use diesel::dsl::sql;
 use diesel::pg::PgConnection;
 use diesel::prelude::*;
-use diesel::result::{DatabaseErrorKind, Error as SqlError};
 use diesel::sql_types::{Bool, Text};
 
 use crate::conninfo::Link;
@@ -64,8 +63,6 @@ pub enum Protection {
     },
     /// A program on PostgreSQL's own host stands between, such as a pooler: PostgreSQL sees its connection alone.
     Unknown,
-    /// The role may not read `pg_stat_ssl`, so PostgreSQL does not say.
-    Untold,
     /// Clear text over a network: anybody who listens gets the phones' digests.
     ClearText,
 }
@@ -88,7 +85,6 @@ impl fmt::Display for Protection {
                 "DATABASE_URL names another host, and PostgreSQL sees a connection of its own: how the connection to the pooler \
                  or proxy in between is protected is not known",
             ),
-            Self::Untold => f.write_str("the role may not read pg_stat_ssl, so how it is protected is not known"),
             Self::ClearText => f.write_str("the phones' digests cross the network in clear text"),
         }
     }
@@ -221,30 +217,24 @@ pub(crate) fn inspect(connection: &mut PgConnection, link: Link) -> Result<Inspe
     let not_owned = if pending.is_empty() { Vec::new() } else { sql::<Text>(NOT_OWNED).load(connection)? };
     let missing_tables =
         if may_read && pending.is_empty() { sql::<Text>(MISSING_TABLES).load(connection)? } else { Vec::new() };
-    let (is_standby, is_read_only): (bool, bool) =
-        sql::<(Bool, Bool)>("SELECT pg_is_in_recovery(), current_setting('default_transaction_read_only')::boolean")
-            .get_result(connection)?;
+    let server = sql::<(Text, Bool, Bool, Bool)>(
+        "SELECT current_setting('server_version'), pg_is_in_recovery(), \
+         current_setting('default_transaction_read_only')::boolean, \
+         coalesce(inet_server_addr() <<= inet '127.0.0.0/8' OR inet_server_addr() = inet '::1', true)",
+    );
+    let (server_version, is_standby, is_read_only, is_local): (String, bool, bool, bool) =
+        server.get_result(connection)?;
     let read_only = match (is_standby, is_read_only) {
         (true, _) => Some(ReadOnly::Standby),
         (false, true) => Some(ReadOnly::Setting),
         (false, false) => None,
     };
-    let server_version = sql::<Text>("SELECT current_setting('server_version')").get_result(connection)?;
-    let is_local = sql::<Bool>(
-        "SELECT coalesce(inet_server_addr() <<= inet '127.0.0.0/8' OR inet_server_addr() = inet '::1', true)",
-    );
-    let is_local = is_local.get_result(connection)?;
     let tls = sql::<Text>("SELECT version FROM pg_stat_ssl WHERE pid = pg_backend_pid() AND ssl");
-    let protection = match tls.get_result(connection).optional() {
-        // Diesel has no kind for a missing right. Nothing depends on how the connection is protected.
-        tls @ (Ok(_) | Err(SqlError::DatabaseError(DatabaseErrorKind::Unknown, _))) => protection(is_local, link, tls),
-        Err(error) => return Err(error.into()),
-    };
-    let pending = migrations::names(&pending);
+    let tls = tls.get_result(connection).optional()?;
     Ok(Inspection {
         server_version,
-        protection,
-        pending,
+        protection: protection(is_local, link, tls),
+        pending: migrations::names(&pending),
         unknown,
         missing_rights,
         not_owned,
@@ -253,19 +243,17 @@ pub(crate) fn inspect(connection: &mut PgConnection, link: Link) -> Result<Inspe
     })
 }
 
-/// By what PostgreSQL says of TLS, if it may: its version, or that there is none.
-fn protection(is_local: bool, link: Link, told: QueryResult<Option<String>>) -> Protection {
-    match told {
+/// By the version of TLS that PostgreSQL names, if any.
+fn protection(is_local: bool, link: Link, tls: Option<String>) -> Protection {
+    match tls {
         // Whoever is at the other end has shown a certificate.
-        told if link.verifies_certificate && if is_local { link.is_remote } else { told.is_err() } => {
-            let version = told.ok().flatten().unwrap_or_else(|| "TLS".to_owned());
-            Protection::Tls { version, is_verified: true }
+        tls if is_local && link.is_remote && link.verifies_certificate => {
+            Protection::Tls { version: tls.unwrap_or_else(|| "TLS".to_owned()), is_verified: true }
         }
         _ if is_local && link.is_remote => Protection::Unknown,
         _ if is_local => Protection::Local,
-        Ok(Some(version)) => Protection::Tls { version, is_verified: link.verifies_certificate },
-        Ok(None) => Protection::ClearText,
-        Err(_) => Protection::Untold,
+        Some(version) => Protection::Tls { version, is_verified: link.verifies_certificate },
+        None => Protection::ClearText,
     }
 }
 
@@ -274,15 +262,15 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_postgresql_does_not_tell_is_not_known() {
+    fn a_connection_is_as_safe_as_both_its_ends_say() {
         let link = |verifies_certificate| Link { verifies_certificate, is_remote: true };
         let tls = |version: &str, is_verified| Protection::Tls { version: version.to_owned(), is_verified };
-        let untold = || Err(SqlError::NotFound);
-        assert_eq!(protection(false, link(false), untold()), Protection::Untold);
-        assert_eq!(protection(false, link(true), untold()), tls("TLS", true));
-        assert_eq!(protection(false, link(false), Ok(None)), Protection::ClearText);
-        assert_eq!(protection(false, link(false), Ok(Some("TLSv1.3".to_owned()))), tls("TLSv1.3", false));
-        assert_eq!(protection(true, link(false), untold()), Protection::Unknown);
-        assert_eq!(protection(true, Link { is_remote: false, ..link(true) }, untold()), Protection::Local);
+        let new = || Some("TLSv1.3".to_owned());
+        assert_eq!(protection(false, link(false), None), Protection::ClearText);
+        assert_eq!(protection(false, link(false), new()), tls("TLSv1.3", false));
+        assert_eq!(protection(false, link(true), new()), tls("TLSv1.3", true));
+        assert_eq!(protection(true, link(true), None), tls("TLS", true));
+        assert_eq!(protection(true, link(false), None), Protection::Unknown);
+        assert_eq!(protection(true, Link { is_remote: false, ..link(true) }, None), Protection::Local);
     }
 }

@@ -31,10 +31,6 @@ pub(super) fn check(survey: &Survey, report: &mut Report<'_>) -> Option<(Databas
     match &inspection.protection {
         safe if safe.is_safe() => report.good(CONNECTION, safe),
         tls @ Protection::Tls { .. } => report.note(CONNECTION, format_args!("{tls}; {VERIFY}")),
-        untold @ Protection::Untold => {
-            let permit = database_fix::permit(url, "SELECT ON pg_stat_ssl");
-            report.note(CONNECTION, format_args!("{untold}; {permit}"));
-        }
         other => report.note(CONNECTION, format_args!("{other}; let who answers there use TLS: {VERIFY}")),
     }
     let Inspection { pending, unknown, missing_rights, not_owned, missing_tables, read_only, .. } = inspection;

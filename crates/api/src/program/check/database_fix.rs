@@ -100,18 +100,10 @@ pub(super) fn refused(error: &DatabaseError, url: &str) -> Fault {
 /// PostgreSQL runs and lets the role in, so that something in the database is wrong.
 fn answered(words: &str, url: &str) -> String {
     let has = |part: &str| words.contains(part);
-    let denied = |kind: &str| {
-        let name = words.split_once(&format!("permission denied for {kind} "))?.1.split_whitespace().next();
-        name.filter(|name| is_plain(name))
-    };
     let is_lost = ["relation ", "column "].iter().any(|what| has(what)) && has("does not exist");
     let names = Names::of(url);
     if let Some(fix) = fix_user(words, &names) {
         fix
-    } else if let Some(function) = denied("function") {
-        permit(url, &format!("EXECUTE ON FUNCTION {function}"))
-    } else if let Some(table) = denied("table").or(denied("view")).filter(|table| table.starts_with("pg_")) {
-        permit(url, &format!("SELECT ON {table}"))
     } else if has("permission denied for") {
         grant(url, &[], &[])
     } else if is_lost || has("restore the database from a backup") {
@@ -137,12 +129,6 @@ fn fix_user(words: &str, names: &Names) -> Option<String> {
     };
     let update = names.in_database(&format!("UPDATE users SET {column} = '{value}' WHERE id = '{id}'"));
     Some(format!("{update}   # or another {column}, or delete the user: DELETE /users/{id}"))
-}
-
-/// The command that gives the role one more right.
-pub(super) fn permit(url: &str, right: &str) -> String {
-    let names = Names::of(url);
-    names.in_database(&format!("GRANT {right} TO {}", names.in_sql().0))
 }
 
 /// Whether somebody's open transaction keeps all changes waiting.
