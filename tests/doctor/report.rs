@@ -147,16 +147,6 @@ fn an_asterisk_that_could_not_take_an_apply_is_found() {
 }
 
 #[test]
-fn an_asterisk_with_known_holes_is_a_note() {
-    let host = Host::new();
-    host.stand_in.on_next(1, "core show version", &Behaviour::Say("Asterisk 22.7.0 built by x\n".to_owned()));
-    let (status, lines) = check(&host.settings);
-    let notes: Vec<_> = lines.iter().filter(|line| !line.starts_with("ok    ")).collect();
-    assert_eq!(notes, ["note  version: Asterisk 22.7.0 has holes that 22.10.1 closes: upgrade"]);
-    assert_eq!(status, 0);
-}
-
-#[test]
 fn files_that_were_never_applied_are_drift() {
     let host = Host::new();
     fs::write(host.asterisk.dialplan_include(), "[synergycall-users]\nexten => 1,1,NoOp()\n").unwrap();
