@@ -1,10 +1,8 @@
 //! The middleware around every request: its id, its line in the log, and a response even after a panic.
 
-use std::future::poll_fn;
 use std::net::IpAddr;
-use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::panic::AssertUnwindSafe;
 use std::rc::Rc;
-use std::task::Poll;
 use std::time::Instant;
 
 use actix_web::body::{BoxBody, MessageBody};
@@ -13,6 +11,7 @@ use actix_web::http::StatusCode;
 use actix_web::http::header::{CONTENT_LENGTH, CONTENT_TYPE, HeaderMap, HeaderValue, X_CONTENT_TYPE_OPTIONS};
 use actix_web::middleware::Next;
 use actix_web::{Error, HttpMessage as _, HttpResponse};
+use futures_util::FutureExt as _;
 
 use crate::http::auth::CallerSlot;
 use crate::http::body::{self, MAX_BYTES};
@@ -54,8 +53,8 @@ async fn answer(
         return Ok(response);
     }
     // The panic itself is in the log already, with its place.
-    let panicked = || Err(Problem::internal(anyhow::anyhow!("a panic")).into());
-    let mut response = match catching_panics(next.call(request)).await.unwrap_or_else(panicked) {
+    let panicked = |_| Err(Problem::internal(anyhow::anyhow!("a panic")).into());
+    let mut response = match AssertUnwindSafe(next.call(request)).catch_unwind().await.unwrap_or_else(panicked) {
         Ok(response) => as_problem_if_failed(response.map_into_boxed_body()),
         Err(error) => {
             log_cause(&error);
@@ -104,20 +103,8 @@ fn log_cause(error: &Error) {
     if let Some(problem) = error.as_error::<Problem>()
         && let Some(cause) = &problem.cause
     {
-        let chain: Vec<_> = cause.chain().map(ToString::to_string).collect();
-        log::error!("{}: {}", problem.code.as_str(), chain.join(": "));
+        log::error!("{}: {cause:#}", problem.code.as_str());
     }
-}
-
-/// The result of a future, or nothing if it panicked.
-async fn catching_panics<F: Future>(future: F) -> Option<F::Output> {
-    let mut future = Box::pin(future);
-    poll_fn(move |cx| match catch_unwind(AssertUnwindSafe(|| future.as_mut().poll(cx))) {
-        Ok(Poll::Pending) => Poll::Pending,
-        Ok(Poll::Ready(output)) => Poll::Ready(Some(output)),
-        Err(_) => Poll::Ready(None),
-    })
-    .await
 }
 
 struct AccessLine {
