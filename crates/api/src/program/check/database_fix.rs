@@ -1,6 +1,6 @@
 //! Why PostgreSQL cannot be used, and the command that fixes it: on this host, or on PostgreSQL's.
 
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
+use std::net::IpAddr;
 use std::{fs, io};
 
 use pbx_asterisk::Fault;
@@ -22,12 +22,6 @@ const TABLES: [&str; 4] = ["tenants", "users", "extensions", "apply_audit_log"];
 
 pub(super) fn fault(error: &DatabaseError, url: &str) -> Fault {
     let words = words(error);
-    let forbidden: Vec<_> =
-        asked(&words).into_iter().filter(|at| is_forbidden(*at)).map(|at| at.ip().to_string()).collect();
-    if !forbidden.is_empty() {
-        let addresses = forbidden.join(" ");
-        return Fault::new(format!("{words}; IPAddressDeny= of the unit keeps it from {addresses}"), allow(&addresses));
-    }
     let fix = match error {
         DatabaseError::WrongEncoding { .. } => another_encoding(&Names::of(url)),
         DatabaseError::InvalidUrl => correct_url(),
@@ -35,35 +29,6 @@ pub(super) fn fault(error: &DatabaseError, url: &str) -> Fault {
         DatabaseError::Failed(_) => answered(&words, url),
     };
     Fault::new(words, fix)
-}
-
-/// The addresses of PostgreSQL that libpq tried: `connection to server at "db" (192.0.2.1), port 5432 failed`.
-fn asked(words: &str) -> Vec<SocketAddr> {
-    let tried = words.split("connection to server at \"").skip(1);
-    let address = |tried: &str| {
-        let (host, rest) = tried.split_once('"')?;
-        let (given, rest) = rest.split_once(", port ")?;
-        let ip = given.trim().trim_matches(['(', ')']);
-        let port = rest.split(|c: char| !c.is_ascii_digit()).next()?;
-        Some(SocketAddr::new(if ip.is_empty() { host } else { ip }.parse().ok()?, port.parse().ok()?))
-    };
-    tried.filter_map(address).collect()
-}
-
-/// Whether the unit's sandbox keeps this process from the address. A connection of TCP is silent about it, and a datagram
-/// is refused at once.
-fn is_forbidden(address: SocketAddr) -> bool {
-    let any: IpAddr = if address.is_ipv4() { Ipv4Addr::UNSPECIFIED.into() } else { Ipv6Addr::UNSPECIFIED.into() };
-    let sent = UdpSocket::bind((any, 0)).and_then(|socket| socket.connect(address).and_then(|()| socket.send(&[])));
-    sent.is_err_and(|error| error.kind() == io::ErrorKind::PermissionDenied)
-}
-
-fn allow(addresses: &str) -> String {
-    let place = "/etc/systemd/system/pbx-portal.service.d";
-    format!(
-        "mkdir -p {place} && printf '[Service]\\nIPAddressAllow={addresses}\\n' > {place}/allow-database.conf && systemctl \
-         daemon-reload && {RESTART}"
-    )
 }
 
 /// A change that PostgreSQL refuses although the role has the rights.
@@ -319,27 +284,13 @@ fn quoted_after<'words>(words: &'words str, phrase: &str) -> Option<&'words str>
 
 /// The whole chain: a person who may run this may see it, and no link of it names the password.
 fn words(error: &DatabaseError) -> String {
-    let mut words = error.to_string();
-    let mut source = std::error::Error::source(error);
-    while let Some(error) = source {
-        words = format!("{words}: {}", error.to_string().split_whitespace().collect::<Vec<_>>().join(" "));
-        source = error.source();
-    }
-    words
+    let words = format!("{:#}", anyhow::Error::new(error.clone()));
+    words.split_whitespace().collect::<Vec<_>>().join(" ")
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn the_addresses_that_were_tried_are_those_of_the_words() {
-        let words = "no connection within 5s: connection to server at \"db\" (192.0.2.1), port 5432 failed: timeout expired \
-            connection to server at \"::1\", port 5433 failed: timeout expired connection to server on socket \"/x\" failed";
-        let expected = ["192.0.2.1:5432", "[::1]:5433"].map(|address| address.parse().unwrap());
-        assert_eq!(asked(words), expected);
-        assert!(!is_forbidden("127.0.0.1:9".parse().unwrap()));
-    }
 
     #[test]
     fn the_words_decide_the_fix() {
