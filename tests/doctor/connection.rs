@@ -17,6 +17,8 @@ struct Remote {
     place: Place,
     port: String,
     cluster: Cluster,
+    /// The variable that has the URL.
+    variable: &'static str,
 }
 
 impl Remote {
@@ -39,7 +41,7 @@ impl Remote {
             replaced: replaced.into(),
             answers: format!("{PASSWORD}\n{PASSWORD}\n"),
         };
-        let remote = Self { host, certificates, place, port, cluster };
+        let remote = Self { host, certificates, place, port, cluster, variable: "DATABASE_URL" };
         let sql = [
             "SET password_encryption = 'scram-sha-256'",
             "CREATE ROLE \"pbx-portal\" LOGIN",
@@ -75,16 +77,16 @@ impl Remote {
     /// What the doctor says of the URL in the service's file.
     fn check(&self) -> Found {
         let env = fs::read_to_string(self.certificates.path("etc/env")).unwrap();
-        let url = env.trim().strip_prefix("DATABASE_URL='").unwrap().strip_suffix('\'').unwrap().to_owned();
+        let (variable, url) = env.trim().split_once('=').unwrap();
         let settings = self.host.settings.clone().with("PBX_PORTAL__DATABASE__TIMEOUT_SECONDS", "3");
-        check(&settings.with("DATABASE_URL", &url))
+        check(&settings.without("DATABASE_URL").with(variable, url.trim_matches('\'')))
     }
 
     /// With this URL, the doctor says this of the database; what it prints is run as it is printed, and then it says
     /// something else, which is given.
     #[track_caller]
     fn heals(&mut self, url: &str, words: &str) -> Found {
-        fs::write(self.certificates.path("etc/env"), format!("DATABASE_URL='{url}'\n")).unwrap();
+        fs::write(self.certificates.path("etc/env"), format!("{}='{url}'\n", self.variable)).unwrap();
         let found = self.check();
         let [(point, fix)] = found.faults()[..] else { panic!("one fault: {found:#?}") };
         assert!(
@@ -123,6 +125,7 @@ fn a_server_that_cannot_be_verified_is_trusted_as_printed() {
     let mismatch = "does not match host name";
     let authority = remote.authority("authority.crt");
     remote.recovers(&remote.url("other.example", &format!("hostaddr=127.0.0.1&{authority}")), mismatch);
+    remote.variable = "PBX_PORTAL__DATABASE__URL";
     remote.recovers(&remote.url("127.0.0.1", &authority), mismatch);
     remote.host.database.sql("ALTER SYSTEM SET ssl = off");
     remote.host.database.reload_server();

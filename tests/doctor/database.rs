@@ -4,9 +4,9 @@ use std::io::{Read as _, Write as _};
 use std::net::TcpListener;
 use std::{fs, thread};
 
-use pbx_tests::{Cluster, Database, Settings, bulk_users, until};
+use pbx_tests::{Asterisk, Cluster, Database, Settings, bulk_users, until};
 
-use crate::doctor::host::{Found, Host, Place, check, edit};
+use crate::doctor::host::{Found, Host, Place, check, edit, server};
 
 #[test]
 fn a_missing_or_wrong_setting_stops_no_other_point() {
@@ -70,7 +70,7 @@ fn any_name_of_a_role_and_a_database_is_quoted_in_what_is_printed() {
     for change in [
         format!("ALTER ROLE {role} NOLOGIN"),
         format!("ALTER ROLE {role} CONNECTION LIMIT 0"),
-        format!("ALTER ROLE {role} SET search_path = nowhere"),
+        format!("ALTER ROLE {role} IN DATABASE {database} SET search_path = nowhere"),
         format!("ALTER ROLE {role} IN DATABASE {database} SET default_transaction_read_only = on"),
         format!("REVOKE CONNECT ON DATABASE {database} FROM PUBLIC, {role}"),
         format!("DROP DATABASE {database} WITH (FORCE)"),
@@ -119,6 +119,42 @@ fn a_migration_needs_the_owner_of_the_tables() {
     let migrated = settings.run(&["migrate"]);
     assert_eq!(migrated.status.code(), Some(0), "{}", migrated.stderr);
     check(&settings).is_well();
+    host.works();
+    host.database.sql(&format!("REASSIGN OWNED BY {role} TO postgres; DROP OWNED BY {role}; DROP ROLE {role}"));
+}
+
+#[test]
+fn tables_in_a_schema_of_any_name_are_given_to_the_role() {
+    let (database, schema) = (Database::create(), r#""The PBX's 100%""#);
+    let name = database.sql("SELECT current_database()");
+    database.sql(&format!("CREATE SCHEMA {schema}; ALTER DATABASE {name} SET search_path = {schema}"));
+    let mut host = Host::on(database, Asterisk::start_new());
+    let role = format!("elsewhere_{}", std::process::id());
+    host.database.sql(&format!("CREATE ROLE {role} LOGIN"));
+    let settings =
+        host.settings.clone().with("DATABASE_URL", &host.database.url().replacen("postgres@", &format!("{role}@"), 1));
+    // Of an administrator who looks elsewhere.
+    let place = Place { server: Some(format!("{} PGOPTIONS=-csearch_path=public", server())), ..Place::default() };
+    for (change, words) in [
+        ("SELECT 1".to_owned(), "USAGE on schema The PBX's 100%"),
+        (format!("REVOKE INSERT ON users FROM {role}"), "INSERT on users"),
+        ("ALTER TABLE extensions ENABLE ROW LEVEL SECURITY".to_owned(), "row-level security"),
+        // This one may be applied twice.
+        (
+            "DELETE FROM __diesel_schema_migrations WHERE version = '20261128000000'".to_owned(),
+            "does not own FUNCTION pbx_",
+        ),
+    ] {
+        host.database.sql(&change);
+        let found = check(&settings);
+        let [(point, fix)] = found.faults()[..] else { panic!("{change}: {found:#?}") };
+        assert!(found.lines.concat().contains(words), "{words} in {found:#?}");
+        host.run(point, fix, &place);
+        if point == "migrations" {
+            assert!(settings.run(&["migrate"]).status.success());
+        }
+        check(&settings).is_well();
+    }
     host.works();
     host.database.sql(&format!("REASSIGN OWNED BY {role} TO postgres; DROP OWNED BY {role}; DROP ROLE {role}"));
 }

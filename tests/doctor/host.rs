@@ -184,6 +184,12 @@ pub(crate) struct Place {
     pub(crate) answers: String,
 }
 
+/// The server of this run, in the variables of libpq.
+pub(crate) fn server() -> String {
+    let server = std::env::var("PBX_TEST_POSTGRES").expect("PBX_TEST_POSTGRES");
+    format!("PGHOST={}", server.split_once("host=").expect("a socket").1)
+}
+
 /// Programs of the host in whose place the test does what they would do.
 struct Tools {
     directory: PathBuf,
@@ -200,10 +206,7 @@ impl Tools {
             tools.program(program, ask);
         }
         // PostgreSQL's superuser reaches the private server.
-        let server = place.server.clone().unwrap_or_else(|| {
-            let server = std::env::var("PBX_TEST_POSTGRES").expect("PBX_TEST_POSTGRES");
-            format!("PGHOST={}", server.split_once("host=").expect("a socket").1)
-        });
+        let server = place.server.clone().unwrap_or_else(server);
         tools.program("runuser", &format!("#!/bin/sh\nshift 3\n{server} PGUSER=postgres exec \"$@\"\n"));
         tools
     }

@@ -7,7 +7,7 @@ use diesel::connection::SimpleConnection as _;
 use diesel::dsl::sql;
 use diesel::pg::PgConnection;
 use diesel::prelude::*;
-use diesel::sql_types::{Bool, Text};
+use diesel::sql_types::{Bool, Nullable, Text};
 
 use crate::conninfo::Link;
 use crate::migrations;
@@ -21,6 +21,8 @@ pub struct Inspection {
     pub server_version: String,
     /// How the connection is protected.
     pub protection: Protection,
+    /// The schema of the tables, or the one in which a migration would make them.
+    pub schema: String,
     /// The migrations that [`Database::migrate`](crate::Database::migrate) would apply.
     pub pending: Vec<String>,
     /// The versions of migrations that were applied and that this program does not know: the database is one of a newer
@@ -90,10 +92,13 @@ impl fmt::Display for Protection {
     }
 }
 
-/// What the portal does with which table. Without a right on the schema, no table can be seen, and the first migration
-/// makes some.
-const RIGHTS: &str = "SELECT 'USAGE on schema public' WHERE current_schema() IS NULL UNION ALL \
-     SELECT 'CREATE on schema ' || current_schema() WHERE to_regclass('__diesel_schema_migrations') IS NULL \
+/// The schema that the session sees, and the one of the tables, which it does not see without a right on it.
+const SCHEMAS: &str = "SELECT current_schema()::text, coalesce(current_schema(), (\
+     SELECT nspname FROM pg_class JOIN pg_namespace ON pg_namespace.oid = relnamespace WHERE relname = 'apply_audit_log' \
+     ORDER BY nspname <> 'public' LIMIT 1), 'public')::text";
+
+/// What the portal does with which table; the first migration makes some.
+const RIGHTS: &str = "SELECT 'CREATE on schema ' || current_schema() WHERE to_regclass('__diesel_schema_migrations') IS NULL \
      AND NOT has_schema_privilege(current_schema(), 'CREATE') UNION ALL SELECT needed.right || ' on ' || needed.table FROM (VALUES \
      ('tenants', 'SELECT'), ('tenants', 'UPDATE'), ('users', 'SELECT'), ('users', 'INSERT'), ('users', 'DELETE'), \
      ('extensions', 'SELECT'), ('extensions', 'INSERT'), ('extensions', 'DELETE'), ('apply_audit_log', 'SELECT'), \
@@ -106,9 +111,9 @@ const MISSING_TABLES: &str = "SELECT name FROM unnest(ARRAY['tenants', 'users', 
 
 /// A migration alters tables and replaces functions, which their owner alone may, and makes new ones.
 const NOT_OWNED: &str = "SELECT object FROM (\
-     SELECT 'TABLE ' || relname, relowner FROM pg_class WHERE relnamespace = current_schema()::regnamespace \
+     SELECT 'TABLE ' || relname, relowner FROM pg_class WHERE relnamespace = quote_ident(current_schema())::regnamespace \
      AND relname IN ('tenants', 'users', 'extensions', 'apply_audit_log', '__diesel_schema_migrations') UNION ALL \
-     SELECT 'FUNCTION ' || oid::regprocedure, proowner FROM pg_proc WHERE pronamespace = current_schema()::regnamespace \
+     SELECT 'FUNCTION ' || oid::regprocedure, proowner FROM pg_proc WHERE pronamespace = quote_ident(current_schema())::regnamespace \
      AND proname LIKE 'pbx\\_%') AS found (object, owner) WHERE NOT pg_has_role(owner, 'USAGE') ORDER BY object";
 
 /// What a create, a delete and an apply's record do, in their order: the right, its table, and a statement that changes a
@@ -210,7 +215,9 @@ pub(crate) fn rehearse_change(connection: &mut PgConnection, lock_timeout: Durat
 }
 
 pub(crate) fn inspect(connection: &mut PgConnection, link: Link) -> Result<Inspection, Abort> {
-    let missing_rights: Vec<String> = sql::<Text>(RIGHTS).load(connection)?;
+    let (seen, schema): (Option<String>, String) = sql::<(Nullable<Text>, Text)>(SCHEMAS).get_result(connection)?;
+    let mut missing_rights: Vec<String> = sql::<Text>(RIGHTS).load(connection)?;
+    missing_rights.extend(seen.is_none().then(|| format!("USAGE on schema {schema}")));
     // What was applied may not be read then.
     let may_read = !missing_rights.iter().any(|right| right.ends_with("__diesel_schema_migrations"));
     let (pending, unknown) = if may_read { migrations::compare(connection)? } else { Default::default() };
@@ -234,6 +241,7 @@ pub(crate) fn inspect(connection: &mut PgConnection, link: Link) -> Result<Inspe
     Ok(Inspection {
         server_version,
         protection: protection(is_local, link, tls),
+        schema,
         pending: migrations::names(&pending),
         unknown,
         missing_rights,

@@ -4,6 +4,7 @@ use pbx_asterisk::Fault;
 use pbx_persistence::{Database, Inspection, Protection, ReadOnly, UserList};
 
 use super::database_fix::{self, fault};
+use super::database_names::Names;
 use super::report::Report;
 use super::service;
 use crate::settings::Survey;
@@ -17,12 +18,13 @@ pub(super) fn check(survey: &Survey, report: &mut Report<'_>) -> Option<(Databas
         return None;
     }
     let settings = &survey.settings.database;
-    let url = settings.url.reveal();
-    let found = Database::connect(url, 1, settings.timeout).and_then(|database| Ok((database.inspect()?, database)));
+    let mut names = Names::of(settings.url.reveal());
+    let found =
+        Database::connect(names.url, 1, settings.timeout).and_then(|database| Ok((database.inspect()?, database)));
     let (inspection, database) = match found {
         Ok(found) => found,
         Err(error) => {
-            report.fault(POINT, &fault(&error, url));
+            report.fault(POINT, &fault(&error, &names));
             return None;
         }
     };
@@ -33,30 +35,31 @@ pub(super) fn check(survey: &Survey, report: &mut Report<'_>) -> Option<(Databas
         tls @ Protection::Tls { .. } => report.note(CONNECTION, format_args!("{tls}; {VERIFY}")),
         other => report.note(CONNECTION, format_args!("{other}; let who answers there use TLS: {VERIFY}")),
     }
-    let Inspection { pending, unknown, missing_rights, not_owned, missing_tables, read_only, .. } = inspection;
+    let Inspection { schema, pending, unknown, missing_rights, not_owned, missing_tables, read_only, .. } = inspection;
+    names.schema = schema;
     if let Some(read_only) = read_only {
         let what = match read_only {
             ReadOnly::Standby => "it is a standby, which takes no changes",
             _ => "default_transaction_read_only is on, so that it takes no changes",
         };
-        report.fault(POINT, &Fault::new(what, database_fix::writable(url, read_only)));
+        report.fault(POINT, &Fault::new(what, database_fix::writable(&names, read_only)));
     }
-    let names = |names: &[String]| names.join(", ");
+    let listed = |names: &[String]| names.join(", ");
     let wrong = if !missing_tables.is_empty() {
-        let what = format!("{} is gone, as after a restore that failed in part", names(&missing_tables));
+        let what = format!("{} is gone, as after a restore that failed in part", listed(&missing_tables));
         Some(("tables", what, database_fix::RESTORE.to_owned()))
     } else if !missing_rights.is_empty() {
         // Without its rights, what was applied may not be known.
-        let what = format!("the role lacks {}", names(&missing_rights));
-        Some(("tables", what, database_fix::grant(url, &missing_rights, &not_owned)))
+        let what = format!("the role lacks {}", listed(&missing_rights));
+        Some(("tables", what, database_fix::grant(&names, &missing_rights, &not_owned)))
     } else if !unknown.is_empty() {
-        let what = format!("{} are of a newer portal, whose database this is", names(&unknown));
+        let what = format!("{} are of a newer portal, whose database this is", listed(&unknown));
         Some(("migrations", what, "apt-get install --only-upgrade pbx-portal".to_owned()))
     } else if !not_owned.is_empty() {
-        let what = format!("{} are not applied, and the role does not own {}", names(&pending), names(&not_owned));
-        Some(("migrations", what, database_fix::grant(url, &[], &not_owned)))
+        let what = format!("{} are not applied, and the role does not own {}", listed(&pending), listed(&not_owned));
+        Some(("migrations", what, database_fix::grant(&names, &[], &not_owned)))
     } else if !pending.is_empty() {
-        Some(("migrations", format!("{} are not applied", names(&pending)), service::command("migrate")))
+        Some(("migrations", format!("{} are not applied", listed(&pending)), service::command("migrate")))
     } else {
         None
     };
@@ -70,8 +73,8 @@ pub(super) fn check(survey: &Survey, report: &mut Report<'_>) -> Option<(Databas
     // Where somebody has locked a whole table, it cannot be read either, and the change says who that is.
     let unread = users.as_ref().err().filter(|_| !changed.as_ref().is_err_and(database_fix::is_locked));
     match (unread, changed) {
-        (Some(error), _) => report.fault("tables", &fault(error, url)),
-        (None, Err(error)) => report.fault("tables", &database_fix::refused(&error, url)),
+        (Some(error), _) => report.fault("tables", &fault(error, &names)),
+        (None, Err(error)) => report.fault("tables", &database_fix::refused(&error, &names)),
         (None, Ok(())) if read_only.is_some() => report.good("tables", "they can be read"),
         (None, Ok(())) => report.good("tables", "they can be read and written"),
     }

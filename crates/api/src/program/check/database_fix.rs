@@ -15,31 +15,33 @@ pub(super) const RESTORE: &str =
     "restore the database from a backup (Backup and restore in operations.md), or rename back what was renamed";
 /// Where the certificate of the authority that signed PostgreSQL's belongs.
 const AUTHORITY: &str = "/etc/pbx-portal/database-ca.crt";
+/// The variables that may have the URL, to `sed -E`.
+const VARIABLE: &str = "DATABASE_URL|PBX_PORTAL__DATABASE__URL";
 const RELOAD: &str = "systemctl reload postgresql";
 
 /// The tables, as a change names them.
 const TABLES: [&str; 4] = ["tenants", "users", "extensions", "apply_audit_log"];
 
-pub(super) fn fault(error: &DatabaseError, url: &str) -> Fault {
+pub(super) fn fault(error: &DatabaseError, names: &Names<'_>) -> Fault {
     let words = words(error);
     let fix = match error {
-        DatabaseError::WrongEncoding { .. } => another_encoding(&Names::of(url)),
+        DatabaseError::WrongEncoding { .. } => another_encoding(names),
         DatabaseError::InvalidUrl => correct_url(),
-        DatabaseError::Unavailable(_) => fix(&words, url),
-        DatabaseError::Failed(_) => answered(&words, url),
+        DatabaseError::Unavailable(_) => fix(&words, names),
+        DatabaseError::Failed(_) => answered(&words, names),
     };
     Fault::new(words, fix)
 }
 
 /// A change that PostgreSQL refuses although the role has the rights.
-pub(super) fn refused(error: &DatabaseError, url: &str) -> Fault {
-    let (words, names) = (words(error), Names::of(url));
+pub(super) fn refused(error: &DatabaseError, names: &Names<'_>) -> Fault {
+    let words = words(error);
     if !matches!(error, DatabaseError::Failed(_)) {
         // It answered everything that is not committed.
         let is_silent = words.contains("did not answer within");
         let what = "PostgreSQL commits nothing, as where synchronous_standby_names names a standby that is away";
         let reset = names.sql(&["ALTER SYSTEM SET synchronous_standby_names = ''", "SELECT pg_reload_conf()"]);
-        return if is_silent { Fault::new(what, reset + "   # or start the standby") } else { fault(error, url) };
+        return if is_silent { Fault::new(what, reset + "   # or start the standby") } else { fault(error, names) };
     }
     let fix = if let Some(process) = holder(&words) {
         names.sql(&[&format!("SELECT pg_terminate_backend({process})")])
@@ -57,20 +59,19 @@ pub(super) fn refused(error: &DatabaseError, url: &str) -> Fault {
     } else if words.contains("No space left") {
         names.sql(&["SHOW data_directory"]) + "   # free space on its file system"
     } else {
-        answered(&words, url)
+        answered(&words, names)
     };
     Fault::new(format!("PostgreSQL refuses a change: {words}"), fix)
 }
 
 /// PostgreSQL runs and lets the role in, so that something in the database is wrong.
-fn answered(words: &str, url: &str) -> String {
+fn answered(words: &str, names: &Names<'_>) -> String {
     let has = |part: &str| words.contains(part);
     let is_lost = ["relation ", "column "].iter().any(|what| has(what)) && has("does not exist");
-    let names = Names::of(url);
-    if let Some(fix) = fix_user(words, &names) {
+    if let Some(fix) = fix_user(words, names) {
         fix
     } else if has("permission denied for") {
-        grant(url, &[], &[])
+        grant(names, &[], &[])
     } else if is_lost || has("restore the database from a backup") {
         RESTORE.to_owned()
     } else {
@@ -81,7 +82,7 @@ fn answered(words: &str, url: &str) -> String {
 
 /// Fixes or deletes a user that breaks a rule, as in `user 01a2…: the email must be …`. No other number, realm or digest
 /// fits the password that a phone has.
-fn fix_user(words: &str, names: &Names) -> Option<String> {
+fn fix_user(words: &str, names: &Names<'_>) -> Option<String> {
     let (id, rule) = words.split_once(": user ")?.1.split_once(": the ")?;
     let (column, _) = rule.split_once(' ').filter(|_| is_plain(id))?;
     let value = match column {
@@ -107,27 +108,21 @@ fn holder(words: &str) -> Option<u32> {
 }
 
 /// The command that gives the role its rights on the schema and its tables, and what it has to own.
-pub(super) fn grant(url: &str, missing: &[String], not_owned: &[String]) -> String {
-    let names = Names::of(url);
-    let (role, database) = names.in_sql();
+pub(super) fn grant(names: &Names<'_>, missing: &[String], not_owned: &[String]) -> String {
+    let ((role, database), schema) = (names.in_sql(), identifier(&names.schema));
     // A search_path may lead past the schema.
-    let is_lost = missing.iter().any(|right| right == "USAGE on schema public");
-    let path = is_lost.then(|| {
-        let of =
-            [format!("ROLE {role}"), format!("ROLE {role} IN DATABASE {database}"), format!("DATABASE {database}")];
-        of.map(|of| format!("ALTER {of} RESET search_path")).join("; ")
-    });
+    let is_lost = missing.iter().any(|right| right.starts_with("USAGE on schema "));
+    let path = is_lost.then(|| format!("ALTER ROLE {role} IN DATABASE {database} SET search_path TO {schema}"));
     let own = not_owned.iter().map(|object| format!("ALTER {object} OWNER TO {role}"));
-    let grants = ["SCHEMA", "ALL TABLES IN SCHEMA"].map(|what| format!("GRANT ALL ON {what} public TO {role}"));
+    let grants = ["SCHEMA", "ALL TABLES IN SCHEMA"].map(|what| format!("GRANT ALL ON {what} {schema} TO {role}"));
     names.in_database(&own.chain(grants).chain(path).collect::<Vec<_>>().join("; "))
 }
 
 /// The command that makes the database take changes again, or the way to the server that does.
-pub(super) fn writable(url: &str, read_only: ReadOnly) -> String {
+pub(super) fn writable(names: &Names<'_>, read_only: ReadOnly) -> String {
     if read_only == ReadOnly::Standby {
         return format!("write the primary's address: {}", correct_url());
     }
-    let names = Names::of(url);
     let (role, database) = names.in_sql();
     let reset = "RESET default_transaction_read_only";
     names.sql(&[
@@ -140,7 +135,7 @@ pub(super) fn writable(url: &str, read_only: ReadOnly) -> String {
     ])
 }
 
-fn another_encoding(names: &Names) -> String {
+fn another_encoding(names: &Names<'_>) -> String {
     let (_, database) = names.in_sql();
     let old = identifier(&format!("{}_old", names.database));
     names.sql(&[&format!("ALTER DATABASE {database} RENAME TO {old}"), &names.create_database()])
@@ -152,8 +147,7 @@ fn correct_url() -> String {
 
 /// By the words of libpq and PostgreSQL; PostgreSQL answers in its own language before a session has another, and is not
 /// understood then.
-fn fix(words: &str, url: &str) -> String {
-    let names = Names::of(url);
+fn fix(words: &str, names: &Names<'_>) -> String {
     let (role, database) = names.in_sql();
     let has = |part: &str| words.contains(part);
     let is_missing = |what: &str| has(&format!("{what} \"")) && has("does not exist");
@@ -170,7 +164,7 @@ fn fix(words: &str, url: &str) -> String {
         names.in_database(&format!("ALTER ROLE {role} LOGIN"))
     } else if has("Peer authentication failed") {
         let database = in_url(&names.database);
-        format!("sed -i \"s|^DATABASE_URL=.*|DATABASE_URL='postgresql:///{database}'|\" {env} && {RESTART}")
+        format!("sed -Ei \"s#^({VARIABLE})=.*#\\1='postgresql:///{database}'#\" {env} && {RESTART}")
     } else if has("password authentication failed") || is_missing("role") && !names.are_ours() {
         // With passwords, PostgreSQL does not say which of the two it is.
         let make = names.sql(&[
@@ -185,12 +179,12 @@ fn fix(words: &str, url: &str) -> String {
         let role = in_url(&names.role);
         format!("write {role}:PASSWORD@ before the host of DATABASE_URL in {env}, then: {RESTART}")
     } else if has("no pg_hba.conf entry") || has("pg_hba.conf rejects") {
-        let_in(words, url, &names)
+        let_in(words, names)
     } else if is_missing("root certificate file")
         || has("could not read root certificate file")
         || has("certificate verify failed")
     {
-        trust(words, url)
+        trust(words, names.url)
     } else if has("does not match host name") {
         let by_hand = || format!("write a name that PostgreSQL's certificate is for as the host: {}", correct_url());
         rename(words).unwrap_or_else(by_hand)
@@ -249,11 +243,11 @@ fn rename(words: &str) -> Option<String> {
         Err(_) => String::new(),
     };
     let edit = format!("s/([@,=]){}/\\1{certified}/{address}", host.replace('.', "[.]"));
-    Some(format!("sed -Ei '/^DATABASE_URL=/{{{edit}}}' {} && {RESTART}", Environment::SERVICE_FILE))
+    Some(format!("sed -Ei '/^({VARIABLE})=/{{{edit}}}' {} && {RESTART}", Environment::SERVICE_FILE))
 }
 
 /// A line of `pg_hba.conf`, before whatever else says something of this role.
-fn let_in(words: &str, url: &str, names: &Names) -> String {
+fn let_in(words: &str, names: &Names<'_>) -> String {
     let (role, database) = names.in_sql();
     let address = quoted_after(words, "host ").and_then(|address| address.parse::<IpAddr>().ok());
     let is_encrypted = ["SSL encryption", "SSL on"].iter().any(|part| words.contains(part));
@@ -262,7 +256,7 @@ fn let_in(words: &str, url: &str, names: &Names) -> String {
         Some(address) => {
             let bits = if address.is_ipv4() { 32 } else { 128 };
             let kind = if address.is_loopback() { "host" } else { "hostssl" };
-            if !is_encrypted && kind == "hostssl" && url.contains("sslmode=disable") {
+            if !is_encrypted && kind == "hostssl" && names.url.contains("sslmode=disable") {
                 let env = Environment::SERVICE_FILE;
                 return format!("sed -i 's/sslmode=disable/sslmode=require/' {env} && {RESTART}");
             }
@@ -289,8 +283,25 @@ fn words(error: &DatabaseError) -> String {
 }
 
 #[cfg(test)]
+#[expect(clippy::disallowed_methods, reason = "the test edits a file as an administrator's shell would")]
 mod tests {
+    use std::process::Command;
+
     use super::*;
+
+    #[test]
+    fn the_url_is_replaced_in_either_variable() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        let fix = fix("FATAL:  Peer authentication failed for user \"x\"", &Names::of("postgresql://x@/pbx_portal"));
+        let (edit, _) = fix.split_once(" && ").unwrap();
+        let edit = edit.replace(Environment::SERVICE_FILE, file.path().to_str().unwrap());
+        for variable in ["DATABASE_URL", "PBX_PORTAL__DATABASE__URL"] {
+            fs::write(file.path(), format!("RUST_LOG=info\n{variable}='postgresql://x@/pbx_portal'\n")).unwrap();
+            assert!(Command::new("bash").args(["-c", &edit]).status().unwrap().success());
+            let edited = fs::read_to_string(file.path()).unwrap();
+            assert_eq!(edited, format!("RUST_LOG=info\n{variable}='postgresql:///pbx_portal'\n"));
+        }
+    }
 
     #[test]
     fn the_words_decide_the_fix() {
@@ -303,17 +314,17 @@ mod tests {
             ("could not translate host name \"db.example.com\" to address", other, "into /etc/hosts"),
             ("connection to server at \"db.example.com\" failed: Connection refused", other, "listen_addresses"),
             ("fe_sendauth: no password supplied", other, "write me:PASSWORD@"),
-            ("FATAL:  Peer authentication failed for user \"x\"", own, "DATABASE_URL='postgresql:///pbx_portal'"),
+            ("FATAL:  Peer authentication failed for user \"x\"", own, "='postgresql:///pbx_portal'#"),
             ("FATAL:  password authentication failed\nFATAL:  no pg_hba.conf entry for", other, "CREATE ROLE"),
             (
                 "no pg_hba.conf entry for host \"192.0.2.9\", user \"x\", SSL encryption",
                 odd,
                 r#"sed -i '1i hostssl "a b" "o'\''b\\""" 192.0.2.9/32 scram-sha-256' "$(runuser"#,
             ),
-            ("FATAL:  Peer authentication failed for user \"x\"", odd, "DATABASE_URL='postgresql:///a%20b'"),
+            ("FATAL:  Peer authentication failed for user \"x\"", odd, "='postgresql:///a%20b'#"),
             ("timeout expired", other, "start PostgreSQL there"),
         ] {
-            let fix = fix(words, url);
+            let fix = fix(words, &Names::of(url));
             assert!(fix.contains(part), "{words}: {fix}");
         }
     }

@@ -7,14 +7,17 @@ use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 pub(super) const THERE: &str = "on the host of PostgreSQL: ";
 
 /// What a URL says of database and role, for the commands that are printed; the service's own where it says nothing.
-pub(super) struct Names {
+pub(super) struct Names<'a> {
+    pub(super) url: &'a str,
     pub(super) database: String,
     pub(super) role: String,
+    /// The schema of the tables.
+    pub(super) schema: String,
     pub(super) is_local: bool,
 }
 
-impl Names {
-    pub(super) fn of(url: &str) -> Self {
+impl<'a> Names<'a> {
+    pub(super) fn of(url: &'a str) -> Self {
         let Address { role, database, is_local, .. } = Address::of(url);
         // As libpq does.
         let database = database.or_else(|| role.clone());
@@ -27,8 +30,10 @@ impl Names {
             Some(name) => name,
         };
         Self {
+            url,
             database: named(database, "pbx_portal", "DATABASE_OF_DATABASE_URL"),
             role: named(role, "pbx-portal", "ROLE_OF_DATABASE_URL"),
+            schema: "public".to_owned(),
             is_local,
         }
     }
@@ -62,7 +67,12 @@ impl Names {
         } else {
             quoted(&format!("dbname='{}'", self.database.replace('\\', r"\\").replace('\'', r"\'")))
         };
-        self.there(&format!("psql -d {database} -c {}", quoted(sql)))
+        // A superuser sees other schemas than the role.
+        let path = match self.schema.as_str() {
+            "public" => String::new(),
+            schema => format!("-c {} ", quoted(&format!("SET search_path TO {}", identifier(schema)))),
+        };
+        self.there(&format!("psql -d {database} {path}-c {}", quoted(sql)))
     }
 
     pub(super) fn create_database(&self) -> String {
@@ -112,7 +122,7 @@ mod tests {
             ("host=a user='a b' dbname=c%20", ("a b", "c%20", false)),
             ("postgresql://a%0Ab@c/%FF", ("ROLE_OF_DATABASE_URL", "DATABASE_OF_DATABASE_URL", false)),
         ] {
-            let Names { role, database, is_local } = Names::of(url);
+            let Names { role, database, is_local, .. } = Names::of(url);
             assert_eq!((role.as_str(), database.as_str(), is_local), names);
         }
     }
