@@ -229,16 +229,24 @@ fn options_that_asterisk_does_not_take_are_found_before_an_apply() {
         assert_eq!(written, "RUST_LOG=info\nPBX_PORTAL__ASTERISK__ENDPOINT_OPTIONS=\"language=de\"\n");
         let chosen = host.settings.clone().with("PBX_PORTAL__ASTERISK__ENDPOINT_OPTIONS", "language=de");
         Found::of(&chosen.run(&["check", "--config", &path])).is_well();
-        // Without it, the key of the file counts.
         fs::write(&variables, "RUST_LOG=info").unwrap();
-        for (others, kept) in [("", ""), ("'allow=ulaw,alaw',\n ", "endpoint_options = [\"allow=ulaw,alaw\"]\n")] {
-            let found = Found::of(&check(&host, &format!("\n  {others}'{option}'")));
-            let [(point, fix)] = found.faults()[..] else { panic!("one fault: {found:#?}") };
-            host.run(point, fix, &place);
-            assert_eq!(fs::read_to_string(&file).unwrap(), format!("[asterisk]\n{kept}"));
-            Found::of(&host.settings.run(&["check", "--config", &path])).is_well();
-        }
     }
+    for (others, kept) in [("", ""), ("'allow=ulaw,alaw', 'language=de', ", "allow=ulaw,alaw language=de")] {
+        let found = Found::of(&check(&host, &format!("{others}'colour=red'")));
+        let [(point, fix)] = found.faults()[..] else { panic!("one fault: {found:#?}") };
+        host.run(point, fix, &place);
+        let written = fs::read_to_string(&variables).unwrap();
+        assert_eq!(written, format!("RUST_LOG=info\nPBX_PORTAL__ASTERISK__ENDPOINT_OPTIONS=\"{kept}\"\n"));
+        let chosen = host.settings.clone().with("PBX_PORTAL__ASTERISK__ENDPOINT_OPTIONS", kept);
+        Found::of(&chosen.run(&["check", "--config", &path])).is_well();
+        fs::write(&variables, "RUST_LOG=info").unwrap();
+    }
+    // A variable would be split at the blank.
+    let found = Found::of(&check(&host, "'set_var=GREETING=good day', 'colour=red'"));
+    let [(_, fix)] = found.faults()[..] else { panic!("one fault: {found:#?}") };
+    let list = r#"["set_var=GREETING=good day"]"#;
+    assert!(fix.starts_with(&format!("write {list} as asterisk.endpoint_options in ")), "{found:#?}");
+    Found::of(&check(&host, list.trim_matches(['[', ']']))).is_well();
 }
 
 #[test]

@@ -19,6 +19,7 @@ use pbx_domain::Realm;
 pub use self::environment::Environment;
 pub(crate) use self::environment::is_variable;
 pub use self::error::SettingsError;
+pub(crate) use self::values::options_of;
 pub use self::written::KEYS;
 use self::written::Written;
 pub(crate) use self::written::variable_of;

@@ -72,6 +72,10 @@ fn endpoint_options_are_a_list_or_separated_by_blanks() {
     let options = ["media_encryption=sdes", "allow=opus,ulaw", "language=de"];
     assert_eq!(read(&load(file, &[variable]).unwrap()), options);
 
+    assert!(
+        load(file, &[("PBX_PORTAL__ASTERISK__ENDPOINT_OPTIONS", "")]).unwrap().asterisk.endpoint_options.is_empty()
+    );
+
     let refused = refused("[asterisk]\nendpoint_options = ['language=de', 'context=default']");
     let named = "asterisk.endpoint_options (config.toml) must not set context: phones call in";
     assert!(refused.starts_with(named) && refused.contains(", has \"context=default\"; "), "{refused}");

@@ -95,9 +95,7 @@ impl Written {
                     other => Err(self.wrong(key, "must be a list of texts", shown(other), "write each in quotes")),
                 })
                 .collect::<Result<_, _>>()?,
-            ValueKind::String(text) if value.origin().is_some() => {
-                text.split_whitespace().flat_map(split_at_options).collect()
-            }
+            ValueKind::String(text) if value.origin().is_some() => options_of(text),
             other => {
                 let fix = "write for example [\"media_encryption=sdes\"]";
                 return Err(self.wrong(key, "must be a list of texts", shown(other), fix));
@@ -152,6 +150,11 @@ impl Written {
     fn wrong(&self, key: &'static str, rule: &str, written: impl Display, fix: &str) -> SettingsError {
         self.error(key, &format!("{rule}, is {written}"), fix)
     }
+}
+
+/// The options of a variable, each behind a blank or a comma.
+pub(crate) fn options_of(text: &str) -> Vec<&str> {
+    text.split_whitespace().flat_map(split_at_options).collect()
 }
 
 /// The options of a text such as `media_encryption=sdes,allow=opus,ulaw`, where a comma may also stand in a value.

@@ -80,7 +80,8 @@ impl Written {
         for (variable, value) in environment.settings() {
             match KEYS.iter().find(|(key, _)| own_variable_of(key) == variable) {
                 None => wrong.push(unknown_variable(variable)),
-                Some((key, _)) if value.is_empty() && !SECRETS.contains(key) => {
+                // Of options, it says that there are none.
+                Some((key, _)) if value.is_empty() && !SECRETS.contains(key) && *key != "asterisk.endpoint_options" => {
                     wrong.push(SettingsError::new(
                         variable,
                         "is empty",

@@ -176,27 +176,13 @@ pub(super) const ANOTHER_DATABASE: &str = "write the right DATABASE_URL into /et
 /// What leaves these options of endpoints alone.
 pub(super) fn options_fix(kept: &[String]) -> String {
     const KEY: &str = "asterisk.endpoint_options";
-    // In a variable, a comma separates one option from the next.
-    if !kept.is_empty() && kept.iter().all(|option| !option.contains(',')) {
-        return set_command(KEY, &kept.join(","));
+    let joined = kept.join(" ");
+    if settings::options_of(&joined) == kept && !joined.contains(['\'', '"', '\\']) {
+        return set_command(KEY, &joined);
     }
-    let list = kept.iter().map(|option| format!("{option:?}")).collect::<Vec<_>>().join(", ");
-    let is_plain = |c: char| c.is_ascii_alphanumeric() || "_=.,:!*@+ -".contains(c);
-    if kept.iter().any(|option| !option.chars().all(is_plain)) {
-        return format!("write [{list}] as {KEY} in {DEFAULT_FILE}, then: {RESTART}");
-    }
-    let line = r"^\s*endpoint_options\s*=";
-    let added = if kept.is_empty() {
-        String::new()
-    } else {
-        format!(" -e 's|^\\[asterisk\\].*|&\\nendpoint_options = [{list}]|'")
-    };
-    // A list may have been written over several lines.
-    format!(
-        "sed -i '/^{}=/d' {} && sed -i -e ':a; /{line}[^]]*$/{{N;ba}}' -e '/{line}/d'{added} {DEFAULT_FILE} && {RESTART}",
-        settings::variable_of(KEY),
-        Environment::SERVICE_FILE
-    )
+    let variable = settings::variable_of(KEY);
+    let file = Environment::SERVICE_FILE;
+    format!("write {kept:?} as {KEY} in {DEFAULT_FILE}, remove {variable} from {file}, then: {RESTART}")
 }
 
 /// What gives a key of the service's settings this value: its variable, which counts more than any file.
