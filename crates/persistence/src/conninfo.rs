@@ -118,8 +118,9 @@ fn hosts(url: &str) -> Vec<String> {
     hosts.unwrap_or_default().split(',').map(str::to_owned).collect()
 }
 
+/// Whether a host, with or without a port, is the directory of a Unix socket, or none is named.
 fn is_socket(host: &str) -> bool {
-    host.is_empty() || host.starts_with(['/', '@', '%', ':'])
+    host.is_empty() || host.starts_with(['/', '@', '%', ':']) && !host.starts_with("::")
 }
 
 /// Whether a host, with or without a port, is a name or an address of this one.
@@ -369,6 +370,8 @@ mod tests {
             ("postgres://[::1]/db", false),
             ("postgres://127.0.0.2:5433/db", false),
             ("host=h hostaddr=::1", false),
+            ("host=h hostaddr=::10", true),
+            ("postgres://:5433/db", false),
             ("postgres://localhost-pooler.example.com/db", true),
             ("postgres://127.0.0.1.example.com:5433/db", true),
         ] {
