@@ -126,7 +126,11 @@ fn an_asterisk_that_cannot_be_asked_is_found() {
     let patience = |settings: Settings| settings.with("PBX_PORTAL__ASTERISK__COMMAND_TIMEOUT_SECONDS", "1");
     let elsewhere = host.settings.clone().with("PBX_PORTAL__ASTERISK__COMMAND", "/nonexistent/asterisk");
     let is_installed = Path::new("/usr/sbin/asterisk").exists();
-    let fix = if is_installed { "'PBX_PORTAL__ASTERISK__COMMAND=\"asterisk\"'" } else { "apt-get install asterisk" };
+    let fix = if is_installed {
+        "'PBX_PORTAL__ASTERISK__COMMAND=\"asterisk\"'"
+    } else {
+        "install Asterisk 22, or set asterisk.command"
+    };
     finds(&elsewhere, "asterisk.command", &["`/nonexistent/asterisk` cannot be started", fix]);
     host.asterisk.freeze();
     finds(&patience(host.settings.clone()), "asterisk.command", &["did not answer", "systemctl restart asterisk"]);

@@ -67,6 +67,12 @@ impl Cli {
         &self.words[0]
     }
 
+    /// The `asterisk.conf` that the program reads.
+    pub(crate) fn config_file(&self) -> &Path {
+        let is_named = self.words.windows(2).find(|words| words[0] == "-C");
+        Path::new(is_named.map_or("/etc/asterisk/asterisk.conf", |words| &words[1]))
+    }
+
     /// How long one command may take.
     pub(crate) fn timeout(&self) -> Duration {
         self.timeout
@@ -325,6 +331,12 @@ pub(super) mod tests {
     #[test]
     fn a_question_is_shown_as_a_command_of_a_shell() {
         assert_eq!(cli("asterisk  -C x.conf").shown("core show x"), "asterisk -C x.conf -rx 'core show x'");
+    }
+
+    #[test]
+    fn the_file_behind_c_is_the_one_that_the_program_reads() {
+        assert_eq!(cli("docker exec pbx asterisk -C /srv/x.conf -q").config_file(), Path::new("/srv/x.conf"));
+        assert_eq!(cli("asterisk -C").config_file(), Path::new("/etc/asterisk/asterisk.conf"));
     }
 
     #[test]

@@ -270,8 +270,10 @@ fn may_clash(section: &OwnSection) -> bool {
 /// Why Asterisk gives no answer, as far as its socket shows.
 fn unreachable_fault(cli: &Cli, error: &CliError) -> Fault {
     let fix = match error {
-        CliError::CannotStart { .. } => "apt-get install asterisk".to_owned(),
-        CliError::NotRunning { words } => socket_fix(words),
+        CliError::CannotStart { .. } => {
+            "install Asterisk 22, or set asterisk.command to the program that is there".to_owned()
+        }
+        CliError::NotRunning { words } => socket_fix(cli, words),
         CliError::TimedOut { .. } => "systemctl restart asterisk".to_owned(),
         _ => cli.shown("core show version"),
     };
@@ -279,7 +281,7 @@ fn unreachable_fault(cli: &Cli, error: &CliError) -> Fault {
 }
 
 /// `words` name the socket: `Unable to connect to remote asterisk (does /run/asterisk/asterisk.ctl exist?)`.
-fn socket_fix(words: &str) -> String {
+fn socket_fix(cli: &Cli, words: &str) -> String {
     const START: &str = "systemctl start asterisk";
     let path =
         words.split_once("(does ").and_then(|(_, rest)| rest.split_once(" exist?)")).map(|(path, _)| Path::new(path));
@@ -291,7 +293,7 @@ fn socket_fix(words: &str) -> String {
         return format!("chmod a+rx {}", quoted(closed));
     }
     match (found, Who::of_process("self")) {
-        (Some(socket), Some(own)) if !own.may(&socket, WRITE) => refused_fix(&own, &socket),
+        (Some(socket), Some(own)) if !own.may(&socket, WRITE) => refused_fix(cli, &own, &socket),
         _ => START.to_owned(),
     }
 }
@@ -302,16 +304,19 @@ fn numbered(version: &str) -> &str {
     version[number..].find(['+', '~', '-']).map_or(version, |end| &version[..number + end])
 }
 
-fn refused_fix(own: &Who, socket: &std::fs::Metadata) -> String {
+fn refused_fix(cli: &Cli, own: &Who, socket: &std::fs::Metadata) -> String {
     use std::os::unix::fs::MetadataExt as _;
 
     // Asterisk reads the first section of a name alone.
-    let open = "{ grep -q '^\\[files\\]' /etc/asterisk/asterisk.conf || printf '\\n[files]\\n' >> /etc/asterisk/asterisk.conf; } \
-                && sed -i -e '/^[[:blank:]]*astctlpermissions/d' -e 's/^\\[files\\].*/&\\nastctlpermissions = 0660/' \
-                /etc/asterisk/asterisk.conf && systemctl restart asterisk";
+    let path = quoted(cli.config_file());
+    let open = format!(
+        "{{ grep -q '^\\[files\\]' {path} || printf '\\n[files]\\n' >> {path}; }} && \
+         sed -i -e '/^[[:blank:]]*astctlpermissions/d' -e 's/^\\[files\\].*/&\\nastctlpermissions = 0660/' {path} && \
+         systemctl restart asterisk"
+    );
     match (own.gids.contains(&socket.gid()), socket.mode() & 0o020 != 0) {
         (false, true) => own.join_fix(socket.gid()),
-        (true, _) => open.to_owned(),
+        (true, _) => open,
         (false, false) => format!(
             "usermod -a -G {} {} && {open} && systemctl try-restart pbx-portal",
             rights::group(socket.gid()),

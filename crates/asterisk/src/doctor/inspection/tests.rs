@@ -36,6 +36,7 @@ fn a_version_is_its_numbers_and_what_stands_before_them() {
         ("certified-22.8-cert1", "certified-22.8"),
         ("certified/22.8-cert1", "certified/22.8"),
         ("GIT-master", "GIT-master"),
+        ("GIT-22-5a1b2c3", "GIT-22"),
     ] {
         assert_eq!(numbered(said), version);
     }
@@ -43,10 +44,11 @@ fn a_version_is_its_numbers_and_what_stands_before_them() {
 
 #[test]
 fn a_socket_that_is_there_and_closed_is_opened() {
+    let cli = Cli::new("asterisk -C /srv/pbx/asterisk.conf", std::time::Duration::from_secs(1)).unwrap();
     let directory = tempfile::tempdir().unwrap();
     let socket = directory.path().join("asterisk.ctl");
     let words = format!("Unable to connect to remote asterisk (does {} exist?)", socket.display());
-    assert_eq!(socket_fix(&words), "systemctl start asterisk");
+    assert_eq!(socket_fix(&cli, &words), "systemctl start asterisk");
     fs::write(&socket, "").unwrap();
     let metadata = |mode| {
         fs::set_permissions(&socket, std::os::unix::fs::PermissionsExt::from_mode(mode)).unwrap();
@@ -54,12 +56,15 @@ fn a_socket_that_is_there_and_closed_is_opened() {
     };
     let gid = std::os::unix::fs::MetadataExt::gid(&metadata(0o755));
     let own = |gid| Who { uid: 3_999_999_999, gids: vec![gid] };
-    assert!(
-        refused_fix(&own(gid), &metadata(0o755))
-            .starts_with("{ grep -q '^\\[files\\]' /etc/asterisk/asterisk.conf || ")
+    let opened = refused_fix(&cli, &own(gid), &metadata(0o755));
+    assert_eq!(
+        opened,
+        "{ grep -q '^\\[files\\]' /srv/pbx/asterisk.conf || printf '\\n[files]\\n' >> /srv/pbx/asterisk.conf; } && \
+         sed -i -e '/^[[:blank:]]*astctlpermissions/d' -e 's/^\\[files\\].*/&\\nastctlpermissions = 0660/' \
+         /srv/pbx/asterisk.conf && systemctl restart asterisk"
     );
-    assert!(refused_fix(&own(3_999_999_999), &metadata(0o660)).starts_with("usermod -a -G "));
-    let both = refused_fix(&own(3_999_999_999), &metadata(0o755));
+    assert!(refused_fix(&cli, &own(3_999_999_999), &metadata(0o660)).starts_with("usermod -a -G "));
+    let both = refused_fix(&cli, &own(3_999_999_999), &metadata(0o755));
     assert!(both.starts_with("usermod -a -G ") && both.contains("astctlpermissions"), "{both}");
 }
 
@@ -99,7 +104,7 @@ fn why_asterisk_gives_no_answer_says_what_to_do() {
     for (error, fix) in [
         (
             CliError::CannotStart { program: command(), error: std::io::ErrorKind::NotFound.into() },
-            "apt-get install asterisk",
+            "install Asterisk 22, or set asterisk.command to the program that is there",
         ),
         (CliError::NotRunning { words: command() }, "systemctl start asterisk"),
         (CliError::TimedOut { command: command(), after: std::time::Duration::ZERO }, "systemctl restart asterisk"),
