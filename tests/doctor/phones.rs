@@ -34,6 +34,15 @@ fn what_catches_the_calls_of_users_comes_behind_them() {
 }
 
 #[test]
+fn a_hint_takes_no_call() {
+    let host = Host::new();
+    host.asterisk.append("extensions.conf", "[synergycall-internal]\nexten => _1XXX,hint,PJSIP/${EXTEN}");
+    host.asterisk.rx("module reload pbx_config.so");
+    host.works();
+    host.check().is_well();
+}
+
+#[test]
 fn what_takes_the_calls_to_users_who_wait_for_an_apply_is_no_failure() {
     let mut asterisk = Asterisk::start_new();
     let outside = "[synergycall-internal]\ninclude => outside\n[outside]\nexten => _X.,1,Hangup(21)";

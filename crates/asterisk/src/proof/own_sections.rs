@@ -133,6 +133,17 @@ impl Tree {
         }
         all
     }
+
+    /// Whether an extension takes calls: the lines of one that is only a hint show its state.
+    pub(crate) fn takes_calls(&self, extension: &OwnSection) -> bool {
+        let mut lines = self.files[&extension.path][extension.line - 1..extension.last_line].iter();
+        lines.any(|line| {
+            setting(line).is_some_and(|(key, value)| {
+                let step = if key == "exten" { value.split_once(',').map_or("", |(_, step)| step) } else { value };
+                step.split(',').next().is_none_or(|priority| !priority.trim().eq_ignore_ascii_case("hint"))
+            })
+        })
+    }
 }
 
 /// The pattern that a switch of `pbx_loopback` is limited to: `_0X.` of `Loopback/${EXTEN:1}@outside/_0X.`.
@@ -217,5 +228,16 @@ mod tests {
             found,
             expected.map(|(context, name, line, last)| (context.to_owned(), name.to_owned(), line, last))
         );
+    }
+
+    #[test]
+    fn a_hint_alone_takes_no_call() {
+        let config = Config::new(
+            "[a]\nexten => _1X, Hint ,PJSIP/${EXTEN}\n same => hint,PJSIP/1\nexten => _2X,hint,PJSIP/2\n\
+             same => 1,Hangup()\nexten => _3X,1,Set(a=hint)\nswitch => Loopback/hint\n",
+        );
+        let tree = config.tree();
+        let takes: Vec<_> = tree.extensions().iter().map(|(_, own)| tree.takes_calls(own)).collect();
+        assert_eq!(takes, [false, true, true, true]);
     }
 }

@@ -50,17 +50,30 @@ pub(crate) fn context(answer: &str, context: &str) -> Result<Option<BTreeMap<Str
                 continue;
             }
         };
-        let step = step.trim();
-        // The last bracket is the origin: an application may have brackets of its own (`Set(x=$[1+1])`).
-        let (text, origin) = match step.strip_suffix(']').and_then(|step| step.rsplit_once('[')) {
-            Some((text, origin)) => (text.trim_end(), origin),
-            None => (step, ""),
-        };
-        let step = read_step(text).zip(extens.last_mut());
-        let (step, (_, steps)) = step.ok_or("holds a line that is no step")?;
+        let step = read_step(step).zip(extens.last_mut());
+        let ((step, origin), (_, steps)) = step.ok_or("holds a line that is no step")?;
         steps.push((step, origin.to_owned()));
     }
     Err(CUT)
+}
+
+/// Reads `dialplan show NUMBER@CONTEXT`: the context, the extension and the origin of the step that takes the calls. A hint
+/// takes none.
+pub(crate) fn first(answer: &str) -> Option<[String; 3]> {
+    let (mut context, mut name) = ("", String::new());
+    answer.lines().find_map(|line| {
+        // `[ Context 'x' created by` or `[ Included context 'x' created by`: the first is the one that is looked at first.
+        if let Some((_, head)) = line.strip_prefix("[ ").and_then(|head| head.split_once("ontext '")) {
+            context = head.split('\'').next().unwrap_or_default();
+            return None;
+        }
+        let step = exten(line).map(|(found, step)| {
+            name = found;
+            step
+        });
+        let (Step::Priority { .. }, origin) = read_step(step.unwrap_or(line))? else { return None };
+        Some([context, &name, origin].map(str::to_owned))
+    })
 }
 
 /// `  '1000' =>`, and where it is for callers of one number `  '1000' (CID match '2000') =>`, which
@@ -82,17 +95,23 @@ fn beside(line: &str) -> Option<String> {
     Some(format!("{} => {value}", BESIDES[at]))
 }
 
-/// `hint: PJSIP/1000`, `1. Answer()` or `[label] 7. Hangup(20)`.
-fn read_step(text: &str) -> Option<Step> {
+/// `hint: PJSIP/1000`, `1. Answer()` or `[label] 7. Hangup(20)`; and where it was read from.
+fn read_step(step: &str) -> Option<(Step, &str)> {
+    let step = step.trim();
+    // The last bracket is the origin: an application may have brackets of its own (`Set(x=$[1+1])`).
+    let (text, origin) = match step.strip_suffix(']').and_then(|step| step.rsplit_once('[')) {
+        Some((text, origin)) => (text.trim_end(), origin),
+        None => (step, ""),
+    };
     if let Some(hint) = text.strip_prefix("hint:") {
-        return Some(Step::Hint(hint.trim().to_owned()));
+        return Some((Step::Hint(hint.trim().to_owned()), origin));
     }
     let (label, text) = match text.strip_prefix('[').and_then(|rest| rest.split_once(']')) {
         Some((label, rest)) => (Some(label.to_owned()), rest.trim_start()),
         None => (None, text),
     };
     let (number, application) = text.split_once(". ")?;
-    Some(Step::Priority { number: number.parse().ok()?, label, application: application.to_owned() })
+    Some((Step::Priority { number: number.parse().ok()?, label, application: application.to_owned() }, origin))
 }
 
 /// `2 extensions (4 priorities) in 1 context. =-`

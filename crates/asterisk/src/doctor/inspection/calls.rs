@@ -14,7 +14,7 @@ use crate::proof::diagnosis::EXTENSIONS_CONF;
 use crate::proof::own_sections::OwnSection;
 use crate::text::expected::Expected;
 use crate::text::exten::{dialled, takes};
-use crate::text::listing;
+use crate::text::{dialplan_listing, listing};
 
 /// Whether `cli_permissions.conf` lets this user reload: `answer` is that to the reload of a module that does not exist.
 pub(super) fn check_permission(cli: &Cli, directory: &Path, answer: &str) -> Result<(), Fault> {
@@ -76,7 +76,7 @@ impl Deployment {
         let tree = Tree::read(&directory, EXTENSIONS_CONF, &self.files.dialplan);
         // What the next reload takes.
         let own = tree.extensions().into_iter();
-        let mut patterns = own.filter(|(of, own)| of == context && own.name.starts_with('_'));
+        let mut patterns = own.filter(|(of, own)| of == context && own.name.starts_with('_') && tree.takes_calls(own));
         let catching = patterns.find_map(|(_, own)| {
             let number = numbers.iter().find(|number| takes(&own.name, number))?;
             Some((number.clone(), format!("{}, line {}", own.path.display(), own.line), String::new()))
@@ -135,16 +135,7 @@ impl Deployment {
         let questions: Vec<_> = numbers.iter().map(|number| format!("dialplan show {number}@{context}")).collect();
         let answers = numbers.iter().zip(self.cli.ask_all(&questions, deadline));
         let first = answers.filter_map(|(number, answer)| {
-            let answer = answer.ok()?;
-            // `[ Context 'x'` or `[ Included context 'x'`: the first is the one that is executed.
-            let context = answer.lines().find_map(|line| line.split_once("ontext '")?.1.split_once('\''))?.0;
-            // `  '_1XXX' =>        1. Hangup(21)                                 [pbx_ael]`
-            let mut steps = answer.lines().filter_map(|line| line.split_once(" =>"));
-            let step =
-                steps.find_map(|(exten, step)| Some((exten, step.trim_end().strip_suffix(']')?.rsplit_once('[')?.1)));
-            let (exten, origin) = step.unwrap_or_default();
-            let exten = exten.split('\'').nth(1).unwrap_or_default();
-            let [context, exten, origin] = [context, exten, origin].map(str::to_owned);
+            let [context, exten, origin] = dialplan_listing::first(&answer.ok()?)?;
             Some(First { number: number.clone(), context, exten, origin })
         });
         first.collect()
@@ -275,6 +266,9 @@ mod tests {
         for own in [INCLUDES.to_owned(), format!("{INCLUDES}{patterns}")] {
             assert_eq!(kept(&host, &own, ours), None);
         }
+        // A hint takes no call.
+        let hint = "[ Context 'phones' created by 'pbx_config' ]\n  '_1X' =>  hint: PJSIP/10  [e.conf:3]\n\n";
+        assert_eq!(kept(&host, &format!("{INCLUDES}exten => _1X,hint,PJSIP/10\n"), &format!("{hint}{ours}")), None);
         let (what, fix) = kept(&host, &format!("{INCLUDES}exten => _1X,1,Hangup()\n"), ours).unwrap();
         assert_eq!(what, gets("extensions.conf, line 3"));
         let moved = "sed -i '1s/.*/[from-users]/' extensions.conf && \
