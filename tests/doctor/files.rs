@@ -2,9 +2,11 @@
 
 use std::fs::{self, Permissions};
 use std::os::unix::fs::{PermissionsExt as _, chown, symlink};
+use std::path::Path;
 use std::process::Command;
 
 use pbx_tests::Asterisk;
+use rustix::fs::{XattrFlags, setxattr};
 
 use crate::doctor::host::Host;
 use crate::faults::mounts::able_to_mount;
@@ -40,9 +42,10 @@ fn an_include_directory_or_file_that_is_gone_is_made_again() {
     }
 }
 
-#[test]
-fn a_file_that_asterisk_may_not_read_is_given_to_it() {
-    const ASTERISK: u32 = 4_242;
+const ASTERISK: u32 = 4_242;
+
+/// One whose Asterisk runs as a user of its own.
+fn with_a_user() -> Host {
     let mut asterisk = Asterisk::configured();
     let chown_home = chown(asterisk.home(), Some(0), Some(ASTERISK));
     assert!(chown_home.is_ok(), "this test gives files to another user: run it as root ({chown_home:?})");
@@ -53,7 +56,43 @@ fn a_file_that_asterisk_may_not_read_is_given_to_it() {
         fs::set_permissions(directory, Permissions::from_mode(0o2770)).unwrap();
     }
     asterisk.start();
-    let mut host = Host::beside(asterisk);
+    Host::beside(asterisk)
+}
+
+#[test]
+fn what_an_acl_gives_to_asterisk_it_may_read() {
+    let host = with_a_user();
+    let grant = |path: &Path, list: &str| {
+        let owner = (1, 7, u32::MAX);
+        let entries = [owner, (2, 7, ASTERISK), (4, 0, u32::MAX), (16, 7, u32::MAX), (32, 0, u32::MAX)];
+        let mut acl = 2_u32.to_le_bytes().to_vec();
+        for (tag, rights, id) in entries {
+            acl.extend([u16::to_le_bytes(tag), u16::to_le_bytes(rights)].concat());
+            acl.extend(u32::to_le_bytes(id));
+        }
+        setxattr(path, list, &acl, XattrFlags::empty()).unwrap();
+    };
+    for file in [host.asterisk.etc().join("pjsip.conf"), host.asterisk.home().join("db/astdb.sqlite3")] {
+        chown(&file, Some(0), Some(0)).unwrap();
+        fs::set_permissions(&file, Permissions::from_mode(0o640)).unwrap();
+        grant(&file, "system.posix_acl_access");
+    }
+    for file in [host.asterisk.pjsip_include(), host.asterisk.dialplan_include()] {
+        let directory = file.parent().unwrap();
+        for path in [&file, directory] {
+            chown(path, Some(0), Some(0)).unwrap();
+            grant(path, "system.posix_acl_access");
+        }
+        grant(directory, "system.posix_acl_default");
+    }
+    host.check().is_well();
+    host.takes_more();
+    host.check().is_well();
+}
+
+#[test]
+fn a_file_that_asterisk_may_not_read_is_given_to_it() {
+    let mut host = with_a_user();
     let files = [
         (host.asterisk.pjsip_include(), "asterisk.pjsip_include"),
         (host.asterisk.dialplan_include(), "asterisk.dialplan_include"),

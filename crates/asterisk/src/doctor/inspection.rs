@@ -204,8 +204,7 @@ fn has_read(listed: &str, file: &Path) -> bool {
 
 /// Whether Asterisk may read all files of the administrator's. It takes nothing where one of them is closed.
 fn readable(tree: &Tree, asterisk: &Who, load: &str) -> Result<(), Fault> {
-    let is_closed = |path: &&Path| std::fs::metadata(path).is_ok_and(|file| !asterisk.may(&file, READ));
-    let closed: Vec<_> = tree.paths().filter(is_closed).collect();
+    let closed: Vec<_> = tree.paths().filter(|path| !asterisk.may(path, READ)).collect();
     if closed.is_empty() {
         return Ok(());
     }
@@ -221,8 +220,7 @@ fn readable(tree: &Tree, asterisk: &Who, load: &str) -> Result<(), Fault> {
 /// registers, and cannot be called.
 fn check_astdb(settings: &str, asterisk: &Who) -> Result<(), Fault> {
     let path = listing::setting(settings, "ASTDB").map(|path| PathBuf::from(format!("{path}.sqlite3")));
-    let is_closed = |path: &PathBuf| std::fs::metadata(path).is_ok_and(|file| !asterisk.may(&file, READ | WRITE));
-    let Some(closed) = path.filter(is_closed) else { return Ok(()) };
+    let Some(closed) = path.filter(|path| !asterisk.may(path, READ | WRITE)) else { return Ok(()) };
     let (user, group) = (asterisk.user(), asterisk.group());
     Err(Fault::new(
         format!("Asterisk, which runs as {user}, may not write {}, where it keeps who is registered", closed.display()),
@@ -285,7 +283,7 @@ fn socket_fix(cli: &Cli, words: &str) -> String {
     const START: &str = "systemctl start asterisk";
     let path =
         words.split_once("(does ").and_then(|(_, rest)| rest.split_once(" exist?)")).map(|(path, _)| Path::new(path));
-    let found = path.and_then(|path| std::fs::metadata(path).ok());
+    let found = path.and_then(|path| Some((path, std::fs::metadata(path).ok()?)));
     let is_closed = |directory: &&Path| {
         std::fs::read_dir(directory).is_err_and(|error| error.kind() == std::io::ErrorKind::PermissionDenied)
     };
@@ -293,7 +291,7 @@ fn socket_fix(cli: &Cli, words: &str) -> String {
         return format!("chmod a+rx {}", quoted(closed));
     }
     match (found, Who::of_process("self")) {
-        (Some(socket), Some(own)) if !own.may(&socket, WRITE) => refused_fix(cli, &own, &socket),
+        (Some((path, socket)), Some(own)) if !own.may(path, WRITE) => refused_fix(cli, &own, &socket),
         _ => START.to_owned(),
     }
 }

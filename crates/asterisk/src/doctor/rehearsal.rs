@@ -11,7 +11,7 @@ use crate::deploy::deployment::Deployment;
 use crate::doctor::fault::Fault;
 use crate::files::file::{self, FileError, StagedFile};
 use crate::files::record::Record;
-use crate::files::rights::{READ, SEARCH, WRITE, Who, give, quoted};
+use crate::files::rights::{ACL_OF_NEW, READ, SEARCH, WRITE, Who, give, has_acl, quoted};
 use crate::files::state_dir;
 use crate::text::pair::{IncludeFiles, Pair};
 
@@ -132,7 +132,8 @@ fn rehearse_file(path: &Path, size: usize, own: &Who, asterisk: Option<&Who>) ->
     let new_gid =
         if parent.mode() & 0o2000 == 0 { own.gids.first().copied().unwrap_or(parent.gid()) } else { parent.gid() };
     let reads_new = |asterisk: &Who| asterisk.is_root() || asterisk.uid == own.uid || asterisk.gids.contains(&new_gid);
-    let stays_closed = asterisk.map_or(parent.mode() & 0o2000 == 0 && new_gid != parent.gid(), |who| !reads_new(who));
+    let stays_closed = !has_acl(directory, ACL_OF_NEW)
+        && asterisk.map_or(parent.mode() & 0o2000 == 0 && new_gid != parent.gid(), |who| !reads_new(who));
     let replace_by =
         |content: &str| format!("mv {in_shell} {in_shell}.old && install -g {group} -m 0640 {content} {in_shell}");
     match fs::symlink_metadata(path) {
@@ -148,7 +149,7 @@ fn rehearse_file(path: &Path, size: usize, own: &Who, asterisk: Option<&Who>) ->
         }
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
             // Where a directory was made again, nobody gave it to anybody.
-            let rights = if !own.may(&parent, WRITE | SEARCH) {
+            let rights = if !own.may(directory, WRITE | SEARCH) {
                 own.write_fix(directory, &group) + " && "
             } else if stays_closed {
                 give(directory, &group, "2770") + " && "
@@ -188,7 +189,7 @@ fn rehearse_file(path: &Path, size: usize, own: &Who, asterisk: Option<&Who>) ->
             give(directory, &group, "2770"),
         ));
     }
-    asterisk.map_or(Ok(()), |asterisk| readable(path, directory, &parent, asterisk, &group))
+    asterisk.map_or(Ok(()), |asterisk| readable(path, directory, asterisk, &group))
 }
 
 /// Whether a file may be renamed over this one, or into this directory, as far as its attributes say.
@@ -234,20 +235,20 @@ fn content(size: usize) -> Vec<u8> {
 }
 
 /// Whether Asterisk itself may read the file that is there.
-fn readable(path: &Path, directory: &Path, parent: &fs::Metadata, asterisk: &Who, group: &str) -> Result<(), Fault> {
-    if !asterisk.may(parent, SEARCH) {
+fn readable(path: &Path, directory: &Path, asterisk: &Who, group: &str) -> Result<(), Fault> {
+    if !asterisk.may(directory, SEARCH) {
         return Err(Fault::new(
             format!("Asterisk, which runs as {}, may not enter {}", asterisk.user(), directory.display()),
             give(directory, group, "2770"),
         ));
     }
-    match fs::metadata(path) {
-        Ok(file) if !asterisk.may(&file, READ) => Err(Fault::new(
+    if !asterisk.may(path, READ) {
+        return Err(Fault::new(
             format!("Asterisk, which runs as {}, may not read {}", asterisk.user(), path.display()),
             give(path, group, "0640"),
-        )),
-        _ => Ok(()),
+        ));
     }
+    Ok(())
 }
 
 /// Through which group Asterisk is to read: its own, unless it reads everything anyway.

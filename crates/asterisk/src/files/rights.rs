@@ -12,6 +12,10 @@ pub(crate) const READ: u32 = 4;
 pub(crate) const WRITE: u32 = 2;
 pub(crate) const SEARCH: u32 = 1;
 
+/// The access control list of a file or directory, and the one that new files of a directory get.
+const ACL: &str = "system.posix_acl_access";
+pub(crate) const ACL_OF_NEW: &str = "system.posix_acl_default";
+
 /// The user and the groups of a process.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Who {
@@ -49,9 +53,11 @@ impl Who {
         self.uid == 0
     }
 
-    /// Whether mode and owners allow all of `bits`.
-    pub(crate) fn may(&self, file: &Metadata, bits: u32) -> bool {
-        self.may_with(file.uid(), file.gid(), file.mode(), bits)
+    /// Whether mode and owners allow all of `bits`. What nobody can tell is allowed: of a file that cannot be looked at, or
+    /// where an access control list says more than the mode.
+    pub(crate) fn may(&self, path: &Path, bits: u32) -> bool {
+        has_acl(path, ACL)
+            || fs::metadata(path).map_or(true, |file| self.may_with(file.uid(), file.gid(), file.mode(), bits))
     }
 
     fn may_with(&self, uid: u32, gid: u32, mode: u32, bits: u32) -> bool {
@@ -102,6 +108,11 @@ impl Who {
     pub(crate) fn join_fix(&self, gid: u32) -> String {
         format!("usermod -a -G {} {} && systemctl try-restart pbx-portal", group(gid), self.user())
     }
+}
+
+/// Whether there is such an access control list.
+pub(crate) fn has_acl(path: &Path, list: &str) -> bool {
+    rustix::fs::getxattr(path, list, &mut [0; 0]).is_ok()
 }
 
 /// The command that gives a file or a directory to a group, with this mode.
@@ -205,9 +216,8 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("file");
         file_of(&path, 0o640, some_gid());
-        let found = fs::metadata(&path).unwrap();
-        assert!(Who::of_process("self").unwrap().may(&found, READ) && member_of(some_gid()).may(&found, READ));
-        assert!(!member_of(STRANGER).may(&found, READ));
+        assert!(Who::of_process("self").unwrap().may(&path, READ) && member_of(some_gid()).may(&path, READ));
+        assert!(!member_of(STRANGER).may(&path, READ) && member_of(STRANGER).may(&path.join("x"), READ));
     }
 
     #[test]

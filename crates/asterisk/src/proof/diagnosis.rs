@@ -3,7 +3,6 @@
 //! This reads the administrator's files and changes nothing; what it cannot read it leaves out.
 
 use std::collections::BTreeSet;
-use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
@@ -205,8 +204,7 @@ pub(crate) fn own_endpoints(cli: &Cli, ours: &IncludeFiles) -> BTreeSet<String> 
 /// A file that owners and modes keep from Asterisk.
 fn unreadable(path: &Path, asterisk: &Who) -> Option<String> {
     let directory = path.parent()?;
-    let (file, parent) = (fs::metadata(path).ok()?, fs::metadata(directory).ok()?);
-    (!asterisk.may(&parent, SEARCH) || !asterisk.may(&file, READ)).then(|| {
+    (!asterisk.may(directory, SEARCH) || !asterisk.may(path, READ)).then(|| {
         let (shown, group) = (directory.display(), asterisk.group());
         format!(
             "Asterisk, which runs as {}, is unable to read {}: give {shown} to its group and set its setgid bit ({})",
@@ -220,6 +218,7 @@ fn unreadable(path: &Path, asterisk: &Who) -> Option<String> {
 #[cfg(test)]
 #[expect(clippy::disallowed_methods, reason = "the tests write the administrator's files")]
 mod tests {
+    use std::fs;
     use std::os::unix::fs::PermissionsExt as _;
     use std::time::Duration;
 
