@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::time::Instant;
 
-use pbx_asterisk::{Deployment, Drift, Expected, Fault, OwnSection, Pair, Transports};
+use pbx_asterisk::{AdminSection, Deployment, Drift, Expected, Fault, Pair, Transports};
 use pbx_domain::{Extension, ExtensionRange};
 use pbx_persistence::{ApplyLog, Database, UserList};
 
@@ -45,17 +45,13 @@ impl Check<'_> {
         report.point("#include of asterisk.pjsip_include", found.endpoints_include.map(read));
         report.point("#include of asterisk.dialplan_include", found.dialplan_include.map(read));
         let twice = "of what is defined twice, Asterisk takes none, or the first";
-        self.check_own("numbers", &found.own_objects, twice, report);
+        self.check_admin("numbers", &found.admin_objects, twice, report);
         let first = "calls may go there, and an apply cannot be proven";
-        self.check_own("extensions", &found.own_extensions, first, report);
+        self.check_admin("extensions", &found.admin_extensions, first, report);
         report.point("modules", found.modules.map(|()| "all that calls need are running"));
         report.point("astdb", found.astdb.map(|()| "Asterisk keeps who is registered"));
         report.point("cli_permissions.conf", found.reload_permission.map(|()| "this user may reload"));
         report.point("sorcery.conf", found.sorcery.map(|()| "the objects of PJSIP are where an apply needs them"));
-        report.point("rtp.conf", found.rtp_ports.map(|()| "calls find ports for their audio"));
-        if let Some(limit) = found.limit {
-            report.note("calls", limit);
-        }
         match found.identification {
             Ok(notes) => {
                 report.good("identification", "a phone is known by its user name");
@@ -82,23 +78,23 @@ impl Check<'_> {
 
     /// What the administrator defines with the number of a user, or of the next one, or as we do, keeps ours from being
     /// what Asterisk runs.
-    fn check_own(&self, point: &str, own: &[OwnSection], harm: &str, report: &mut Report<'_>) {
+    fn check_admin(&self, point: &str, admin: &[AdminSection], harm: &str, report: &mut Report<'_>) {
         let taken: Option<Vec<Extension>> =
             self.found.map(|(_, list)| list.users.iter().map(|user| user.extension).collect());
         let next = taken.as_ref().and_then(|taken| ExtensionRange::PORTAL.lowest_free(taken.iter().copied()));
         let is_users =
             |number: Extension| taken.as_ref().is_none_or(|taken| taken.contains(&number) || next == Some(number));
-        let number = |own: &OwnSection| own.name.parse::<Extension>().ok();
+        let number = |admin: &AdminSection| admin.name.parse::<Extension>().ok();
         let (clashing, others): (Vec<_>, Vec<_>) =
-            own.iter().partition(|own| own.is_twice || number(own).is_some_and(is_users));
-        let shown = |own: &[&OwnSection]| {
+            admin.iter().partition(|admin| admin.is_twice || number(admin).is_some_and(is_users));
+        let shown = |some: &[&AdminSection]| {
             let rest =
-                if own.len() > MOST_NAMED { format!(" and {} more", own.len() - MOST_NAMED) } else { String::new() };
-            let named = own.iter().take(MOST_NAMED);
-            let named = named.map(|own| format!("[{}] ({}, line {})", own.name, own.path.display(), own.line));
+                if some.len() > MOST_NAMED { format!(" and {} more", some.len() - MOST_NAMED) } else { String::new() };
+            let named = some.iter().take(MOST_NAMED);
+            let named = named.map(|one| format!("[{}] ({}, line {})", one.name, one.path.display(), one.line));
             named.collect::<Vec<_>>().join(", ") + &rest
         };
-        let others: Vec<_> = others.into_iter().filter(|own| number(own).is_some()).collect();
+        let others: Vec<_> = others.into_iter().filter(|admin| number(admin).is_some()).collect();
         if !others.is_empty() {
             report.note(point, format_args!("{} will clash with the user who gets the number", shown(&others)));
         }
@@ -202,9 +198,14 @@ fn check_version(version: &str, report: &mut Report<'_>) {
     const POINT: &str = "version";
     let number = version.trim_start_matches(|c: char| !c.is_ascii_digit());
     let numbers: Vec<u32> = number.split('.').map_while(|number| number.parse().ok()).collect();
-    if numbers.len() < 2 || numbers[..] < OLDEST[..] {
+    let oldest = OLDEST.map(|number| number.to_string()).join(".");
+    if numbers.is_empty() {
+        let knows = format!("knows password_digest, as {oldest} and newer ones do");
+        return report.note(POINT, format_args!("whether Asterisk {version} {knows}, cannot be told"));
+    }
+    // A build from git names its branch alone: `GIT-22`.
+    if numbers[..] < OLDEST[..OLDEST.len().min(numbers.len())] {
         let what = format!("Asterisk {version} does not know password_digest");
-        let oldest = OLDEST.map(|number| number.to_string()).join(".");
         return report.fault(POINT, &Fault::new(what, format!("upgrade to Asterisk {oldest} or newer")));
     }
     report.good(POINT, format_args!("Asterisk {version}"));
@@ -242,18 +243,22 @@ mod tests {
     use super::*;
 
     #[test]
-    fn versions_from_22_2_on_will_do() {
-        let will_do = |version| {
+    fn versions_from_22_2_on_will_do_and_others_are_named() {
+        let said = |version| {
             let mut out = Vec::new();
             let mut report = Report::new(&mut out, false);
             check_version(version, &mut report);
-            report.is_good()
+            let is_good = report.is_good();
+            (is_good, out.starts_with(b"note"))
         };
-        for good in ["22.2.0", "22.7.0", "22.10.1", "23.0.0"] {
-            assert!(will_do(good), "{good}");
+        for good in ["22.2.0", "22.7.0", "22.10.1", "23.0.0", "GIT-22", "GIT-23", "certified-22.8"] {
+            assert_eq!(said(good), (true, false), "{good}");
         }
-        for bad in ["", "20.12.0", "22.1.9", "GIT-master", "22"] {
-            assert!(!will_do(bad), "{bad}");
+        for unknown in ["", "GIT-master", "GIT-master-5a1b2c3"] {
+            assert_eq!(said(unknown), (true, true), "{unknown}");
+        }
+        for bad in ["20.12.0", "22.1.9", "GIT-20", "certified-20.7"] {
+            assert!(!said(bad).0, "{bad}");
         }
     }
 }
