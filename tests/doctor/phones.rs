@@ -289,6 +289,11 @@ fn an_asterisk_without_a_transport_gets_one() {
         host.asterisk.restart();
         host.heals("transport");
     }
+    let unknown = after.replace("generated_endpoints", "[[:alpha:]]*");
+    fs::write(&pjsip, format!("{before}#include{unknown}")).unwrap();
+    host.asterisk.restart();
+    let found = host.heals("transport");
+    assert!(found.lines.concat().contains("not looked at: what line "), "{found:#?}");
 }
 
 #[test]

@@ -25,12 +25,12 @@ pub(crate) struct Tree {
     pub(super) sections: Vec<OwnSection>,
     /// Each chain of includes that leads to the file in question.
     readings: Vec<Vec<Site>>,
-    /// Whether all of it could be read, so that what is not in it is not there.
-    pub(crate) is_readable: bool,
     /// Whether a program brings a part of it: `#exec`. `config list` does not name what that reads.
     pub(crate) is_executed: bool,
     /// The files that were named and could not be read.
     unread: Vec<PathBuf>,
+    /// The lines that bring what is not known: a pattern that is not understood or matches what cannot be seen, and `#exec`.
+    unseen: Vec<(PathBuf, usize)>,
     /// Whether the main file could be read, and ends within a comment of many lines.
     pub(crate) ends_in_comment: bool,
     /// The lines at which Asterisk ends to read their file.
@@ -58,16 +58,27 @@ impl Tree {
     /// Reads the file `main` of `directory`, and finds out where it includes `target`, which need not be there.
     pub(crate) fn read(directory: &Path, main: &str, target: &Path) -> Self {
         let (main, directory) = (canonical(&directory.join(main)), directory.to_owned());
-        let mut tree =
-            Self { is_readable: true, main: main.clone(), directory, target: target.to_owned(), ..Self::default() };
+        let mut tree = Self { main: main.clone(), directory, target: target.to_owned(), ..Self::default() };
         tree.add(&main, &mut Vec::new(), None);
         tree
+    }
+
+    /// Whether all of it could be read, so that what is not in it is not there.
+    pub(crate) fn is_readable(&self) -> bool {
+        self.unread.is_empty() && self.unseen.is_empty()
+    }
+
+    /// What could not be read of it, in words.
+    pub(crate) fn unread(&self) -> Vec<String> {
+        let files = self.unread.iter().map(|path| path.display().to_string());
+        let unseen = self.unseen.iter();
+        files.chain(unseen.map(|(path, line)| format!("what line {line} of {} brings", path.display()))).collect()
     }
 
     /// How often the file in question is read; `None` where that cannot be seen.
     pub(crate) fn count(&self) -> Option<usize> {
         let lost = self.obstacles().filter(|obstacle| obstacle.file != self.main).count();
-        self.is_readable.then_some(self.readings.len() + lost)
+        self.is_readable().then_some(self.readings.len() + lost)
     }
 
     /// Whether the file in question is read before what is being read.
@@ -101,7 +112,6 @@ impl Tree {
         let read = file::read_at_most(path, file::MOST_OF_OTHERS).ok().flatten();
         let Some(bytes) = read.filter(|_| self.files.len() < MOST_FILES) else {
             if lost.is_none() {
-                self.is_readable = false;
                 self.unread.push(path.to_owned());
             }
             return lost;
@@ -153,11 +163,14 @@ impl Tree {
         lost: Option<usize>,
     ) -> Option<usize> {
         if is_exec(line) && lost.is_none() {
-            (self.is_readable, self.is_executed) = (false, true);
+            self.is_executed = true;
+            self.unseen.push((path.to_owned(), number));
         }
         let Some((pattern, is_tried)) = included(line) else { return lost };
         if !is_known(pattern) {
-            self.is_readable &= lost.is_some();
+            if lost.is_none() {
+                self.unseen.push((path.to_owned(), number));
+            }
             return lost;
         }
         let patterns = expand(pattern);
@@ -177,7 +190,7 @@ impl Tree {
                 let edit = format!("{number}s/#include/#tryinclude/I");
                 after = self.meet(Obstacle::new(path, number, what, edit));
             } else {
-                self.is_readable = false;
+                self.unseen.push((path.to_owned(), number));
             }
         }
         let mut here = after;

@@ -89,7 +89,7 @@ impl Tree {
     /// What is said of an option in the head of the section `name` that names what was not read before.
     fn unknown(&self, name: &str, option: &str) -> Option<String> {
         // It may be of a file that cannot be read.
-        if option == "!" || !self.is_readable {
+        if option == "!" || !self.is_readable() {
             return None;
         }
         let filter = option.strip_prefix('+');

@@ -54,7 +54,7 @@ pub(super) fn check(
     let tree = Tree::read(directory, "modules.conf", Path::new(""));
     let texts = tree.paths().filter_map(|path| file::read_at_most(path, file::MOST_OF_OTHERS).ok().flatten());
     let lines: Vec<_> = texts.flat_map(|text| config_lines::lines(&text).0).collect();
-    let lines = tree.is_readable.then_some(lines);
+    let lines = tree.is_readable().then_some(lines);
     let (present, missing): (Vec<_>, Vec<_>) = needed.partition(|module| running.contains(*module));
     // Of a module that runs, nothing but its own line says that it will not.
     let shut = |module: &&str| lines.as_ref().is_some_and(|lines| has(lines, &["noload"], module));

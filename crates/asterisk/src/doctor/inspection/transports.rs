@@ -62,7 +62,7 @@ pub(super) fn check(cli: &Cli, own: &OwnPjsip<'_>, deadline: Instant) -> Result<
     let written =
         own.sections.iter().filter(|of| of.kind.as_deref() == Some("transport") && !of.is_template && !of.adds);
     let is_live = |section: &&OwnSection| transports.iter().any(|transport| transport.name == section.name);
-    let not_taken: Vec<_> = written.filter(|section| own.tree.is_readable && !is_live(section)).collect();
+    let not_taken: Vec<_> = written.filter(|section| !is_live(section)).collect();
     // Those of the files are good where Asterisk takes none of them for a line elsewhere.
     if transports.is_empty() && own.tree.blocked().is_some() {
         let notes = vec!["PJSIP has none until it reads pjsip.conf".to_owned()];
@@ -71,7 +71,9 @@ pub(super) fn check(cli: &Cli, own: &OwnPjsip<'_>, deadline: Instant) -> Result<
     if transports.is_empty() {
         return Ok(Err(none(cli, own, &not_taken)));
     }
-    let notes = not_taken.into_iter().map(|section| format!("Asterisk did not take {}", shown(section))).collect();
+    // Where not all can be read, Asterisk may read a section otherwise than we do.
+    let not_taken = not_taken.into_iter().filter(|_| own.tree.is_readable());
+    let notes = not_taken.map(|section| format!("Asterisk did not take {}", shown(section))).collect();
     let is_web = |transport: &Transport<'_>| transport.protocol.starts_with("ws");
     let web = if transports.iter().any(is_web) { cli.ask("http show status", deadline)? } else { String::new() };
     Ok(probe(&transports, &web, notes, deadline))
@@ -83,16 +85,14 @@ fn shown(OwnSection { name, path, line, .. }: &OwnSection) -> String {
 
 /// There is no transport, although one may be written.
 fn none(cli: &Cli, own: &OwnPjsip<'_>, not_taken: &[&OwnSection]) -> Fault {
-    const NONE: &str = "PJSIP has no transport, so that no phone gets an answer";
+    let unread = own.tree.unread().join(", ");
+    let unread = if unread.is_empty() { unread } else { format!(" (not looked at: {unread})") };
+    let what = format!("PJSIP has no transport, so that no phone gets an answer{unread}");
     let reload = cli.shown("module reload res_pjsip.so");
     let added = |name: &str| own.append(&format!("[{name}]\\ntype=transport\\nprotocol=udp\\nbind=0.0.0.0:5060"));
     let commented = |of: &OwnSection| edit([(of.path.as_path(), format!("{},{}s/^/; /", of.line, of.last_line))]);
-    if !own.tree.is_readable {
-        let why = "whether pjsip.conf has one is not known, as this user may not read all of Asterisk's files";
-        return Fault::new(format!("{NONE}: {why}"), reload);
-    }
     let Some(last) = not_taken.last() else {
-        return Fault::new(NONE, format!("{} && {reload}", added("transport-udp")));
+        return Fault::new(what, format!("{} && {reload}", added("transport-udp")));
     };
     let is_twice = |(at, of): &(usize, &&OwnSection)| not_taken[..*at].iter().any(|before| before.name == of.name);
     if let Some((_, twice)) = not_taken.iter().enumerate().find(is_twice) {
@@ -103,7 +103,7 @@ fn none(cli: &Cli, own: &OwnPjsip<'_>, not_taken: &[&OwnSection]) -> Fault {
         );
     }
     Fault::new(
-        format!("{NONE}: Asterisk did not take {}, and its log says why", shown(last)),
+        format!("{what}: Asterisk did not take {}, and its log says why", shown(last)),
         format!(
             "{} && {} && systemctl restart asterisk # or write right there what the log names",
             commented(last),
@@ -246,6 +246,10 @@ Objects found: 3
             "{}",
             missing(udp)
         );
+        // What cannot be looked at changes nothing of that.
+        assert!(missing(&format!("#include [^x]\n{other}")).starts_with(append));
+        assert!(missing(&format!("{udp}#include [^x]\n")).starts_with("sed -i '1,2s/^/; /' MAIN && printf "));
+        assert_eq!(checked(&format!("{udp}[tls]\ntype=transport\n#include [^x]\n"), listed), Ok(Vec::new()));
         let twice = missing(&format!("{udp}{other}{udp}"));
         assert_eq!(twice, "sed -i '7,8s/^/; /' MAIN && systemctl restart asterisk");
     }
