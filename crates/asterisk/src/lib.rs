@@ -102,7 +102,6 @@ pub use proof::mismatch::Mismatch;
 pub use proof::own_sections::OwnSection;
 pub use text::digest_names::name_by_digest;
 pub use text::expected::{Difference, Expected, UnreadablePair};
-pub use text::listing::Unlisted;
 // For the benchmark alone, and for nobody else: it may change in any version.
 #[doc(hidden)]
 pub use text::listing::endpoints as listed_endpoints;

@@ -26,15 +26,13 @@ pub enum CliError {
         /// What the program said.
         words: String,
     },
-    /// The program ended with an error of its own.
-    #[error("`{command}` failed ({status}){}", quoted(.words))]
+    /// The program ended with an error of its own, could not be waited for, or said more than any answer has.
+    #[error("`{command}` failed: {reason}")]
     Failed {
         /// What Asterisk was asked.
         command: String,
-        /// How the program ended.
-        status: String,
-        /// What it said.
-        words: String,
+        /// Such as `exit status: 1`, and what it said.
+        reason: String,
     },
     /// Asterisk hangs; whether it did what it was asked is not known.
     #[error("Asterisk did not answer `{command}` within {:.1} s", .after.as_secs_f64())]
@@ -52,23 +50,9 @@ pub enum CliError {
         /// What came instead of an answer.
         words: String,
     },
-    /// More output than any answer has.
-    #[error("the output of `{command}` does not end")]
-    TooMuchOutput {
-        /// What Asterisk was asked.
-        command: String,
-    },
-    /// The process could not be waited for.
-    #[error("the process of `{command}` was lost: {}", said(.error))]
-    Lost {
-        /// What Asterisk was asked.
-        command: String,
-        /// What the system said.
-        error: io::Error,
-    },
 }
 
 /// What was said, if anything was.
-fn quoted(words: &str) -> String {
+pub(crate) fn quoted(words: &str) -> String {
     if words.is_empty() { String::new() } else { format!(": {words:?}") }
 }

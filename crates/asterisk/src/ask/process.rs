@@ -3,7 +3,7 @@
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::process::CommandExt as _;
-use std::process::{Child, ChildStderr, ChildStdout, Command, ExitStatus, Stdio};
+use std::process::{Child, ChildStderr, ChildStdout, Command, ExitStatus, Output, Stdio};
 use std::time::Instant;
 
 use rustix::event::PollFlags;
@@ -11,17 +11,10 @@ use rustix::fs::{OFlags, fcntl_getfl, fcntl_setfl};
 use rustix::process::{Pid, PidfdFlags, Signal, kill_process_group, pidfd_open};
 
 use crate::ask::poll;
+use crate::files::file::said;
 
 /// More than a listing of 100 000 users: a program that prints more does not answer the question.
 pub(crate) const MOST_OUTPUT: usize = 64 << 20;
-
-/// What a process said until it ended.
-#[derive(Debug)]
-pub(crate) struct Output {
-    pub(crate) status: ExitStatus,
-    pub(crate) stdout: Vec<u8>,
-    pub(crate) stderr: Vec<u8>,
-}
 
 /// Why a question brought nothing.
 #[derive(Debug)]
@@ -30,9 +23,18 @@ pub(crate) enum Unfinished {
     NotAsked(String),
     /// The connection broke after the question.
     Broken(io::Error),
-    /// The process cannot be waited for.
-    Lost(io::Error),
-    TooMuchOutput,
+    /// The process cannot be waited for, or says too much.
+    Failed(String),
+}
+
+impl Unfinished {
+    pub(crate) fn endless() -> Self {
+        Self::Failed("its output does not end".to_owned())
+    }
+
+    fn lost(error: &io::Error) -> Self {
+        Self::Failed(format!("its process was lost: {}", said(error)))
+    }
 }
 
 /// A program that runs, with all that it started: dropped, none of them lives on.
@@ -72,12 +74,12 @@ impl Process {
         read(&mut self.stdout, &mut self.out)?;
         read(&mut self.stderr, &mut self.err)?;
         if self.out.len() + self.err.len() > MOST_OUTPUT {
-            return Err(Unfinished::TooMuchOutput);
+            return Err(Unfinished::endless());
         }
         if self.stdout.is_some() || self.stderr.is_some() || !poll::is_now(self.pidfd.as_fd()) {
             return Ok(None);
         }
-        let status = self.group.end().map_err(Unfinished::Lost)?;
+        let status = self.group.end().map_err(|error| Unfinished::lost(&error))?;
         Ok(Some(Output { status, stdout: std::mem::take(&mut self.out), stderr: std::mem::take(&mut self.err) }))
     }
 }
@@ -114,7 +116,7 @@ impl Drop for Group {
 /// Reads what is there, a megabyte at most, so that no flood keeps others waiting; forgets the source at its end.
 fn read(source: &mut Option<impl io::Read>, into: &mut Vec<u8>) -> Result<(), Unfinished> {
     if let Some(pipe) = source
-        && poll::read(pipe, into).map_err(Unfinished::Lost)?
+        && poll::read(pipe, into).map_err(|error| Unfinished::lost(&error))?
     {
         *source = None;
     }

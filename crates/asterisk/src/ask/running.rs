@@ -1,6 +1,7 @@
 //! Commands on their way to Asterisk and back, each over the control socket or by a process, all on one thread.
 
 use std::os::fd::BorrowedFd;
+use std::process::Output;
 use std::sync::Arc;
 use std::time::Instant;
 use std::{io, mem};
@@ -8,9 +9,9 @@ use std::{io, mem};
 use rustix::event::PollFlags;
 
 use crate::ask::cli::{Cli, excerpt};
-use crate::ask::cli_error::CliError;
+use crate::ask::cli_error::{CliError, quoted};
 use crate::ask::poll;
-use crate::ask::process::{self, Output, Process, Unfinished};
+use crate::ask::process::{self, Process, Unfinished};
 use crate::ask::socket::{Connection, ControlSocket};
 use crate::files::file::said;
 
@@ -90,8 +91,7 @@ impl<'a> Running<'a> {
                 return self.proceed();
             }
             Err(Unfinished::Broken(error)) => Err(CliError::NoAnswer { command, words: said(&error) }),
-            Err(Unfinished::Lost(error)) => Err(CliError::Lost { command, error }),
-            Err(Unfinished::TooMuchOutput) => Err(CliError::TooMuchOutput { command }),
+            Err(Unfinished::Failed(reason)) => Err(CliError::Failed { command, reason }),
         };
         if let Ok(answer) = &ended {
             log::debug!("{:?}: {} bytes in {:?}", self.command, answer.len(), self.began.elapsed());
@@ -147,7 +147,8 @@ fn answer(command: &str, output: Output) -> Result<String, CliError> {
         return Err(if words.contains("Unable to connect to remote asterisk") {
             CliError::NotRunning { words }
         } else {
-            CliError::Failed { command: command.to_owned(), status: output.status.to_string(), words }
+            let reason = format!("{}{}", output.status, quoted(&words));
+            CliError::Failed { command: command.to_owned(), reason }
         });
     }
     if answer.lines().any(|line| line.starts_with("read() failed:")) {

@@ -72,7 +72,7 @@ impl Connection {
         }
         self.send()?;
         match read.map_err(Unfinished::Broken)? {
-            _ if self.received.len() > MOST_OUTPUT => Err(Unfinished::TooMuchOutput),
+            _ if self.received.len() > MOST_OUTPUT => Err(Unfinished::endless()),
             false => Ok(None),
             true => Ok(Some(Reply {
                 banner: self.banner.take().unwrap_or_default(),
@@ -250,6 +250,6 @@ pub(super) mod tests {
             question(&mut stream);
             while stream.write_all(&[b'x'; 1 << 12]).is_ok() {}
         });
-        assert!(matches!(reply(&path, None, "x"), Err(Unfinished::TooMuchOutput)));
+        assert!(matches!(reply(&path, None, "x"), Err(Unfinished::Failed(_))));
     }
 }

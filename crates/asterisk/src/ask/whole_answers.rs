@@ -10,7 +10,6 @@ use std::time::{Duration, Instant};
 
 use crate::ask::cli::Cli;
 use crate::ask::cli_error::CliError;
-use crate::text::listing::Unlisted;
 
 const FIRST_PAUSE: Duration = Duration::from_millis(5);
 const LONGEST_PAUSE: Duration = Duration::from_millis(500);
@@ -23,8 +22,13 @@ pub enum Unread {
     #[error(transparent)]
     Cli(#[from] CliError),
     /// The answer is none that can be relied on, however often it was asked for.
-    #[error(transparent)]
-    Listing(#[from] Unlisted),
+    #[error("the answer to `{command}` {reason}")]
+    Listing {
+        /// What Asterisk was asked.
+        command: String,
+        /// What is wrong with it.
+        reason: &'static str,
+    },
 }
 
 /// A pause that grows.
@@ -70,7 +74,7 @@ pub(crate) fn ask_whole<T>(
             let error = match answer {
                 Ok(answer) => match read(&about, &answer) {
                     Ok(()) => continue,
-                    Err(reason) => Unlisted { command: question.clone(), reason }.into(),
+                    Err(reason) => Unread::Listing { command: question.clone(), reason },
                 },
                 // The connection ended early: so does a listing of which the end was dropped.
                 Err(error @ CliError::NoAnswer { .. }) => error.into(),

@@ -214,8 +214,8 @@ fn a_rollback_that_cannot_be_proven_claims_nothing() {
         ),
         (
             "'module reload '*) exit 3 ;;",
-            "`module reload res_pjsip.so` failed (exit status: 3)",
-            "`module reload res_pjsip.so` failed (exit status: 3)",
+            "`module reload res_pjsip.so` failed: exit status: 3",
+            "`module reload res_pjsip.so` failed: exit status: 3",
         ),
     ] {
         let host = Host::running(&one);

@@ -5,15 +5,6 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use crate::text::expected::{Endpoint, Kind, Standalone};
 
-/// A listing that is not one, or not whole.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("the answer to `{command}` {reason}")]
-pub struct Unlisted {
-    /// What Asterisk was asked.
-    pub command: String,
-    pub(crate) reason: &'static str,
-}
-
 pub(crate) const CUT: &str = "is cut short";
 pub(crate) const STRANGE: &str = "is no listing";
 

@@ -108,7 +108,7 @@ fn why_asterisk_gives_no_answer_says_what_to_do() {
         ),
         (CliError::NotRunning { words: command() }, "systemctl start asterisk"),
         (CliError::TimedOut { command: command(), after: std::time::Duration::ZERO }, "systemctl restart asterisk"),
-        (CliError::TooMuchOutput { command: command() }, "asterisk -rx 'core show version'"),
+        (CliError::Failed { command: command(), reason: command() }, "asterisk -rx 'core show version'"),
     ] {
         assert_eq!(unreachable_fault(&cli, &error).fix, fix);
     }
