@@ -254,7 +254,7 @@ fn a_line_that_is_missing_or_in_a_comment_is_added_and_read() {
     let mut host = Host::new();
     let pjsip = host.asterisk.etc().join("pjsip.conf");
     let whole = fs::read_to_string(&pjsip).unwrap();
-    for other in ["; none", &format!(";-- {LINE} --;"), &format!(";--\n{LINE}\n--;"), &format!(";--\n{LINE}")] {
+    for other in ["; none", &format!(";-- {LINE} --;"), &format!(";--\n{LINE}\n--;")] {
         edit(&pjsip, LINE, other);
         host.asterisk.restart();
         host.heals("#include of asterisk.pjsip_include");

@@ -168,9 +168,7 @@ fn an_identify_that_takes_every_phone_comes_behind_the_users() {
         ]
     );
     let global = "[global]\ntype=global\nuser_agent=Private\n";
-    for (without, all) in
-        [(global, "0.0.0.0/0\n;-- the end"), ("nothing", "0.0.0.0/0"), ("nothing", "0.0.0.0/1,128.0.0.0/1")]
-    {
+    for (without, all) in [(global, "0.0.0.0/0"), ("nothing", "0.0.0.0/0"), ("nothing", "0.0.0.0/1,128.0.0.0/1")] {
         fs::write(&pjsip, format!("{}{trunk}match={all}\n", text.replace(without, ""))).unwrap();
         host.asterisk.restart();
         host.heals("identification");
@@ -284,11 +282,9 @@ fn an_asterisk_without_a_transport_gets_one() {
     let text = fs::read_to_string(&pjsip).unwrap();
     let (before, rest) = text.split_once("[transport-udp]").unwrap();
     let (_, after) = rest.split_once("#include").unwrap();
-    for end in ["", ";-- the end\n"] {
-        fs::write(&pjsip, format!("{before}#include{after}{end}")).unwrap();
-        host.asterisk.restart();
-        host.heals("transport");
-    }
+    fs::write(&pjsip, format!("{before}#include{after}")).unwrap();
+    host.asterisk.restart();
+    host.heals("transport");
     let unknown = after.replace("generated_endpoints", "[[:alpha:]]*");
     fs::write(&pjsip, format!("{before}#include{unknown}")).unwrap();
     host.asterisk.restart();

@@ -34,7 +34,7 @@ fn a_missing_include_in_pjsip_conf_is_named() {
     without_include(
         matrix::NO_PJSIP_INCLUDE,
         "pjsip.conf",
-        "add the line `#include pjsip.d/synergycall/generated_endpoints.conf`",
+        "#include pjsip.d/synergycall/generated_endpoints.conf\\n' >> ",
     );
 }
 
@@ -43,7 +43,7 @@ fn a_missing_include_in_extensions_conf_is_named() {
     without_include(
         matrix::NO_DIALPLAN_INCLUDE,
         "extensions.conf",
-        "add the line `#include extensions.d/synergycall/generated_routing.conf`",
+        "#include extensions.d/synergycall/generated_routing.conf\\n' >> ",
     );
 }
 

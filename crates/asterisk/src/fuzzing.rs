@@ -42,7 +42,7 @@ pub fn counts(answer: &str) -> [usize; 4] {
 /// Reads a file of the administrator's as Asterisk does: its lines without comments, and the patterns that it includes.
 #[must_use]
 pub fn own_lines(text: &str) -> (Vec<String>, Vec<String>) {
-    let (lines, _) = config_lines::lines(text.as_bytes());
+    let lines = config_lines::lines(text.as_bytes());
     let included = lines.iter().filter_map(|line| config_lines::included(line));
     let patterns = included.flat_map(|(pattern, _)| config_lines::expand(pattern)).collect();
     for line in &lines {

@@ -106,14 +106,14 @@ impl Deployment {
         let directory = listing::setting(&core, "Configuration directory").map(PathBuf::from).unwrap_or_default();
 
         let asterisk = Who::of_asterisk(&core);
-        let check_include = |main, module: &str, tree: &Tree, target: &PathBuf| {
+        let check_include = |module: &str, tree: &Tree, target: &PathBuf| {
             let load = if modules.contains(module) { "reload" } else { "load" };
             let load = self.cli.shown(&format!("module {load} {module}"));
             let is_read = has_read(&files, target);
             // Where it was started without one of the files, a reload reads none of them.
             let again = if is_read { &load } else { "systemctl restart asterisk" };
             asterisk.iter().try_for_each(|asterisk| readable(tree, asterisk, again))?;
-            include(&directory.join(main), tree, target, &load, is_read)
+            include(tree, target, &load, is_read)
         };
         let pjsip = Tree::read(&directory, PJSIP_CONF, &self.files.endpoints);
         let extensions = Tree::read(&directory, EXTENSIONS_CONF, &self.files.dialplan);
@@ -123,14 +123,14 @@ impl Deployment {
         let expected = Expected::read(&pair).unwrap_or_default();
         let mut sections = pjsip.objects(&expected);
         pjsip.mark_templates(&mut sections, &pair.endpoints);
-        let own = OwnPjsip { main: &directory.join(PJSIP_CONF), tree: &pjsip, sections: &sections };
+        let own = OwnPjsip { tree: &pjsip, sections: &sections };
         let transports = transports::check(&self.cli, &own, deadline)?;
         let identification = identification::check(&self.cli, &own, &settings, &expected, deadline)?;
         Ok(Inspection {
             version: numbered(version).to_owned(),
             default_realm: listing::setting(&settings, "default_realm").map(str::to_owned),
-            endpoints_include: check_include(PJSIP_CONF, PJSIP, &pjsip, &self.files.endpoints),
-            dialplan_include: check_include(EXTENSIONS_CONF, DIALPLAN, &extensions, &self.files.dialplan),
+            endpoints_include: check_include(PJSIP, &pjsip, &self.files.endpoints),
+            dialplan_include: check_include(DIALPLAN, &extensions, &self.files.dialplan),
             modules: modules::check(&self.cli, &modules, options, &directory),
             astdb: asterisk.as_ref().map_or(Ok(()), |asterisk| check_astdb(&core, asterisk)),
             reload_permission: calls::check_permission(&self.cli, &directory, &reload),
@@ -162,22 +162,8 @@ impl Deployment {
 
 /// The administrator's `pjsip.conf` with all that it includes.
 struct OwnPjsip<'a> {
-    main: &'a Path,
     tree: &'a Tree,
     sections: &'a [OwnSection],
-}
-
-impl OwnPjsip<'_> {
-    /// The command that adds these lines.
-    fn append(&self, lines: &str) -> String {
-        append(self.main, self.tree, lines)
-    }
-}
-
-/// The command that appends lines to the main file of a tree, where that ends in a comment behind its end.
-fn append(main: &Path, tree: &Tree, lines: &str) -> String {
-    let end = if tree.ends_in_comment { "--;\\n" } else { "" };
-    format!("printf '\\n{end}{lines}\\n' >> {}", quoted(main))
 }
 
 /// The extensions that the administrator's own files add to contexts of ours.
@@ -228,36 +214,15 @@ fn check_astdb(settings: &str, asterisk: &Who) -> Result<(), Fault> {
     ))
 }
 
-/// Whether `main` includes `target`, once, and Asterisk has read it.
-fn include(main: &Path, tree: &Tree, target: &Path, load: &str, is_read: bool) -> Result<(), Fault> {
-    let directory = main.parent().unwrap_or(main);
-    if let Some((what, edit)) = tree.blocked() {
+/// Whether `target` is included, once, and Asterisk has read it.
+fn include(tree: &Tree, target: &Path, load: &str, is_read: bool) -> Result<(), Fault> {
+    if let Some((what, edit)) = tree.wrong_include() {
         return Err(Fault::new(what, format!("{edit} && {load}")));
     }
-    match tree.count() {
-        Some(0) => {
-            let line = target.strip_prefix(directory).unwrap_or(target).display();
-            Err(Fault::new(
-                format!("{} does not include {}", main.display(), target.display()),
-                format!("{} && {load}", append(main, tree, &format!("#include {line}"))),
-            ))
-        }
-        _ if !tree.surplus().is_empty() => {
-            let edit = edit(tree.surplus().into_iter().map(|site| (site.file.as_path(), format!("{}d", site.line))));
-            Err(Fault::new(
-                format!(
-                    "{} is included more than once, and Asterisk takes no object that it reads twice",
-                    target.display()
-                ),
-                format!("{edit} && {load}"),
-            ))
-        }
-        _ if !is_read && !tree.is_executed => Err(Fault::new(
-            format!("Asterisk has not read {}, which {} includes", target.display(), main.display()),
-            load,
-        )),
-        _ => Ok(()),
+    if !is_read && !tree.is_executed {
+        return Err(Fault::new(format!("Asterisk has not read {}, which is included", target.display()), load));
     }
+    Ok(())
 }
 
 /// Whether it defines an endpoint or an aor, or may do so, or adds to one.

@@ -2,14 +2,13 @@
 
 use std::collections::BTreeSet;
 
-/// What each line says without comments, and whether the text ends within one.
-pub(crate) fn lines(text: &[u8]) -> (Vec<String>, bool) {
+/// What each line says without comments.
+pub(crate) fn lines(text: &[u8]) -> Vec<String> {
     let text = String::from_utf8_lossy(text);
     let mut depth = 0;
     // Asterisk skips a byte order mark.
     let lines = text.strip_prefix('\u{feff}').unwrap_or(&text).lines();
-    let lines = lines.map(|line| uncomment(line, &mut depth)).collect();
-    (lines, depth != 0)
+    lines.map(|line| uncomment(line, &mut depth)).collect()
 }
 
 /// The line as Asterisk sees it: without comments, and trimmed. `depth` says how deep in comments it begins and ends.

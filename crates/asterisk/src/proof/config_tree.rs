@@ -31,8 +31,6 @@ pub(crate) struct Tree {
     unread: Vec<PathBuf>,
     /// The lines that bring what is not known: a pattern that is not understood or matches what cannot be seen, and `#exec`.
     unseen: Vec<(PathBuf, usize)>,
-    /// Whether the main file could be read, and ends within a comment of many lines.
-    pub(crate) ends_in_comment: bool,
     /// The lines at which Asterisk ends to read their file.
     pub(super) obstacles: Vec<Obstacle>,
     /// The files that are read once more, each with the `#include` to remove.
@@ -40,7 +38,7 @@ pub(crate) struct Tree {
     /// Where each file is included first.
     sites: BTreeMap<PathBuf, Site>,
     pub(super) main: PathBuf,
-    directory: PathBuf,
+    pub(super) directory: PathBuf,
     /// The file in question, and the names of its sections, once somebody asked for them.
     pub(super) target: PathBuf,
     pub(super) names_of_target: OnceCell<BTreeSet<String>>,
@@ -116,10 +114,7 @@ impl Tree {
             }
             return lost;
         };
-        let (lines, ends_in_comment) = config_lines::lines(&bytes);
-        if chain.is_empty() {
-            self.ends_in_comment = ends_in_comment;
-        }
+        let lines = config_lines::lines(&bytes);
         let is_first = lost.is_none() && self.is_first(path, chain.last());
         if is_first {
             self.files.insert(path.to_owned(), lines.clone());
@@ -269,16 +264,15 @@ pub(super) mod tests {
 
     #[test]
     fn what_stands_in_a_comment_is_no_line() {
-        for (text, ends_in_comment) in [
-            (";#include p/ours.conf\n", false),
-            (";--\n#include p/ours.conf\n--;\n", false),
-            (";-- ;-- --;\n#include p/ours.conf\n--;\n", false),
-            (";--\n#include p/ours.conf\n", true),
-            ("--;\n#include p/ours.conf\n", true),
-            ("#includes p/ours.conf\n", false),
+        for text in [
+            ";#include p/ours.conf\n",
+            ";--\n#include p/ours.conf\n--;\n",
+            ";-- ;-- --;\n#include p/ours.conf\n--;\n",
+            ";--\n#include p/ours.conf\n",
+            "--;\n#include p/ours.conf\n",
+            "#includes p/ours.conf\n",
         ] {
-            let tree = Config::new(text).tree();
-            assert_eq!((tree.count(), tree.ends_in_comment), (Some(0), ends_in_comment), "{text}");
+            assert_eq!(Config::new(text).tree().count(), Some(0), "{text}");
         }
     }
 

@@ -38,13 +38,8 @@ pub(crate) fn fixes(
     let mut fixes = Vec::new();
     let pjsip = Tree::read(&directory, PJSIP_CONF, &files.endpoints);
     let extensions = Tree::read(&directory, EXTENSIONS_CONF, &files.dialplan);
-    for (main, tree, target) in
-        [(PJSIP_CONF, &pjsip, &files.endpoints), (EXTENSIONS_CONF, &extensions, &files.dialplan)]
-    {
-        fixes.extend(tree.blocked().map(|(what, edit)| format!("{what} ({edit})")));
-        fixes.extend(missing_include(&directory, main, tree, target));
-        fixes.extend(included_twice(tree, target));
-    }
+    let wrong = [&pjsip, &extensions].into_iter().filter_map(Tree::wrong_include);
+    fixes.extend(wrong.map(|(what, edit)| format!("{what} ({edit})")));
     let twice = defined_twice(&pjsip, wanted);
     if !twice.is_empty() {
         fixes.push(format!("the administrator's own configuration defines {} too: remove it there", Names(&twice)));
@@ -59,28 +54,6 @@ pub(crate) fn fixes(
         fixes.extend([&files.endpoints, &files.dialplan].into_iter().filter_map(|path| unreadable(path, &asterisk)));
     }
     fixes
-}
-
-/// The sentence for an `#include` line that is not there, where that can be seen.
-pub(crate) fn missing_include(directory: &Path, main: &str, tree: &Tree, target: &Path) -> Option<String> {
-    if tree.count() != Some(0) {
-        return None;
-    }
-    let line = target.strip_prefix(directory).unwrap_or(target);
-    Some(format!(
-        "{} does not include {}: add the line `#include {}` to it",
-        directory.join(main).display(),
-        target.display(),
-        line.display()
-    ))
-}
-
-/// The sentence for a file that is read more than once, so that Asterisk takes each object for a duplicate.
-fn included_twice(tree: &Tree, target: &Path) -> Option<String> {
-    let surplus: Vec<_> =
-        tree.surplus().into_iter().map(|site| format!("{}, line {}", site.file.display(), site.line)).collect();
-    (!surplus.is_empty())
-        .then(|| format!("{} is included more than once: remove {}", target.display(), surplus.join(" and ")))
 }
 
 /// Objects that the other files of the tree define although they are defined already, by them or by us.
@@ -238,25 +211,6 @@ mod tests {
         fs::write(at(PJSIP_CONF), pjsip).unwrap();
         let files = IncludeFiles { endpoints: at("p/ours.conf"), dialplan: at("none.conf") };
         Config { directory, files }
-    }
-
-    fn missing(pjsip: &str) -> Option<String> {
-        let Config { directory, files } = config(pjsip);
-        missing_include(
-            directory.path(),
-            PJSIP_CONF,
-            &Tree::read(directory.path(), PJSIP_CONF, &files.endpoints),
-            &files.endpoints,
-        )
-    }
-
-    #[test]
-    fn a_missing_include_line_is_named_with_its_file() {
-        let fix = missing("[global]\n;#include p/*.conf\n").unwrap();
-        assert!(
-            fix.contains("pjsip.conf does not include") && fix.ends_with("add the line `#include p/ours.conf` to it"),
-            "{fix}"
-        );
     }
 
     #[test]

@@ -47,6 +47,29 @@ impl Tree {
             .then(|| (format!("Asterisk takes nothing of {}: {}", unread.display(), shown.join("; ")), edit))
     }
 
+    /// Why Asterisk does not read the file in question, once, as far as can be seen; and the command that makes it.
+    pub(crate) fn wrong_include(&self) -> Option<(String, String)> {
+        let target = self.target.display();
+        let wrong = || {
+            if self.count() == Some(0) {
+                let line = self.target.strip_prefix(&self.directory).unwrap_or(&self.target).display();
+                let what = format!("{} does not include {target}", self.main.display());
+                return Some((what, self.append(&format!("#include {line}"))));
+            }
+            let surplus = self.surplus();
+            let edit = edit(surplus.iter().map(|site| (site.file.as_path(), format!("{}d", site.line))));
+            let what =
+                || format!("{target} is included more than once, and Asterisk takes no object that it reads twice");
+            (!surplus.is_empty()).then(|| (what(), edit))
+        };
+        self.blocked().or_else(wrong)
+    }
+
+    /// The command that appends lines to the main file.
+    pub(crate) fn append(&self, lines: &str) -> String {
+        format!("printf '\\n{lines}\\n' >> {}", quoted(&self.main))
+    }
+
     /// Remembers it. Its number is returned, unless Asterisk takes nothing at all for it: what follows is then looked at as
     /// if it were not there.
     pub(super) fn meet(&mut self, obstacle: Obstacle) -> Option<usize> {

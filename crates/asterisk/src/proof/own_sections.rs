@@ -99,7 +99,7 @@ impl Tree {
     /// Marks which of these `sections` have the name of a template of the file `ours` and say something else: Asterisk takes
     /// the first section of that name as the template.
     pub(crate) fn mark_templates(&self, sections: &mut [OwnSection], ours: &[u8]) {
-        let (lines, _) = config_lines::lines(ours);
+        let lines = config_lines::lines(ours);
         let templates = (1..=lines.len()).filter_map(|line| OwnSection::begin(Path::new(""), &lines, line, &[]));
         for ours in templates.filter(|section| section.is_template) {
             for own in sections.iter_mut().filter(|own| !own.adds && own.name.eq_ignore_ascii_case(&ours.name)) {

@@ -7,7 +7,7 @@ use std::time::Instant;
 use crate::ask::cli::Cli;
 use crate::deploy::deployment::Deployment;
 use crate::doctor::fault::Fault;
-use crate::doctor::inspection::{append, edit, files_of};
+use crate::doctor::inspection::{edit, files_of};
 use crate::files::rights::quoted;
 use crate::proof::config_tree::Tree;
 use crate::proof::diagnosis::EXTENSIONS_CONF;
@@ -105,8 +105,7 @@ impl Deployment {
         } else {
             let renamed =
                 edit(heads.into_iter().map(|head| (head.path.as_path(), format!("{}s/.*/[from-users]/", head.line))));
-            let added =
-                append(&directory.join(EXTENSIONS_CONF), &tree, &format!("[{context}]\\ninclude => from-users"));
+            let added = tree.append(&format!("[{context}]\\ninclude => from-users"));
             format!("{renamed} && {added} && {reload}")
         };
         Err(Fault::new(format!("a phone that calls {number} gets what {first} has for it, and not the user"), fix))

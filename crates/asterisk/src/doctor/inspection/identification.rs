@@ -102,7 +102,7 @@ fn order_fix(own: &OwnPjsip<'_>) -> String {
             path.as_path(),
             format!("{line},{last_line}s/^[[:blank:]]*endpoint_identifier_order.*//;{line}s/$/\\n{ORDER}/"),
         )]),
-        None => own.append(&format!("[global]\\ntype=global\\n{ORDER}")),
+        None => own.tree.append(&format!("[global]\\ntype=global\\n{ORDER}")),
     }
 }
 
@@ -135,7 +135,7 @@ mod tests {
         let dialplan = b"[users]\nexten => 1,1,Answer()\n".into();
         let expected = Expected::read(&Pair { endpoints: Vec::new(), dialplan }).unwrap();
         let sections = tree.sections();
-        let own = OwnPjsip { main: &main, tree: &tree, sections: &sections };
+        let own = OwnPjsip { tree: &tree, sections: &sections };
         let checked = check(&host.deployment.cli, &own, settings, &expected, soon()).unwrap();
         checked.map_err(|Fault { what, fix }| (what, fix.replace(&main.display().to_string(), "MAIN")))
     }

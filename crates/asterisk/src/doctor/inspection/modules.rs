@@ -53,7 +53,7 @@ pub(super) fn check(
     let needed = NEEDED.into_iter().chain(encryption);
     let tree = Tree::read(directory, "modules.conf", Path::new(""));
     let texts = tree.paths().filter_map(|path| file::read_at_most(path, file::MOST_OF_OTHERS).ok().flatten());
-    let lines: Vec<_> = texts.flat_map(|text| config_lines::lines(&text).0).collect();
+    let lines: Vec<_> = texts.flat_map(|text| config_lines::lines(&text)).collect();
     let lines = tree.is_readable().then_some(lines);
     let (present, missing): (Vec<_>, Vec<_>) = needed.partition(|module| running.contains(*module));
     // Of a module that runs, nothing but its own line says that it will not.
@@ -158,7 +158,7 @@ mod tests {
             ("Require = app_dial.so", true),
             ("autoload=yes\n;--\nnoload=app_dial.so\n--;", true),
         ] {
-            assert_eq!(loads(&config_lines::lines(text.as_bytes()).0, "app_dial.so"), is_loaded, "{text}");
+            assert_eq!(loads(&config_lines::lines(text.as_bytes()), "app_dial.so"), is_loaded, "{text}");
         }
     }
 }

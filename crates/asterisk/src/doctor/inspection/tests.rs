@@ -11,7 +11,7 @@ fn found(main: &str, is_read: bool) -> Result<(), Fault> {
     fs::write(at("main.conf"), main).unwrap();
     fs::write(at("ours.conf"), "").unwrap();
     let tree = Tree::read(directory.path(), "main.conf", &at("ours.conf"));
-    let fault = include(Path::new("/etc/main.conf"), &tree, Path::new("/etc/ours.conf"), "reload", is_read);
+    let fault = include(&tree, &at("ours.conf"), "reload", is_read);
     fault.map_err(|fault| Fault {
         fix: fault.fix.replace(&*directory.path().canonicalize().unwrap().to_string_lossy(), "DIR"),
         ..fault
@@ -23,8 +23,7 @@ fn a_file_is_to_be_included_once_and_read() {
     let fix = |main: &str| found(main, true).unwrap_err().fix;
     assert_eq!(found("#include ours.conf", true), Ok(()));
     assert_eq!(found("#include ours.conf", false).unwrap_err().fix, "reload");
-    assert_eq!(fix("; no\n"), "printf '\\n#include ours.conf\\n' >> /etc/main.conf && reload");
-    assert_eq!(fix(";-- no\n"), "printf '\\n--;\\n#include ours.conf\\n' >> /etc/main.conf && reload");
+    assert_eq!(fix("; no\n"), "printf '\\n#include ours.conf\\n' >> DIR/main.conf && reload");
     assert_eq!(fix("#include ours.conf\n#include o*.conf"), "sed -i '1d' DIR/main.conf && reload");
 }
 

@@ -89,7 +89,7 @@ fn none(cli: &Cli, own: &OwnPjsip<'_>, not_taken: &[&OwnSection]) -> Fault {
     let unread = if unread.is_empty() { unread } else { format!(" (not looked at: {unread})") };
     let what = format!("PJSIP has no transport, so that no phone gets an answer{unread}");
     let reload = cli.shown("module reload res_pjsip.so");
-    let added = |name: &str| own.append(&format!("[{name}]\\ntype=transport\\nprotocol=udp\\nbind=0.0.0.0:5060"));
+    let added = |name: &str| own.tree.append(&format!("[{name}]\\ntype=transport\\nprotocol=udp\\nbind=0.0.0.0:5060"));
     let commented = |of: &OwnSection| edit([(of.path.as_path(), format!("{},{}s/^/; /", of.line, of.last_line))]);
     let Some(last) = not_taken.last() else {
         return Fault::new(what, format!("{} && {reload}", added("transport-udp")));
@@ -226,7 +226,7 @@ Objects found: 3
             host.answering(&format!("'pjsip show transports') printf '=====\n{listing}' ;;"));
             let tree = Tree::read(main.parent().unwrap(), "pjsip.conf", std::path::Path::new("/x"));
             let sections = tree.sections();
-            let own = OwnPjsip { main: &main, tree: &tree, sections: &sections };
+            let own = OwnPjsip { tree: &tree, sections: &sections };
             let checked = check(&host.deployment.cli, &own, soon()).unwrap();
             let plain = |text: String| text.replace(&main.display().to_string(), "MAIN");
             checked
