@@ -33,14 +33,12 @@ fn a_file_that_is_included_twice_is_included_once_again() {
 fn a_line_in_another_spelling_is_that_line() {
     let host = Host::new();
     let pjsip = host.asterisk.etc().join("pjsip.conf");
-    for other in ["#Include pjsip.d/synergycall/*.conf", "#include pjsip.d/{trunks,synergycall}/*.conf"] {
-        edit(&pjsip, LINE, other);
-        host.asterisk.rx("module reload res_pjsip.so");
-        host.check().is_well();
-        host.works();
-        edit(&pjsip, other, LINE);
-    }
-    edit(&pjsip, LINE, &format!("{LINE}\n#Include pjsip.d/{{trunks,synergycall}}/*.conf"));
+    let other = "#Include pjsip.d/synergycall/*.conf";
+    edit(&pjsip, LINE, other);
+    host.asterisk.rx("module reload res_pjsip.so");
+    host.check().is_well();
+    host.works();
+    edit(&pjsip, other, &format!("{LINE}\n{other}"));
     let found = host.check();
     assert!(found.status == 1 && found.lines.concat().contains("is included more than once"), "{found:#?}");
 }
@@ -77,7 +75,7 @@ fn what_only_asterisk_understands_is_taken_for_nothing_missing() {
     let pjsip = host.asterisk.etc().join("pjsip.conf");
     let text = fs::read_to_string(&pjsip).unwrap();
     let trunk = "\n[Trunk](!)\ntype=aor\n[theirs](trunk)\n";
-    for name in ["[^.]*.conf", "[[:alpha:]]*.conf", "generated\\_endpoints.conf", "**.conf"] {
+    for name in ["[^.]*.conf", "[[:alpha:]]*.conf", "generated\\_endpoints.conf", "**.conf", "{generated,own}_*.conf"] {
         let pattern = LINE.replace("generated_endpoints.conf", name);
         fs::write(&pjsip, text.replace(LINE, &pattern) + trunk).unwrap();
         host.asterisk.restart();

@@ -44,7 +44,7 @@ pub fn counts(answer: &str) -> [usize; 4] {
 pub fn own_lines(text: &str) -> (Vec<String>, Vec<String>) {
     let lines = config_lines::lines(text.as_bytes());
     let included = lines.iter().filter_map(|line| config_lines::included(line));
-    let patterns = included.flat_map(|(pattern, _)| config_lines::expand(pattern)).collect();
+    let patterns = included.map(|(pattern, _)| pattern.to_owned()).collect();
     for line in &lines {
         _ = (config_lines::options(line).count(), config_lines::unclosed(line), config_lines::setting(line));
     }

@@ -52,37 +52,6 @@ pub(crate) fn included(line: &str) -> Option<(&str, bool)> {
     (is_tried || word.eq_ignore_ascii_case("include")).then(|| (rest.trim().trim_matches(['"', '<', '>']), is_tried))
 }
 
-/// The patterns that one with `{a,b}` stands for, at most a thousand.
-pub(crate) fn expand(pattern: &str) -> Vec<String> {
-    let (mut depth, mut cuts) = (0, Vec::new());
-    for (at, c) in pattern.char_indices() {
-        let is_cut = match c {
-            '{' => {
-                depth += 1;
-                depth == 1
-            }
-            '}' if depth > 0 => {
-                depth -= 1;
-                depth == 0
-            }
-            _ => c == ',' && depth == 1,
-        };
-        if is_cut {
-            cuts.push(at);
-        }
-        if c == '}' && !cuts.is_empty() && depth == 0 {
-            break;
-        }
-    }
-    let (Some(first), Some(last)) = (cuts.first(), cuts.last().filter(|_| depth == 0)) else {
-        return vec![pattern.to_owned()];
-    };
-    let parts = cuts.windows(2).map(|cut| &pattern[cut[0] + 1..cut[1]]);
-    let expanded = parts.flat_map(|part| expand(&format!("{}{part}{}", &pattern[..*first], &pattern[last + 1..])));
-    // `{a,b}`, forty times, stands for a million million.
-    expanded.take(1000).collect()
-}
-
 /// The name and the rest of a line that begins a section.
 pub(crate) fn header(line: &str) -> Option<(&str, &str)> {
     line.strip_prefix('[')?.split_once(']')
@@ -119,23 +88,4 @@ pub(crate) fn is_exec(line: &str) -> bool {
 pub(crate) fn unclosed(line: &str) -> Option<&'static str> {
     let Some((_, options)) = line.strip_prefix('[')?.split_once(']') else { return Some("has no ] at the end") };
     (options.starts_with('(') && !options.contains(')')).then_some("has no ) at the end")
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn braces_stand_for_each_of_their_parts() {
-        for (pattern, expanded) in [
-            ("a.conf", &["a.conf"][..]),
-            ("p}x{", &["p}x{"]),
-            ("}{a,b}", &["}a", "}b"]),
-            ("{a,b}{c,d}", &["ac", "ad", "bc", "bd"]),
-            ("p/{a,{b,c}d}.conf", &["p/a.conf", "p/bd.conf", "p/cd.conf"]),
-        ] {
-            assert_eq!(expand(pattern), expanded, "{pattern}");
-        }
-        assert_eq!(expand(&"{a,b}".repeat(40)).len(), 1000);
-    }
 }

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use crate::proof::config_tree::canonical;
 
 /// What Asterisk, by `glob` of the C library, understands otherwise than we do.
-const UNKNOWN: [&str; 4] = ["[^", "[[:", "\\", "**"];
+const UNKNOWN: [&str; 5] = ["[^", "[[:", "\\", "**", "{"];
 const LIKE_ASTERISK: glob::MatchOptions =
     glob::MatchOptions { case_sensitive: true, require_literal_separator: true, require_literal_leading_dot: true };
 
