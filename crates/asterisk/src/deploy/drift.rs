@@ -4,13 +4,12 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Instant;
 
-use crate::deploy::deployment::{Deployment, LockedDeployment};
+use crate::deploy::deployment::Deployment;
 use crate::deploy::error::Cause;
 use crate::files::{file, state_dir};
 use crate::proof::diagnosis;
 use crate::proof::live::Foreign;
 use crate::text::expected::Expected;
-use crate::text::pair::Pair;
 
 /// How disk and Asterisk stand against the pair last proven.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -27,20 +26,18 @@ pub struct Drift {
 
 impl Deployment {
     /// What differs between the pair last proven and both the disk and what Asterisk runs, as far as it can be read until
-    /// `deadline`. Changes nothing, and waits for no lock: during a deployment it may report what is half done.
+    /// `deadline`. Changes nothing, and waits for no lock: during a deployment it may report what is half done, unless the
+    /// caller has the lock.
     #[must_use]
     pub fn drift(&self, deadline: Instant) -> Drift {
-        match state_dir::read_record(&self.state.proven()) {
-            Ok(proven) => self.drift_from(proven.as_ref().map(|record| &record.pair), deadline),
-            Err(error) => Drift { problems: vec![error.to_string()], ..Drift::default() },
-        }
-    }
-
-    fn drift_from(&self, proven: Option<&Pair>, deadline: Instant) -> Drift {
+        let proven = match state_dir::read_record(&self.state.proven()) {
+            Ok(proven) => proven.map(|record| record.pair),
+            Err(error) => return Drift { problems: vec![error.to_string()], ..Drift::default() },
+        };
         let files = &self.files;
         let mut drift = Drift::default();
         let problems = &mut drift.problems;
-        let expected = if let Some(pair) = proven {
+        let expected = if let Some(pair) = &proven {
             for (path, proven) in [(&files.endpoints, &pair.endpoints), (&files.dialplan, &pair.dialplan)] {
                 match file::read(path) {
                     Ok(Some(content)) if content == *proven => {}
@@ -65,7 +62,7 @@ impl Deployment {
             Ok(_) if proven.is_none() && !problems.is_empty() => {}
             Ok(foreign) => {
                 drift.foreign = foreign;
-                let endpoints = proven.map(|pair| pair.endpoints.as_slice()).unwrap_or_default();
+                let endpoints = proven.as_ref().map(|pair| pair.endpoints.as_slice()).unwrap_or_default();
                 diagnosis::look_into_own(&self.cli, files, endpoints, deadline, &mut drift.foreign);
             }
             Err(Cause::NotProven(mismatch)) => {
@@ -79,14 +76,6 @@ impl Deployment {
     }
 }
 
-impl LockedDeployment<'_> {
-    /// As [`Deployment::drift`], with nothing in between.
-    #[must_use]
-    pub fn drift(&self, deadline: Instant) -> Drift {
-        self.deployment.drift_from(self.proven.as_ref().map(|record| &record.pair), deadline)
-    }
-}
-
 #[cfg(test)]
 #[expect(clippy::disallowed_methods, reason = "the tests write files as an administrator would")]
 mod tests {
@@ -95,6 +84,7 @@ mod tests {
     use super::*;
     use crate::deploy::deployment::tests::soon;
     use crate::deploy::tests::{Host, users};
+    use crate::text::pair::Pair;
 
     #[test]
     fn drift_is_what_is_not_as_it_was_proven() {
@@ -105,9 +95,7 @@ mod tests {
 echo " Endpoint:  trunk"; echo "Objects found: $(($(grep -c =endpoint live) + 1))" ;;"#,
         );
         let drift = || {
-            let drift = host.deployment.drift(soon());
-            assert_eq!(host.lock().drift(soon()), drift);
-            let Drift { problems, conflicts, foreign } = drift;
+            let Drift { problems, conflicts, foreign } = host.deployment.drift(soon());
             assert_eq!(conflicts, BTreeSet::new());
             (problems.join("; ").replace(&host.at("").display().to_string(), ""), foreign.endpoints.concat())
         };

@@ -201,7 +201,7 @@ impl Attempt {
             record.warnings.push(format!("{losses}; an apply needs If-Match with this answer's ETag"));
         }
         let began = Instant::now();
-        let Drift { problems, foreign, .. } = locked.drift(self.deadline);
+        let Drift { problems, foreign, .. } = applier.deployment.drift(self.deadline);
         record.warnings.extend(verdict::warnings(&foreign, &list.users));
         record.timings.verify = began.elapsed();
         record.duration = self.began.elapsed();
