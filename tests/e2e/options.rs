@@ -46,7 +46,7 @@ fn an_option_that_asterisk_does_not_take_is_rolled_back_and_named() {
     for (options, named) in [
         (
             "language=de media_encription=sdes",
-            "no endpoint option media_encription: correct asterisk.endpoint_options.",
+            "correct asterisk.endpoint_options: media_encription, which Asterisk does not know.",
         ),
         ("language=de media_encryption=sdse", "asterisk.endpoint_options (language=de media_encryption=sdse)"),
         ("allow=opsu", "asterisk.endpoint_options (allow=opsu)"),

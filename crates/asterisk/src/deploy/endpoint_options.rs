@@ -7,24 +7,6 @@ use crate::deploy::deployment::Deployment;
 const KNOWN: &str = "context";
 
 impl Deployment {
-    /// Those of these options of PJSIP endpoints (`media_encryption`) that Asterisk does not know, as far as it answers
-    /// until `deadline`: which of them may be to blame where it took no endpoint. Changes nothing.
-    #[must_use]
-    pub fn unknown_endpoint_options<'a>(
-        &self,
-        options: impl IntoIterator<Item = &'a str>,
-        deadline: Instant,
-    ) -> Vec<&'a str> {
-        let is_unknown = |option: &str| {
-            let is_word = option.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_');
-            let ask = || self.cli.ask(&format!("config show help res_pjsip endpoint {option}"), deadline);
-            let says = format!("No option {option} found for res_pjsip:endpoint");
-            !is_word || ask().is_ok_and(|answer| answer.trim() == says)
-        };
-        let unknown: Vec<_> = options.into_iter().filter(|option| is_unknown(option)).collect();
-        if unknown.is_empty() || is_unknown(KNOWN) { Vec::new() } else { unknown }
-    }
-
     /// Those of these options of PJSIP endpoints (`media_encryption`, `sdes`) with which Asterisk takes no endpoint or gets
     /// no call through, as far as it answers until `deadline`; each with the reason, which begins with `which`. What
     /// values Asterisk takes cannot be found out beforehand. Changes nothing.
@@ -35,9 +17,13 @@ impl Deployment {
         deadline: Instant,
     ) -> Vec<(&'a str, &'static str)> {
         let ask = |question: &str| self.cli.ask(question, deadline).unwrap_or_default();
-        let unknown = self.unknown_endpoint_options(options.iter().map(|(name, _)| *name), deadline);
+        let is_unknown = |option: &str| {
+            let is_word = option.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_');
+            let says = format!("No option {option} found for res_pjsip:endpoint");
+            !is_word || ask(&format!("config show help res_pjsip endpoint {option}")).trim() == says
+        };
         let unfit = |name: &'a str, value: &'a str| {
-            if unknown.contains(&name) {
+            if is_unknown(name) && !is_unknown(KNOWN) {
                 return Some("which Asterisk does not know");
             }
             (name == "transport" && ask(&format!("pjsip show transport {value}")).starts_with("Unable to find"))
@@ -63,21 +49,25 @@ mod tests {
 'pjsip show transport '*) echo "Unable to find object ${{2##* }}." ;;"#
             ));
         };
-        let unknown =
-            |options: &[&'static str]| host.deployment.unknown_endpoint_options(options.iter().copied(), soon());
+        let unfit = |options: &[&'static str]| {
+            let options: Vec<_> = options.iter().map(|name| (*name, "udp")).collect();
+            host.deployment.unfit_endpoint_options(&options, soon())
+        };
         help("[ct]*");
-        assert_eq!(unknown(&["transport", "no_1", "context", "two words"]), ["no_1", "two words"]);
-        assert_eq!(host.asked("config show help res_pjsip endpoint "), ["transport", "no_1", "context", "context"]);
-        assert_eq!(unknown(&["transport"]), Vec::<&str>::new());
+        let unknown = ["no_1", "two words"].map(|name| (name, "which Asterisk does not know"));
+        assert_eq!(unfit(&["transport", "no_1", "context", "two words"]), unknown);
+        let asked = ["transport", "no_1", "context", "context", "context"];
+        assert_eq!(host.asked("config show help res_pjsip endpoint "), asked);
+        assert_eq!(unfit(&["transport"]), []);
         let options = [("transport", "udp"), ("transport", "tls"), ("no_1", "udp"), ("tos", "tls")];
         assert_eq!(
             host.deployment.unfit_endpoint_options(&options, soon()),
             [("transport", "which names a transport that there is not"), ("no_1", "which Asterisk does not know")]
         );
         help("nothing");
-        assert_eq!(unknown(&["transport", "no_1"]), Vec::<&str>::new());
+        assert_eq!(unfit(&["transport", "no_1"]), []);
         // Nor is anything known of an Asterisk that does not answer.
         host.answering("'config show help res_pjsip endpoint '[!c]*) exit 1 ;;");
-        assert_eq!(unknown(&["transport"]), Vec::<&str>::new());
+        assert_eq!(unfit(&["transport"]), []);
     }
 }

@@ -73,16 +73,17 @@ pub(super) fn options_fix(deployment: &Deployment, options: &EndpointOptions, fa
     if options.is_empty() || !failure.fixes.is_empty() || !matches!(failure.cause, Cause::NotProven(_)) {
         return None;
     }
-    let names = options.iter().map(|(name, _)| name);
-    let unknown = deployment.unknown_endpoint_options(names, Instant::now() + OPTIONS_LIMIT);
-    if unknown.is_empty() {
+    let options: Vec<_> = options.iter().collect();
+    let unfit = deployment.unfit_endpoint_options(&options, Instant::now() + OPTIONS_LIMIT);
+    if unfit.is_empty() {
         let all: Vec<_> = options.iter().map(|(name, value)| format!("{name}={value}")).collect();
         return Some(format!(
             "if Asterisk's log says \"Error parsing\", it names the value of asterisk.endpoint_options ({}) that it refused",
             all.join(" ")
         ));
     }
-    Some(format!("Asterisk knows no endpoint option {}: correct asterisk.endpoint_options", unknown.join(", ")))
+    let unfit: Vec<_> = unfit.iter().map(|(name, why)| format!("{name}, {why}")).collect();
+    Some(format!("correct asterisk.endpoint_options: {}", unfit.join("; ")))
 }
 
 /// What ought to be known of what the administrator defines besides, whose numbers may be these users'.
