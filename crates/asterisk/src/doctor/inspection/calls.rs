@@ -72,8 +72,7 @@ impl Deployment {
     ///
     /// A [`Fault`] that names what comes first.
     pub fn check_reach(&self, numbers: &[String], context: &str, target: &str, deadline: Instant) -> Result<(), Fault> {
-        let directory = self.cli.config_directory(deadline).unwrap_or_else(|| Path::new("/etc/asterisk").to_owned());
-        let tree = Tree::read(&directory, EXTENSIONS_CONF, &self.files.dialplan);
+        let tree = self.dialplan_tree(deadline);
         // What the next reload takes.
         let own = tree.extensions().into_iter();
         let mut patterns = own.filter(|(of, own)| of == context && own.name.starts_with('_') && tree.takes_calls(own));
@@ -111,6 +110,12 @@ impl Deployment {
         Err(Fault::new(format!("a phone that calls {number} gets what {first} has for it, and not the user"), fix))
     }
 
+    /// The administrator's `extensions.conf` with all that it includes.
+    fn dialplan_tree(&self, deadline: Instant) -> Tree {
+        let directory = self.cli.config_directory(deadline).unwrap_or_else(|| Path::new("/etc/asterisk").to_owned());
+        Tree::read(&directory, EXTENSIONS_CONF, &self.files.dialplan)
+    }
+
     /// Whether the patterns of ours, to which the extensions of users send their calls, take the calls to these numbers:
     /// beside `_1XXX`, `_10XX` is the one that does.
     fn check_patterns(&self, numbers: &[String], last: &Expected, deadline: Instant) -> Result<(), Fault> {
@@ -144,13 +149,11 @@ impl Deployment {
     /// until `deadline` and its files show.
     #[must_use]
     pub fn conflict_fix(&self, conflicts: &BTreeSet<(String, String)>, deadline: Instant) -> String {
-        let others: BTreeSet<_> =
-            conflicts.iter().filter_map(|(exten, origin)| Some(elsewhere(exten, registrar(origin)?))).collect();
-        if let Some(other) = others.into_iter().next() {
+        let other = conflicts.iter().find_map(|(exten, origin)| Some(elsewhere(exten, registrar(origin)?)));
+        if let Some(other) = other {
             return other;
         }
-        let directory = self.cli.config_directory(deadline).unwrap_or_else(|| Path::new("/etc/asterisk").to_owned());
-        let own = Tree::read(&directory, EXTENSIONS_CONF, &self.files.dialplan).extensions();
+        let own = self.dialplan_tree(deadline).extensions();
         // Of a file, Asterisk names no directory; and its lines may be others by now.
         let is_one = |own: &OwnSection| {
             conflicts.iter().any(|(exten, origin)| {
