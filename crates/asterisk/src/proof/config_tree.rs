@@ -19,7 +19,7 @@ const DEEPEST: usize = 10;
 #[derive(Debug, Default)]
 pub(crate) struct Tree {
     /// Each file that was read, which the file in question is not, and what its lines say without comments.
-    pub(super) files: BTreeMap<PathBuf, Vec<String>>,
+    pub(crate) files: BTreeMap<PathBuf, Vec<String>>,
     /// The sections of these files, in the order in which Asterisk reads them.
     pub(super) sections: Vec<OwnSection>,
     /// Each chain of includes that leads to the file in question.

@@ -83,19 +83,13 @@ impl Mapping {
 
 fn mappings(directory: &Path) -> Vec<Mapping> {
     let tree = Tree::read(directory, SORCERY_CONF, Path::new(""));
-    let mut mappings = Vec::new();
-    for (path, lines) in &tree.files {
-        let mut is_pjsip = false;
-        for (said, line) in lines.iter().zip(1..) {
-            if let Some(head) = said.strip_prefix('[') {
-                is_pjsip = head.starts_with("res_pjsip]");
-            }
-            let Some((key, value)) = said.split_once('=').filter(|_| is_pjsip) else { continue };
-            let (key, value) = (key.trim().to_owned(), value.trim_start_matches('>').trim().to_owned());
-            mappings.push(Mapping { path: path.clone(), line, key, value });
-        }
-    }
-    mappings
+    let sections = tree.sections();
+    let of_pjsip = sections.iter().filter(|section| section.name == "res_pjsip");
+    let mappings = of_pjsip.flat_map(|section| {
+        let settings = tree.settings(section);
+        settings.map(|(line, key, value)| Mapping { path: section.path.clone(), line, key, value: value.to_owned() })
+    });
+    mappings.collect()
 }
 
 /// Those that keep objects of PJSIP in memory beyond a reload. The listings read the objects themselves, and phones are

@@ -60,6 +60,16 @@ impl OwnSection {
 }
 
 impl Tree {
+    /// The settings of a section or of an extension, each with the number of its line.
+    pub(crate) fn settings(&self, section: &OwnSection) -> impl Iterator<Item = (usize, String, &str)> {
+        let OwnSection { path, line, last_line, .. } = section;
+        let lines = self.files[path].iter().zip(1..).take(*last_line).skip(line - 1);
+        lines.filter_map(|(line, number)| {
+            let (key, value) = setting(line).filter(|_| !line.starts_with('['))?;
+            Some((number, key, value))
+        })
+    }
+
     /// The sections of all files, in the order in which Asterisk reads them.
     pub(crate) fn sections(&self) -> Vec<OwnSection> {
         self.sections.clone()
@@ -114,9 +124,7 @@ impl Tree {
         let mut all: Vec<(String, OwnSection)> = Vec::new();
         for section in &self.sections {
             let begin = all.len();
-            let lines = &self.files[&section.path][section.line..section.last_line];
-            for (line, number) in lines.iter().zip(section.line + 1..) {
-                let Some((key, value)) = setting(line) else { continue };
+            for (number, key, value) in self.settings(section) {
                 let name = value.split([',', '/']).next().unwrap_or_default().trim();
                 match (key.as_str(), all[begin..].last_mut()) {
                     // It goes with the extension above it.
@@ -136,12 +144,9 @@ impl Tree {
 
     /// Whether an extension takes calls: the lines of one that is only a hint show its state.
     pub(crate) fn takes_calls(&self, extension: &OwnSection) -> bool {
-        let mut lines = self.files[&extension.path][extension.line - 1..extension.last_line].iter();
-        lines.any(|line| {
-            setting(line).is_some_and(|(key, value)| {
-                let step = if key == "exten" { value.split_once(',').map_or("", |(_, step)| step) } else { value };
-                step.split(',').next().is_none_or(|priority| !priority.trim().eq_ignore_ascii_case("hint"))
-            })
+        self.settings(extension).any(|(_, key, value)| {
+            let priority = value.split(',').nth(usize::from(key == "exten")).unwrap_or_default();
+            !priority.trim().eq_ignore_ascii_case("hint")
         })
     }
 }

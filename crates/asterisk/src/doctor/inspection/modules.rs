@@ -4,8 +4,7 @@ use std::path::Path;
 use crate::ask::cli::Cli;
 use crate::doctor::fault::Fault;
 use crate::doctor::inspection::files_of;
-use crate::files::file;
-use crate::proof::config_lines::{self, setting};
+use crate::proof::config_lines::setting;
 use crate::proof::config_tree::Tree;
 use crate::text::shown::is_yes;
 
@@ -52,9 +51,7 @@ pub(super) fn check(
     let encryption = options.iter().any(encrypts).then_some(ENCRYPTION);
     let needed = NEEDED.into_iter().chain(encryption);
     let tree = Tree::read(directory, "modules.conf", Path::new(""));
-    let texts = tree.paths().filter_map(|path| file::read_at_most(path, file::MOST_OF_OTHERS).ok().flatten());
-    let lines: Vec<_> = texts.flat_map(|text| config_lines::lines(&text)).collect();
-    let lines = tree.is_readable().then_some(lines);
+    let lines: Option<Vec<_>> = tree.is_readable().then(|| tree.files.values().flatten().collect());
     let (present, missing): (Vec<_>, Vec<_>) = needed.partition(|module| running.contains(*module));
     // Of a module that runs, nothing but its own line says that it will not.
     let shut = |module: &&str| lines.as_ref().is_some_and(|lines| has(lines, &["noload"], module));
@@ -74,7 +71,7 @@ pub(super) fn check(
 }
 
 /// Whether the next start loads the module, as far as these lines of `modules.conf` say.
-fn loads(lines: &[String], module: &str) -> bool {
+fn loads(lines: &[&String], module: &str) -> bool {
     let mut settings = lines.iter().filter_map(|line| setting(line));
     let autoloads = settings.any(|(key, value)| key == "autoload" && is_yes(value));
     !has(lines, &["noload"], module)
@@ -82,7 +79,7 @@ fn loads(lines: &[String], module: &str) -> bool {
 }
 
 /// Whether one of these words says something of the module.
-fn has(lines: &[String], words: &[&str], module: &str) -> bool {
+fn has(lines: &[&String], words: &[&str], module: &str) -> bool {
     let is_it = |value: &str| value.trim_end_matches(".so") == module.trim_end_matches(".so");
     let mut settings = lines.iter().filter_map(|line| setting(line));
     settings.any(|(key, value)| words.contains(&key.as_str()) && is_it(value))
@@ -107,6 +104,7 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
+    use crate::proof::config_lines;
 
     #[test]
     fn what_is_missing_is_loaded_now_and_at_every_start() {
@@ -158,7 +156,8 @@ mod tests {
             ("Require = app_dial.so", true),
             ("autoload=yes\n;--\nnoload=app_dial.so\n--;", true),
         ] {
-            assert_eq!(loads(&config_lines::lines(text.as_bytes()), "app_dial.so"), is_loaded, "{text}");
+            let lines = config_lines::lines(text.as_bytes());
+            assert_eq!(loads(&lines.iter().collect::<Vec<_>>(), "app_dial.so"), is_loaded, "{text}");
         }
     }
 }
