@@ -24,8 +24,8 @@ fn deploy(deployment: &Deployment, endpoints: &str) -> Result<Deployed, Box<Fail
 }
 
 /// The trunk with one wrong value: the object, the option, and the text.
-fn wrong_trunks(trunk: &str) -> Vec<(String, String, String)> {
-    let lines: Vec<&str> = trunk.lines().collect();
+fn wrong_trunks() -> Vec<(String, String, String)> {
+    let lines: Vec<&str> = TRUNK.lines().collect();
     let (mut name, mut kind, mut wrong) = ("", "", Vec::new());
     for (at, line) in lines.iter().enumerate() {
         if let Some(header) = line.strip_prefix('[') {
@@ -60,28 +60,11 @@ fn of_name(endpoints: &str, object: &str) -> String {
 
 #[test]
 fn each_wrong_option_is_rolled_back_or_reported_as_uncovered() {
-    let (rolled_back, uncovered) = told_of(Site::deployment, TRUNK);
-    // What was once taken for proven.
-    for registration in ["client_uri", "server_uri", "outbound_auth", "expiration"] {
-        let name = format!("registration carrier {registration}");
-        assert!(rolled_back.contains(&name), "{name}: {uncovered:?}");
-    }
-    assert!(uncovered.contains(&"endpoint carrier rtp_timeout".to_owned()), "{uncovered:?}");
-}
-
-/// Who vouches for digests and changes an object under the same name is not believed.
-#[test]
-fn where_names_are_vouched_for_and_stay_each_wrong_option_is_rolled_back_or_reported() {
-    told_of(|site| site.deployment().vouching_for_digests(), &name_by_digest(TRUNK).unwrap());
-}
-
-/// What was rolled back and what was reported, of the options of this trunk of which each is wrong in turn.
-fn told_of(deployment: impl FnOnce(&Site) -> Deployment, trunk: &str) -> (Vec<String>, Vec<String>) {
     let site = Site::start();
-    let deployment = deployment(&site);
-    deploy(&deployment, trunk).unwrap();
+    let deployment = site.deployment();
+    deploy(&deployment, TRUNK).unwrap();
     let (mut rolled_back, mut uncovered) = (Vec::new(), Vec::new());
-    for (object, option, wrong) in wrong_trunks(trunk) {
+    for (object, option, wrong) in wrong_trunks() {
         match deploy(&deployment, &wrong) {
             Ok(deployed) => {
                 let reported = deployed.uncovered();
@@ -91,7 +74,7 @@ fn told_of(deployment: impl FnOnce(&Site) -> Deployment, trunk: &str) -> (Vec<St
                 let names = difference.changed.iter().chain(&difference.others);
                 assert!(names.clone().any(|name| name == "carrier" || *name == object), "{object}: {difference:?}");
                 uncovered.push(format!("{object} {option}"));
-                deploy(&deployment, trunk).unwrap();
+                deploy(&deployment, TRUNK).unwrap();
             }
             Err(failure) => {
                 let is_refused =
@@ -101,7 +84,12 @@ fn told_of(deployment: impl FnOnce(&Site) -> Deployment, trunk: &str) -> (Vec<St
             }
         }
     }
-    (rolled_back, uncovered)
+    // What was once taken for proven.
+    for registration in ["client_uri", "server_uri", "outbound_auth", "expiration"] {
+        let name = format!("registration carrier {registration}");
+        assert!(rolled_back.contains(&name), "{name}: {uncovered:?}");
+    }
+    assert!(uncovered.contains(&"endpoint carrier rtp_timeout".to_owned()), "{uncovered:?}");
 }
 
 #[test]
@@ -109,7 +97,7 @@ fn where_names_are_digests_each_wrong_option_is_rolled_back_or_live() {
     let site = Site::start();
     let deployment = site.deployment().strict();
     deploy(&deployment, &name_by_digest(TRUNK).unwrap()).unwrap();
-    for (object, option, wrong) in wrong_trunks(TRUNK) {
+    for (object, option, wrong) in wrong_trunks() {
         let Ok(named) = name_by_digest(&wrong) else { panic!("{wrong}") };
         match deploy(&deployment, &named) {
             Ok(deployed) => {

@@ -12,7 +12,7 @@
 //! No listing shows the other options of endpoints, auths, aors and identifies; and Asterisk keeps a former object under the
 //! same name when it does not like a new option. So they are proven by names: where the name of an object is a digest of its
 //! settings, and of those of the endpoints that name it, there is no former object under that name, and what is live is what
-//! was written. [`name_by_digest`] gives such names; [`Deployment::vouching_for_digests`] takes those of others.
+//! was written. [`name_by_digest`] gives such names.
 //!
 #![doc = include_str!("proofs.md")]
 //!

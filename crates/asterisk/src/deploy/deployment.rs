@@ -5,7 +5,6 @@ use std::time::Instant;
 
 use crate::ask::cli::Cli;
 use crate::deploy::error::LockError;
-use crate::deploy::uncovered::Trust;
 use crate::files::file::FileError;
 use crate::files::record::Record;
 use crate::files::state_dir::{self, ClaimStamp, HostLock, StagedRecord, StateDir};
@@ -19,7 +18,8 @@ pub struct Deployment {
     pub(crate) cli: Cli,
     pub(crate) files: IncludeFiles,
     pub(crate) state: StateDir,
-    pub(crate) trust: Trust,
+    /// Whether what can be asked for is, and what cannot be proven is refused.
+    pub(crate) is_strict: bool,
     pub(crate) known: Known,
 }
 
@@ -31,7 +31,7 @@ impl Deployment {
     /// what must outlive a crash; it is made when it is missing and its parent is there.
     #[must_use]
     pub fn new(cli: Cli, files: IncludeFiles, state_dir: impl Into<PathBuf>) -> Self {
-        Self { cli, files, state: StateDir::new(state_dir.into()), trust: Trust::default(), known: Known::default() }
+        Self { cli, files, state: StateDir::new(state_dir.into()), is_strict: false, known: Known::default() }
     }
 
     /// Waits for the host's lock until `deadline`. It then recovers from an interrupted deployment: the disk holds one
@@ -62,7 +62,7 @@ impl Deployment {
         if let Some((_, expected)) = known.as_ref().filter(|(of, _)| of == pair) {
             return Ok(Arc::clone(expected));
         }
-        let expected = Arc::new(Expected::read_for(pair, self.trust.is_strict)?);
+        let expected = Arc::new(Expected::read_for(pair, self.is_strict)?);
         *known = Some((pair.clone(), Arc::clone(&expected)));
         Ok(expected)
     }

@@ -136,7 +136,7 @@ impl LockedDeployment<'_> {
             proven: ProvenText {
                 endpoints: Pair { endpoints: pair.endpoints.clone(), dialplan: Vec::new() },
                 former: Pair::default(),
-                trust: self.deployment.trust,
+                is_strict: self.deployment.is_strict,
             },
         };
         match self.transact(pair, tag, deadline, &mut deployed) {
@@ -164,9 +164,8 @@ impl LockedDeployment<'_> {
         let before = former.expected.as_deref().unwrap_or(&nothing);
         deployed.difference = wanted.difference(if self.proven.is_some() { before } else { &nothing });
         deployed.proven.former.endpoints.clone_from(&former.pair.endpoints);
-        if self.deployment.trust.is_strict {
-            let ProvenText { former, trust, .. } = &deployed.proven;
-            let uncovered = uncovered::of_pair(pair, former, *trust)?;
+        if self.deployment.is_strict {
+            let uncovered = uncovered::of_pair(pair, &deployed.proven.former, true)?;
             if !uncovered.is_empty() {
                 return Err(Cause::Uncovered(uncovered).into());
             }

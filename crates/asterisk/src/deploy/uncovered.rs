@@ -6,7 +6,7 @@ use std::fmt;
 use crate::deploy::deployment::{Deployment, Known};
 use crate::deploy::transaction::Deployed;
 use crate::text::config_text::Unreadable;
-use crate::text::digest_names::{File, REFERENCES, digits};
+use crate::text::digest_names::{File, REFERENCES};
 use crate::text::expected::{UnreadablePair, read_file};
 use crate::text::pair::Pair;
 use crate::text::sections::{Section, sections};
@@ -64,22 +64,14 @@ const PROOFS: [Proof; 5] = [
     Proof { kind: "registration", listed: &["type"], others: Others::Asked, needed: None },
 ];
 
-/// What the author vouches for, and how strict a deployment is.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub(crate) struct Trust {
-    /// Names of the form of a digest are digests, though not ours.
-    pub(crate) digests: bool,
-    /// What can be asked for is, and what cannot be proven is refused.
-    pub(crate) is_strict: bool,
-}
-
 /// What was deployed, how, and over what.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct ProvenText {
     /// Without the dialplan, which is proven as a whole.
     pub(crate) endpoints: Pair,
     pub(crate) former: Pair,
-    pub(crate) trust: Trust,
+    /// What can be asked for was.
+    pub(crate) is_strict: bool,
 }
 
 impl Deployed {
@@ -89,8 +81,8 @@ impl Deployed {
     /// Computed when it is asked for, from the text of the files alone.
     #[must_use]
     pub fn uncovered(&self) -> Vec<Uncovered> {
-        let ProvenText { endpoints, former, trust } = &self.proven;
-        of_pair(endpoints, former, *trust).unwrap_or_default()
+        let ProvenText { endpoints, former, is_strict } = &self.proven;
+        of_pair(endpoints, former, *is_strict).unwrap_or_default()
     }
 }
 
@@ -99,35 +91,22 @@ impl Deployment {
     /// for each aor: one more question for each.
     #[must_use]
     pub fn strict(mut self) -> Self {
-        self.trust.is_strict = true;
+        self.is_strict = true;
         // Read otherwise.
         self.known = Known::default();
-        self
-    }
-
-    /// The author of the files vouches that a name of the form `…-<12 hexadecimal digits>` is a digest of all settings of
-    /// the object and of the endpoint that names it, as the auths of `pbx-confgen` are. Those of
-    /// [`name_by_digest`](crate::name_by_digest) need nobody to vouch for them.
-    ///
-    /// Such a name is no digest where a pair changes the object, or the endpoint, and not the name: their options are uncovered
-    /// then.
-    #[must_use]
-    pub fn vouching_for_digests(mut self) -> Self {
-        self.trust.digests = true;
         self
     }
 }
 
 /// The options of a pair that no proof covers: see [`uncovered`].
-pub(crate) fn of_pair(pair: &Pair, former: &Pair, trust: Trust) -> Result<Vec<Uncovered>, UnreadablePair> {
+pub(crate) fn of_pair(pair: &Pair, former: &Pair, is_strict: bool) -> Result<Vec<Uncovered>, UnreadablePair> {
     let former = std::str::from_utf8(&former.endpoints).unwrap_or_default();
-    read_file("endpoints", &pair.endpoints, |text| uncovered(text, former, trust))
+    read_file("endpoints", &pair.endpoints, |text| uncovered(text, former, is_strict))
 }
 
 /// The options of an endpoints file that no proof covers: without an option that it needs, Asterisk refuses an object and
-/// keeps the `former` one, with that option. A name is no digest, whoever vouches for it, where the object or an endpoint
-/// that names it says something else than in `former` under the same name.
-fn uncovered(text: &str, former: &str, trust: Trust) -> Result<Vec<Uncovered>, Unreadable> {
+/// keeps the `former` one, with that option.
+fn uncovered(text: &str, former: &str, is_strict: bool) -> Result<Vec<Uncovered>, Unreadable> {
     let former = sections(former).unwrap_or_default();
     let sections = sections(text)?;
     let file = File::new(&sections);
@@ -135,27 +114,18 @@ fn uncovered(text: &str, former: &str, trust: Trust) -> Result<Vec<Uncovered>, U
         let (kind, name) = (section.kind(), section.name);
         former.iter().find(move |of| (of.kind(), of.name) == (kind, name))
     };
-    let is_other = |section: &Section<'_>| was(section).is_some_and(|of| of.settings != section.settings);
-    let named_by_others: BTreeSet<&str> = sections
-        .iter()
-        .filter(|section| section.kind() == "endpoint" && is_other(section))
-        .flat_map(|endpoint| names(endpoint))
-        .collect();
-    let may_be_digest = |section: &Section<'_>| {
-        digits(section.name).is_some()
-            && !is_other(section)
-            && !(named_by_others.contains(section.name) && was(section).is_some())
-    };
-    let is_digest = |section: &Section<'_>| trust.digests && may_be_digest(section) || file.is_named_by_digest(section);
     let digests: BTreeSet<&str> = sections
         .iter()
-        .filter(|section| matches!(section.kind(), "auth" | "aor") && is_digest(section))
+        .filter(|section| matches!(section.kind(), "auth" | "aor") && file.is_named_by_digest(section))
         .map(|section| section.name)
         .collect();
     let is_proven = |section: &Section<'_>, others: &Others| match others {
-        Others::NamedDigest => names(section).any(|name| digests.contains(name)),
-        Others::OwnDigest => is_digest(section),
-        Others::OwnDigestOrAsked => trust.is_strict || is_digest(section),
+        Others::NamedDigest => {
+            let mut named = REFERENCES.iter().flat_map(|(key, _)| section.names(key));
+            named.any(|name| digests.contains(name))
+        }
+        Others::OwnDigest => file.is_named_by_digest(section),
+        Others::OwnDigestOrAsked => is_strict || file.is_named_by_digest(section),
         Others::Asked => true,
     };
     let mut uncovered = Vec::new();
@@ -184,11 +154,6 @@ fn uncovered(text: &str, former: &str, trust: Trust) -> Result<Vec<Uncovered>, U
     Ok(uncovered)
 }
 
-/// The auths and aors that an endpoint names.
-fn names<'a>(endpoint: &Section<'a>) -> impl Iterator<Item = &'a str> {
-    REFERENCES.iter().flat_map(|(key, _)| endpoint.names(key))
-}
-
 #[cfg(test)]
 mod tests {
     use std::fmt::Write as _;
@@ -196,46 +161,29 @@ mod tests {
     use super::*;
     use crate::text::digest_names::name_by_digest;
 
-    fn report(text: &str, trust: Trust, former: &str) -> String {
-        uncovered(text, former, trust).unwrap().iter().map(ToString::to_string).collect::<Vec<_>>().join("; ")
+    fn report(text: &str, is_strict: bool) -> String {
+        uncovered(text, "", is_strict).unwrap().iter().map(ToString::to_string).collect::<Vec<_>>().join("; ")
     }
 
     const TRUNK: &str = "[t](!)\ntype=endpoint\nallow=alaw\n[carrier](t)\ncontext=c\nallow=ulaw\naors=carrier\n\
         outbound_auth=us\n[us]\ntype=auth\nusername=1\n[carrier]\ntype=aor\ncontact=sip:a\n[carrier]\ntype=identify\n\
         endpoint=carrier\nmatch=192.0.2.1\n[carrier]\ntype=registration\nclient_uri=sip:1@a\n";
-    const STRICT: Trust = Trust { digests: false, is_strict: true };
-    const VOUCHED: Trust = Trust { digests: true, is_strict: false };
 
     #[test]
     fn what_no_listing_shows_is_named_by_object_and_option() {
         let identify = "identify carrier (match)";
         let all = format!("endpoint carrier (allow, context); auth us (username); aor carrier (contact); {identify}");
-        assert_eq!(report(TRUNK, Trust::default(), ""), all);
-        assert_eq!(report(TRUNK, STRICT, ""), all.replace(" aor carrier (contact);", ""));
+        assert_eq!(report(TRUNK, false), all);
+        assert_eq!(report(TRUNK, true), all.replace(" aor carrier (contact);", ""));
     }
 
     #[test]
     fn names_that_are_digests_prove_the_rest() {
         let named = name_by_digest(TRUNK).unwrap();
-        assert_eq!(report(&named, Trust::default(), ""), "");
+        assert_eq!(report(&named, false), "");
         // The settings of the endpoint are other ones now, and so would be the digests of what it names.
-        let other = report(&named.replace("context=c", "context=d"), Trust::default(), "");
+        let other = report(&named.replace("context=c", "context=d"), false);
         assert!(other.starts_with("endpoint carrier (allow, context); auth us-"), "{other}");
-    }
-
-    #[test]
-    fn the_digests_of_others_count_where_their_author_vouches_for_them_and_nothing_contradicts_it() {
-        let users = "[1000]\ntype=endpoint\ncontext=c\nauth=1000-0123456789ab\naors=1000\n[1000-0123456789ab]\n\
-            type=auth\nusername=1000\n[1000]\ntype=aor\nmax_contacts=5\n";
-        assert_eq!(report(users, VOUCHED, ""), "aor 1000 (max_contacts)");
-        let all = "endpoint 1000 (context); auth 1000-0123456789ab (username); aor 1000 (max_contacts)";
-        assert_eq!(report(users, Trust::default(), ""), all);
-        assert_eq!(report(users, VOUCHED, users), "aor 1000 (max_contacts)");
-        assert_eq!(report(users, VOUCHED, &users.replace("context=c", "context=d")), all);
-        assert_eq!(report(users, VOUCHED, &users.replace("username=1000", "username=1001")), all);
-        // The auth is new, and its name may well be the digest of what its endpoint says now.
-        let former = users.replace("1000-0123456789ab", "1000-ab0123456789").replace("context=c", "context=d");
-        assert_eq!(report(users, VOUCHED, &former), "aor 1000 (max_contacts)");
     }
 
     /// The table of the crate's page, which `UPDATE_GOLDEN=1` writes.

@@ -143,7 +143,7 @@ fn describe(section: &Section<'_>, text: &mut String) {
 }
 
 /// The digits that end a name of this form.
-pub(crate) fn digits(name: &str) -> Option<&str> {
+fn digits(name: &str) -> Option<&str> {
     let (_, digits) = name.rsplit_once('-')?;
     let is_digit = |byte: u8| byte.is_ascii_digit() || (b'a'..=b'f').contains(&byte);
     (digits.len() == DIGITS && digits.bytes().all(is_digit)).then_some(digits)
