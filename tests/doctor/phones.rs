@@ -114,28 +114,6 @@ fn what_no_file_of_ours_to_edit_has_is_named_with_who_has_it() {
 }
 
 #[test]
-fn a_limit_that_refuses_each_call_is_reported() {
-    let mut host = Host::new();
-    host.asterisk.append("asterisk.conf", "minmemfree=90000000");
-    host.asterisk.restart();
-    let found = host.check();
-    found.is_well();
-    let note = "note  calls: Asterisk refuses calls while less than 90000000 MB of memory are free (minmemfree in asterisk.conf), and ";
-    assert!(found.lines.iter().any(|line| line.starts_with(note)), "{found:#?}");
-}
-
-#[test]
-fn a_range_of_too_few_ports_for_audio_is_widened() {
-    let mut host = Host::new();
-    fs::write(host.asterisk.etc().join("ports.conf"), "rtpstart=20000\nrtpend=20001\n").unwrap();
-    for text in ["rtpstart=20000\nrtpend=20001", "#include ports.conf"] {
-        fs::write(host.asterisk.etc().join("rtp.conf"), format!("[general]\n{text}\n")).unwrap();
-        host.asterisk.restart();
-        host.heals("rtp.conf");
-    }
-}
-
-#[test]
 fn an_endpoint_that_takes_every_phone_comes_behind_the_users() {
     let mut host = Host::new();
     let anonymous = "load=res_pjsip_nat.so\nload=res_pjsip_endpoint_identifier_anonymous.so";

@@ -89,7 +89,6 @@ fn a_healthy_host_passes_point_by_point() {
         "astdb",
         "cli_permissions.conf",
         "sorcery.conf",
-        "rtp.conf",
         "identification",
         "asterisk.endpoint_options",
         "transport",

@@ -46,10 +46,6 @@ pub struct Inspection {
     pub reload_permission: Result<(), Fault>,
     /// Whether `sorcery.conf` leaves the objects of PJSIP where an apply needs them.
     pub sorcery: Result<(), Fault>,
-    /// Whether a call finds ports for its audio.
-    pub rtp_ports: Result<(), Fault>,
-    /// A sentence for the limit by which Asterisk refuses calls now.
-    pub limit: Option<String>,
     /// Whether a phone is known by its user name, and a sentence for those that are not.
     pub identification: Result<Vec<String>, Fault>,
     /// Whether anybody answers SIP on this host.
@@ -102,7 +98,6 @@ impl Deployment {
         let modules = listing::running_modules(&self.cli.ask("module show", deadline)?);
         let core = self.cli.ask(SETTINGS, deadline)?;
         let reload = self.cli.run("module reload no-such-module.so", deadline)?;
-        let rtp = self.cli.ask("rtp show settings", deadline)?;
         let directory = listing::setting(&core, "Configuration directory").map(PathBuf::from).unwrap_or_default();
 
         let asterisk = Who::of_asterisk(&core);
@@ -136,8 +131,6 @@ impl Deployment {
             reload_permission: calls::check_permission(&self.cli, &directory, &reload),
             sorcery: diagnosis::elsewhere(&directory)
                 .map_or(Ok(()), |(what, edit)| Err(Fault::new(what, format!("{edit} && systemctl restart asterisk")))),
-            rtp_ports: calls::check_ports(&self.cli, &directory, &rtp),
-            limit: calls::limit(&core),
             identification,
             transports,
             own_objects: sections.into_iter().filter(|own| own.is_twice || may_clash(own)).collect(),

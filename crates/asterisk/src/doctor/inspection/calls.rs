@@ -7,14 +7,14 @@ use std::time::Instant;
 use crate::ask::cli::Cli;
 use crate::deploy::deployment::Deployment;
 use crate::doctor::fault::Fault;
-use crate::doctor::inspection::{edit, files_of};
+use crate::doctor::inspection::edit;
 use crate::files::rights::quoted;
 use crate::proof::config_tree::Tree;
 use crate::proof::diagnosis::EXTENSIONS_CONF;
 use crate::proof::own_sections::OwnSection;
+use crate::text::dialplan_listing;
 use crate::text::expected::Expected;
 use crate::text::exten::{dialled, takes};
-use crate::text::{dialplan_listing, listing};
 
 /// Whether `cli_permissions.conf` lets this user reload: `answer` is that to the reload of a module that does not exist.
 pub(super) fn check_permission(cli: &Cli, directory: &Path, answer: &str) -> Result<(), Fault> {
@@ -30,37 +30,6 @@ pub(super) fn check_permission(cli: &Cli, directory: &Path, answer: &str) -> Res
             cli.shown("cli reload permissions")
         ),
     ))
-}
-
-/// Whether a call between two phones finds ports for its audio, RTP and RTCP for each of them: `answer` is that to
-/// `rtp show settings`.
-pub(super) fn check_ports(cli: &Cli, directory: &Path, answer: &str) -> Result<(), Fault> {
-    let port = |name: &str| listing::setting(answer, name).and_then(|port| port.parse::<u32>().ok());
-    match port("Port start").zip(port("Port end")) {
-        Some((start, end)) if end < start + 3 => Err(Fault::new(
-            format!("the audio of a call takes four ports, and rtpstart to rtpend is {start} to {end}"),
-            format!(
-                "sed -i -E -e 's/^\\s*rtpstart\\s*=.*/rtpstart=10000/I' -e 's/^\\s*rtpend\\s*=.*/rtpend=20000/I' {} && {}",
-                files_of(&Tree::read(directory, "rtp.conf", Path::new(""))),
-                cli.shown("module reload res_rtp_asterisk.so")
-            ),
-        )),
-        _ => Ok(()),
-    }
-}
-
-/// The limit of `asterisk.conf` by which Asterisk refuses calls now, in one sentence: `core` is the answer to
-/// `core show settings`.
-pub(super) fn limit(core: &str) -> Option<String> {
-    let least: u64 = listing::setting(core, "Minimum free memory")?.strip_suffix(" MB")?.parse().ok()?;
-    // As Asterisk counts it: what caches take is not free.
-    let host = rustix::system::sysinfo();
-    let free = host.freeram.saturating_mul(host.mem_unit.into()) >> 20;
-    (free < least).then(|| {
-        format!(
-            "Asterisk refuses calls while less than {least} MB of memory are free (minmemfree in asterisk.conf), and {free} are"
-        )
-    })
 }
 
 impl Deployment {
@@ -214,27 +183,6 @@ mod tests {
         assert_eq!(check("No such module 'no-such-module.so'\n"), Ok(()));
         let refused = check("You don't have permissions to run 'module reload' command\n").unwrap_err();
         assert_eq!(refused.what, "/etc/asterisk/cli_permissions.conf does not let this user reload modules");
-    }
-
-    #[test]
-    fn the_audio_of_a_call_takes_four_ports() {
-        let check = |answer: &str| check_ports(&cli(), Path::new("/nonexistent"), answer);
-        for (start, end, is_enough) in
-            [(10000, 10003, true), (10000, 10002, false), (10000, 20000, true), (9, 8, false)]
-        {
-            let checked = check(&format!("  Port start:      {start}\n  Port end:        {end}\n"));
-            assert_eq!(checked.is_ok(), is_enough, "{start} to {end}");
-        }
-        assert_eq!(check("No such command 'rtp show settings'\n"), Ok(()));
-    }
-
-    #[test]
-    fn a_limit_of_memory_counts_where_less_is_free() {
-        let limit = |least: &str| limit(&format!("  Minimum free memory:         {least}\n"));
-        assert_eq!((limit("1 MB"), limit("Disabled")), (None, None));
-        assert!(
-            limit("99999999 MB").unwrap().starts_with("Asterisk refuses calls while less than 99999999 MB of memory")
-        );
     }
 
     #[test]
