@@ -50,21 +50,14 @@ pub(super) fn check(
     };
     let encryption = options.iter().any(encrypts).then_some(ENCRYPTION);
     let needed = NEEDED.into_iter().chain(encryption);
-    let tree = Tree::read(directory, "modules.conf", Path::new(""));
-    let lines: Option<Vec<_>> = tree.is_readable().then(|| tree.files.values().flatten().collect());
-    let (present, missing): (Vec<_>, Vec<_>) = needed.partition(|module| running.contains(*module));
-    // Of a module that runs, nothing but its own line says that it will not.
-    let shut = |module: &&str| lines.as_ref().is_some_and(|lines| has(lines, &["noload"], module));
-    let shut: Vec<_> = present.into_iter().filter(shut).collect();
-    if missing.is_empty() && shut.is_empty() {
+    let missing: Vec<_> = needed.filter(|module| !running.contains(*module)).collect();
+    if missing.is_empty() {
         return Ok(());
     }
-    let is_unloaded = |module: &&str| lines.as_ref().is_none_or(|lines| !loads(lines, module));
-    let unloaded: Vec<_> = missing.iter().chain(&shut).copied().filter(is_unloaded).collect();
-    if missing.is_empty() {
-        let what = format!("{} will not be loaded at Asterisk's next start", shut.join(", "));
-        return Err(Fault::new(what, load_edit(&tree, &unloaded).unwrap_or_default()));
-    }
+    let tree = Tree::read(directory, "modules.conf", Path::new(""));
+    let lines: Vec<_> = tree.files.values().flatten().collect();
+    let is_unloaded = |module: &&str| !tree.is_readable() || !loads(&lines, module);
+    let unloaded: Vec<_> = missing.iter().copied().filter(is_unloaded).collect();
     let loads = missing.iter().map(|module| cli.shown(&format!("module load {module}")));
     let steps: Vec<_> = load_edit(&tree, &unloaded).into_iter().chain(loads).collect();
     Err(Fault::new(format!("{} not running", missing.join(", ")), steps.join(" && ")))
