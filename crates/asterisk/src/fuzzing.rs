@@ -33,10 +33,8 @@ pub fn is_reloaded(answer: &str) -> bool {
 #[must_use]
 pub fn counts(answer: &str) -> [usize; 4] {
     let contacts = listing::contacts(answer).map_or(0, |contacts| contacts.len());
-    let matches: Vec<_> = identifies::matches(answer).collect();
-    let of_users = matches.iter().filter(|found| found.may_be_users()).count();
-    let of_all = identifies::everybody(&matches).map_or(0, |all| all.len());
-    [contacts, listing::config_files(answer).count(), listing::running_modules(answer).len(), of_users.max(of_all)]
+    let of_users = identifies::matches(answer).filter(identifies::Match::may_be_users).count();
+    [contacts, listing::config_files(answer).count(), listing::running_modules(answer).len(), of_users]
 }
 
 /// Reads a file of the administrator's as Asterisk does: its lines without comments, and the patterns that it includes.

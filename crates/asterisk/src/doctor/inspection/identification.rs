@@ -1,6 +1,6 @@
 //! Whether Asterisk knows a phone by its user name.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::time::Instant;
 
 use crate::ask::cli::Cli;
@@ -9,7 +9,7 @@ use crate::doctor::fault::Fault;
 use crate::doctor::inspection::{OwnPjsip, edit};
 use crate::proof::own_sections::OwnSection;
 use crate::text::expected::Expected;
-use crate::text::identifies::{self, IDENTIFIERS, Match};
+use crate::text::identifies::{self, Match};
 use crate::text::listing;
 
 const RESTART: &str = "systemctl restart asterisk";
@@ -29,23 +29,15 @@ pub(super) fn check(
     let order = listing::setting(settings, "endpoint_identifier_order").unwrap_or_default();
     let at = |name: &str| order.split(',').position(|of| of.trim() == name);
     let is_first = |name: &str| at(name).is_some_and(|other| at("username").is_none_or(|user| other < user));
-    let is_asked = IDENTIFIERS.iter().any(|(_, identifier)| is_first(identifier));
-    let identifies = if is_asked { cli.ask("pjsip show identifies", deadline)? } else { String::new() };
-    let found: Vec<_> = identifies::matches(&identifies).filter(|found| is_first(found.identifier)).collect();
-    let taken = if let Some(all) = identifies::everybody(&found) {
-        let names = |name: fn(&Match<'_>) -> String| all.iter().map(name).collect::<BTreeSet<_>>();
-        let joined = |names: BTreeSet<String>| names.into_iter().collect::<Vec<_>>().join(" and ");
-        let endpoints = joined(names(|of| of.endpoint.to_owned()));
-        format!(
-            "each phone is taken for the endpoint {endpoints} (identify {})",
-            joined(names(|of| of.identify.to_owned()))
-        )
+    let identifies = if is_first("ip") { cli.ask("pjsip show identifies", deadline)? } else { String::new() };
+    let taken = if let Some(all) = identifies::matches(&identifies).find(Match::is_everybody) {
+        format!("each phone is taken for the endpoint {} (identify {})", all.endpoint, all.identify)
     } else if is_first("anonymous")
         && !cli.ask("pjsip show endpoint anonymous", deadline)?.starts_with("Unable to find")
     {
         "each phone is taken for the endpoint anonymous".to_owned()
     } else {
-        return Ok(Ok(notes(&found)));
+        return Ok(Ok(notes(&identifies)));
     };
     Ok(Err(Fault::new(
         format!("{taken}, as endpoint_identifier_order is {order}"),
@@ -54,23 +46,18 @@ pub(super) fn check(
 }
 
 /// A sentence for each identify that may take phones of users for its endpoint.
-fn notes(found: &[Match<'_>]) -> Vec<String> {
+fn notes(identifies: &str) -> Vec<String> {
     let mut all = BTreeMap::<_, Vec<_>>::new();
-    for Match { identify, endpoint, identifier, criterion } in found.iter().filter(|found| found.may_be_users()) {
-        all.entry((identify, endpoint, identifier)).or_default().push(*criterion);
+    for Match { identify, endpoint, network } in identifies::matches(identifies).filter(Match::may_be_users) {
+        all.entry((identify, endpoint)).or_default().push(network);
     }
-    let note = |((identify, endpoint, identifier), criteria): ((&&str, &&str, &&str), Vec<&str>)| {
-        let whose = match *identifier {
-            "header" => "with the header",
-            "request_uri" => "with a request URI like",
-            _ => "at",
-        };
-        let criteria = criteria.join(", ");
+    let notes = all.into_iter().map(|((identify, endpoint), networks)| {
         format!(
-            "a phone {whose} {criteria} is taken for the endpoint {endpoint} (identify {identify}), and not for a user"
+            "a phone at {} is taken for the endpoint {endpoint} (identify {identify}), and not for a user",
+            networks.join(", ")
         )
-    };
-    all.into_iter().map(note).collect()
+    });
+    notes.collect()
 }
 
 /// A setting for all endpoints with which phones do not get through, whoever they are taken for.
@@ -172,12 +159,9 @@ mod tests {
     #[test]
     fn who_may_be_taken_for_another_endpoint_is_told() {
         let notes = |order: &str| checked("", &format!("endpoint_identifier_order: {order}\n"), SOME).unwrap();
-        let [at, header, uri] =
-            ["at 10.0.0.0/8", "with the header X-A: /1/", "with a request URI like /sip:/"].map(|whose| {
-                format!("a phone {whose} is taken for the endpoint trunk (identify some), and not for a user")
-            });
-        assert_eq!(notes("ip,header,request_uri,username"), [header, at.clone(), uri]);
-        assert_eq!(notes("ip,username,header"), [at]);
+        let at = "a phone at 10.0.0.0/8 is taken for the endpoint trunk (identify some), and not for a user";
+        assert_eq!(notes("ip,header,username"), [at]);
+        assert_eq!(notes("header,username,ip"), [""; 0]);
     }
 
     #[test]
