@@ -91,11 +91,11 @@ fn what_only_asterisk_understands_is_taken_for_nothing_missing() {
 }
 
 #[test]
-fn an_own_object_that_is_defined_twice_goes() {
+fn an_admin_object_that_is_defined_twice_goes() {
     let mut host = Host::new();
-    for own in ["[trunk]\ntype=endpoint\nallow=ulaw\n", "[trunk]\ntype=auth\npassword=x\n", "[trunk]\ntype=aor\n"] {
+    for admin in ["[trunk]\ntype=endpoint\nallow=ulaw\n", "[trunk]\ntype=auth\npassword=x\n", "[trunk]\ntype=aor\n"] {
         for restart in [false, true] {
-            host.asterisk.append("pjsip.conf", &own.repeat(2));
+            host.asterisk.append("pjsip.conf", &admin.repeat(2));
             if restart {
                 host.asterisk.restart();
             }

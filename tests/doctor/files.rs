@@ -121,10 +121,10 @@ fn a_file_that_asterisk_may_not_read_is_given_to_it() {
         host.heals("astdb");
     }
     for (file, point) in [("pjsip.conf", "asterisk.pjsip_include"), ("extensions.conf", "asterisk.dialplan_include")] {
-        let own = host.asterisk.etc().join(file);
-        fs::copy(&own, own.with_extension("more")).unwrap();
-        fs::write(&own, format!("#include {}\n", own.with_extension("more").display())).unwrap();
-        for (closed, restart) in [(own.clone(), false), (own.clone(), true), (own.with_extension("more"), true)] {
+        let admin = host.asterisk.etc().join(file);
+        fs::copy(&admin, admin.with_extension("more")).unwrap();
+        fs::write(&admin, format!("#include {}\n", admin.with_extension("more").display())).unwrap();
+        for (closed, restart) in [(admin.clone(), false), (admin.clone(), true), (admin.with_extension("more"), true)] {
             chown(&closed, Some(0), Some(0)).unwrap();
             fs::set_permissions(&closed, Permissions::from_mode(0o600)).unwrap();
             if restart {

@@ -3,12 +3,12 @@
 #![expect(clippy::disallowed_methods, reason = "the tests break files and run commands as an administrator would")]
 #![expect(clippy::expect_used, clippy::panic, clippy::unwrap_used, reason = "a test that fails says so at once")]
 
+mod admin;
 mod asterisk;
 mod connection;
 mod database;
 mod files;
 mod host;
-mod own;
 mod phones;
 mod report;
 mod tables;

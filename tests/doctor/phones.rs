@@ -59,8 +59,8 @@ fn what_takes_the_calls_to_users_who_wait_for_an_apply_is_no_failure() {
 #[test]
 fn what_is_more_specific_than_the_pattern_that_rings_users_goes() {
     let mut host = Host::new();
-    let own = "[synergycall-ring]\nexten => _X.,1,Hangup(21)\nexten => _10XX,1,NoOp()\n same => n,Hangup(21)";
-    host.asterisk.append("extensions.conf", own);
+    let admin = "[synergycall-ring]\nexten => _X.,1,Hangup(21)\nexten => _10XX,1,NoOp()\n same => n,Hangup(21)";
+    host.asterisk.append("extensions.conf", admin);
     host.asterisk.rx("module reload pbx_config.so");
     host.heals("calls");
     host.takes_more();

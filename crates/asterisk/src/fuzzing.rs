@@ -39,7 +39,7 @@ pub fn counts(answer: &str) -> [usize; 4] {
 
 /// Reads a file of the administrator's as Asterisk does: its lines without comments, and the patterns that it includes.
 #[must_use]
-pub fn own_lines(text: &str) -> (Vec<String>, Vec<String>) {
+pub fn admin_lines(text: &str) -> (Vec<String>, Vec<String>) {
     let lines = config_lines::lines(text.as_bytes());
     let included = lines.iter().filter_map(|line| config_lines::included(line));
     let patterns = included.map(|(pattern, _)| pattern.to_owned()).collect();

@@ -97,9 +97,9 @@ pub use doctor::inspection::{Inspection, Transports};
 pub use doctor::rehearsal::Rehearsal;
 pub use files::file::FileError;
 pub use files::state_dir::ClaimStamp;
+pub use proof::admin_sections::AdminSection;
 pub use proof::live::Foreign;
 pub use proof::mismatch::Mismatch;
-pub use proof::own_sections::OwnSection;
 pub use text::digest_names::name_by_digest;
 pub use text::expected::{Difference, Expected, UnreadablePair};
 // For the benchmark alone, and for nobody else: it may change in any version.

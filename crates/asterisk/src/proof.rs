@@ -1,5 +1,6 @@
 //! What Asterisk runs, compared with what it must run; and why it does not.
 
+pub(crate) mod admin_sections;
 pub(crate) mod config_lines;
 pub(crate) mod config_tree;
 pub(crate) mod contacts;
@@ -7,7 +8,6 @@ pub(crate) mod diagnosis;
 pub(crate) mod live;
 pub(crate) mod mismatch;
 pub(crate) mod obstacles;
-pub(crate) mod own_sections;
 mod patterns;
 
 #[cfg(test)]

@@ -22,12 +22,12 @@ use crate::text::listing;
 pub struct Cli {
     words: Vec<String>,
     timeout: Duration,
-    known: Arc<Mutex<Known>>,
+    learnt: Arc<Mutex<Learnt>>,
 }
 
 /// What Asterisk was found to be.
 #[derive(Debug, Default)]
-struct Known {
+struct Learnt {
     /// Where it reads its configuration.
     directory: Option<PathBuf>,
     socket: Option<Arc<ControlSocket>>,
@@ -53,7 +53,7 @@ impl Cli {
     /// [`EmptyCommand`] when there is no word in `command`.
     pub fn new(command: &str, timeout: Duration) -> Result<Self, EmptyCommand> {
         let words: Vec<_> = command.split_whitespace().map(str::to_owned).collect();
-        if words.is_empty() { Err(EmptyCommand) } else { Ok(Self { words, timeout, known: Arc::default() }) }
+        if words.is_empty() { Err(EmptyCommand) } else { Ok(Self { words, timeout, learnt: Arc::default() }) }
     }
 
     /// The same question as a command of a shell.
@@ -121,42 +121,42 @@ impl Cli {
         Running::to_their_ends(asked, deadline)
     }
 
-    fn known(&self) -> MutexGuard<'_, Known> {
-        self.known.lock().unwrap_or_else(PoisonError::into_inner)
+    fn learnt(&self) -> MutexGuard<'_, Learnt> {
+        self.learnt.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Where Asterisk reads its configuration; asked once.
     pub(crate) fn config_directory(&self, deadline: Instant) -> Option<PathBuf> {
-        if self.known().directory.is_none() {
+        if self.learnt().directory.is_none() {
             let settings = self.ask(SETTINGS, deadline).ok()?;
-            self.known().directory = directory(&settings);
+            self.learnt().directory = directory(&settings);
         }
-        self.known().directory.clone()
+        self.learnt().directory.clone()
     }
 
     /// The control socket, learnt by the command unless it is known.
     fn socket(&self, deadline: Instant) -> Option<Arc<ControlSocket>> {
-        let is_without = |known: &Known| known.without_socket_until.is_some_and(|until| Instant::now() < until);
-        let known = self.known();
-        if known.socket.is_some() || is_without(&known) {
-            return known.socket.clone();
+        let is_without = |learnt: &Learnt| learnt.without_socket_until.is_some_and(|until| Instant::now() < until);
+        let learnt = self.learnt();
+        if learnt.socket.is_some() || is_without(&learnt) {
+            return learnt.socket.clone();
         }
-        drop(known);
+        drop(learnt);
         // If it does not answer, the question itself will report that.
         let settings = self.run(SETTINGS, deadline).ok()?;
         let socket = learn(&settings, deadline).map(Arc::new);
         let found = socket.as_ref().map(|socket| socket.path.display().to_string());
         log::debug!("questions go by {}", found.as_deref().unwrap_or("the command"));
         let without_socket_until = socket.is_none().then(|| Instant::now() + WITHOUT_SOCKET);
-        *self.known() = Known { directory: directory(&settings), socket: socket.clone(), without_socket_until };
+        *self.learnt() = Learnt { directory: directory(&settings), socket: socket.clone(), without_socket_until };
         socket
     }
 
     /// Learns anew where the socket is, before the next question.
     pub(crate) fn forget(&self, socket: &Arc<ControlSocket>, why: &str) {
         log::debug!("{}: {why}; asking by the command", socket.path.display());
-        let mut known = self.known();
-        known.socket = known.socket.take().filter(|known| known != socket);
+        let mut learnt = self.learnt();
+        learnt.socket = learnt.socket.take().filter(|known| known != socket);
     }
 
     #[expect(clippy::disallowed_methods, reason = "this is the one place that starts processes")]
@@ -215,7 +215,7 @@ pub(crate) fn excerpt(words: &str) -> String {
 #[cfg(test)]
 pub(super) mod tests {
     use super::*;
-    use crate::ask::running::without_own_words;
+    use crate::ask::running::without_client_messages;
 
     pub(crate) fn cli(command: &str) -> Cli {
         Cli::new(command, Duration::from_secs(30)).unwrap()
@@ -247,13 +247,13 @@ pub(super) mod tests {
 
     #[test]
     fn what_the_client_says_of_itself_is_no_answer() {
-        let own = "No ethernet interface found for seeding global EID. You will have to set it manually.\n";
-        assert_eq!(without_own_words(&format!("{own}Asterisk 22.7.0\nmore\n")), "Asterisk 22.7.0\nmore\n");
-        assert_eq!(without_own_words(own), "");
-        assert_eq!(without_own_words("Asterisk 22.7.0"), "Asterisk 22.7.0");
-        assert_eq!(without_own_words("Asterisk 22.7.0\nmore\nAsterisk ending (0).\n"), "Asterisk 22.7.0\nmore\n");
-        assert_eq!(without_own_words("Asterisk ending (0).\n"), "");
-        let printf = format!("/usr/bin/printf {}", own.replace(' ', "\\040").replace('\n', "\\n"));
+        let message = "No ethernet interface found for seeding global EID. You will have to set it manually.\n";
+        assert_eq!(without_client_messages(&format!("{message}Asterisk 22.7.0\nmore\n")), "Asterisk 22.7.0\nmore\n");
+        assert_eq!(without_client_messages(message), "");
+        assert_eq!(without_client_messages("Asterisk 22.7.0"), "Asterisk 22.7.0");
+        assert_eq!(without_client_messages("Asterisk 22.7.0\nmore\nAsterisk ending (0).\n"), "Asterisk 22.7.0\nmore\n");
+        assert_eq!(without_client_messages("Asterisk ending (0).\n"), "");
+        let printf = format!("/usr/bin/printf {}", message.replace(' ', "\\040").replace('\n', "\\n"));
         assert!(matches!(cli(&printf).run("x", soon()), Err(CliError::NoAnswer { .. })));
     }
 

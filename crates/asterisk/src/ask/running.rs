@@ -140,7 +140,7 @@ impl<'a> Running<'a> {
 /// What a program that has ended said, if that can be an answer.
 fn answer(command: &str, output: Output) -> Result<String, CliError> {
     let answer = text(output.stdout);
-    let answer = without_own_words(&answer);
+    let answer = without_client_messages(&answer);
     if !output.status.success() {
         let words = format!("{} {}", answer.trim(), text(output.stderr).trim());
         let words = excerpt(&words);
@@ -174,7 +174,7 @@ pub(crate) fn text(bytes: Vec<u8>) -> String {
 
 /// Without what the client says of itself: before it connects, on a host that has no IPv4 address on an ethernet
 /// interface; and at its end, where asterisk.conf has `debug`.
-pub(crate) fn without_own_words(mut output: &str) -> &str {
+pub(crate) fn without_client_messages(mut output: &str) -> &str {
     while let Some((line, rest)) = output.split_once('\n')
         && line.ends_with("for seeding global EID. You will have to set it manually.")
     {

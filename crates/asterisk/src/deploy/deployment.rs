@@ -20,18 +20,18 @@ pub struct Deployment {
     pub(crate) state: StateDir,
     /// Whether what can be asked for is, and what cannot be proven is refused.
     pub(crate) is_strict: bool,
-    pub(crate) known: Known,
+    pub(crate) last_read: LastRead,
 }
 
 /// The pair read last, with what it makes live: the next apply mostly finds the proven pair here.
-pub(crate) type Known = Arc<Mutex<Option<(Pair, Arc<Expected>)>>>;
+pub(crate) type LastRead = Arc<Mutex<Option<(Pair, Arc<Expected>)>>>;
 
 impl Deployment {
     /// A deployment of `files` into the Asterisk behind `cli`. `state_dir` holds the lock and
     /// what must outlive a crash; it is made when it is missing and its parent is there.
     #[must_use]
     pub fn new(cli: Cli, files: IncludeFiles, state_dir: impl Into<PathBuf>) -> Self {
-        Self { cli, files, state: StateDir::new(state_dir.into()), is_strict: false, known: Known::default() }
+        Self { cli, files, state: StateDir::new(state_dir.into()), is_strict: false, last_read: LastRead::default() }
     }
 
     /// Waits for the host's lock until `deadline`. It then recovers from an interrupted deployment: the disk holds one
@@ -58,12 +58,12 @@ impl Deployment {
 
     /// What must be live of a pair for this deployment.
     pub(crate) fn expected(&self, pair: &Pair) -> Result<Arc<Expected>, UnreadablePair> {
-        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some((_, expected)) = known.as_ref().filter(|(of, _)| of == pair) {
+        let mut last = self.last_read.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some((_, expected)) = last.as_ref().filter(|(of, _)| of == pair) {
             return Ok(Arc::clone(expected));
         }
         let expected = Arc::new(Expected::read_for(pair, self.is_strict)?);
-        *known = Some((pair.clone(), Arc::clone(&expected)));
+        *last = Some((pair.clone(), Arc::clone(&expected)));
         Ok(expected)
     }
 

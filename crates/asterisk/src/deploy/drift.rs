@@ -63,7 +63,7 @@ impl Deployment {
             Ok(foreign) => {
                 drift.foreign = foreign;
                 let endpoints = proven.as_ref().map(|pair| pair.endpoints.as_slice()).unwrap_or_default();
-                diagnosis::look_into_own(&self.cli, files, endpoints, deadline, &mut drift.foreign);
+                diagnosis::look_into_admin_files(&self.cli, files, endpoints, deadline, &mut drift.foreign);
             }
             Err(Cause::NotProven(mismatch)) => {
                 let conflicts = mismatch.origins.iter().filter(|(_, origin)| !files.is_dialplan(origin));

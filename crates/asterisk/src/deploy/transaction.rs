@@ -143,7 +143,7 @@ impl LockedDeployment<'_> {
             Ok(()) => {
                 let Deployment { cli, files, .. } = self.deployment;
                 let deadline = Instant::now() + cli.timeout();
-                diagnosis::look_into_own(cli, files, &pair.endpoints, deadline, &mut deployed.foreign);
+                diagnosis::look_into_admin_files(cli, files, &pair.endpoints, deadline, &mut deployed.foreign);
                 Ok(deployed)
             }
             Err(Failed { cause, fixes, aftermath }) => {

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::fmt;
 
-use crate::deploy::deployment::{Deployment, Known};
+use crate::deploy::deployment::{Deployment, LastRead};
 use crate::deploy::transaction::Deployed;
 use crate::text::config_text::Unreadable;
 use crate::text::digest_names::{File, REFERENCES};
@@ -41,11 +41,11 @@ struct Proof {
 #[derive(PartialEq)]
 enum Others {
     /// By the name of what the endpoint names, where that is a digest.
-    NamedDigest,
+    ReferenceDigest,
     /// By the object's own name, where that is a digest.
-    OwnDigest,
+    NameDigest,
     /// So, or by asking for the object, where a deployment is strict.
-    OwnDigestOrAsked,
+    NameDigestOrAsked,
     /// By asking for the object.
     Asked,
 }
@@ -55,12 +55,12 @@ const PROOFS: [Proof; 5] = [
     Proof {
         kind: "endpoint",
         listed: &["type", "auth", "outbound_auth", "aors"],
-        others: Others::NamedDigest,
+        others: Others::ReferenceDigest,
         needed: None,
     },
-    Proof { kind: "auth", listed: &["type"], others: Others::OwnDigest, needed: Some("username") },
-    Proof { kind: "aor", listed: &["type"], others: Others::OwnDigestOrAsked, needed: None },
-    Proof { kind: "identify", listed: &["type", "endpoint"], others: Others::OwnDigest, needed: Some("match") },
+    Proof { kind: "auth", listed: &["type"], others: Others::NameDigest, needed: Some("username") },
+    Proof { kind: "aor", listed: &["type"], others: Others::NameDigestOrAsked, needed: None },
+    Proof { kind: "identify", listed: &["type", "endpoint"], others: Others::NameDigest, needed: Some("match") },
     Proof { kind: "registration", listed: &["type"], others: Others::Asked, needed: None },
 ];
 
@@ -93,7 +93,7 @@ impl Deployment {
     pub fn strict(mut self) -> Self {
         self.is_strict = true;
         // Read otherwise.
-        self.known = Known::default();
+        self.last_read = LastRead::default();
         self
     }
 }
@@ -120,12 +120,12 @@ fn uncovered(text: &str, former: &str, is_strict: bool) -> Result<Vec<Uncovered>
         .map(|section| section.name)
         .collect();
     let is_proven = |section: &Section<'_>, others: &Others| match others {
-        Others::NamedDigest => {
+        Others::ReferenceDigest => {
             let mut named = REFERENCES.iter().flat_map(|(key, _)| section.names(key));
             named.any(|name| digests.contains(name))
         }
-        Others::OwnDigest => file.is_named_by_digest(section),
-        Others::OwnDigestOrAsked => is_strict || file.is_named_by_digest(section),
+        Others::NameDigest => file.is_named_by_digest(section),
+        Others::NameDigestOrAsked => is_strict || file.is_named_by_digest(section),
         Others::Asked => true,
     };
     let mut uncovered = Vec::new();
@@ -195,9 +195,11 @@ mod tests {
         for Proof { kind, listed, others, .. } in &PROOFS {
             let listed: Vec<_> = listed.iter().map(|option| format!("`{option}`")).collect();
             let others = match others {
-                Others::NamedDigest => "proven where the name of an auth or aor that it names is a digest".to_owned(),
-                Others::OwnDigest => "proven where its name is a digest".to_owned(),
-                Others::OwnDigestOrAsked => {
+                Others::ReferenceDigest => {
+                    "proven where the name of an auth or aor that it names is a digest".to_owned()
+                }
+                Others::NameDigest => "proven where its name is a digest".to_owned(),
+                Others::NameDigestOrAsked => {
                     format!("proven where its name is a digest; if strict, by `pjsip show {kind} NAME` otherwise")
                 }
                 Others::Asked => format!("each proven by `pjsip show {kind} NAME`"),

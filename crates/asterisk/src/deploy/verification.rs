@@ -108,12 +108,13 @@ impl Deployment {
     /// A difference is believed when it is read twice, or when no time is left: Asterisk may have dropped a line that it does
     /// not count.
     pub(crate) fn verify(&self, wanted: &Expected, former: &Expected, deadline: Instant) -> Result<Foreign, Cause> {
-        let own = OnceCell::new();
-        let is_own = |name: &str| own.get_or_init(|| diagnosis::own_endpoints(&self.cli, &self.files)).contains(name);
+        let admin = OnceCell::new();
+        let is_admins =
+            |name: &str| admin.get_or_init(|| diagnosis::admin_endpoints(&self.cli, &self.files)).contains(name);
         let (mut pause, mut before) = (Pause::new(), None);
         loop {
             let live = Live::read(&self.cli, wanted, former, deadline)?;
-            match live.compare(wanted, former, is_own) {
+            match live.compare(wanted, former, is_admins) {
                 Ok(foreign) => return Ok(foreign),
                 Err(mismatch) if before.as_ref() == Some(&mismatch) || !pause.before(deadline) => {
                     return Err(Cause::NotProven(mismatch));

@@ -16,10 +16,10 @@ use crate::deploy::deployment::Deployment;
 use crate::doctor::fault::Fault;
 use crate::files::file;
 use crate::files::rights::{self, READ, WRITE, Who, give, quoted};
+use crate::proof::admin_sections::AdminSection;
 use crate::proof::config_tree::{Tree, canonical};
 use crate::proof::diagnosis::{self, EXTENSIONS_CONF, PJSIP_CONF};
 use crate::proof::obstacles::edit;
-use crate::proof::own_sections::OwnSection;
 use crate::text::expected::Expected;
 use crate::text::exten::dialled;
 use crate::text::listing;
@@ -51,9 +51,9 @@ pub struct Inspection {
     /// Whether anybody answers SIP on this host.
     pub transports: Result<Transports, Fault>,
     /// Endpoints and aors that the administrator's own files define, and objects that are defined twice.
-    pub own_objects: Vec<OwnSection>,
+    pub admin_objects: Vec<AdminSection>,
     /// Extensions that the administrator's own files add to contexts of ours.
-    pub own_extensions: Vec<OwnSection>,
+    pub admin_extensions: Vec<AdminSection>,
 }
 
 impl Deployment {
@@ -118,9 +118,9 @@ impl Deployment {
         let expected = Expected::read(&pair).unwrap_or_default();
         let mut sections = pjsip.objects(&expected);
         pjsip.mark_templates(&mut sections, &pair.endpoints);
-        let own = OwnPjsip { tree: &pjsip, sections: &sections };
-        let transports = transports::check(&self.cli, &own, deadline)?;
-        let identification = identification::check(&self.cli, &own, &settings, &expected, deadline)?;
+        let admin = AdminPjsip { tree: &pjsip, sections: &sections };
+        let transports = transports::check(&self.cli, &admin, deadline)?;
+        let identification = identification::check(&self.cli, &admin, &settings, &expected, deadline)?;
         Ok(Inspection {
             version: numbered(version).to_owned(),
             default_realm: listing::setting(&settings, "default_realm").map(str::to_owned),
@@ -133,16 +133,16 @@ impl Deployment {
                 .map_or(Ok(()), |(what, edit)| Err(Fault::new(what, format!("{edit} && systemctl restart asterisk")))),
             identification,
             transports,
-            own_objects: sections.into_iter().filter(|own| own.is_twice || may_clash(own)).collect(),
-            own_extensions: own_extensions(&extensions, &expected),
+            admin_objects: sections.into_iter().filter(|admin| admin.is_twice || may_clash(admin)).collect(),
+            admin_extensions: admin_extensions(&extensions, &expected),
         })
     }
 
     /// What comments these sections out and makes Asterisk take notice.
     #[must_use]
-    pub fn removal<'a>(&self, sections: impl IntoIterator<Item = &'a OwnSection>) -> String {
+    pub fn removal<'a>(&self, sections: impl IntoIterator<Item = &'a AdminSection>) -> String {
         let mut ranges: Vec<(&Path, usize, usize)> = Vec::new();
-        for OwnSection { path, line, last_line, .. } in sections {
+        for AdminSection { path, line, last_line, .. } in sections {
             match ranges.last_mut().filter(|(of, _, last)| of == path && last + 1 == *line) {
                 Some((_, _, last)) => *last = *last_line,
                 None => ranges.push((path, *line, *last_line)),
@@ -154,18 +154,18 @@ impl Deployment {
 }
 
 /// The administrator's `pjsip.conf` with all that it includes.
-struct OwnPjsip<'a> {
+struct AdminPjsip<'a> {
     tree: &'a Tree,
-    sections: &'a [OwnSection],
+    sections: &'a [AdminSection],
 }
 
 /// The extensions that the administrator's own files add to contexts of ours.
-fn own_extensions(tree: &Tree, expected: &Expected) -> Vec<OwnSection> {
+fn admin_extensions(tree: &Tree, expected: &Expected) -> Vec<AdminSection> {
     let all = tree.extensions().into_iter();
-    all.filter_map(|(context, own)| {
-        let name = dialled(&own.name);
+    all.filter_map(|(context, admin)| {
+        let name = dialled(&admin.name);
         let is_twice = expected.contexts.get(&context)?.contains_key(&name);
-        Some(OwnSection { name, is_twice, ..own })
+        Some(AdminSection { name, is_twice, ..admin })
     })
     .collect()
 }
@@ -219,7 +219,7 @@ fn include(tree: &Tree, target: &Path, load: &str, is_read: bool) -> Result<(), 
 }
 
 /// Whether it defines an endpoint or an aor, or may do so, or adds to one.
-fn may_clash(section: &OwnSection) -> bool {
+fn may_clash(section: &AdminSection) -> bool {
     !section.is_template && (section.adds || matches!(section.kind.as_deref(), None | Some("endpoint" | "aor")))
 }
 
@@ -249,7 +249,7 @@ fn socket_fix(cli: &Cli, words: &str) -> String {
         return format!("chmod a+rx {}", quoted(closed));
     }
     match (found, Who::of_process("self")) {
-        (Some((path, socket)), Some(own)) if !own.may(path, WRITE) => refused_fix(cli, &own, &socket),
+        (Some((path, socket)), Some(us)) if !us.may(path, WRITE) => refused_fix(cli, &us, &socket),
         _ => START.to_owned(),
     }
 }
@@ -260,7 +260,7 @@ fn numbered(version: &str) -> &str {
     version[number..].find(['+', '~', '-']).map_or(version, |end| &version[..number + end])
 }
 
-fn refused_fix(cli: &Cli, own: &Who, socket: &std::fs::Metadata) -> String {
+fn refused_fix(cli: &Cli, us: &Who, socket: &std::fs::Metadata) -> String {
     use std::os::unix::fs::MetadataExt as _;
 
     // Asterisk reads the first section of a name alone.
@@ -270,13 +270,13 @@ fn refused_fix(cli: &Cli, own: &Who, socket: &std::fs::Metadata) -> String {
          sed -i -e '/^[[:blank:]]*astctlpermissions/d' -e 's/^\\[files\\].*/&\\nastctlpermissions = 0660/' {path} && \
          systemctl restart asterisk"
     );
-    match (own.gids.contains(&socket.gid()), socket.mode() & 0o020 != 0) {
-        (false, true) => own.join_fix(socket.gid()),
+    match (us.gids.contains(&socket.gid()), socket.mode() & 0o020 != 0) {
+        (false, true) => us.join_fix(socket.gid()),
         (true, _) => open,
         (false, false) => format!(
             "usermod -a -G {} {} && {open} && systemctl try-restart pbx-portal",
             rights::group(socket.gid()),
-            own.user()
+            us.user()
         ),
     }
 }

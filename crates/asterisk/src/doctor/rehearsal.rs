@@ -37,11 +37,11 @@ impl Deployment {
     /// is found out where Asterisk answers until `deadline`.
     #[must_use]
     pub fn rehearse(&self, pair: &Pair, deadline: Instant) -> Rehearsal {
-        let own = Who::of_process("self").unwrap_or(Who { uid: u32::MAX, gids: Vec::new() });
+        let us = Who::of_process("self").unwrap_or(Who { uid: u32::MAX, gids: Vec::new() });
         let settings = self.cli.run(SETTINGS, deadline);
         let asterisk = settings.ok().and_then(|settings| Who::of_asterisk(&settings));
         let mut is_busy = false;
-        let state_dir = self.rehearse_state(&own, pair, &mut is_busy);
+        let state_dir = self.rehearse_state(&us, pair, &mut is_busy);
         // The file to come, and the one that is there, to roll back to.
         let size = |path: &Path, new: &[u8]| {
             new.len() + fs::metadata(path).ok().and_then(|file| usize::try_from(file.len()).ok()).unwrap_or_default()
@@ -52,16 +52,16 @@ impl Deployment {
             is_interrupted: !is_busy && journal.is_ok(),
             is_busy,
             state_dir,
-            endpoints: rehearse_file(endpoints, size(endpoints, &pair.endpoints), &own, asterisk.as_ref()),
-            dialplan: rehearse_file(dialplan, size(dialplan, &pair.dialplan), &own, asterisk.as_ref()),
+            endpoints: rehearse_file(endpoints, size(endpoints, &pair.endpoints), &us, asterisk.as_ref()),
+            dialplan: rehearse_file(dialplan, size(dialplan, &pair.dialplan), &us, asterisk.as_ref()),
         }
     }
 
-    fn rehearse_state(&self, own: &Who, pair: &Pair, is_busy: &mut bool) -> Result<(), Fault> {
+    fn rehearse_state(&self, us: &Who, pair: &Pair, is_busy: &mut bool) -> Result<(), Fault> {
         let directory = self.state.path();
-        let (path, user) = (quoted(directory), own.user());
-        let owner = format!("{user}:{}", own.group());
-        let make = format!("install -d -o {user} -g {} -m 0750 {path}", own.group());
+        let (path, user) = (quoted(directory), us.user());
+        let owner = format!("{user}:{}", us.group());
+        let make = format!("install -d -o {user} -g {} -m 0750 {path}", us.group());
         let found = fs::metadata(directory).map_err(|error| {
             Fault::new(format!("{}: {error}", directory.display()), with_sandbox(make.clone(), directory))
         })?;
@@ -110,9 +110,9 @@ impl Deployment {
     }
 }
 
-fn rehearse_file(path: &Path, size: usize, own: &Who, asterisk: Option<&Who>) -> Result<(), Fault> {
+fn rehearse_file(path: &Path, size: usize, us: &Who, asterisk: Option<&Who>) -> Result<(), Fault> {
     let directory = path.parent().unwrap_or(Path::new("/"));
-    let group = group_for(own, asterisk);
+    let group = group_for(us, asterisk);
     let in_shell = quoted(path);
     let install = format!("install -g {group} -m 0640 /dev/null {in_shell}");
     let parent = match fs::metadata(directory) {
@@ -130,8 +130,8 @@ fn rehearse_file(path: &Path, size: usize, own: &Who, asterisk: Option<&Who>) ->
     };
     // Files take the directory's group through its setgid bit, else ours.
     let new_gid =
-        if parent.mode() & 0o2000 == 0 { own.gids.first().copied().unwrap_or(parent.gid()) } else { parent.gid() };
-    let reads_new = |asterisk: &Who| asterisk.is_root() || asterisk.uid == own.uid || asterisk.gids.contains(&new_gid);
+        if parent.mode() & 0o2000 == 0 { us.gids.first().copied().unwrap_or(parent.gid()) } else { parent.gid() };
+    let reads_new = |asterisk: &Who| asterisk.is_root() || asterisk.uid == us.uid || asterisk.gids.contains(&new_gid);
     let stays_closed = !has_acl(directory, ACL_OF_NEW)
         && asterisk.map_or(parent.mode() & 0o2000 == 0 && new_gid != parent.gid(), |who| !reads_new(who));
     let replace_by =
@@ -149,8 +149,8 @@ fn rehearse_file(path: &Path, size: usize, own: &Who, asterisk: Option<&Who>) ->
         }
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
             // Where a directory was made again, nobody gave it to anybody.
-            let rights = if !own.may(directory, WRITE | SEARCH) {
-                own.write_fix(directory, &group) + " && "
+            let rights = if !us.may(directory, WRITE | SEARCH) {
+                us.write_fix(directory, &group) + " && "
             } else if stays_closed {
                 give(directory, &group, "2770") + " && "
             } else {
@@ -165,8 +165,8 @@ fn rehearse_file(path: &Path, size: usize, own: &Who, asterisk: Option<&Who>) ->
     }
     let fault = |error: &FileError| {
         let fix = match error.error.kind() {
-            io::ErrorKind::PermissionDenied if error.action == "read" => own.read_fix(path, directory, &group),
-            io::ErrorKind::PermissionDenied => own.write_fix(directory, &group),
+            io::ErrorKind::PermissionDenied if error.action == "read" => us.read_fix(path, directory, &group),
+            io::ErrorKind::PermissionDenied => us.write_fix(directory, &group),
             // It is too large.
             io::ErrorKind::Other => replace_by("/dev/null"),
             _ => other_fix(directory, &error.error),
@@ -252,9 +252,9 @@ fn readable(path: &Path, directory: &Path, asterisk: &Who, group: &str) -> Resul
 }
 
 /// Through which group Asterisk is to read: its own, unless it reads everything anyway.
-fn group_for(own: &Who, asterisk: Option<&Who>) -> String {
+fn group_for(us: &Who, asterisk: Option<&Who>) -> String {
     match asterisk {
-        Some(asterisk) if asterisk.is_root() => own.group(),
+        Some(asterisk) if asterisk.is_root() => us.group(),
         Some(asterisk) => asterisk.group(),
         None => "asterisk".to_owned(),
     }

@@ -107,11 +107,11 @@ fn is_sip(answer: &[u8]) -> bool {
     answer.starts_with(SIP)
 }
 
-fn options(transport: &str, own: SocketAddr, asked: SocketAddr) -> String {
+fn options(transport: &str, us: SocketAddr, asked: SocketAddr) -> String {
     let id = SystemTime::UNIX_EPOCH.elapsed().unwrap_or_default().as_nanos();
     format!(
-        "OPTIONS sip:{asked} SIP/2.0\r\nVia: SIP/2.0/{transport} {own};rport;branch=z9hG4bK{id}\r\nMax-Forwards: 1\r\n\
-         From: <sip:pbx-portal-check@{own}>;tag={id}\r\nTo: <sip:{asked}>\r\nCall-ID: {id}@pbx-portal\r\n\
+        "OPTIONS sip:{asked} SIP/2.0\r\nVia: SIP/2.0/{transport} {us};rport;branch=z9hG4bK{id}\r\nMax-Forwards: 1\r\n\
+         From: <sip:pbx-portal-check@{us}>;tag={id}\r\nTo: <sip:{asked}>\r\nCall-ID: {id}@pbx-portal\r\n\
          CSeq: 1 OPTIONS\r\nContent-Length: 0\r\n\r\n"
     )
 }

@@ -150,9 +150,9 @@ mod tests {
 
     #[test]
     fn a_process_is_known_by_its_user_and_groups() {
-        let own = Who::of_process("self").unwrap();
-        assert_eq!(own.uid, rustix::process::geteuid().as_raw());
-        assert_eq!(own.gids[0], rustix::process::getegid().as_raw());
+        let us = Who::of_process("self").unwrap();
+        assert_eq!(us.uid, rustix::process::geteuid().as_raw());
+        assert_eq!(us.gids[0], rustix::process::getegid().as_raw());
         assert_eq!(Who::of_process("none"), None);
     }
 
@@ -196,8 +196,8 @@ mod tests {
 
     /// A group that a file may be given to, and not root's if that can be.
     fn some_gid() -> u32 {
-        let own = Who::of_process("self").unwrap();
-        if own.is_root() { 3_999_999_998 } else { own.gids[0] }
+        let us = Who::of_process("self").unwrap();
+        if us.is_root() { 3_999_999_998 } else { us.gids[0] }
     }
 
     fn file_of(path: &Path, mode: u32, gid: u32) {
@@ -225,9 +225,9 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("file");
         let gid = some_gid();
-        let fix = |own: &Who, mode| {
+        let fix = |us: &Who, mode| {
             file_of(&path, mode, gid);
-            own.read_fix(&path, directory.path(), "voip").replace(&path.display().to_string(), "FILE")
+            us.read_fix(&path, directory.path(), "voip").replace(&path.display().to_string(), "FILE")
         };
         let give = "chgrp voip FILE && chmod 0640 FILE";
         let join = format!("usermod -a -G {} {STRANGER} && systemctl try-restart pbx-portal", group(gid));
@@ -244,10 +244,10 @@ mod tests {
     #[test]
     fn who_may_not_write_in_a_directory_joins_its_group_where_that_may() {
         let directory = tempfile::tempdir().unwrap();
-        let fix = |own: &Who, mode, gid| {
+        let fix = |us: &Who, mode, gid| {
             std::os::unix::fs::chown(directory.path(), None, Some(gid)).unwrap();
             fs::set_permissions(directory.path(), std::os::unix::fs::PermissionsExt::from_mode(mode)).unwrap();
-            own.write_fix(directory.path(), "voip").replace(&directory.path().display().to_string(), "DIRECTORY")
+            us.write_fix(directory.path(), "voip").replace(&directory.path().display().to_string(), "DIRECTORY")
         };
         let gid = some_gid();
         let give = "chgrp voip DIRECTORY && chmod 2770 DIRECTORY";

@@ -5,9 +5,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 use crate::files::file;
+use crate::proof::admin_sections::AdminSection;
 use crate::proof::config_lines::{self, included, is_exec};
 use crate::proof::obstacles::Obstacle;
-use crate::proof::own_sections::OwnSection;
 use crate::proof::patterns::{can_be_seen, is_known, matching};
 
 /// More files than any configuration has.
@@ -21,7 +21,7 @@ pub(crate) struct Tree {
     /// Each file that was read, which the file in question is not, and what its lines say without comments.
     pub(crate) files: BTreeMap<PathBuf, Vec<String>>,
     /// The sections of these files, in the order in which Asterisk reads them.
-    pub(super) sections: Vec<OwnSection>,
+    pub(super) sections: Vec<AdminSection>,
     /// Each chain of includes that leads to the file in question.
     readings: Vec<Vec<Site>>,
     /// Whether a program brings a part of it: `#exec`. `config list` does not name what that reads.
@@ -122,7 +122,7 @@ impl Tree {
             if is_first && lost.is_none() {
                 lost = self.obstacle(path, &lines, number).and_then(|obstacle| self.meet(obstacle));
                 if lost.is_none() {
-                    self.sections.extend(OwnSection::begin(path, &lines, number, &self.sections));
+                    self.sections.extend(AdminSection::begin(path, &lines, number, &self.sections));
                 }
             }
             lost = self.include(path, line, number, chain, lost);

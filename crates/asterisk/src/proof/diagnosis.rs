@@ -8,12 +8,12 @@ use std::time::Instant;
 
 use crate::ask::cli::{Cli, SETTINGS};
 use crate::files::rights::{READ, SEARCH, Who, give};
+use crate::proof::admin_sections::AdminSection;
 use crate::proof::config_lines::section_names;
 use crate::proof::config_tree::Tree;
 use crate::proof::live::Foreign;
 use crate::proof::mismatch::{Mismatch, Names};
 use crate::proof::obstacles::edit;
-use crate::proof::own_sections::OwnSection;
 use crate::text::expected::Expected;
 use crate::text::pair::IncludeFiles;
 use crate::text::shown::is_yes;
@@ -60,7 +60,7 @@ pub(crate) fn fixes(
 fn defined_twice(tree: &Tree, wanted: &Expected) -> Vec<String> {
     let twice = tree.objects(wanted).into_iter().filter(|section| section.is_twice && !section.adds);
     twice
-        .map(|OwnSection { name, path, line, kind, .. }| {
+        .map(|AdminSection { name, path, line, kind, .. }| {
             format!("the {} {name} ({}, line {line})", kind.unwrap_or_default(), path.display())
         })
         .collect()
@@ -138,7 +138,7 @@ pub(crate) fn elsewhere(directory: &Path) -> Option<(String, String)> {
 
 /// What the administrator's files say besides the listings: sections that add to objects of ours (`[1000](+)`), aors, and
 /// what keeps former objects.
-pub(crate) fn look_into_own(
+pub(crate) fn look_into_admin_files(
     cli: &Cli,
     ours: &IncludeFiles,
     endpoints: &[u8],
@@ -149,19 +149,19 @@ pub(crate) fn look_into_own(
     let mappings = mappings(&directory);
     foreign.caches = caches(&mappings);
     foreign.contacts = other_contacts(&mappings).map(Mapping::place).collect();
-    let own = Tree::read(&directory, PJSIP_CONF, &ours.endpoints).sections();
-    let (mut added, others): (Vec<_>, Vec<_>) = own.into_iter().partition(|section| section.adds);
+    let admin = Tree::read(&directory, PJSIP_CONF, &ours.endpoints).sections();
+    let (mut added, others): (Vec<_>, Vec<_>) = admin.into_iter().partition(|section| section.adds);
     if !added.is_empty() {
         let names = section_names(endpoints);
         added.retain(|section| names.contains(&section.name.to_ascii_lowercase()));
     }
     foreign.added = added;
-    let is_aor = |section: &OwnSection| section.kind.as_deref() == Some("aor") && !section.is_template;
+    let is_aor = |section: &AdminSection| section.kind.as_deref() == Some("aor") && !section.is_template;
     foreign.aors = others.into_iter().filter(is_aor).collect();
 }
 
 /// The names of the endpoints that the administrator's own configuration defines.
-pub(crate) fn own_endpoints(cli: &Cli, ours: &IncludeFiles) -> BTreeSet<String> {
+pub(crate) fn admin_endpoints(cli: &Cli, ours: &IncludeFiles) -> BTreeSet<String> {
     let Some(directory) = cli.config_directory(Instant::now() + cli.timeout()) else { return BTreeSet::new() };
     let mut sections = Tree::read(&directory, PJSIP_CONF, &ours.endpoints).sections();
     sections.retain(|section| section.kind.as_deref() == Some("endpoint") && !section.is_template);
@@ -208,11 +208,11 @@ mod tests {
     }
 
     #[test]
-    fn the_administrators_own_endpoints_are_those_of_his_files() {
+    fn the_administrators_endpoints_are_those_of_his_files() {
         let Config { directory, files } = config("#include p/*.conf\n[door]\ntype=endpoint\n[bell]\ntype=aor\n");
         let says = format!("/usr/bin/printf Configuration\\040directory:\\040{}\\n", directory.path().display());
         let cli = Cli::new(&says, Duration::from_secs(30)).unwrap();
-        assert_eq!(own_endpoints(&cli, &files).into_iter().collect::<Vec<_>>(), ["door"]);
+        assert_eq!(admin_endpoints(&cli, &files).into_iter().collect::<Vec<_>>(), ["door"]);
     }
 
     #[test]

@@ -5,8 +5,8 @@ use std::time::Instant;
 
 use crate::ask::cli::Cli;
 use crate::ask::whole_answers::{Unread, ask_whole};
+use crate::proof::admin_sections::AdminSection;
 use crate::proof::mismatch::{Mismatch, same_steps};
-use crate::proof::own_sections::OwnSection;
 use crate::text::expected::{Endpoint, Expected, Kind, Standalone, Step};
 use crate::text::shown::Options;
 use crate::text::{dialplan_listing, listing};
@@ -166,9 +166,9 @@ pub struct Foreign {
     pub extens: Vec<(String, String)>,
     /// Sections that add to objects of ours, as far as the administrator's files can be read. What they change no
     /// listing shows.
-    pub added: Vec<OwnSection>,
+    pub added: Vec<AdminSection>,
     /// Aors that the administrator's files define, as far as they can be read: none of ours may have the name of one.
-    pub aors: Vec<OwnSection>,
+    pub aors: Vec<AdminSection>,
     /// Lines of `sorcery.conf` by which Asterisk lets phones in by what it read before a reload, each with its place.
     pub caches: Vec<String>,
     /// Lines of `sorcery.conf` by which Asterisk keeps contacts elsewhere than where a former owner's are removed, each

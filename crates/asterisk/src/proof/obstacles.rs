@@ -8,9 +8,9 @@ use std::path::{Path, PathBuf};
 
 use crate::files::file;
 use crate::files::rights::quoted;
+use crate::proof::admin_sections::AdminSection;
 use crate::proof::config_lines::{header, options, section_names, unclosed};
 use crate::proof::config_tree::Tree;
-use crate::proof::own_sections::OwnSection;
 
 /// A line at which Asterisk ends to read its file, and the edit with which it does not.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -88,7 +88,7 @@ impl Tree {
             let what = options(rest).find_map(|option| self.unknown(name, option))?;
             // As in `[a](b, c)`, where there is a `c`.
             let is_blank = options(rest).all(|option| self.unknown(name, option.trim()).is_none());
-            let last = || OwnSection::begin(path, lines, number, &[]).map_or(number, |section| section.last_line);
+            let last = || AdminSection::begin(path, lines, number, &[]).map_or(number, |section| section.last_line);
             let edit = if is_blank {
                 format!("{number}s/[[:blank:]]*\\([(,)]\\)[[:blank:]]*/\\1/g")
             } else {
@@ -118,7 +118,7 @@ impl Tree {
         let filter = option.strip_prefix('+');
         let wanted = if filter.is_some() { name } else { option };
         let kind = filter.and_then(|filter| filter.strip_prefix("type="));
-        let is_wanted = |of: &OwnSection| {
+        let is_wanted = |of: &AdminSection| {
             let is_kind = filter.is_none()
                 || (!of.is_template && kind.is_none_or(|kind| of.kind.as_deref().is_none_or(|of| of == kind)));
             is_kind && of.name.eq_ignore_ascii_case(wanted)

@@ -14,7 +14,7 @@ const CREDENTIAL_KEYS: [&str; 5] = ["username", "realm", "password", "password_d
 /// How many bytes of a name Asterisk's listings show, at least.
 const ENDPOINT: usize = 51;
 const AOR_OF_ENDPOINT: usize = 39;
-const LONE_AOR: usize = 41;
+const STANDALONE_AOR: usize = 41;
 const IDENTIFY: usize = 80;
 const OTHERS: usize = 200;
 
@@ -40,7 +40,7 @@ pub(crate) fn read(text: &str, is_strict: bool) -> Result<Expected, Unreadable> 
                 credentials.insert(name(OTHERS)?.to_owned(), credential(section));
                 other(Kind::Auth, OTHERS, false)?
             }
-            "aor" => other(Kind::Aor, LONE_AOR, is_strict)?,
+            "aor" => other(Kind::Aor, STANDALONE_AOR, is_strict)?,
             "registration" => other(Kind::Registration, OTHERS, true)?,
             "identify" => identifies.insert(name(IDENTIFY)?, section).is_none(),
             kind => return Err(section.unreadable(Reason::UnprovableType(kind.to_owned()))),
@@ -157,7 +157,7 @@ mod tests {
 
     #[test]
     fn a_name_may_be_as_long_as_a_listing_shows() {
-        for (kind, longest) in [("aor", LONE_AOR), ("endpoint", ENDPOINT), ("auth", OTHERS)] {
+        for (kind, longest) in [("aor", STANDALONE_AOR), ("endpoint", ENDPOINT), ("auth", OTHERS)] {
             let text = |length| format!("[{}]\ntype={kind}", "a".repeat(length));
             assert_eq!((objects(&text(longest)).is_ok(), objects(&text(longest + 1)).is_ok()), (true, false), "{kind}");
         }

@@ -9,9 +9,9 @@ use crate::deploy::deployment::Deployment;
 use crate::doctor::fault::Fault;
 use crate::doctor::inspection::edit;
 use crate::files::rights::quoted;
+use crate::proof::admin_sections::AdminSection;
 use crate::proof::config_tree::Tree;
 use crate::proof::diagnosis::EXTENSIONS_CONF;
-use crate::proof::own_sections::OwnSection;
 use crate::text::dialplan_listing;
 use crate::text::expected::Expected;
 use crate::text::exten::{dialled, takes};
@@ -43,11 +43,12 @@ impl Deployment {
     pub fn check_reach(&self, numbers: &[String], context: &str, target: &str, deadline: Instant) -> Result<(), Fault> {
         let tree = self.dialplan_tree(deadline);
         // What the next reload takes.
-        let own = tree.extensions().into_iter();
-        let mut patterns = own.filter(|(of, own)| of == context && own.name.starts_with('_') && tree.takes_calls(own));
-        let catching = patterns.find_map(|(_, own)| {
-            let number = numbers.iter().find(|number| takes(&own.name, number))?;
-            Some((number.clone(), format!("{}, line {}", own.path.display(), own.line), String::new()))
+        let admin = tree.extensions().into_iter();
+        let mut patterns =
+            admin.filter(|(of, admin)| of == context && admin.name.starts_with('_') && tree.takes_calls(admin));
+        let catching = patterns.find_map(|(_, admin)| {
+            let number = numbers.iter().find(|number| takes(&admin.name, number))?;
+            Some((number.clone(), format!("{}, line {}", admin.path.display(), admin.line), String::new()))
         });
         // Asterisk is asked for what it has of ours: not for users who wait, nor where an older version of the caller had
         // another target.
@@ -62,8 +63,8 @@ impl Deployment {
         let Some((number, first, origin)) = catching.or_else(caught) else {
             return self.check_patterns(&live, &last, deadline);
         };
-        let own = tree.sections();
-        let heads: Vec<_> = own.iter().filter(|section| section.name == context).collect();
+        let admin = tree.sections();
+        let heads: Vec<_> = admin.iter().filter(|section| section.name == context).collect();
         let reload = self.cli.shown("module reload pbx_config.so");
         let fix = if let Some(registrar) = registrar(&origin) {
             elsewhere(&format!("what takes {number}@{context}"), registrar)
@@ -91,13 +92,13 @@ impl Deployment {
         for (context, extens) in &last.contexts {
             let is_sent = |number: &&String| extens.keys().any(|exten| exten.starts_with('_') && takes(exten, number));
             let numbers: Vec<_> = numbers.iter().filter(is_sent).cloned().collect();
-            let is_own = |found: &First| !found.origin.is_empty() && !self.files.is_dialplan(&found.origin);
+            let is_admins = |found: &First| !found.origin.is_empty() && !self.files.is_dialplan(&found.origin);
             if let Some(First { number, exten, origin, .. }) =
-                self.first(&numbers, context, deadline).into_iter().find(is_own)
+                self.first(&numbers, context, deadline).into_iter().find(is_admins)
             {
-                let own = format!("{exten}@{context}");
-                let what = format!("a phone that calls {number} gets what {own} has for it, and not the user");
-                return Err(Fault::new(what, self.conflict_fix(&BTreeSet::from([(own, origin)]), deadline)));
+                let ours = format!("{exten}@{context}");
+                let what = format!("a phone that calls {number} gets what {ours} has for it, and not the user");
+                return Err(Fault::new(what, self.conflict_fix(&BTreeSet::from([(ours, origin)]), deadline)));
             }
         }
         Ok(())
@@ -122,20 +123,20 @@ impl Deployment {
         if let Some(other) = other {
             return other;
         }
-        let own = self.dialplan_tree(deadline).extensions();
+        let admin = self.dialplan_tree(deadline).extensions();
         // Of a file, Asterisk names no directory; and its lines may be others by now.
-        let is_one = |own: &OwnSection| {
+        let is_one = |admin: &AdminSection| {
             conflicts.iter().any(|(exten, origin)| {
                 let name = exten.split(['@', '/']).next().unwrap_or_default();
                 let place = origin.split_once(':').and_then(|(file, line)| Some((file, line.parse().ok()?)));
                 place.is_some_and(|(file, line)| {
-                    own.path.file_name().is_some_and(|of| of == file)
-                        && (own.line..=own.last_line).contains(&line)
-                        && dialled(&own.name) == dialled(name)
+                    admin.path.file_name().is_some_and(|of| of == file)
+                        && (admin.line..=admin.last_line).contains(&line)
+                        && dialled(&admin.name) == dialled(name)
                 })
             })
         };
-        let found: Vec<_> = own.iter().map(|(_, own)| own).filter(|own| is_one(own)).collect();
+        let found: Vec<_> = admin.iter().map(|(_, admin)| admin).filter(|admin| is_one(admin)).collect();
         // They are gone from the files already.
         if found.is_empty() { self.cli.shown("module reload pbx_config.so") } else { self.removal(found) }
     }
@@ -193,8 +194,8 @@ mod tests {
 
     /// What keeps calls to 9 and 10 from `users`, with this dialplan of the administrator's, and where Asterisk lists this for
     /// 10.
-    fn kept(host: &Host, own: &str, listed: &str) -> Option<(String, String)> {
-        fs::write(host.at("extensions.conf"), own).unwrap();
+    fn kept(host: &Host, admin: &str, listed: &str) -> Option<(String, String)> {
+        fs::write(host.at("extensions.conf"), admin).unwrap();
         host.answering(&format!("'dialplan show 10@phones') cat <<'END'\n{listed}\nEND\n;;"));
         let numbers = ["9".to_owned(), "10".to_owned()];
         let fault = host.deployment.check_reach(&numbers, "phones", "users", soon()).err()?;
@@ -213,8 +214,8 @@ mod tests {
         let ours = "[ Included context 'users' created by 'pbx_config' ]\n  '10' =>  1. Answer()  [e.conf:2]";
         let host = Host::new();
         let patterns = "exten => _2X,1,Hangup()\n[other]\nexten => _1X,1,Hangup()\n";
-        for own in [INCLUDES.to_owned(), format!("{INCLUDES}{patterns}")] {
-            assert_eq!(kept(&host, &own, ours), None);
+        for admin in [INCLUDES.to_owned(), format!("{INCLUDES}{patterns}")] {
+            assert_eq!(kept(&host, &admin, ours), None);
         }
         // A hint takes no call.
         let hint = "[ Context 'phones' created by 'pbx_config' ]\n  '_1X' =>  hint: PJSIP/10  [e.conf:3]\n\n";

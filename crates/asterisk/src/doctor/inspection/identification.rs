@@ -6,8 +6,8 @@ use std::time::Instant;
 use crate::ask::cli::Cli;
 use crate::ask::cli_error::CliError;
 use crate::doctor::fault::Fault;
-use crate::doctor::inspection::{OwnPjsip, edit};
-use crate::proof::own_sections::OwnSection;
+use crate::doctor::inspection::{AdminPjsip, edit};
+use crate::proof::admin_sections::AdminSection;
 use crate::text::expected::Expected;
 use crate::text::identifies::{self, Match};
 use crate::text::listing;
@@ -18,12 +18,12 @@ const RESTART: &str = "systemctl restart asterisk";
 /// dialplan when it registers; where phones are taken for one that may not be users', a sentence says so.
 pub(super) fn check(
     cli: &Cli,
-    own: &OwnPjsip<'_>,
+    admin: &AdminPjsip<'_>,
     settings: &str,
     expected: &Expected,
     deadline: Instant,
 ) -> Result<Result<Vec<String>, Fault>, CliError> {
-    if let Some(fault) = bad_global(own, settings, expected) {
+    if let Some(fault) = bad_global(admin, settings, expected) {
         return Ok(Err(fault));
     }
     let order = listing::setting(settings, "endpoint_identifier_order").unwrap_or_default();
@@ -41,7 +41,7 @@ pub(super) fn check(
     };
     Ok(Err(Fault::new(
         format!("{taken}, as endpoint_identifier_order is {order}"),
-        format!("{} && {RESTART}", order_fix(own)),
+        format!("{} && {RESTART}", order_fix(admin)),
     )))
 }
 
@@ -61,11 +61,11 @@ fn notes(identifies: &str) -> Vec<String> {
 }
 
 /// A setting for all endpoints with which phones do not get through, whoever they are taken for.
-fn bad_global(own: &OwnPjsip<'_>, settings: &str, expected: &Expected) -> Option<Fault> {
+fn bad_global(admin: &AdminPjsip<'_>, settings: &str, expected: &Expected) -> Option<Fault> {
     const NAME: &str = "regcontext";
     let said = listing::setting(settings, NAME).unwrap_or_default();
     let context = said.split('&').find(|context| expected.contexts.contains_key(*context))?;
-    let edit = edit(globals(own).map(|OwnSection { path, line, last_line, .. }| {
+    let edit = edit(globals(admin).map(|AdminSection { path, line, last_line, .. }| {
         (path.as_path(), format!("{line},{last_line}s/^[[:blank:]]*{NAME}[[:blank:]]*=.*//I"))
     }));
     Some(Fault::new(
@@ -77,19 +77,19 @@ fn bad_global(own: &OwnPjsip<'_>, settings: &str, expected: &Expected) -> Option
 }
 
 /// The sections of what counts for all endpoints.
-fn globals<'a>(own: &OwnPjsip<'a>) -> impl Iterator<Item = &'a OwnSection> {
-    own.sections.iter().filter(|section| section.kind.as_deref() == Some("global"))
+fn globals<'a>(admin: &AdminPjsip<'a>) -> impl Iterator<Item = &'a AdminSection> {
+    admin.sections.iter().filter(|section| section.kind.as_deref() == Some("global"))
 }
 
 /// The command that puts user names first.
-fn order_fix(own: &OwnPjsip<'_>) -> String {
+fn order_fix(admin: &AdminPjsip<'_>) -> String {
     const ORDER: &str = "endpoint_identifier_order=username,ip,anonymous";
-    match globals(own).find(|section| !section.is_template) {
-        Some(OwnSection { path, line, last_line, .. }) => edit([(
+    match globals(admin).find(|section| !section.is_template) {
+        Some(AdminSection { path, line, last_line, .. }) => edit([(
             path.as_path(),
             format!("{line},{last_line}s/^[[:blank:]]*endpoint_identifier_order.*//;{line}s/$/\\n{ORDER}/"),
         )]),
-        None => own.tree.append(&format!("[global]\\ntype=global\\n{ORDER}")),
+        None => admin.tree.append(&format!("[global]\\ntype=global\\n{ORDER}")),
     }
 }
 
@@ -106,12 +106,12 @@ mod tests {
     use crate::text::pair::Pair;
 
     /// What is found with this `pjsip.conf`, where Asterisk says this of its settings and identifies.
-    fn checked(own: &str, settings: &str, identifies: &str) -> Result<Vec<String>, (String, String)> {
+    fn checked(admin: &str, settings: &str, identifies: &str) -> Result<Vec<String>, (String, String)> {
         let host = Host::new();
-        fs::write(host.at("pjsip.conf"), own).unwrap();
+        fs::write(host.at("pjsip.conf"), admin).unwrap();
         host.answering(&format!(
             "'pjsip show identifies') printf '=====\\n{identifies}' ;;\n'pjsip show endpoint anonymous') {} ;;",
-            if own.contains("[anonymous]") {
+            if admin.contains("[anonymous]") {
                 "echo ' Endpoint:  anonymous'"
             } else {
                 "echo Unable to find object anonymous."
@@ -122,8 +122,8 @@ mod tests {
         let dialplan = b"[users]\nexten => 1,1,Answer()\n".into();
         let expected = Expected::read(&Pair { endpoints: Vec::new(), dialplan }).unwrap();
         let sections = tree.sections();
-        let own = OwnPjsip { tree: &tree, sections: &sections };
-        let checked = check(&host.deployment.cli, &own, settings, &expected, soon()).unwrap();
+        let admin = AdminPjsip { tree: &tree, sections: &sections };
+        let checked = check(&host.deployment.cli, &admin, settings, &expected, soon()).unwrap();
         checked.map_err(|Fault { what, fix }| (what, fix.replace(&main.display().to_string(), "MAIN")))
     }
 
@@ -139,7 +139,7 @@ mod tests {
         }
         assert_eq!(checked("", &order("anonymous,username"), ALL), Ok(Vec::new()));
         let restart = "systemctl restart asterisk";
-        for (own, fix) in [
+        for (admin, fix) in [
             ("", "printf '\\n[global]\\ntype=global\\nendpoint_identifier_order=username,ip,anonymous\\n' >> MAIN"),
             (
                 "[g](!)\ntype=global\n[global]\ntype=global\n",
@@ -147,7 +147,7 @@ mod tests {
                  username,ip,anonymous/' MAIN",
             ),
         ] {
-            let (what, fixed) = checked(own, &order("ip,username"), ALL).unwrap_err();
+            let (what, fixed) = checked(admin, &order("ip,username"), ALL).unwrap_err();
             let taken = "each phone is taken for the endpoint trunk (identify all)";
             assert_eq!(what, format!("{taken}, as endpoint_identifier_order is ip,username"));
             assert_eq!(fixed, format!("{fix} && {restart}"));
@@ -167,12 +167,12 @@ mod tests {
     #[test]
     fn a_setting_with_which_no_phone_gets_through_is_removed() {
         for (settings, what) in [("regcontext: his", None), ("regcontext: his&users", Some("regcontext is users: "))] {
-            for (own, fix) in [
+            for (admin, fix) in [
                 ("", RESTART),
                 ("[other]\ntype=aor\n", RESTART),
                 ("[global]\ntype=global\n", "sed -i '1,2s/^[[:blank:]]*"),
             ] {
-                match (checked(own, settings, ""), what) {
+                match (checked(admin, settings, ""), what) {
                     (Err((said, fixed)), Some(what)) => {
                         assert!(said.starts_with(what) && fixed.starts_with(fix), "{said}: {fixed}");
                         assert!(fixed.ends_with(RESTART), "{fixed}");

@@ -54,27 +54,27 @@ fn a_socket_that_is_there_and_closed_is_opened() {
         fs::metadata(&socket).unwrap()
     };
     let gid = std::os::unix::fs::MetadataExt::gid(&metadata(0o755));
-    let own = |gid| Who { uid: 3_999_999_999, gids: vec![gid] };
-    let opened = refused_fix(&cli, &own(gid), &metadata(0o755));
+    let us = |gid| Who { uid: 3_999_999_999, gids: vec![gid] };
+    let opened = refused_fix(&cli, &us(gid), &metadata(0o755));
     assert_eq!(
         opened,
         "{ grep -q '^\\[files\\]' /srv/pbx/asterisk.conf || printf '\\n[files]\\n' >> /srv/pbx/asterisk.conf; } && \
          sed -i -e '/^[[:blank:]]*astctlpermissions/d' -e 's/^\\[files\\].*/&\\nastctlpermissions = 0660/' \
          /srv/pbx/asterisk.conf && systemctl restart asterisk"
     );
-    assert!(refused_fix(&cli, &own(3_999_999_999), &metadata(0o660)).starts_with("usermod -a -G "));
-    let both = refused_fix(&cli, &own(3_999_999_999), &metadata(0o755));
+    assert!(refused_fix(&cli, &us(3_999_999_999), &metadata(0o660)).starts_with("usermod -a -G "));
+    let both = refused_fix(&cli, &us(3_999_999_999), &metadata(0o755));
     assert!(both.starts_with("usermod -a -G ") && both.contains("astctlpermissions"), "{both}");
 }
 
 #[test]
-fn what_may_clash_with_a_user_is_an_own_object() {
+fn what_may_clash_with_a_user_is_an_admin_object() {
     let directory = tempfile::tempdir().unwrap();
     let text = "[t](!)\ntype=endpoint\n[1000](t)\n[1001]\ntype=identify\n[1002]\ntype=aor\n[1003](+)\nallow=all\n";
     fs::write(directory.path().join(PJSIP_CONF), text).unwrap();
-    let mut own = Tree::read(directory.path(), PJSIP_CONF, Path::new("/x")).sections();
-    own.retain(may_clash);
-    let found: Vec<_> = own.iter().map(|own| (own.name.as_str(), own.line, own.last_line)).collect();
+    let mut admin = Tree::read(directory.path(), PJSIP_CONF, Path::new("/x")).sections();
+    admin.retain(may_clash);
+    let found: Vec<_> = admin.iter().map(|admin| (admin.name.as_str(), admin.line, admin.last_line)).collect();
     assert_eq!(found, [("1000", 3, 3), ("1002", 6, 7), ("1003", 8, 9)]);
 }
 

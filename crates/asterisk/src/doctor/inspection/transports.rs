@@ -5,9 +5,9 @@ use std::{fmt, io};
 use crate::ask::cli::Cli;
 use crate::ask::cli_error::CliError;
 use crate::doctor::fault::Fault;
-use crate::doctor::inspection::{OwnPjsip, edit};
+use crate::doctor::inspection::{AdminPjsip, edit};
 use crate::doctor::sip;
-use crate::proof::own_sections::OwnSection;
+use crate::proof::admin_sections::AdminSection;
 use crate::text::listing;
 
 /// How long a transport may take to answer.
@@ -56,45 +56,50 @@ fn read(answer: &str) -> Vec<Transport<'_>> {
 }
 
 /// Whether anybody answers SIP at one of the transports, on this host.
-pub(super) fn check(cli: &Cli, own: &OwnPjsip<'_>, deadline: Instant) -> Result<Result<Transports, Fault>, CliError> {
+pub(super) fn check(
+    cli: &Cli,
+    admin: &AdminPjsip<'_>,
+    deadline: Instant,
+) -> Result<Result<Transports, Fault>, CliError> {
     let answer = cli.ask("pjsip show transports", deadline)?;
     let transports = read(&answer);
     let written =
-        own.sections.iter().filter(|of| of.kind.as_deref() == Some("transport") && !of.is_template && !of.adds);
-    let is_live = |section: &&OwnSection| transports.iter().any(|transport| transport.name == section.name);
+        admin.sections.iter().filter(|of| of.kind.as_deref() == Some("transport") && !of.is_template && !of.adds);
+    let is_live = |section: &&AdminSection| transports.iter().any(|transport| transport.name == section.name);
     let not_taken: Vec<_> = written.filter(|section| !is_live(section)).collect();
     // Those of the files are good where Asterisk takes none of them for a line elsewhere.
-    if transports.is_empty() && own.tree.blocked().is_some() {
+    if transports.is_empty() && admin.tree.blocked().is_some() {
         let notes = vec!["PJSIP has none until it reads pjsip.conf".to_owned()];
         return Ok(Ok(Transports { answering: None, notes }));
     }
     if transports.is_empty() {
-        return Ok(Err(none(cli, own, &not_taken)));
+        return Ok(Err(none(cli, admin, &not_taken)));
     }
     // Where not all can be read, Asterisk may read a section otherwise than we do.
-    let not_taken = not_taken.into_iter().filter(|_| own.tree.is_readable());
+    let not_taken = not_taken.into_iter().filter(|_| admin.tree.is_readable());
     let notes = not_taken.map(|section| format!("Asterisk did not take {}", shown(section))).collect();
     let is_web = |transport: &Transport<'_>| transport.protocol.starts_with("ws");
     let web = if transports.iter().any(is_web) { cli.ask("http show status", deadline)? } else { String::new() };
     Ok(probe(&transports, &web, notes, deadline))
 }
 
-fn shown(OwnSection { name, path, line, .. }: &OwnSection) -> String {
+fn shown(AdminSection { name, path, line, .. }: &AdminSection) -> String {
     format!("[{name}] ({}, line {line})", path.display())
 }
 
 /// There is no transport, although one may be written.
-fn none(cli: &Cli, own: &OwnPjsip<'_>, not_taken: &[&OwnSection]) -> Fault {
-    let unread = own.tree.unread().join(", ");
+fn none(cli: &Cli, admin: &AdminPjsip<'_>, not_taken: &[&AdminSection]) -> Fault {
+    let unread = admin.tree.unread().join(", ");
     let unread = if unread.is_empty() { unread } else { format!(" (not looked at: {unread})") };
     let what = format!("PJSIP has no transport, so that no phone gets an answer{unread}");
     let reload = cli.shown("module reload res_pjsip.so");
-    let added = |name: &str| own.tree.append(&format!("[{name}]\\ntype=transport\\nprotocol=udp\\nbind=0.0.0.0:5060"));
-    let commented = |of: &OwnSection| edit([(of.path.as_path(), format!("{},{}s/^/; /", of.line, of.last_line))]);
+    let added =
+        |name: &str| admin.tree.append(&format!("[{name}]\\ntype=transport\\nprotocol=udp\\nbind=0.0.0.0:5060"));
+    let commented = |of: &AdminSection| edit([(of.path.as_path(), format!("{},{}s/^/; /", of.line, of.last_line))]);
     let Some(last) = not_taken.last() else {
         return Fault::new(what, format!("{} && {reload}", added("transport-udp")));
     };
-    let is_twice = |(at, of): &(usize, &&OwnSection)| not_taken[..*at].iter().any(|before| before.name == of.name);
+    let is_twice = |(at, of): &(usize, &&AdminSection)| not_taken[..*at].iter().any(|before| before.name == of.name);
     if let Some((_, twice)) = not_taken.iter().enumerate().find(is_twice) {
         // It listens all the same where it read the first of them at its start.
         return Fault::new(
@@ -212,8 +217,8 @@ Objects found: 3
             host.answering(&format!("'pjsip show transports') printf '=====\n{listing}' ;;"));
             let tree = Tree::read(main.parent().unwrap(), "pjsip.conf", std::path::Path::new("/x"));
             let sections = tree.sections();
-            let own = OwnPjsip { tree: &tree, sections: &sections };
-            let checked = check(&host.deployment.cli, &own, soon()).unwrap();
+            let admin = AdminPjsip { tree: &tree, sections: &sections };
+            let checked = check(&host.deployment.cli, &admin, soon()).unwrap();
             let plain = |text: String| text.replace(&main.display().to_string(), "MAIN");
             checked
                 .map(|found| found.notes.into_iter().map(plain).collect::<Vec<_>>())

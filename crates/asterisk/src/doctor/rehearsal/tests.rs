@@ -65,9 +65,9 @@ fn one_fix_makes_a_file_that_is_missing_in_a_directory_that_was_made_again() {
     let (path, place) = (&deployment.files.endpoints, directory.path().join("p"));
     fs::remove_file(path).unwrap();
     fs::set_permissions(&place, fs::Permissions::from_mode(0o755)).unwrap();
-    let own = Who { uid: 3_999_999_999, gids: vec![3_999_999_999] };
+    let us = Who { uid: 3_999_999_999, gids: vec![3_999_999_999] };
     let asterisk = Who { uid: 3_999_999_998, gids: vec![3_999_999_998] };
-    let missing = rehearse_file(path, 0, &own, Some(&asterisk)).unwrap_err();
+    let missing = rehearse_file(path, 0, &us, Some(&asterisk)).unwrap_err();
     let expected = "chgrp 3999999998 DIR && chmod 2770 DIR && install -g 3999999998 -m 0640 /dev/null DIR/p.conf";
     assert_eq!(missing.fix, expected.replace("DIR", &place.display().to_string()));
 }
@@ -76,10 +76,10 @@ fn one_fix_makes_a_file_that_is_missing_in_a_directory_that_was_made_again() {
 fn a_file_that_asterisk_may_not_read_is_given_to_its_group() {
     let (directory, deployment) = host();
     let (path, place) = (&deployment.files.endpoints, directory.path().join("p"));
-    let own = Who::of_process("self").unwrap();
+    let us = Who::of_process("self").unwrap();
     let asterisk = Who { uid: 3_999_999_998, gids: vec![3_999_999_999] };
     fs::set_permissions(&place, fs::Permissions::from_mode(0o755)).unwrap();
-    let closed = rehearse_file(path, 0, &own, Some(&asterisk)).unwrap_err();
+    let closed = rehearse_file(path, 0, &us, Some(&asterisk)).unwrap_err();
     assert_eq!(closed.fix, format!("chgrp 3999999999 {0} && chmod 2770 {0}", place.display()));
     fs::set_permissions(path, fs::Permissions::from_mode(0o600)).unwrap();
     let unread = readable(path, &place, &asterisk, "voip").unwrap_err();
@@ -112,8 +112,8 @@ fn a_state_directory_that_is_gone_open_or_none_is_put_right() {
     let (_directory, deployment) = host();
     let state = deployment.state.path().to_owned();
     let fix = || rehearse(&deployment).state_dir.unwrap_err().fix.replace(&state.display().to_string(), "STATE");
-    let own = Who::of_process("self").unwrap();
-    let make = format!("install -d -o {} -g {} -m 0750 STATE", own.user(), own.group());
+    let us = Who::of_process("self").unwrap();
+    let make = format!("install -d -o {} -g {} -m 0750 STATE", us.user(), us.group());
     fs::set_permissions(&state, fs::Permissions::from_mode(0o754)).unwrap();
     assert_eq!(fix(), "chmod o= STATE");
     fs::remove_dir(&state).unwrap();
@@ -185,7 +185,7 @@ fn new_files_are_to_be_read_by_asterisk() {
     let (gid, other) = (fs::metadata(&place).unwrap().gid(), 3_999_999_999);
     let who = |uid, gid| Who { uid, gids: vec![gid] };
     let asterisk = |gid| Some(who(3_999_999_998, gid));
-    for (mode, own, asterisk, is_fine) in [
+    for (mode, us, asterisk, is_fine) in [
         (0o2770, other, asterisk(gid), true),
         (0o770, other, asterisk(gid), false),
         (0o770, gid, asterisk(gid), true),
@@ -197,8 +197,8 @@ fn new_files_are_to_be_read_by_asterisk() {
         (0o770, gid, None, true),
     ] {
         fs::set_permissions(&place, fs::Permissions::from_mode(mode)).unwrap();
-        let found = rehearse_file(path, 0, &who(3_999_999_999, own), asterisk.as_ref());
-        assert_eq!(found.is_ok(), is_fine, "{mode:o} {own} {asterisk:?}: {found:?}");
+        let found = rehearse_file(path, 0, &who(3_999_999_999, us), asterisk.as_ref());
+        assert_eq!(found.is_ok(), is_fine, "{mode:o} {us} {asterisk:?}: {found:?}");
     }
 }
 
@@ -218,10 +218,10 @@ fn asterisk_enters_the_directory_to_read() {
 
 #[test]
 fn the_group_is_asterisks_unless_it_reads_everything() {
-    let own = Who { uid: 3_999_999_999, gids: vec![3_999_999_997] };
+    let us = Who { uid: 3_999_999_999, gids: vec![3_999_999_997] };
     let asterisk = Who { uid: 3_999_999_998, gids: vec![3_999_999_998] };
-    assert_eq!(group_for(&own, Some(&asterisk)), "3999999998");
-    assert_eq!(group_for(&own, Some(&Who { uid: 0, gids: vec![0] })), "3999999997");
+    assert_eq!(group_for(&us, Some(&asterisk)), "3999999998");
+    assert_eq!(group_for(&us, Some(&Who { uid: 0, gids: vec![0] })), "3999999997");
 }
 
 #[test]

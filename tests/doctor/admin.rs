@@ -10,7 +10,7 @@ use crate::doctor::host::{Host, Place, edit};
 fn what_the_first_apply_would_meet_is_found_before_it() {
     let mut host = Host::unapplied(Database::create(), Asterisk::start_new());
     let etc = host.asterisk.etc();
-    for (file, before, own, point) in [
+    for (file, before, admin, point) in [
         ("extensions.conf", "[globals]", "[synergycall-users]\nexten => 1000,1,Hangup(21)", "extensions"),
         ("extensions.conf", "[globals]", "[synergycall-users]\nexten => 1001,hint,SIP/1001", "extensions"),
         ("extensions.conf", "[globals]", "[synergycall-users]\nexten => 1000,2,Hangup(21)", "extensions"),
@@ -18,11 +18,11 @@ fn what_the_first_apply_would_meet_is_found_before_it() {
         ("extensions.conf", "[globals]", "[synergycall-internal]\nexten => 1002,1,Hangup(21)", "extensions"),
         ("pjsip.conf", "user_agent", "regcontext=synergycall-internal", "identification"),
     ] {
-        edit(&etc.join(file), before, &format!("{own}\n{before}"));
+        edit(&etc.join(file), before, &format!("{admin}\n{before}"));
         host.asterisk.restart();
         let found = host.check();
-        let [(said, fix)] = found.faults()[..] else { panic!("{own}: one fault: {found:#?}") };
-        assert_eq!(said, point, "{own}");
+        let [(said, fix)] = found.faults()[..] else { panic!("{admin}: one fault: {found:#?}") };
+        assert_eq!(said, point, "{admin}");
         host.run(said, fix, &Place::default());
         host.check().is_well();
     }
@@ -30,15 +30,15 @@ fn what_the_first_apply_would_meet_is_found_before_it() {
 }
 
 #[test]
-fn an_own_template_with_the_name_of_one_of_ours_goes() {
+fn an_admin_template_with_the_name_of_one_of_ours_goes() {
     let mut host = Host::new();
     let ours = fs::read_to_string(host.asterisk.pjsip_include()).unwrap();
     let template = ours.lines().find(|line| line.starts_with("[synergycall-endpoint")).unwrap();
-    for (own, restart) in [(template.to_owned(), false), (template.replace("(!)", ""), true)] {
+    for (admin, restart) in [(template.to_owned(), false), (template.replace("(!)", ""), true)] {
         edit(
             &host.asterisk.etc().join("pjsip.conf"),
             "#include",
-            &format!("{own}\ntype=endpoint\ncontext=nowhere\n#include"),
+            &format!("{admin}\ntype=endpoint\ncontext=nowhere\n#include"),
         );
         if restart {
             host.asterisk.restart();
@@ -66,13 +66,13 @@ fn what_is_added_to_an_auth_of_a_user_goes() {
 }
 
 #[test]
-fn an_own_object_with_the_number_of_a_user_goes() {
+fn an_admin_object_with_the_number_of_a_user_goes() {
     let mut host = Host::new();
-    for own in
+    for admin in
         ["[1000]\ntype=endpoint\ncontext=x", "[own](!)\ntype=aor\n[1001](own)\nmax_contacts=1", "[1000](+)\nallow=g722"]
     {
         for restart in [false, true] {
-            host.asterisk.append("pjsip.conf", own);
+            host.asterisk.append("pjsip.conf", admin);
             if restart {
                 host.asterisk.restart();
             }
@@ -86,7 +86,7 @@ fn an_own_object_with_the_number_of_a_user_goes() {
 }
 
 #[test]
-fn an_own_extension_with_the_number_of_a_user_goes() {
+fn an_admin_extension_with_the_number_of_a_user_goes() {
     let mut host = Host::new();
     host.asterisk.append("extensions.conf", "[synergycall-users]\nexten => 600,1,Answer()\nexten => 1700,1,Answer()");
     let found = host.check();
@@ -99,9 +99,9 @@ fn an_own_extension_with_the_number_of_a_user_goes() {
     assert!(found.lines.iter().any(|line| line.starts_with(warned)), "{found:#?}");
     let extensions = host.asterisk.etc().join("extensions.conf");
     for context in ["synergycall-users", "synergycall-internal"] {
-        let own =
+        let admin =
             format!("[globals]\n[{context}]\nexten => 1000,1,NoOp()\n same => n,Hangup()\nexten => 601,1,Answer()");
-        edit(&extensions, "[globals]", &own);
+        edit(&extensions, "[globals]", &admin);
         let found = host.heals("extensions");
         assert_eq!(found.faults().len(), 1, "{found:#?}");
         assert!(fs::read_to_string(&extensions).unwrap().contains("\nexten => 601,1,Answer()"));
@@ -110,7 +110,7 @@ fn an_own_extension_with_the_number_of_a_user_goes() {
 }
 
 #[test]
-fn an_own_extension_in_another_spelling_or_of_a_template_goes() {
+fn an_admin_extension_in_another_spelling_or_of_a_template_goes() {
     let mut host = Host::new();
     let extensions = host.asterisk.etc().join("extensions.conf");
     let text = fs::read_to_string(&extensions).unwrap();

@@ -10,7 +10,7 @@ use crate::text::expected::Expected;
 /// A section of one of the administrator's own files, or an extension that one of them adds to a context of ours.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
-pub struct OwnSection {
+pub struct AdminSection {
     /// Its name, or the extension's.
     pub name: String,
     /// The file.
@@ -29,7 +29,7 @@ pub struct OwnSection {
     pub(crate) adds: bool,
 }
 
-impl OwnSection {
+impl AdminSection {
     /// The section that begins in this line, counted from 1, after those that were `read`.
     pub(super) fn begin(path: &Path, lines: &[String], line: usize, read: &[Self]) -> Option<Self> {
         let (name, options) = header(&lines[line - 1])?;
@@ -61,8 +61,8 @@ impl OwnSection {
 
 impl Tree {
     /// The settings of a section or of an extension, each with the number of its line.
-    pub(crate) fn settings(&self, section: &OwnSection) -> impl Iterator<Item = (usize, String, &str)> {
-        let OwnSection { path, line, last_line, .. } = section;
+    pub(crate) fn settings(&self, section: &AdminSection) -> impl Iterator<Item = (usize, String, &str)> {
+        let AdminSection { path, line, last_line, .. } = section;
         let lines = self.files[path].iter().zip(1..).take(*last_line).skip(line - 1);
         lines.filter_map(|(line, number)| {
             let (key, value) = setting(line).filter(|_| !line.starts_with('['))?;
@@ -71,13 +71,13 @@ impl Tree {
     }
 
     /// The sections of all files, in the order in which Asterisk reads them.
-    pub(crate) fn sections(&self) -> Vec<OwnSection> {
+    pub(crate) fn sections(&self) -> Vec<AdminSection> {
         self.sections.clone()
     }
 
     /// The sections of all files, and whether an object of the same type and name is defined before it, or is ours. What
     /// adds to one of ours has its name.
-    pub(crate) fn objects(&self, expected: &Expected) -> Vec<OwnSection> {
+    pub(crate) fn objects(&self, expected: &Expected) -> Vec<AdminSection> {
         let of_ours = expected.objects();
         let names: BTreeSet<_> = of_ours.iter().map(|(_, name)| name.to_ascii_lowercase()).collect();
         let mut all = self.sections.clone();
@@ -95,7 +95,7 @@ impl Tree {
             let again = self.sections.iter().filter(|of| of.path == *file && !of.is_template && !of.adds);
             let again = again.filter(|of| before.contains(&(of.kind.as_deref().unwrap_or_default(), of.name.as_str())));
             let (path, line, last_line) = (&site.file, site.line, site.line);
-            all.extend(again.map(|of| OwnSection {
+            all.extend(again.map(|of| AdminSection {
                 path: path.clone(),
                 line,
                 last_line,
@@ -108,20 +108,22 @@ impl Tree {
 
     /// Marks which of these `sections` have the name of a template of the file `ours` and say something else: Asterisk takes
     /// the first section of that name as the template.
-    pub(crate) fn mark_templates(&self, sections: &mut [OwnSection], ours: &[u8]) {
+    pub(crate) fn mark_templates(&self, sections: &mut [AdminSection], ours: &[u8]) {
         let lines = config_lines::lines(ours);
-        let templates = (1..=lines.len()).filter_map(|line| OwnSection::begin(Path::new(""), &lines, line, &[]));
+        let templates = (1..=lines.len()).filter_map(|line| AdminSection::begin(Path::new(""), &lines, line, &[]));
         for ours in templates.filter(|section| section.is_template) {
-            for own in sections.iter_mut().filter(|own| !own.adds && own.name.eq_ignore_ascii_case(&ours.name)) {
-                own.is_twice |= self.files[&own.path][own.line..own.last_line] != lines[ours.line..ours.last_line];
+            for admin in sections.iter_mut().filter(|admin| !admin.adds && admin.name.eq_ignore_ascii_case(&ours.name))
+            {
+                admin.is_twice |=
+                    self.files[&admin.path][admin.line..admin.last_line] != lines[ours.line..ours.last_line];
             }
         }
     }
 
     /// The extensions of all files, each with its context. A switch is the pattern that it is limited to, or `_.`, as it may
     /// have any extension.
-    pub(crate) fn extensions(&self) -> Vec<(String, OwnSection)> {
-        let mut all: Vec<(String, OwnSection)> = Vec::new();
+    pub(crate) fn extensions(&self) -> Vec<(String, AdminSection)> {
+        let mut all: Vec<(String, AdminSection)> = Vec::new();
         for section in &self.sections {
             let begin = all.len();
             for (number, key, value) in self.settings(section) {
@@ -133,7 +135,7 @@ impl Tree {
                     (key @ ("exten" | "switch" | "lswitch" | "eswitch"), _) => {
                         let name = if key == "exten" { name } else { limit(value) };
                         let (name, context) = (name.to_owned(), section.name.clone());
-                        all.push((context, OwnSection { name, line: number, last_line: number, ..section.clone() }));
+                        all.push((context, AdminSection { name, line: number, last_line: number, ..section.clone() }));
                     }
                     _ => {}
                 }
@@ -143,7 +145,7 @@ impl Tree {
     }
 
     /// Whether an extension takes calls: the lines of one that is only a hint show its state.
-    pub(crate) fn takes_calls(&self, extension: &OwnSection) -> bool {
+    pub(crate) fn takes_calls(&self, extension: &AdminSection) -> bool {
         self.settings(extension).any(|(_, key, value)| {
             let priority = value.split(',').nth(usize::from(key == "exten")).unwrap_or_default();
             !priority.trim().eq_ignore_ascii_case("hint")
@@ -194,7 +196,7 @@ mod tests {
             let mut all = config.tree().objects(&Expected::read(&pair).unwrap());
             all.retain(|section| section.is_twice);
             let name = |path: &Path| path.file_name().unwrap().to_string_lossy().into_owned();
-            all.iter().map(|own| (own.name.clone(), name(&own.path), own.line)).collect()
+            all.iter().map(|admin| (admin.name.clone(), name(&admin.path), admin.line)).collect()
         };
         let at = |name: &str, file: &str, line| (name.to_owned(), file.to_owned(), line);
         let trunk = "[trunk]\ntype=endpoint\n";
@@ -225,7 +227,7 @@ mod tests {
             .tree()
             .extensions()
             .into_iter()
-            .map(|(context, own)| (context, own.name, own.line, own.last_line))
+            .map(|(context, admin)| (context, admin.name, admin.line, admin.last_line))
             .collect();
         let expected =
             [("a", "1", 4, 6), ("a", "2", 8, 8), ("a", "_.", 9, 9), ("a", "_0X.", 10, 10), ("b", "_X.", 14, 15)];
@@ -242,7 +244,7 @@ mod tests {
              same => 1,Hangup()\nexten => _3X,1,Set(a=hint)\nswitch => Loopback/hint\n",
         );
         let tree = config.tree();
-        let takes: Vec<_> = tree.extensions().iter().map(|(_, own)| tree.takes_calls(own)).collect();
+        let takes: Vec<_> = tree.extensions().iter().map(|(_, admin)| tree.takes_calls(admin)).collect();
         assert_eq!(takes, [false, true, true, true]);
     }
 }

@@ -6,7 +6,7 @@ use libfuzzer_sys::fuzz_target;
 use pbx_asterisk::fuzzing;
 
 fuzz_target!(|input: &str| {
-    let (lines, patterns) = fuzzing::own_lines(input);
+    let (lines, patterns) = fuzzing::admin_lines(input);
     for (line, read) in input.lines().zip(&lines) {
         assert!(read.len() <= line.len(), "{line:?} was read as {read:?}");
     }
