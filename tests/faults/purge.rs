@@ -28,6 +28,13 @@ fn pending_purges(world: &World) -> String {
     proven.lines().nth(2).unwrap().to_owned()
 }
 
+/// The keys of the contacts that are registered there.
+fn contacts_at(world: &World, number: &str) -> Vec<String> {
+    let contacts = world.asterisk.rx("database show registrar/contact");
+    let at = format!("/registrar/contact/{number};@");
+    contacts.lines().filter_map(|line| Some(line.strip_prefix(&at)?.split_once(": ")?.0.to_owned())).collect()
+}
+
 /// The number 1001, applied; its phone.
 fn owner(world: &World) -> Phone {
     delete(world, 1001);
@@ -151,19 +158,61 @@ fn the_phone_of_an_owner_whose_apply_was_killed_is_gone() {
 }
 
 #[test]
-fn the_phone_of_an_owner_whose_apply_was_rolled_back_is_purged_by_the_next() {
+fn the_phone_of_an_owner_whose_apply_was_rolled_back_is_gone_and_the_former_ones_stays() {
     let mut world = World::new();
-    owner_who_never_came(&mut world, |world, _| {
-        // Read twice after the reload of the one file, and twice after that of both.
+    let mut former = Vec::new();
+    owner_who_never_came(&mut world, |world, phone| {
+        former = contacts_at(world, "1001");
+        // He is live from the first reload on. It is read twice after that, and twice after the one of both files.
+        world.stand_in.on_next(1, "module reload*", &Behaviour::Delay(0));
         world.stand_in.on_next(4, "pjsip show endpoints", &Behaviour::Say("No objects found.\n".to_owned()));
-        let answer = world.portal.http().post_empty("/apply").expect(502);
+        let held = world.stand_in.hold_next("module reload*");
+        let http = world.portal.http().clone();
+        let apply = thread::spawn(move || http.post_empty("/apply"));
+        held.wait();
+        assert_eq!(phone.register(), 200);
+        assert_eq!(contacts_at(world, "1001").len(), 2);
+        drop(held);
+        let answer = apply.join().unwrap().expect(502);
         assert_eq!(answer.json["apply"]["outcome"], "rolled_back", "{}", answer.text);
+        assert_eq!(phone.register(), 401);
     });
-    assert!(world.has_contact("1001"), "the former owner's: his phone registers again soon");
-    assert_eq!(pending_purges(&world), "unpurged 1001");
-    world.recovers();
-    assert!(!world.has_contact("1001"));
+    assert_eq!((former.len(), contacts_at(&world, "1001")), (1, former.clone()));
     assert_eq!(pending_purges(&world), "unpurged ");
+    world.recovers();
+    assert_eq!(contacts_at(&world, "1001"), former);
+}
+
+#[test]
+fn whoever_an_older_pair_let_in_is_gone_once_the_newer_one_is_live_again() {
+    let world = World::new();
+    let files = [world.asterisk.pjsip_include(), world.asterisk.dialplan_include()];
+    let on_disk = || files.each_ref().map(|file| fs::read(file).unwrap());
+    let former = owner(&world);
+    let older = on_disk();
+    delete(&world, 1001);
+    create(&world.portal, "successor");
+    apply(&world);
+    let newer = on_disk();
+    // A backup is put back and loaded; then nothing, or the newer one is put back and not loaded.
+    for is_put_back in [false, true] {
+        let put = |pair: &[Vec<u8>; 2]| {
+            for (file, text) in files.iter().zip(pair) {
+                fs::write(file, text).unwrap();
+            }
+        };
+        put(&older);
+        world.asterisk.rx("module reload res_pjsip.so pbx_config.so");
+        assert_eq!(former.register(), 200);
+        if is_put_back {
+            put(&newer);
+        }
+        let answer = apply(&world);
+        assert_eq!((&answer.json["outcome"], &answer.json["warnings"]), (&"applied".into(), &serde_json::json!([])));
+        assert!(!world.has_contact("1001"), "put back: {is_put_back}");
+        assert_eq!(former.register(), 401);
+        world.check_bystander();
+    }
 }
 
 #[test]

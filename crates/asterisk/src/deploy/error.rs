@@ -40,7 +40,7 @@ pub enum Cause {
     Unread(Unread),
     /// Asterisk runs something else.
     #[error("Asterisk does not run what was installed: {0}")]
-    NotProven(Mismatch),
+    NotProven(Box<Mismatch>),
     /// This program failed in the middle of a proof; its log has the reason.
     #[error("the proof failed for a fault of this program, which is in its log")]
     Panicked,

@@ -39,7 +39,7 @@ ARMS
 'pjsip show endpoints') endpoints ;;
 'pjsip list aors like ^m-') markers ;;
 'database show registrar/contact') cat contacts; echo "$(wc -l <contacts) results found." ;;
-'database del registrar/contact '*) sed -i "\|/${2##* }: |d" contacts; echo 'Database entry removed.' ;;
+'database del registrar/contact '*) flock asked sed -i "\|/${2##* }: |d" contacts; echo 'Database entry removed.' ;;
 'database query '*) echo written ;;
 *) echo "No such command '$2'" ;;
 esac
@@ -199,8 +199,62 @@ fn what_asterisk_does_not_take_is_rolled_back_and_the_former_pair_proven() {
     assert_eq!(host.asked("module reload "), ["res_pjsip.so", BOTH, BOTH]);
     assert_eq!(host.deployment.files.read().unwrap(), one);
     assert!(host.deployment.proven().unwrap().is_some());
-    // Its new owner may have registered meanwhile.
-    assert_eq!(host.record().unpurged, aors(&["1"]));
+    assert_eq!(host.record().unpurged, aors(&[]));
+}
+
+#[test]
+fn who_registered_before_a_rollback_is_removed_by_it() {
+    let one = users(&[("1", "x"), ("3", "x")]);
+    let host = Host::running(&one);
+    host.register("1");
+    // Asterisk runs the new pair for a moment, and shows none of it.
+    let comes = r#"'module reload '*) cp p.conf live; reloaded "${2#module reload }"
+    if grep -q password=y live; then echo '/registrar/contact/1;@b: {}' >>contacts; fi ;;
+'pjsip show endpoints') if grep -q password=y live; then echo 'No objects found.'; else endpoints; fi ;;"#;
+    let rolled_back = |arms: &str| {
+        host.answering(&format!("{arms}\n{comes}"));
+        let failure = host.lock().deploy(&users(&[("1", "y"), ("3", "x")]), "two", soon()).unwrap_err();
+        assert_eq!(failure.aftermath, Aftermath::RolledBack, "{failure}");
+        (host.contacts(), host.record().unpurged)
+    };
+    let (kept, came) = ("/registrar/contact/1;@a: {}\n", "/registrar/contact/1;@b: {}\n");
+    assert_eq!(rolled_back(""), (kept.to_owned(), aors(&[])));
+    let (contacts, unpurged) = rolled_back(NO_DELETE);
+    assert!(contacts.starts_with(&[kept, came].concat()), "{contacts}");
+    assert_eq!(unpurged, aors(&["1"]));
+    // What was left before is still to be removed.
+    host.register("1");
+    assert_eq!(rolled_back(""), (kept.to_owned(), aors(&["1"])));
+}
+
+#[test]
+fn whoever_another_pair_let_in_is_purged() {
+    let (one, mut other) = (users(&[("1", "x")]), users(&[("1", "y"), ("2", "y")]));
+    other.endpoints = String::from_utf8(other.endpoints).unwrap().replace("-a", "-b").into();
+    // As after a backup was put back: loaded, or put back once more before the apply.
+    for is_put_back in [false, true] {
+        let host = Host::running(&one);
+        fs::write(host.at("live"), &other.endpoints).unwrap();
+        if !is_put_back {
+            host.deployment.files.stage(&other, crate::text::modules::BOTH).unwrap().rename().unwrap();
+        }
+        fs::write(host.at("contacts"), "/registrar/contact/1;@y: {}\n/registrar/contact/2;@y: {}\n").unwrap();
+        // Of a number that nobody has any more, Asterisk's own listing does not say whose it is.
+        let left = if is_put_back { "/registrar/contact/2;@y: {}\n" } else { "" };
+        let deployed = host.lock().deploy(&one, "one", soon()).unwrap();
+        assert!(deployed.is_changed);
+        assert_eq!(host.contacts(), left, "{is_put_back}");
+    }
+}
+
+#[test]
+fn a_deployment_that_is_refused_leaves_no_purge_behind() {
+    let mut host = Host::running(&users(&[("1", "x")]));
+    // So the dialplan cannot be staged.
+    host.deployment.files.dialplan = host.at("missing/e.conf");
+    let failure = host.lock().deploy(&users(&[("1", "y")]), "new", soon()).unwrap_err();
+    assert!(matches!(failure.cause, Cause::File(_)) && failure.aftermath == Aftermath::Untouched, "{failure}");
+    assert_eq!(host.record().unpurged, aors(&[]));
 }
 
 #[test]

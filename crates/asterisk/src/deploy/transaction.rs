@@ -17,6 +17,7 @@ use crate::files::state_dir::StagedRecord;
 use crate::proof::contacts::{self, Contacts, FormerOwners};
 use crate::proof::diagnosis;
 use crate::proof::live::Foreign;
+use crate::proof::mismatch::Mismatch;
 use crate::text::expected::{Difference, Expected};
 use crate::text::modules::Modules;
 use crate::text::pair::Pair;
@@ -172,19 +173,23 @@ impl LockedDeployment<'_> {
         }
         let times = &mut deployed.times;
         let change = Change { pair, tag, wanted: &wanted, before, deadline };
-        let mut former_owners = FormerOwners { aors: wanted.aors_of_former_owners(before), contacts: Contacts::new() };
-        // Those that former deployments left a contact at.
-        former_owners.aors.extend(self.proven.as_ref().into_iter().flat_map(|record| record.unpurged.iter().cloned()));
+        let aors = self.aors_of_former_owners(change, &on_disk, &former.pair);
+        let mut former_owners = FormerOwners { aors, contacts: Contacts::new() };
 
-        if on_disk == *pair
-            && let Some(foreign) = timed(&mut times.verify, || self.is_live(change))?
-        {
-            deployed.foreign = foreign;
-            deployed.unpurged = timed(&mut times.purge, || self.remember(change, &former_owners))?;
-            return Ok(());
+        if on_disk == *pair {
+            match timed(&mut times.verify, || self.is_live(change))? {
+                Ok(foreign) => {
+                    deployed.foreign = foreign;
+                    deployed.unpurged = timed(&mut times.purge, || self.remember(change, &former_owners))?;
+                    return Ok(());
+                }
+                Err(mismatch) => former_owners.aors.extend(mismatch.others_aors),
+            }
         }
-        let new_aors = wanted.new_aors(before);
-        former_owners.contacts = timed(&mut times.verify, || self.contacts(&new_aors, deadline))?;
+        let (new_aors, aors_to_change) = (wanted.new_aors(before), change.owners_to_come());
+        let (at_new_aors, at_aors_to_change) =
+            timed(&mut times.verify, || self.contacts(&new_aors, &aors_to_change, deadline))?;
+        former_owners.contacts = at_new_aors;
         // Where nobody knows what Asterisk runs, a number to come may still be another owner's, whose phone registers until
         // the reload.
         if self.deployment.state.is_unproven()? {
@@ -192,6 +197,7 @@ impl LockedDeployment<'_> {
         }
 
         let modules = self.modules_to_reload(pair, &on_disk)?;
+        let left_before = self.unpurged();
         let stage = || self.stage(change, &former.pair, modules, former_owners.all_aors());
         let (staged, purged) = timed(&mut times.install, stage)?;
         // A rollback reloads what was reloaded before it.
@@ -205,7 +211,12 @@ impl LockedDeployment<'_> {
         );
         let (foreign, record) = match end {
             End::Verified(foreign, record) => (foreign, record),
-            End::RolledBack(failed) => return Err(failed),
+            End::RolledBack(failed) => {
+                if failed.aftermath == Aftermath::RolledBack {
+                    self.remove_who_came(&aors_to_change, &at_aors_to_change, left_before);
+                }
+                return Err(failed);
+            }
         };
         deployed.is_changed = true;
         deployed.foreign = foreign;
@@ -214,26 +225,73 @@ impl LockedDeployment<'_> {
         Ok(())
     }
 
-    /// What is live besides, if Asterisk runs the pair already, which is on disk.
-    fn is_live(&self, Change { wanted, before, deadline, .. }: Change<'_>) -> Result<Option<Foreign>, Cause> {
-        match self.deployment.verify(wanted, before, deadline) {
-            Ok(foreign) => return Ok(Some(foreign)),
-            Err(Cause::NotProven(mismatch)) => log::warn!("Asterisk does not run the files on disk: {mismatch}"),
-            Err(Cause::Unread(Unread::Cli(error))) => return Err(Cause::Unavailable(error.into())),
-            Err(error) => return Err(error),
-        }
-        // The last proof could not be repeated. Whatever comes of this deployment, that proof counts no more.
-        self.deployment.state.mark_unproven()?;
-        Ok(None)
+    /// At which aors former deployments left a contact.
+    fn unpurged(&self) -> BTreeSet<String> {
+        self.proven.as_ref().map(|record| record.unpurged.clone()).unwrap_or_default()
     }
 
-    /// Once Asterisk answers and has booted: the contacts that are registered at the aors to come.
-    fn contacts(&self, new_aors: &BTreeSet<String>, deadline: Instant) -> Result<Contacts, Cause> {
+    /// The aors at which whoever is registered was let in by what this change takes away.
+    fn aors_of_former_owners(&self, change: Change<'_>, on_disk: &Pair, former: &Pair) -> BTreeSet<String> {
+        let mut aors = change.wanted.aors_of_former_owners(change.before);
+        aors.extend(self.unpurged());
+        // Other files than the former pair's may have been live, as after a backup of them was put back.
+        if on_disk != former
+            && let Ok(loaded) = Expected::read(on_disk)
+        {
+            aors.extend(change.wanted.aors_of_former_owners(&loaded));
+        }
+        aors
+    }
+
+    /// What is live besides, if Asterisk runs the pair already, which is on disk.
+    fn is_live(
+        &self,
+        Change { wanted, before, deadline, .. }: Change<'_>,
+    ) -> Result<Result<Foreign, Box<Mismatch>>, Cause> {
+        let mismatch = match self.deployment.verify(wanted, before, deadline) {
+            Ok(foreign) => return Ok(Ok(foreign)),
+            Err(Cause::NotProven(mismatch)) => mismatch,
+            Err(Cause::Unread(Unread::Cli(error))) => return Err(Cause::Unavailable(error.into())),
+            Err(error) => return Err(error),
+        };
+        log::warn!("Asterisk does not run the files on disk: {mismatch}");
+        // The last proof could not be repeated. Whatever comes of this deployment, that proof counts no more.
+        self.deployment.state.mark_unproven()?;
+        Ok(Err(mismatch))
+    }
+
+    /// Once Asterisk answers and has booted: the contacts that are registered at each of two sets of aors.
+    fn contacts(
+        &self,
+        some: &BTreeSet<String>,
+        others: &BTreeSet<String>,
+        deadline: Instant,
+    ) -> Result<(Contacts, Contacts), Cause> {
         let cli = &self.deployment.cli;
         reload::wait_ready(cli, deadline).map_err(Cause::Unavailable)?;
-        let mut registered = if new_aors.is_empty() { Contacts::new() } else { contacts::read(cli, deadline)? };
-        registered.retain(|(aor, ..)| new_aors.contains(aor));
-        Ok(registered)
+        let is_asked = !some.is_empty() || !others.is_empty();
+        let registered = if is_asked { contacts::read(cli, deadline)? } else { Contacts::new() };
+        let at = |aors: &BTreeSet<String>| registered.iter().filter(|(aor, ..)| aors.contains(aor)).cloned().collect();
+        Ok((at(some), at(others)))
+    }
+
+    /// After a rollback that is proven: removes who registered at these aors since these contacts were read, as whoever was
+    /// to own them did in between. Where that fails, the next deployment removes all that is registered there.
+    fn remove_who_came(&mut self, aors: &BTreeSet<String>, before: &Contacts, left_before: BTreeSet<String>) {
+        let Some(record) = self.proven.clone().filter(|_| !aors.is_empty()) else { return };
+        let cli = &self.deployment.cli;
+        let deadline = Instant::now() + cli.timeout();
+        let removed = contacts::read(cli, deadline).and_then(|mut came| {
+            came.retain(|(aor, key, _)| aors.contains(aor) && !before.iter().any(|(_, known, _)| known == key));
+            FormerOwners { aors: BTreeSet::new(), contacts: came }.purge(cli, deadline)
+        });
+        let unpurged = match removed {
+            Ok(left) => left_before.into_iter().chain(left).collect(),
+            Err(error) => return log::warn!("contacts of owners who never came may be left: {error}"),
+        };
+        if let Err(error) = self.keep(Record { unpurged, ..record }) {
+            log::warn!("{error}: the next deployment will purge once more");
+        }
     }
 
     /// The pair was proven without a deployment: record it, and retry pending purges.
@@ -305,32 +363,5 @@ impl LockedDeployment<'_> {
         // It makes that record durable, too: both are in one directory.
         journal.commit_durably()?;
         Ok((staged, purged))
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::ask::cli::Cli;
-    use crate::deploy::deployment::tests::{host, soon};
-    use crate::files::state_dir;
-
-    #[test]
-    fn a_deployment_that_is_refused_leaves_no_purge_behind() {
-        let (directory, mut deployment) = host();
-        deployment.cli =
-            Cli::new("/usr/bin/printf Asterisk\\040has\\040fully\\040booted.\\n", Duration::from_secs(30)).unwrap();
-        // So the dialplan cannot be staged.
-        deployment.files.dialplan = directory.path().join("missing/e.conf");
-        let of = |credential: &str| {
-            let text = "[1]\ntype=endpoint\nauth=1-a\naors=1\n[1-a]\ntype=auth\npassword=";
-            Pair { endpoints: [text, credential].concat().into(), dialplan: Vec::new() }
-        };
-        let mut locked = deployment.lock(soon()).unwrap();
-        locked.keep(Record { tag: "former".to_owned(), unpurged: BTreeSet::new(), pair: of("x") }).unwrap();
-        let failure = locked.deploy(&of("y"), "new", soon()).unwrap_err();
-        assert!(matches!(failure.cause, Cause::File(_)) && failure.aftermath == Aftermath::Untouched, "{failure}");
-        let kept = state_dir::read_record(&deployment.state.proven()).unwrap().unwrap();
-        assert_eq!(kept.unpurged, BTreeSet::new());
     }
 }

@@ -64,7 +64,7 @@ impl LockedDeployment<'_> {
     pub(super) fn fixes(&self, cause: &Cause, wanted: &Expected) -> Vec<String> {
         let Deployment { cli, files, .. } = self.deployment;
         let (answer, mismatch) = match cause {
-            Cause::NotProven(mismatch) => ("", Some(mismatch)),
+            Cause::NotProven(mismatch) => ("", Some(&**mismatch)),
             Cause::Reload(ReloadError::Rejected(answer)) => (answer.as_str(), None),
             _ => return Vec::new(),
         };

@@ -79,14 +79,23 @@ impl Live {
         wanted: &Expected,
         former: &Expected,
         is_administrators: impl Fn(&str) -> bool,
-    ) -> Result<Foreign, Mismatch> {
+    ) -> Result<Foreign, Box<Mismatch>> {
         let (mut mismatch, mut foreign) = (Mismatch::default(), Foreign::default());
+        let credentials = |endpoint: &Endpoint| -> Vec<Option<u64>> {
+            let of = |auth| wanted.credentials.get(auth).or_else(|| former.credentials.get(auth)).copied();
+            endpoint.auths.iter().map(of).collect()
+        };
         for (name, endpoint) in &wanted.endpoints {
             match self.endpoints.get(name) {
                 None => mismatch.missing.push(format!("endpoint {name}")),
                 // The name of its auth holds a digest of all its settings: the same auth is the same endpoint.
                 Some(live) if endpoint.is_in(live) => {}
-                Some(live) => mismatch.endpoint(name, endpoint, live),
+                Some(live) => {
+                    mismatch.endpoint(name, endpoint, live);
+                    if !live.auths.is_empty() && credentials(live) != credentials(endpoint) {
+                        mismatch.others_aors.extend(endpoint.aors.iter().cloned());
+                    }
+                }
             }
         }
         for (kind, name) in wanted.standalone.difference(&self.standalone) {
@@ -151,7 +160,7 @@ impl Live {
                 }
             }
         }
-        if mismatch == Mismatch::default() { Ok(foreign) } else { Err(mismatch) }
+        if mismatch == Mismatch::default() { Ok(foreign) } else { Err(Box::new(mismatch)) }
     }
 }
 
@@ -344,7 +353,7 @@ mod tests {
         let wanted = expected("[r]\ntype=registration\nclient_uri=sip:1@192.0.2.1\n", "");
         let found = |live: &Live, wanted: &Expected| {
             let compared = live.compare(wanted, &Expected::default(), |_| false);
-            let Mismatch { missing, different, .. } = compared.err().unwrap_or_default();
+            let Mismatch { missing, different, .. } = *compared.err().unwrap_or_default();
             (missing.join("; "), different.join("; "))
         };
         let mut live = live_as(&wanted, "ours:1");

@@ -20,6 +20,8 @@ pub struct Mismatch {
     /// Where Asterisk has the extensions from that are not as they are to be, or take calls to one of ours: of each
     /// `1000@context`, and `extensions.conf:7` or `res_parking`.
     pub(crate) origins: BTreeSet<(String, String)>,
+    /// The aors of endpoints that are live for somebody else: they ask for another credential.
+    pub(crate) others_aors: BTreeSet<String>,
 }
 
 impl Mismatch {
