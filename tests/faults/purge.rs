@@ -194,13 +194,9 @@ fn whoever_an_older_pair_let_in_is_gone_once_the_newer_one_is_live_again() {
     create(&world.portal, "successor");
     apply(&world);
     let newer = on_disk();
+    let put = |pair: &[Vec<u8>; 2]| files.iter().zip(pair).for_each(|(file, text)| fs::write(file, text).unwrap());
     // A backup is put back and loaded; then nothing, or the newer one is put back and not loaded.
     for is_put_back in [false, true] {
-        let put = |pair: &[Vec<u8>; 2]| {
-            for (file, text) in files.iter().zip(pair) {
-                fs::write(file, text).unwrap();
-            }
-        };
         put(&older);
         world.asterisk.rx("module reload res_pjsip.so pbx_config.so");
         assert_eq!(former.register(), 200);

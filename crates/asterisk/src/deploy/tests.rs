@@ -248,6 +248,23 @@ fn whoever_another_pair_let_in_is_purged() {
 }
 
 #[test]
+fn a_file_that_somebody_edited_takes_no_registration_of_those_whom_it_still_lets_in() {
+    let one = users(&[("1", "x"), ("2", "x")]);
+    let edited = |from: &str, to: &str| {
+        let host = Host::running(&one);
+        let text = String::from_utf8(one.endpoints.clone()).unwrap();
+        fs::write(&host.deployment.files.endpoints, text.replacen(from, to, 1)).unwrap();
+        host.register("1");
+        assert!(host.lock().deploy(&one, "one", soon()).unwrap().is_changed);
+        host.contacts()
+    };
+    assert_eq!(edited("[1]\ntype=endpoint", "[7]\ntype=endpoint"), "/registrar/contact/1;@a: {}\n");
+    for (from, to) in [("password=x", "password=y"), ("auth=1-a\n", "")] {
+        assert_eq!(edited(from, to), "", "{from}");
+    }
+}
+
+#[test]
 fn a_deployment_that_is_refused_leaves_no_purge_behind() {
     let mut host = Host::running(&users(&[("1", "x")]));
     // So the dialplan cannot be staged.

@@ -238,7 +238,7 @@ impl LockedDeployment<'_> {
         if on_disk != former
             && let Ok(loaded) = Expected::read(on_disk)
         {
-            aors.extend(change.wanted.aors_of_former_owners(&loaded));
+            aors.extend(change.wanted.aors_of_others(&loaded));
         }
         aors
     }

@@ -193,6 +193,15 @@ impl Expected {
         self.former_endpoints(former).flat_map(|(_, before)| before.aors.iter().cloned()).collect()
     }
 
+    /// The aors of endpoints of `other` that let somebody in whom no endpoint of this lets in: by another credential, or by
+    /// none.
+    pub(crate) fn aors_of_others(&self, other: &Self) -> BTreeSet<String> {
+        let ours: BTreeSet<u64> = self.credentials.values().copied().collect();
+        let is_ours = |auth: &String| other.credentials.get(auth).is_some_and(|credential| ours.contains(credential));
+        let is_others = |endpoint: &&Endpoint| endpoint.auths.is_empty() || !endpoint.auths.iter().all(is_ours);
+        other.endpoints.values().filter(is_others).flat_map(|endpoint| endpoint.aors.iter().cloned()).collect()
+    }
+
     /// The names of the endpoints that `former` had and that are no more, or that ask for another credential now: a phone
     /// that is registered there is a former owner.
     pub fn former_owners<'a>(&'a self, former: &'a Self) -> impl Iterator<Item = &'a str> {
