@@ -195,17 +195,17 @@ fn whoever_an_older_pair_let_in_is_gone_once_the_newer_one_is_live_again() {
     apply(&world);
     let newer = on_disk();
     let put = |pair: &[Vec<u8>; 2]| files.iter().zip(pair).for_each(|(file, text)| fs::write(file, text).unwrap());
-    // A backup is put back and loaded; then nothing, or the newer one is put back and not loaded.
-    for is_put_back in [false, true] {
+    // A backup is restored and loaded; then nothing, or the newer one is restored and not loaded.
+    for is_restored in [false, true] {
         put(&older);
         world.asterisk.rx("module reload res_pjsip.so pbx_config.so");
         assert_eq!(former.register(), 200);
-        if is_put_back {
+        if is_restored {
             put(&newer);
         }
         let answer = apply(&world);
         assert_eq!((&answer.json["outcome"], &answer.json["warnings"]), (&"applied".into(), &serde_json::json!([])));
-        assert!(!world.has_contact("1001"), "put back: {is_put_back}");
+        assert!(!world.has_contact("1001"), "restored: {is_restored}");
         assert_eq!(former.register(), 401);
         world.check_bystander();
     }

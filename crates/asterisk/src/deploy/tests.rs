@@ -231,19 +231,19 @@ fn who_registered_before_a_rollback_is_removed_by_it() {
 fn whoever_another_pair_let_in_is_purged() {
     let (one, mut other) = (users(&[("1", "x")]), users(&[("1", "y"), ("2", "y")]));
     other.endpoints = String::from_utf8(other.endpoints).unwrap().replace("-a", "-b").into();
-    // As after a backup was put back: loaded, or put back once more before the apply.
-    for is_put_back in [false, true] {
+    // As after a backup was restored and loaded; then nothing, or the newer file is restored and not loaded.
+    for is_restored in [false, true] {
         let host = Host::running(&one);
         fs::write(host.at("live"), &other.endpoints).unwrap();
-        if !is_put_back {
+        if !is_restored {
             host.deployment.files.stage(&other, crate::text::modules::BOTH).unwrap().rename().unwrap();
         }
         fs::write(host.at("contacts"), "/registrar/contact/1;@y: {}\n/registrar/contact/2;@y: {}\n").unwrap();
         // Of a number that nobody has any more, Asterisk's own listing does not say whose it is.
-        let left = if is_put_back { "/registrar/contact/2;@y: {}\n" } else { "" };
+        let left = if is_restored { "/registrar/contact/2;@y: {}\n" } else { "" };
         let deployed = host.lock().deploy(&one, "one", soon()).unwrap();
         assert!(deployed.is_changed);
-        assert_eq!(host.contacts(), left, "{is_put_back}");
+        assert_eq!(host.contacts(), left, "{is_restored}");
     }
 }
 

@@ -122,7 +122,7 @@ impl LockedDeployment<'_> {
     /// tag. Steps: preflight; nothing to do when the files are these already and the live state proves it; both files,
     /// the former pair, the journal and the records staged, so that all that follows are renames; both files renamed;
     /// reload; proof; contacts of former owners purged. After `deadline` only the verification of what was installed, the
-    /// rollback, and the look at the administrator's files still run.
+    /// rollback with the removal of who registered before it, and the look at the administrator's files still run.
     ///
     /// # Errors
     ///
@@ -165,12 +165,7 @@ impl LockedDeployment<'_> {
         let before = former.expected.as_deref().unwrap_or(&nothing);
         deployed.difference = wanted.difference(if self.proven.is_some() { before } else { &nothing });
         deployed.proven.former.endpoints.clone_from(&former.pair.endpoints);
-        if self.deployment.is_strict {
-            let uncovered = uncovered::of_pair(pair, &deployed.proven.former, true)?;
-            if !uncovered.is_empty() {
-                return Err(Cause::Uncovered(uncovered).into());
-            }
-        }
+        self.refuse_uncovered(pair, &former.pair)?;
         let times = &mut deployed.times;
         let change = Change { pair, tag, wanted: &wanted, before, deadline };
         let aors = self.aors_of_former_owners(change, &on_disk, &former.pair);
@@ -187,9 +182,8 @@ impl LockedDeployment<'_> {
             }
         }
         let (new_aors, aors_to_change) = (wanted.new_aors(before), change.owners_to_come());
-        let (at_new_aors, at_aors_to_change) =
-            timed(&mut times.verify, || self.contacts(&new_aors, &aors_to_change, deadline))?;
-        former_owners.contacts = at_new_aors;
+        let registered = timed(&mut times.verify, || self.contacts(&(&new_aors | &aors_to_change), deadline))?;
+        former_owners.contacts.extend(registered.iter().filter(|(aor, ..)| new_aors.contains(aor)).cloned());
         // Where nobody knows what Asterisk runs, a number to come may still be another owner's, whose phone registers until
         // the reload.
         if self.deployment.state.is_unproven()? {
@@ -213,7 +207,7 @@ impl LockedDeployment<'_> {
             End::Verified(foreign, record) => (foreign, record),
             End::RolledBack(failed) => {
                 if failed.aftermath == Aftermath::RolledBack {
-                    self.remove_who_came(&aors_to_change, &at_aors_to_change, left_before);
+                    self.remove_who_came(&aors_to_change, &registered, left_before);
                 }
                 return Err(failed);
             }
@@ -225,6 +219,12 @@ impl LockedDeployment<'_> {
         Ok(())
     }
 
+    /// What no proof covers is refused where the deployment is strict.
+    fn refuse_uncovered(&self, pair: &Pair, former: &Pair) -> Result<(), Cause> {
+        let uncovered = if self.deployment.is_strict { uncovered::of_pair(pair, former, true)? } else { Vec::new() };
+        if uncovered.is_empty() { Ok(()) } else { Err(Cause::Uncovered(uncovered)) }
+    }
+
     /// At which aors former deployments left a contact.
     fn unpurged(&self) -> BTreeSet<String> {
         self.proven.as_ref().map(|record| record.unpurged.clone()).unwrap_or_default()
@@ -234,7 +234,7 @@ impl LockedDeployment<'_> {
     fn aors_of_former_owners(&self, change: Change<'_>, on_disk: &Pair, former: &Pair) -> BTreeSet<String> {
         let mut aors = change.wanted.aors_of_former_owners(change.before);
         aors.extend(self.unpurged());
-        // Other files than the former pair's may have been live, as after a backup of them was put back.
+        // Other files than the former pair's may have been live, as after a backup of them was restored.
         if on_disk != former
             && let Ok(loaded) = Expected::read(on_disk)
         {
@@ -260,19 +260,13 @@ impl LockedDeployment<'_> {
         Ok(Err(mismatch))
     }
 
-    /// Once Asterisk answers and has booted: the contacts that are registered at each of two sets of aors.
-    fn contacts(
-        &self,
-        some: &BTreeSet<String>,
-        others: &BTreeSet<String>,
-        deadline: Instant,
-    ) -> Result<(Contacts, Contacts), Cause> {
+    /// Once Asterisk answers and has booted: the contacts that are registered at these aors.
+    fn contacts(&self, aors: &BTreeSet<String>, deadline: Instant) -> Result<Contacts, Cause> {
         let cli = &self.deployment.cli;
         reload::wait_ready(cli, deadline).map_err(Cause::Unavailable)?;
-        let is_asked = !some.is_empty() || !others.is_empty();
-        let registered = if is_asked { contacts::read(cli, deadline)? } else { Contacts::new() };
-        let at = |aors: &BTreeSet<String>| registered.iter().filter(|(aor, ..)| aors.contains(aor)).cloned().collect();
-        Ok((at(some), at(others)))
+        let mut registered = if aors.is_empty() { Contacts::new() } else { contacts::read(cli, deadline)? };
+        registered.retain(|(aor, ..)| aors.contains(aor));
+        Ok(registered)
     }
 
     /// After a rollback that is proven: removes who registered at these aors since these contacts were read, as whoever was

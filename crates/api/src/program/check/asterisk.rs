@@ -201,7 +201,7 @@ fn check_version(version: &str, report: &mut Report<'_>) {
     let oldest = OLDEST.map(|number| number.to_string()).join(".");
     if numbers.is_empty() {
         let knows = format!("knows password_digest, as {oldest} and newer ones do");
-        return report.note(POINT, format_args!("whether Asterisk {version} {knows}, cannot be told"));
+        return report.note(POINT, format_args!("whether Asterisk {version} {knows}, is not known"));
     }
     // A build from git names its branch alone: `GIT-22`.
     if numbers[..] < OLDEST[..OLDEST.len().min(numbers.len())] {
