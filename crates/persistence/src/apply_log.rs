@@ -166,13 +166,15 @@ impl QueryFragment<Pg> for Begin {
         out.push_bind_param::<Text, _>(&self.started.request_id)?;
         out.push_sql(", ");
         out.push_bind_param::<Timestamptz, _>(&self.started_at)?;
-        // The record is there already when the answer to the first attempt was lost. What else is running was opened when
-        // nobody waited for it any more, or lost its end: PostgreSQL was restored to a moment in mid-apply.
+        // The record is there already when the answer to the first attempt was lost. What else is running is of
+        // a process that was killed, was opened when nobody waited for it any more, or lost its end: PostgreSQL was restored
+        // to a moment in mid-apply.
         out.push_sql(
             " FROM tenants WHERE name = 'default' \
              ON CONFLICT (id) DO UPDATE SET revision = excluded.revision, users = excluded.users), \
              others AS (UPDATE apply_audit_log SET outcome = 'interrupted', finished_at = now(), \
-             detail = 'nobody closed it: PostgreSQL opened it late, or was restored to a moment in mid-apply' WHERE outcome = 'running' AND node = ",
+             detail = 'nobody closed it: its process was killed, PostgreSQL opened it late, or was restored to a moment in mid-apply' \
+             WHERE outcome = 'running' AND node = ",
         );
         out.push_bind_param::<Text, _>(&self.started.node)?;
         out.push_sql(" AND id <> ALL(");

@@ -17,11 +17,9 @@ use crate::http::problem::{Code, Problem};
 const AGAIN: Duration = Duration::from_secs(1);
 /// The longest pause between two tries, where the database answers and does not have the record, or something else fails.
 const SELDOM: Duration = Duration::from_mins(10);
-/// The note of the apply that runs. If none runs, it is of one whose process was killed, or that could not begin. It holds
-/// the id, and [`OPENED`] once the record was opened.
+/// The note with the id of the apply that runs, from when its record is open. If none runs, it is of one whose process was
+/// killed.
 const RUNNING: &str = "running";
-/// Stands behind the id.
-const OPENED: &str = " opened";
 
 #[derive(Clone)]
 pub(super) struct Audit {
@@ -79,9 +77,7 @@ impl Audit {
     pub(super) fn note_interrupted(&self) {
         let running = self.deployment.note(RUNNING).inspect_err(|error| log::error!("{error}")).ok().flatten();
         let running = running.and_then(|running| String::from_utf8(running).ok());
-        // One that ended before its record was opened did nothing, and is none.
-        let id = running.and_then(|running| running.strip_suffix(OPENED)?.parse::<ApplyId>().ok());
-        if let Some(id) = id
+        if let Some(id) = running.and_then(|running| running.parse::<ApplyId>().ok())
             && self.last().is_none_or(|last| last.id != id.as_uuid())
         {
             self.remember_as(id, ApplyOutcome::Interrupted, SystemTime::now());
@@ -118,17 +114,18 @@ impl Audit {
         Ok(may_open_yet)
     }
 
-    /// Opens the record. One round trip, unless an earlier apply left something open.
+    /// Opens the record. One round trip, unless records of earlier applies wait.
     pub(super) fn begin(&self, locked: &LockedDeployment<'_>, started: &StartedApply) -> Result<UserList, AuditError> {
-        // A note that cannot be read may be one of an apply that was interrupted.
-        if !matches!(self.deployment.note(RUNNING), Ok(None)) {
-            self.close_open_records(locked)?;
-        }
         let mut waiting = waiting_records::all(locked, &self.deployment)?;
         let ids: Vec<ApplyId> = waiting.iter().map(|waiting| waiting.record.id).collect();
-        self.mark_running(&started.id.to_string());
         let list = self.database.apply_log().begin(started, &ids)?;
-        self.mark_running(&format!("{}{OPENED}", started.id));
+        // One that ends before did nothing, and is none.
+        let running = self.deployment.write_volatile_note(RUNNING, started.id.to_string().as_bytes());
+        if let Err(error) = running {
+            log::warn!(
+                "were the process to end now, the list would not show this apply before the database does: {error}"
+            );
+        }
         // Others are one question each, which the background thread asks.
         waiting.retain(|waiting| waiting.database.is_some());
         // The record of this apply is open from here on: what others left does not end it.
@@ -138,15 +135,9 @@ impl Audit {
         Ok(list)
     }
 
-    fn mark_running(&self, id: &str) {
-        if let Err(error) = self.deployment.write_volatile_note(RUNNING, id.as_bytes()) {
-            log::warn!("were the process to end now, only its next start would close the record: {error}");
-        }
-    }
-
     fn nothing_runs(&self) {
         if let Err(error) = self.deployment.remove_volatile_note(RUNNING) {
-            log::warn!("the next apply looks for an open record once more: {error}");
+            log::warn!("after a restart the list will show the last apply as interrupted, unless it is known: {error}");
         }
     }
 
@@ -210,9 +201,7 @@ impl Audit {
         if !is_silent && self.database.apply_log().finish(record).is_ok() {
             return;
         }
-        // What an earlier apply left open kept this one from asking for its own record.
-        let is_unsent = matches!(self.deployment.note(RUNNING), Ok(Some(id)) if id != record.id.to_string().as_bytes());
-        if !is_unsent && let Err(error) = waiting_records::keep(locked, record, None, false) {
+        if let Err(error) = waiting_records::keep(locked, record, None, false) {
             log::warn!("the record of apply {} is closed as interrupted, if it was opened: {error}", record.id);
         }
         self.close_later();
