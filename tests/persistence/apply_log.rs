@@ -201,6 +201,8 @@ fn the_last_applies_are_read_as_they_were_recorded() {
     assert_eq!(log.recent(None, 1).unwrap(), std::slice::from_ref(&running));
     assert_eq!(log.recent(Some("pbx-a"), 10).unwrap(), [running, ended(&first)]);
     assert_eq!(log.recent(Some("pbx"), 10).unwrap(), []);
+    let all = log.recent(None, 10).unwrap();
+    assert!(all.iter().map(LoggedApply::node).eq(["pbx-a", "pbx-b", "pbx-a"]), "{all:?}");
 
     let waiting = log.waiting("pbx-a").unwrap();
     assert!(!waiting.is_any() && waiting.users.is_empty());
