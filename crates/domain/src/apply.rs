@@ -62,7 +62,7 @@ pub struct Changes {
     pub added: Vec<Extension>,
     /// Extensions that have no user any more.
     pub removed: Vec<Extension>,
-    /// Extensions with another name, credential or owner.
+    /// Extensions with another name, credential or owner, or with other options of all endpoints.
     pub changed: Vec<Extension>,
 }
 

@@ -91,7 +91,7 @@ pub(crate) struct ChangesResponse {
     pub added: Vec<u16>,
     /// Extensions that have no user any more.
     pub removed: Vec<u16>,
-    /// Extensions with another name, credential or owner.
+    /// Extensions with another name, credential or owner, or with other options of all endpoints.
     pub changed: Vec<u16>,
 }
 

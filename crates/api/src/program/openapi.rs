@@ -28,7 +28,8 @@ use crate::operations::{apply, users};
         description = "Keeps users in PostgreSQL and makes Asterisk run with exactly them.\n\n\
             Creating and deleting users touches the database alone; Asterisk learns of all of it with \
             `POST /apply`. Whatever is not a success is a problem of RFC 9457, whose `type` identifies it for scripts. \
-            Every answer carries `X-Request-Id`, the caller's if it sent a sane one, which is also in the log.",
+            Every answer carries `X-Request-Id`, which is also in the log: the caller's, if it sent one of 1 to 64 of \
+            `A-Z a-z 0-9 . _ -`, else a new one.",
     ),
     paths(users::create, users::list, users::delete, apply::apply),
     servers(
