@@ -46,7 +46,9 @@ fn a_record_is_open_while_its_apply_runs_and_whole_afterwards() {
     let log = fixture.inside.apply_log();
     let started = started("pbx-a");
 
+    assert!(!log.has(started.id).unwrap());
     let list = log.begin(&started, &[]).unwrap();
+    assert!(log.has(started.id).unwrap());
     assert_eq!((list.revision.get(), list.users.as_slice()), (2, users.as_slice()));
     let row = || fixture.outside.sql("SELECT * FROM apply_audit_log");
     let (id, time) = (started.id, "2027-01-15 08:00:00.123456+00");
