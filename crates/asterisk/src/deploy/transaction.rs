@@ -168,9 +168,15 @@ impl LockedDeployment<'_> {
         self.refuse_uncovered(pair, &former.pair)?;
         let times = &mut deployed.times;
         let change = Change { pair, tag, wanted: &wanted, before, deadline };
-        let aors = self.aors_of_former_owners(change, &on_disk, &former.pair);
+        let left_before = self.unpurged();
+        let aors = &wanted.aors_of_former_owners(before) | &left_before;
         let mut former_owners = FormerOwners { aors, contacts: Contacts::new() };
 
+        // Other files than the former pair's may have been live, as after a backup of them was restored.
+        let loaded =
+            if on_disk == former.pair { Expected::default() } else { Expected::read(&on_disk).unwrap_or_default() };
+        former_owners.aors.extend(wanted.aors_of_others(&loaded));
+        let mut others = before.aors_of_others(&loaded);
         if on_disk == *pair {
             match timed(&mut times.verify, || self.is_live(change))? {
                 Ok(foreign) => {
@@ -178,9 +184,14 @@ impl LockedDeployment<'_> {
                     deployed.unpurged = timed(&mut times.purge, || self.remember(change, &former_owners))?;
                     return Ok(());
                 }
-                Err(mismatch) => former_owners.aors.extend(mismatch.others_aors),
+                Err(mismatch) => {
+                    former_owners.aors.extend(mismatch.others_aors.iter().cloned());
+                    others.extend(&mismatch.others_aors - &wanted.aors_of_former_owners(before));
+                }
             }
         }
+        // Whoever was let in by neither pair is to go, whatever becomes of this deployment.
+        self.purge_later(&others)?;
         let (new_aors, aors_to_change) = (wanted.new_aors(before), change.owners_to_come());
         let registered = timed(&mut times.verify, || self.contacts(&(&new_aors | &aors_to_change), deadline))?;
         former_owners.contacts.extend(registered.iter().filter(|(aor, ..)| new_aors.contains(aor)).cloned());
@@ -191,7 +202,6 @@ impl LockedDeployment<'_> {
         }
 
         let modules = self.modules_to_reload(pair, &on_disk)?;
-        let left_before = self.unpurged();
         let stage = || self.stage(change, &former.pair, modules, former_owners.all_aors());
         let (staged, purged) = timed(&mut times.install, stage)?;
         // A rollback reloads what was reloaded before it.
@@ -207,7 +217,7 @@ impl LockedDeployment<'_> {
             End::Verified(foreign, record) => (foreign, record),
             End::RolledBack(failed) => {
                 if failed.aftermath == Aftermath::RolledBack {
-                    self.remove_who_came(&aors_to_change, &registered, left_before);
+                    self.remove_who_came(&aors_to_change, &registered, &others, left_before);
                 }
                 return Err(failed);
             }
@@ -230,17 +240,12 @@ impl LockedDeployment<'_> {
         self.proven.as_ref().map(|record| record.unpurged.clone()).unwrap_or_default()
     }
 
-    /// The aors at which whoever is registered was let in by what this change takes away.
-    fn aors_of_former_owners(&self, change: Change<'_>, on_disk: &Pair, former: &Pair) -> BTreeSet<String> {
-        let mut aors = change.wanted.aors_of_former_owners(change.before);
-        aors.extend(self.unpurged());
-        // Other files than the former pair's may have been live, as after a backup of them was restored.
-        if on_disk != former
-            && let Ok(loaded) = Expected::read(on_disk)
-        {
-            aors.extend(change.wanted.aors_of_others(&loaded));
+    /// Remembers with the proven pair that somebody other than its owners may be registered at these aors.
+    fn purge_later(&mut self, aors: &BTreeSet<String>) -> Result<(), FileError> {
+        if let Some(unpurged) = self.stage_unpurged(aors)? {
+            self.proven = Some(unpurged.commit()?);
         }
-        aors
+        Ok(())
     }
 
     /// What is live besides, if Asterisk runs the pair already, which is on disk.
@@ -270,13 +275,21 @@ impl LockedDeployment<'_> {
     }
 
     /// After a rollback that is proven: removes who registered at these aors since these contacts were read, as whoever was
-    /// to own them did in between. Where that fails, the next deployment removes all that is registered there.
-    fn remove_who_came(&mut self, aors: &BTreeSet<String>, before: &Contacts, left_before: BTreeSet<String>) {
-        let Some(record) = self.proven.clone().filter(|_| !aors.is_empty()) else { return };
+    /// to own them did in between; and whoever others let in. Where that fails, the next deployment removes all that is
+    /// registered there.
+    fn remove_who_came(
+        &mut self,
+        aors: &BTreeSet<String>,
+        before: &Contacts,
+        others: &BTreeSet<String>,
+        left_before: BTreeSet<String>,
+    ) {
+        let Some(record) = self.proven.clone().filter(|_| !(aors.is_empty() && others.is_empty())) else { return };
         let cli = &self.deployment.cli;
         let deadline = Instant::now() + cli.timeout();
         let removed = contacts::read(cli, deadline).and_then(|mut came| {
-            came.retain(|(aor, key, _)| aors.contains(aor) && !before.iter().any(|(_, known, _)| known == key));
+            let is_known = |key: &String| before.iter().any(|(_, known, _)| known == key);
+            came.retain(|(aor, key, _)| others.contains(aor) || (aors.contains(aor) && !is_known(key)));
             FormerOwners { aors: BTreeSet::new(), contacts: came }.purge(cli, deadline)
         });
         let unpurged = match removed {
@@ -351,9 +364,7 @@ impl LockedDeployment<'_> {
         let journal = Record { tag: change.tag.to_owned(), unpurged: BTreeSet::new(), pair: former.clone() };
         let journal = StagedRecord::new(&state.journal(), journal)?;
         // Whoever gets a number may register as soon as the new pair is live, proven or not.
-        if let Some(unpurged) = self.stage_unpurged(&change.owners_to_come())? {
-            self.proven = Some(unpurged.commit()?);
-        }
+        self.purge_later(&change.owners_to_come())?;
         // It makes that record durable, too: both are in one directory.
         journal.commit_durably()?;
         Ok((staged, purged))
