@@ -212,6 +212,73 @@ fn whoever_an_older_pair_let_in_is_gone_once_the_newer_one_is_live_again() {
 }
 
 #[test]
+fn whoever_an_older_pair_let_in_is_gone_whatever_became_of_the_first_apply() {
+    for end in ["rolled back", "killed", "rollback failed"] {
+        let mut world = World::impatient();
+        let files = [world.asterisk.pjsip_include(), world.asterisk.dialplan_include()];
+        let former = owner(&world);
+        let older = files.each_ref().map(|file| fs::read(file).unwrap());
+        delete(&world, 1001);
+        create(&world.portal, "successor");
+        apply(&world);
+        for (file, text) in files.iter().zip(&older) {
+            fs::write(file, text).unwrap();
+        }
+        world.asterisk.rx("module reload res_pjsip.so pbx_config.so");
+        assert_eq!(former.register(), 200);
+        create(&world.portal, "another");
+        if end == "killed" {
+            let held = world.stand_in.hold_next("pjsip show endpoints");
+            let http = world.portal.http().clone();
+            let killed = thread::spawn(move || http.try_post_empty("/apply"));
+            held.wait();
+            world.portal.kill();
+            drop(held);
+            assert!(killed.join().unwrap().is_none());
+            world.portal = world.portal.settings().start();
+        } else {
+            // A difference is believed when it is read twice.
+            let times = if end == "rolled back" { 2 } else { 1000 };
+            world.stand_in.on_next(times, "pjsip show endpoints", &Behaviour::Say("No objects found.\n".to_owned()));
+            world.portal.http().post_empty("/apply").expect(502);
+            world.stand_in.behave();
+        }
+        if end == "rolled back" {
+            assert!(!world.has_contact("1001"), "it does not wait for the next apply");
+        }
+        assert_eq!(apply(&world).json["warnings"], serde_json::json!([]), "{end}");
+        assert!(!world.has_contact("1001"), "{end}");
+        assert_eq!(pending_purges(&world), "unpurged ", "{end}");
+    }
+}
+
+#[test]
+fn whoever_was_let_in_by_what_is_live_alone_is_gone_though_the_apply_was_refused() {
+    let world = World::impatient();
+    let files = [world.asterisk.pjsip_include(), world.asterisk.dialplan_include()];
+    let read = || files.each_ref().map(|file| fs::read(file).unwrap());
+    let put = |texts: &[Vec<u8>; 2]| files.iter().zip(texts).for_each(|(file, text)| fs::write(file, text).unwrap());
+    let former = owner(&world);
+    let older = read();
+    delete(&world, 1001);
+    create(&world.portal, "successor");
+    apply(&world);
+    let newer = read();
+    let reload = || world.asterisk.rx("module reload res_pjsip.so pbx_config.so");
+    put(&older);
+    reload();
+    assert_eq!(former.register(), 200);
+    put(&newer);
+    // The apply sees whom Asterisk lets in, and gets no further.
+    world.stand_in.on("core waitfullybooted", &Behaviour::Silence);
+    world.portal.http().post_empty("/apply").expect(503);
+    world.stand_in.behave();
+    reload();
+    assert_eq!(apply(&world).json["outcome"], "unchanged");
+    assert!(!world.has_contact("1001"));
+}
+
+#[test]
 fn a_purge_that_fails_is_a_warning_and_is_made_up_for() {
     for (command, behaviour) in [
         ("database del*", Behaviour::Say("Database entry could not be removed.\n".to_owned())),
@@ -244,9 +311,14 @@ fn a_removal_that_asterisk_does_not_write_is_a_warning() {
     assert_eq!(former.register(), 200);
     delete(&world, 1001);
     let locked = Behaviour::Say("Error executing query: database is locked\n".to_owned());
-    world.stand_in.on_next(1, "database query*", &locked);
+    world.stand_in.on_next(2, "database query*", &locked);
     let answer = world.apply(matrix::PURGE_FAILS);
     assert!(answer.json["warnings"][0].as_str().unwrap_or_default().contains("1001"), "{}", answer.text);
+    assert_eq!(pending_purges(&world), "unpurged 1001");
+    // Nobody is registered there any more, and Asterisk may undo the removal yet.
+    assert!(!world.has_contact("1001"));
+    let again = apply(&world);
+    assert!(again.json["warnings"][0].as_str().unwrap_or_default().contains("1001"), "{}", again.text);
     assert_eq!(pending_purges(&world), "unpurged 1001");
     world.recovers();
     assert_eq!(pending_purges(&world), "unpurged ");

@@ -54,11 +54,11 @@ impl FormerOwners {
         let deadline = deadline.min(Instant::now() + cli.timeout());
         let commands: Vec<_> =
             self.among(read(cli, deadline)?).map(|(_, key, _)| format!("database del {FAMILY} {key}")).collect();
-        if commands.is_empty() {
-            return Ok(BTreeSet::new());
+        if !commands.is_empty() {
+            log::info!("removing {} contacts of former owners", commands.len());
         }
-        log::info!("removing {} contacts of former owners", commands.len());
         cli.ask_all(&commands, deadline).try_for_each(|answer| answer.map(drop))?;
+        // Where there are none, Asterisk may not have written yet that an earlier deployment removed them.
         let written = cli.ask(WRITE, deadline)?;
         if !written.contains("written") {
             log::warn!("Asterisk may not have written that the contacts are gone: {}", excerpt(&written));
