@@ -77,7 +77,17 @@ impl Deployment {
     ///
     /// [`FileError`] when the state directory cannot be read.
     pub fn proven(&self) -> Result<Option<ProvenPair>, FileError> {
-        Ok(self.state.claim()?.map(|Record { tag, pair, .. }| ProvenPair { tag, pair }))
+        self.proven_by(&self.proven_stamp()?)
+    }
+
+    /// As [`Self::proven`], by what `stamp` says of the moment when it was taken: an answer that is kept belongs to its stamp,
+    /// even where a deployment ran meanwhile and was rolled back, which brings the stamp back.
+    ///
+    /// # Errors
+    ///
+    /// [`FileError`] when the state directory cannot be read.
+    pub fn proven_by(&self, stamp: &ClaimStamp) -> Result<Option<ProvenPair>, FileError> {
+        Ok(self.state.claim(stamp)?.map(|Record { tag, pair, .. }| ProvenPair { tag, pair }))
     }
 
     /// The pair that Asterisk was last proven to run, whether or not it surely still does: what the next deployment changes

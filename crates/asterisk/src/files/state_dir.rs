@@ -43,18 +43,22 @@ impl StateDir {
         Self(path)
     }
 
-    /// Takes the lock, or gives `None` when it was not free until `deadline`.
-    pub(crate) fn lock(&self, deadline: Instant) -> Result<Option<HostLock>, FileError> {
-        let path = self.0.join("lock");
-        let open = || file::regular(File::options().create(true).append(true), &path);
-        let file = match open() {
+    fn open_lock(&self, path: &Path) -> Result<File, FileError> {
+        let open = || file::regular(File::options().create(true).append(true), path);
+        match open() {
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
                 fs::DirBuilder::new().mode(0o750).create(&self.0).map_err(FileError::new(&self.0, "created"))?;
                 open()
             }
             opened => opened,
         }
-        .map_err(FileError::new(&path, "opened"))?;
+        .map_err(FileError::new(path, "opened"))
+    }
+
+    /// Takes the lock, or gives `None` when it was not free until `deadline`.
+    pub(crate) fn lock(&self, deadline: Instant) -> Result<Option<HostLock>, FileError> {
+        let path = self.0.join("lock");
+        let file = self.open_lock(&path)?;
         loop {
             match file.try_lock() {
                 Ok(()) => return Ok(Some(HostLock(file))),
@@ -121,7 +125,20 @@ impl StateDir {
     /// Whether a process was killed in mid-deployment, and nobody has recovered from it yet: another process of this host may
     /// be here to be asked.
     fn is_interrupted(&self) -> Result<bool, FileError> {
-        Ok(stamp(&self.journal())?.is_some() && self.lock(Instant::now())?.is_some())
+        if stamp(&self.journal())?.is_none() {
+            return Ok(false);
+        }
+        let path = self.0.join("lock");
+        let file = self.open_lock(&path)?;
+        // Shared: of two who ask at once, neither takes the other for a deployment.
+        match file.try_lock_shared() {
+            Ok(()) => {
+                drop(HostLock(file));
+                Ok(true)
+            }
+            Err(TryLockError::WouldBlock) => Ok(false),
+            Err(TryLockError::Error(error)) => Err(FileError::new(&path, "locked")(error)),
+        }
     }
 
     /// Whether nobody knows if Asterisk runs the proven pair.
@@ -129,14 +146,16 @@ impl StateDir {
         Ok(stamp(&self.unproven())?.is_some())
     }
 
-    /// The record of the proven pair, unless nobody knows whether Asterisk still runs it.
-    pub(crate) fn claim(&self) -> Result<Option<Record>, FileError> {
-        let Some(proven) = read_record(&self.proven())?.filter(|_| matches!(self.is_unproven(), Ok(false))) else {
+    /// The record of the proven pair, unless nobody knew at this stamp whether Asterisk still ran it.
+    pub(crate) fn claim(&self, stamp: &ClaimStamp) -> Result<Option<Record>, FileError> {
+        if stamp.unproven.is_some() {
             return Ok(None);
-        };
-        let journal = if self.is_interrupted()? { read_record(&self.journal())? } else { None };
-        // Unless another pair than the one to restore was proven since.
-        Ok(journal.is_none_or(|journal| journal.pair != proven.pair).then_some(proven))
+        }
+        let Some(proven) = read_record(&self.proven())? else { return Ok(None) };
+        // Interrupted, it may be claimed only where another pair than the one to restore was proven since.
+        let is_claimed =
+            !stamp.is_interrupted || read_record(&self.journal())?.is_some_and(|journal| journal.pair != proven.pair);
+        Ok(is_claimed.then_some(proven))
     }
 
     /// Where a note of the caller is kept.
@@ -257,6 +276,22 @@ mod tests {
     }
 
     #[test]
+    fn of_many_who_ask_whether_a_deployment_was_interrupted_none_takes_another_for_one() {
+        let directory = tempfile::tempdir().unwrap();
+        let state = StateDir::new(directory.path().join("state"));
+        let lock = state.lock(Instant::now()).unwrap().unwrap();
+        StagedFile::new(&state.journal(), b"", MODE).unwrap().rename().unwrap();
+        assert!(!state.is_interrupted().unwrap(), "the one that has the lock deploys");
+        drop(lock);
+        thread::scope(|scope| {
+            for _ in 0..4 {
+                scope.spawn(|| (0..500).for_each(|_| assert!(state.is_interrupted().unwrap())));
+            }
+        });
+        assert!(state.lock(Instant::now()).unwrap().is_some());
+    }
+
+    #[test]
     fn a_lock_that_cannot_be_opened_is_named() {
         let directory = tempfile::tempdir().unwrap();
         fs::DirBuilder::new().create(directory.path().join("lock")).unwrap();
@@ -277,7 +312,7 @@ mod tests {
     fn where_the_state_cannot_be_seen_nothing_is_known_of_it() {
         let file = tempfile::NamedTempFile::new().unwrap();
         let state = StateDir::new(file.path().to_owned());
-        assert!(state.claim_stamp().is_err() && state.is_unproven().is_err() && state.claim().is_err());
+        assert!(state.claim_stamp().is_err() && state.is_unproven().is_err());
     }
 
     #[test]

@@ -122,7 +122,7 @@ pub(crate) struct AppliedUsers {
 impl Claim {
     fn of(stamp: ClaimStamp, deployment: &Deployment, node: &str) -> Result<Self, FileError> {
         let nothing = Self { stamp: Some(stamp), ..Self::default() };
-        let Some(proven) = deployment.proven()? else { return Ok(nothing) };
+        let Some(proven) = deployment.proven_by(&stamp)? else { return Ok(nothing) };
         let tag: Option<Tag> = proven.tag.parse().ok();
         if let Some(of) = tag.as_ref().and_then(|tag| tag.other_node(node)) {
             log::warn!(
@@ -238,6 +238,7 @@ mod tests {
     use std::time::{Duration, SystemTime};
 
     use pbx_asterisk::{Cli, IncludeFiles};
+    use sha2::{Digest as _, Sha256};
 
     use super::*;
 
@@ -268,6 +269,33 @@ mod tests {
         assert!(is_kept());
         std::fs::write(at("proven"), "half a rec").unwrap();
         assert!(is_kept());
+    }
+
+    #[test]
+    fn what_was_read_while_an_apply_was_rolled_back_is_not_kept() {
+        let directory = tempfile::tempdir().unwrap();
+        let at = |name: &str| directory.path().join(name);
+        let files = IncludeFiles { endpoints: at("p.conf"), dialplan: at("e.conf") };
+        let cli = Cli::new("/nonexistent/asterisk", Duration::from_secs(1)).unwrap();
+        let deployment = Deployment::new(cli, files, directory.path().to_owned());
+        // A record as `pbx-asterisk` writes it, of two empty files.
+        let tag = Tag { id: ApplyId::generate(), revision: Revision::new(7), database: None, node: None };
+        let record = format!("pbx-asterisk record 1\ntag {tag}\nunpurged \nendpoints 0\n\ndialplan 0\n\n");
+        let digest = base16ct::lower::encode_string(&Sha256::digest(record.as_bytes()));
+        std::fs::write(at("proven"), format!("{record}sha256 {digest}\n")).unwrap();
+        for _ in 0..500 {
+            let cache = ClaimCache::new("pbx".to_owned());
+            std::thread::scope(|scope| {
+                let rollback = scope.spawn(|| {
+                    std::fs::write(at("unproven"), "").unwrap();
+                    std::fs::remove_file(at("unproven")).unwrap();
+                });
+                while !rollback.is_finished() {
+                    cache.claim(&deployment);
+                }
+            });
+            assert_eq!(cache.claim(&deployment).revision, tag.revision);
+        }
     }
 
     #[test]
