@@ -153,6 +153,37 @@ fn a_record_that_waits_survives_a_kill_of_the_portal() {
 }
 
 #[test]
+fn a_record_that_postgresql_refuses_keeps_nobody_from_starting() {
+    let (mut world, mut cluster) = world();
+    let answer = apply_and_meanwhile(&world, || cluster.stop());
+    world.portal.kill();
+    cluster.start();
+    world.database.sql(
+        "ALTER TABLE apply_audit_log ADD CONSTRAINT his CHECK (outcome = 'running') NOT VALID; \
+         ALTER TABLE users DROP CONSTRAINT users_email_address_check; \
+         UPDATE users SET email = 'none' WHERE id = (SELECT id FROM users LIMIT 1)",
+    );
+    // Neither the record can be closed, nor a list be made: the user can still be deleted.
+    let restart = |world: &mut World| world.portal = world.portal.settings().start();
+    restart(&mut world);
+    assert!(world.portal.log().contains("open audit records wait: the database refused"), "{}", world.portal.log());
+    world.portal.http().get("/users").expect(500);
+    let id = world.database.sql(
+        "DELETE FROM extensions WHERE user_id = (SELECT id FROM users WHERE email = 'none'); \
+         DELETE FROM users WHERE email = 'none' RETURNING id",
+    );
+    assert!(!id.is_empty());
+    world.portal.kill();
+    restart(&mut world);
+    let waits = format!("the record of apply {} waits for the next apply or start: ", answer.string("/apply/id"));
+    assert!(world.portal.log().contains(&waits), "{}", world.portal.log());
+    assert_eq!((world.waiting_records(), world.audit(&answer, "outcome")), (1, "running".to_owned()));
+    world.database.sql("ALTER TABLE apply_audit_log DROP CONSTRAINT his");
+    world.portal.http().post_empty("/apply").expect(200);
+    assert_eq!((world.waiting_records(), world.audit(&answer, "outcome")), (0, "applied".to_owned()));
+}
+
+#[test]
 fn users_that_cannot_be_read_refuse_the_apply_and_its_record_says_so() {
     let world = World::new();
     world.database.sql(

@@ -132,6 +132,17 @@ fn every_outcome_can_be_recorded() {
 }
 
 #[test]
+fn a_record_whose_words_hold_a_nul_is_recorded_without_it() {
+    let fixture = Fixture::new();
+    let started = started("pbx-a");
+    fixture.inside.apply_log().begin(&started, &[]).unwrap();
+    let nul = "a\0b".to_owned();
+    let record = ApplyRecord { detail: Some(nul.clone()), warnings: vec![nul], ..finished(&started) };
+    assert!(fixture.inside.apply_log().finish(&record).unwrap());
+    assert_eq!(fixture.outside.sql("SELECT detail, warnings FROM apply_audit_log"), "a\u{fffd}b|{a\u{fffd}b}");
+}
+
+#[test]
 fn what_a_crashed_process_left_running_is_closed_for_its_node_alone() {
     let fixture = Fixture::new();
     let log = fixture.inside.apply_log();

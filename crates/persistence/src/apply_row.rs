@@ -64,8 +64,8 @@ impl Row {
             changed: numbers(&record.changes.changed),
             files: record.files.iter().map(file).collect(),
             timings: Value::Object(steps(&mut record.timings.clone()).map(step).into_iter().collect()),
-            warnings: record.warnings.clone(),
-            detail: record.detail.clone(),
+            warnings: record.warnings.iter().map(|warning| storable(warning)).collect(),
+            detail: record.detail.as_deref().map(storable),
             started_at: Timestamp(record.started_at),
             finished_at: Some(Timestamp(record.started_at + record.duration)),
             duration_ms: Some(milliseconds(record.duration)),
@@ -118,6 +118,11 @@ impl Row {
             timings: timings(&self.timings),
         })
     }
+}
+
+/// PostgreSQL stores no NUL, and words may quote a file of the administrator's.
+fn storable(text: &str) -> String {
+    text.replace('\0', "\u{fffd}")
 }
 
 fn file(value: &Value) -> Option<InstalledFile> {

@@ -81,18 +81,18 @@ impl Applier {
     ///
     /// # Errors
     ///
-    /// The database cannot be used, or what waits for it cannot be read.
+    /// A pair is still to be restored.
     pub(crate) fn close_open_records(&self) -> anyhow::Result<()> {
         match self.deployment.lock(Instant::now() + FOR_A_MOMENT) {
-            Ok(locked) => Ok(self.audit.close_open_records(&locked)?),
+            Ok(locked) => self.audit.close_open_records(&locked),
             // Another process applies right now.
-            Err(LockError::Busy) => Ok(()),
+            Err(LockError::Busy) => {}
             Err(error) => {
                 self.serve_unrecovered(error)?;
                 self.audit.close_later();
-                Ok(())
             }
         }
+        Ok(())
     }
 
     /// Users can be managed although a file cannot be read, unless a pair is still to be restored, or what is claimed may not

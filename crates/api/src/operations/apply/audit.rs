@@ -86,11 +86,15 @@ impl Audit {
 
     /// Closes what processes that are gone left open. Under the lock, so that no record that is `running` belongs to an
     /// apply that still runs.
-    pub(super) fn close_open_records(&self, locked: &LockedDeployment<'_>) -> Result<(), AuditError> {
-        if self.close_what_is_open(locked)? {
-            self.close_later();
+    pub(super) fn close_open_records(&self, locked: &LockedDeployment<'_>) {
+        match self.close_what_is_open(locked) {
+            Ok(false) => {}
+            Ok(true) => self.close_later(),
+            Err(error) => {
+                log::error!("open audit records wait: {:#}", anyhow::Error::new(error));
+                self.close_later();
+            }
         }
-        Ok(())
     }
 
     /// As [`Self::close_open_records`]; says whether a record may be opened yet.
@@ -130,7 +134,7 @@ impl Audit {
         waiting.retain(|waiting| waiting.database.is_some());
         // The record of this apply is open from here on: what others left does not end it.
         if let Err(error) = self.close_waiting(locked, waiting, list.database) {
-            log::warn!("an audit record still waits: {error}");
+            log::warn!("an audit record still waits: {:#}", anyhow::Error::new(error));
         }
         Ok(list)
     }
@@ -238,6 +242,12 @@ impl Audit {
                     }
                     left.push(waiting);
                 }
+                // PostgreSQL refuses this one, and may take the others.
+                Err(error @ AuditError::Database(DatabaseError::Failed(_))) => {
+                    let (id, error) = (waiting.record.id, anyhow::Error::new(error));
+                    log::error!("the record of apply {id} waits for the next apply or start: {error:#}");
+                    left.push(waiting);
+                }
                 Err(error) => return Err(error),
             }
         }
@@ -280,7 +290,7 @@ impl Audit {
                 Some(AGAIN)
             }
             Err(error) => {
-                log::error!("open audit records wait: {error}");
+                log::error!("open audit records wait: {:#}", anyhow::Error::new(error));
                 Some(SELDOM)
             }
         }
