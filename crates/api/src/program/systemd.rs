@@ -64,22 +64,32 @@ impl Pulse {
             |worker: &Weak<Mutex<Instant>>| Some(*worker.upgrade()?.lock().unwrap_or_else(PoisonError::into_inner));
         workers.iter().filter_map(last).map(|last| last.elapsed()).max()
     }
+
+    /// Why the watchdog that has to be fed within `limit` is not fed: a worker does not run. A service that stops has limits
+    /// of its own.
+    fn complaint(&self, limit: Duration) -> Option<String> {
+        if self.0.are_ending.load(Ordering::Relaxed) {
+            return None;
+        }
+        match self.silence() {
+            Some(silence) if silence <= limit / 4 + BEAT => None,
+            Some(silence) => {
+                Some(format!("a thread that answers requests has not run for {:.1} s", silence.as_secs_f64()))
+            }
+            None => Some("no thread runs that answers requests".to_owned()),
+        }
+    }
 }
 
-/// Feeds systemd's watchdog, where the unit has one, from a thread of its own, as long as all workers run, and while the
-/// service stops, which has limits of its own.
+/// Feeds systemd's watchdog, where the unit has one, from a thread of its own, as long as there is no complaint.
 pub(crate) fn start_watchdog(pulse: Pulse) {
     let Some(limit) = sd_notify::watchdog_enabled() else { return };
     let watch = move || loop {
         // At first, the workers are about to start.
         thread::sleep(limit / 4);
-        match pulse.silence() {
-            _ if pulse.0.are_ending.load(Ordering::Relaxed) => notify(&[NotifyState::Watchdog]),
-            Some(silence) if silence <= limit / 4 + BEAT => notify(&[NotifyState::Watchdog]),
-            Some(silence) => {
-                log::error!("a thread that answers requests has not run for {:.1} s", silence.as_secs_f64());
-            }
-            None => log::error!("no thread runs that answers requests"),
+        match pulse.complaint(limit) {
+            None => notify(&[NotifyState::Watchdog]),
+            Some(complaint) => log::error!("{complaint}"),
         }
     };
     if let Err(error) = thread::Builder::new().name("watchdog".to_owned()).spawn(watch) {
@@ -107,5 +117,17 @@ mod tests {
         assert!(pulse.silence().unwrap() >= BEAT * 3);
         tokio::time::sleep(BEAT).await;
         assert!(pulse.silence().unwrap() < BEAT * 2);
+    }
+
+    #[actix_web::test]
+    async fn the_watchdog_is_fed_while_all_workers_run_and_while_the_service_stops() {
+        let (pulse, limit) = (Pulse::default(), BEAT * 4);
+        assert!(pulse.complaint(limit).unwrap().contains("no thread runs"));
+        pulse.beat_on_this_thread();
+        assert_eq!(pulse.complaint(Duration::from_mins(2)), None);
+        thread::sleep(limit / 4 + BEAT);
+        assert!(pulse.complaint(limit).unwrap().contains("a thread that answers requests has not run for"));
+        pulse.workers_end();
+        assert_eq!(pulse.complaint(limit), None);
     }
 }
