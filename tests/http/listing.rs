@@ -1,11 +1,8 @@
 //! `GET /users`: true, and cheap to ask again.
 
-use std::io::{Read, Write};
-use std::time::{Duration, Instant};
-
 use serde_json::json;
 
-use crate::http::{Service, raw};
+use crate::http::Service;
 
 #[test]
 fn the_list_is_never_older_than_the_last_commit() {
@@ -53,31 +50,4 @@ fn a_list_that_is_known_is_not_sent_again() {
         (head.header("etag"), head.header("content-length")),
         (changed.header("etag").to_owned(), changed.text.len().to_string())
     );
-}
-
-#[test]
-fn the_end_of_a_list_does_not_wait_for_the_client() {
-    // Of 100 users it is sent in two parts, the second of which the system would hold for 40 ms.
-    let service = Service::start();
-    for number in 0..100 {
-        service.create("Alice Example", &format!("alice{number}@example.com")).expect(201);
-    }
-    let mut stream = raw::connect(service.portal.url());
-    let token = service.portal.settings().token();
-    let request = format!("GET /users HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {token}\r\n\r\n");
-    let mut list = || {
-        let began = Instant::now();
-        stream.write_all(request.as_bytes()).unwrap();
-        let (mut answer, mut part) = (Vec::new(), vec![0; 64 << 10]);
-        while !answer.ends_with(b"}\n") {
-            let length = stream.read(&mut part).unwrap();
-            assert!(length > 0, "{}", String::from_utf8_lossy(&answer));
-            answer.extend_from_slice(&part[..length]);
-        }
-        assert!(answer.len() > 16 << 10);
-        began.elapsed()
-    };
-    // The system does not begin at once to hold it.
-    let fastest = (0..30).map(|_| list()).skip(20).min().unwrap();
-    assert!(fastest < Duration::from_millis(35), "{fastest:?}");
 }

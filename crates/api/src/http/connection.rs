@@ -226,3 +226,18 @@ fn answer(code: Code) -> Vec<u8> {
     bytes.extend_from_slice(&body);
     bytes
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::http::clients::Strangers;
+
+    #[actix_web::test]
+    async fn the_end_of_an_answer_does_not_wait_for_the_client() {
+        let listener = actix_web::rt::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let stream = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+        assert!(!stream.nodelay().unwrap());
+        let connection = Connection::new(stream, Strangers::new(1).admit(None), std::future::pending());
+        assert!(connection.stream.nodelay().unwrap());
+    }
+}
