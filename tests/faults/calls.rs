@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::Duration;
 
-use pbx_tests::{Asterisk, Database, Phone, bulk_users};
+use pbx_tests::{Asterisk, Phone, bulk_users};
 use serde_json::{Value, json};
 
 use crate::faults::matrix;
@@ -15,8 +15,7 @@ fn world(prepare: impl FnOnce(&Asterisk)) -> World {
     let mut asterisk = Asterisk::configured();
     prepare(&asterisk);
     asterisk.start();
-    let command = asterisk.command();
-    World::with(Database::create(), asterisk, |settings| settings.with("PBX_PORTAL__ASTERISK__COMMAND", &command))
+    World::beside(asterisk)
 }
 
 /// Far longer than three applies take.

@@ -87,14 +87,7 @@ fn a_database_that_dies_between_snapshot_and_record_leaves_nothing_touched() {
 
 /// Applies, and does something to the database while Asterisk reloads.
 pub(crate) fn apply_and_meanwhile(world: &World, meanwhile: impl FnOnce()) -> Response {
-    let reload = world.stand_in.hold_next("module reload*");
-    thread::scope(|scope| {
-        let apply = scope.spawn(|| world.portal.http().post_empty("/apply"));
-        reload.wait();
-        meanwhile();
-        drop(reload);
-        apply.join().unwrap()
-    })
+    world.apply_and_meanwhile("module reload*", meanwhile)
 }
 
 /// The record of an apply whose end the database could not take is closed soon after its return, without a call.

@@ -1,16 +1,16 @@
 //! Directories and files that are missing, full, read-only, elsewhere, or not what was left there.
 
+use std::fs;
 use std::io::Write as _;
 use std::os::unix::fs::{PermissionsExt as _, symlink};
 use std::path::{Path, PathBuf};
-use std::{fs, thread};
 
-use pbx_tests::{Asterisk, Behaviour, Database, Response, until};
+use pbx_tests::{Asterisk, Behaviour, Response, until};
 
 use crate::faults::matrix::{self, Row};
 use crate::faults::mounts::{Mount, able_to_mount};
 use crate::faults::strace::{Call, Fault, Strace};
-use crate::faults::world::{Disk, Running, State, World, create};
+use crate::faults::world::{Disk, State, World, create};
 
 /// Both directories of include files.
 fn directories(world: &World) -> [PathBuf; 2] {
@@ -79,14 +79,7 @@ fn an_apply_that_was_killed_over_a_file_that_cannot_be_replaced_is_recovered() {
         world.portal.http().post("/users", &user).expect(201);
         // Which stays as it is.
         let mount = Mount::by_itself(&world.asterisk.dialplan_include());
-        let held = world.stand_in.hold_next("module reload*");
-        let http = world.portal.http().clone();
-        let apply = thread::spawn(move || http.try_post_empty("/apply"));
-        held.wait();
-        assert_ne!(Disk::of(&world.asterisk), before);
-        world.portal.kill();
-        drop(held);
-        drop(apply.join().unwrap());
+        world.killed_at("module reload*", |world| assert_ne!(Disk::of(&world.asterisk), before));
         // Not over two files of which one is old and one is new.
         let read_only = Mount::read_only(world.asterisk.pjsip_include().parent().unwrap());
         assert_eq!(world.portal.settings().start_unready().wait().code(), Some(1));
@@ -111,10 +104,7 @@ fn a_full_directory_is_named() {
 #[test]
 fn a_state_directory_on_another_file_system_is_as_good() {
     let state = tempfile::Builder::new().prefix("pbx-state-").tempdir_in("/dev/shm").unwrap();
-    let path = state.path().to_string_lossy().into_owned();
-    let world = World::with(Database::create(), Asterisk::start_new(), |settings| {
-        settings.with("PBX_PORTAL__STATE_DIR", &path)
-    });
+    let world = World::with_state_dir(state.path());
     assert!(state.path().join("proven").exists());
     world.apply(matrix::OTHER_FILE_SYSTEM);
     world.recovers();
@@ -123,10 +113,7 @@ fn a_state_directory_on_another_file_system_is_as_good() {
 #[test]
 fn a_damaged_record_is_named_and_nothing_is_taken_from_it() {
     let state = tempfile::Builder::new().prefix("pbx-state-").tempdir().unwrap();
-    let path = state.path().to_string_lossy().into_owned();
-    let mut world = World::with(Database::create(), Asterisk::start_new(), |settings| {
-        settings.with("PBX_PORTAL__STATE_DIR", &path)
-    });
+    let mut world = World::with_state_dir(state.path());
     let proven = state.path().join("proven");
     let whole = fs::read(&proven).unwrap();
     fs::write(&proven, &whole[..whole.len() / 2]).unwrap();
@@ -168,12 +155,9 @@ fn notes_that_are_something_else_stop_no_apply() {
 fn a_full_state_directory_is_named() {
     able_to_mount("faults::disk::a_full_state_directory_is_named", || {
         let state = tempfile::Builder::new().prefix("pbx-state-").tempdir().unwrap();
-        let path = state.path().to_string_lossy().into_owned();
         let mount = Mount::small(state.path(), 16);
         fs::set_permissions(state.path(), fs::Permissions::from_mode(0o700)).unwrap();
-        let world = World::with(Database::create(), Asterisk::start_new(), |settings| {
-            settings.with("PBX_PORTAL__STATE_DIR", &path)
-        });
+        let world = World::with_state_dir(state.path());
         let filler = state.path().join("filler");
         // Page by page less, so that each of the writes is the one that fails.
         for pages_left in [0, 1, 2] {
@@ -194,7 +178,7 @@ fn a_full_state_directory_is_named() {
             let check = world.portal.settings().run(&["check"]);
             assert!(!check.status.success() && check.stdout.contains("free space"), "{}", check.stdout);
             let detail = answer.string("/detail");
-            assert!(detail.contains(&path) && detail.contains("free space"), "{detail}");
+            assert!(detail.contains(state.path().to_str().unwrap()) && detail.contains("free space"), "{detail}");
             fs::remove_file(&filler).unwrap();
         }
         drop(fs::remove_file(&filler));
@@ -206,14 +190,9 @@ fn a_full_state_directory_is_named() {
 
 /// An apply under which `directory` becomes read-only when it gives `command`, for as long as the mount lives.
 pub(crate) fn read_only_from(world: &World, command: &str, directory: &Path) -> (Response, Mount) {
-    let held = world.stand_in.hold_next(command);
-    thread::scope(|scope| {
-        let apply = scope.spawn(|| world.portal.http().post_empty("/apply"));
-        held.wait();
-        let mount = Mount::read_only(directory);
-        drop(held);
-        (apply.join().unwrap(), mount)
-    })
+    let mut mount = None;
+    let answer = world.apply_and_meanwhile(command, || mount = Some(Mount::read_only(directory)));
+    (answer, mount.unwrap())
 }
 
 #[test]
@@ -236,11 +215,7 @@ fn a_proof_that_cannot_be_recorded_is_rolled_back() {
 
 /// An apply in which no directory can be synced any more once `renamed` has come to its place below `directory`.
 fn unsynced_from(directory: impl Fn(&World) -> PathBuf, renamed: &str) -> (World, Response) {
-    let asterisk = Asterisk::start_new();
-    let command = asterisk.command();
-    // The real program, whose calls are counted.
-    let mut world =
-        World::with(Database::create(), asterisk, |settings| settings.with("PBX_PORTAL__ASTERISK__COMMAND", &command));
+    let mut world = World::beside(Asterisk::start_new());
     let attach = |world: &World, fault| Strace::attach(world.portal.id(), world.asterisk.home(), fault);
     let strace = attach(&world, None);
     world.recovers();
@@ -249,7 +224,7 @@ fn unsynced_from(directory: impl Fn(&World) -> PathBuf, renamed: &str) -> (World
     let renamed = calls.iter().position(rename).unwrap();
     let sync = calls[renamed..].iter().find(|call| call.name == "fsync").unwrap();
 
-    world.old = State { disk: Disk::of(&world.asterisk), running: Running::of(&world.asterisk) };
+    world.old = State::of(&world.asterisk);
     create(&world.portal, "third");
     let strace = attach(&world, Some(Fault::BrokenDisk(sync)));
     let answer = world.portal.http().post_empty("/apply");

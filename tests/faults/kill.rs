@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::time::Instant;
 use std::{env, fs, thread};
 
-use pbx_tests::{Asterisk, Database};
+use pbx_tests::Asterisk;
 
 use crate::faults::matrix;
 use crate::faults::strace::{Fault, Strace};
@@ -21,13 +21,7 @@ struct Mortal {
 
 impl Mortal {
     fn new() -> Self {
-        let asterisk = Asterisk::start_new();
-        let command = asterisk.command();
-        // The real program, whose calls are counted.
-        let world = World::with(Database::create(), asterisk, |settings| {
-            settings.with("PBX_PORTAL__ASTERISK__COMMAND", &command)
-        });
-        let mut mortal = Self { world, rounds: 0, old: 0, new: 0 };
+        let mut mortal = Self { world: World::beside(Asterisk::start_new()), rounds: 0, old: 0, new: 0 };
         mortal.restart();
         mortal.proven_apply();
         mortal
@@ -194,13 +188,7 @@ fn a_kill_at_any_moment_of_an_apply_leaves_one_whole_pair() {
 #[test]
 fn a_start_that_finds_no_database_puts_the_old_pair_back_all_the_same() {
     let mut world = World::new();
-    let reload = world.stand_in.hold_next("module reload*");
-    let http = world.portal.http().clone();
-    let apply = thread::spawn(move || http.try_post_empty("/apply"));
-    reload.wait();
-    world.portal.kill();
-    drop(reload);
-    assert!(apply.join().unwrap().is_none());
+    world.killed_at("module reload*", |_| ());
     // As a kill between the two renames leaves it: Asterisk may start with it before PostgreSQL is back.
     fs::write(world.asterisk.dialplan_include(), &world.old.disk.dialplan).unwrap();
 
@@ -218,14 +206,8 @@ fn a_start_that_finds_no_database_puts_the_old_pair_back_all_the_same() {
 #[test]
 fn an_apply_ends_proven_before_a_portal_that_is_asked_to_stop() {
     let mut world = World::new();
-    let reload = world.stand_in.hold_next("module reload*");
-    let http = world.portal.http().clone();
-    let apply = thread::spawn(move || http.post_empty("/apply"));
-    reload.wait();
-    world.portal.terminate();
-    drop(reload);
+    let answer = world.apply_and_meanwhile("module reload*", || world.portal.terminate());
     assert!(world.portal.wait().success());
-    let answer = apply.join().unwrap();
     world.portal = world.portal.settings().start();
     world.check(matrix::TERMINATED, &answer);
     assert_eq!(world.recovers().json["outcome"], "unchanged");

@@ -1,10 +1,10 @@
 //! The phone of a number's former owner, which does not know yet that it is one.
 
+use std::fs;
 use std::io::Write as _;
-use std::{fs, thread};
 
 use pbx_tests::misbehaving::RELOADED;
-use pbx_tests::{Asterisk, Behaviour, Database, Phone, Response, until};
+use pbx_tests::{Behaviour, Phone, Response, until};
 
 use crate::faults::disk::read_only_from;
 use crate::faults::matrix;
@@ -141,14 +141,7 @@ fn the_phone_of_an_owner_whose_apply_was_killed_is_gone() {
     let mut world = World::new();
     owner_who_never_came(&mut world, |world, phone| {
         // He is live before this is asked.
-        let held = world.stand_in.hold_next("pjsip show endpoints");
-        let http = world.portal.http().clone();
-        let apply = thread::spawn(move || http.try_post_empty("/apply"));
-        held.wait();
-        assert_eq!(phone.register(), 200);
-        world.portal.kill();
-        drop(held);
-        drop(apply.join().unwrap());
+        world.killed_at("pjsip show endpoints", |_| assert_eq!(phone.register(), 200));
         world.portal = world.portal.settings().start();
     });
     assert_eq!(pending_purges(&world), "unpurged 1001");
@@ -166,14 +159,10 @@ fn the_phone_of_an_owner_whose_apply_was_rolled_back_is_gone_and_the_former_ones
         // He is live from the first reload on. It is read twice after that, and twice after the one of both files.
         world.stand_in.on_next(1, "module reload*", &Behaviour::Delay(0));
         world.stand_in.on_next(4, "pjsip show endpoints", &Behaviour::Say("No objects found.\n".to_owned()));
-        let held = world.stand_in.hold_next("module reload*");
-        let http = world.portal.http().clone();
-        let apply = thread::spawn(move || http.post_empty("/apply"));
-        held.wait();
-        assert_eq!(phone.register(), 200);
-        assert_eq!(contacts_at(world, "1001").len(), 2);
-        drop(held);
-        let answer = apply.join().unwrap().expect(502);
+        let answer = world.apply_and_meanwhile("module reload*", || {
+            assert_eq!(phone.register(), 200);
+            assert_eq!(contacts_at(world, "1001").len(), 2);
+        });
         assert_eq!(answer.json["apply"]["outcome"], "rolled_back", "{}", answer.text);
         assert_eq!(phone.register(), 401);
     });
@@ -365,11 +354,8 @@ fn a_purge_that_cannot_be_recorded_is_made_once_more() {
 fn a_pending_purge_is_made_where_there_is_no_space_to_record_it() {
     able_to_mount("faults::purge::a_pending_purge_is_made_where_there_is_no_space_to_record_it", || {
         let state = tempfile::Builder::new().prefix("pbx-state-").tempdir().unwrap();
-        let path = state.path().to_string_lossy().into_owned();
         let mount = Mount::small(state.path(), 16);
-        let world = World::with(Database::create(), Asterisk::start_new(), |settings| {
-            settings.with("PBX_PORTAL__STATE_DIR", &path)
-        });
+        let world = World::with_state_dir(state.path());
         let former = owner(&world);
         assert_eq!(former.register(), 200);
         delete(&world, 1001);
@@ -445,24 +431,13 @@ fn a_phone_that_registers_until_the_reload_does_not_ring_for_the_next_owner() {
     let mut world = World::new();
     delete(&world, 1001);
     let former = Phone::of(&world.asterisk, &create(&world.portal, "owner"));
-    let held = world.stand_in.hold_next("pjsip show endpoints");
-    let http = world.portal.http().clone();
-    let killed = thread::spawn(move || http.try_post_empty("/apply"));
-    held.wait();
-    world.portal.kill();
-    drop(held);
-    drop(killed.join().unwrap());
+    world.killed_at("pjsip show endpoints", |_| ());
     // The former pair is on disk again, and Asterisk runs the killed one.
     world.portal = world.portal.settings().start();
     delete(&world, 1001);
     create(&world.portal, "successor");
-    let held = world.stand_in.hold_next("module reload*");
-    let http = world.portal.http().clone();
-    let apply = thread::spawn(move || http.post_empty("/apply"));
-    held.wait();
-    assert_eq!(former.register(), 200);
-    drop(held);
-    assert_eq!(apply.join().unwrap().expect(200).json["outcome"], "applied");
+    let answer = world.apply_and_meanwhile("module reload*", || assert_eq!(former.register(), 200));
+    assert_eq!(answer.expect(200).json["outcome"], "applied");
     assert!(!world.has_contact("1001"));
     assert_eq!(pending_purges(&world), "unpurged ");
 }

@@ -2,8 +2,8 @@
 //! apply under test.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::fs;
 use std::path::Path;
+use std::{fs, thread};
 
 use pbx_tests::{Asterisk, Database, MisbehavingAsterisk, Phone, Portal, Response, Settings};
 
@@ -88,6 +88,17 @@ impl World {
         Self::build(database, asterisk, |_| (), adjust)
     }
 
+    /// Without the stand-in: the calls of the real program are what counts.
+    pub(crate) fn beside(asterisk: Asterisk) -> Self {
+        let command = asterisk.command();
+        Self::with(Database::create(), asterisk, |settings| settings.with("PBX_PORTAL__ASTERISK__COMMAND", &command))
+    }
+
+    pub(crate) fn with_state_dir(path: &Path) -> Self {
+        let path = path.to_str().unwrap();
+        Self::with(Database::create(), Asterisk::start_new(), |settings| settings.with("PBX_PORTAL__STATE_DIR", path))
+    }
+
     fn build(
         database: Database,
         asterisk: Asterisk,
@@ -114,6 +125,30 @@ impl World {
         let answer = self.portal.http().post_empty("/apply");
         self.check(row, &answer);
         answer
+    }
+
+    /// Applies, and does something while Asterisk has yet to answer `command`.
+    pub(crate) fn apply_and_meanwhile(&self, command: &str, meanwhile: impl FnOnce()) -> Response {
+        let held = self.stand_in.hold_next(command);
+        thread::scope(|scope| {
+            let apply = scope.spawn(|| self.portal.http().post_empty("/apply"));
+            held.wait();
+            meanwhile();
+            drop(held);
+            apply.join().unwrap()
+        })
+    }
+
+    /// Applies, and kills the portal while Asterisk has yet to answer `command`, after something else.
+    pub(crate) fn killed_at(&mut self, command: &str, meanwhile: impl FnOnce(&Self)) {
+        let held = self.stand_in.hold_next(command);
+        let http = self.portal.http().clone();
+        let apply = thread::spawn(move || http.try_post_empty("/apply"));
+        held.wait();
+        meanwhile(self);
+        self.portal.kill();
+        drop(held);
+        assert!(apply.join().unwrap().is_none(), "it was killed");
     }
 
     /// As [`Self::apply`], for a fault that was dealt with in the meantime.
