@@ -53,10 +53,10 @@ fn what_is_added_for_phones_is_not_reached_through_the_users_context() {
     let alice = portal.create_user("Alice", "alice@example.com");
     portal.http().post_empty("/apply").expect(200);
     let alice = Phone::of(&asterisk, &alice);
-    let stranger = Phone::new(&asterisk, "stranger", "none").at("127.0.0.3");
+    let outsider = Phone::new(&asterisk, "outsider", "none").at("127.0.0.3");
 
     assert_eq!(alice.call("0"), 200);
-    assert_eq!(stranger.call("0"), 404);
-    assert_eq!(stranger.call("1001"), 404, "nobody has this number");
-    assert_eq!(stranger.call("1000"), 480, "alice, who is not registered");
+    assert_eq!(outsider.call("0"), 404);
+    assert_eq!(outsider.call("1001"), 404, "nobody has this number");
+    assert_eq!(outsider.call("1000"), 480, "alice, who is not registered");
 }

@@ -144,9 +144,9 @@ fn the_administrators_own_objects_survive_untouched() {
     let admins_phone = Phone::new(&world.asterisk, "1500", "the-administrators-own");
     assert_eq!(admins_phone.register(), 200);
     let before = own();
-    world.strangers = &["1500"];
+    world.admins_numbers = &["1500"];
     let planned = world.portal.http().post_empty("/apply?dry_run=true").expect(200);
-    let answer = world.apply(matrix::STRANGER);
+    let answer = world.apply(matrix::ADMINS_NUMBER);
     let warnings = answer.json["warnings"].as_array().unwrap();
     let names = |at: usize, number: &str| warnings[at].as_str().unwrap().contains(number);
     assert!(warnings.len() == 2 && names(0, "endpoint 1500") && names(1, "the aor 1700"), "{}", answer.text);

@@ -154,7 +154,7 @@ rows! {
         => 200 "", "applied", New, New;
     KILLED_AT_ONCE: "Asterisk is killed right after the answer, and started again" => 200 "", "applied", New, New;
     PURGE_UNRECORDED: "The state directory becomes read-only after the proof" => 200 "", "applied", New, New;
-    STRANGER: "The administrator has an endpoint with a number that no user has (a warning)"
+    ADMINS_NUMBER: "The administrator has an endpoint with a number that no user has (a warning)"
         => 200 "", "applied", New, New;
     UNREADABLE: "Asterisk may not read the files" => 502 "apply-rejected", "rolled_back", Old, Old;
 }

@@ -26,7 +26,7 @@ fn without_a_socket_that_is_surely_asterisks_the_command_is_asked() {
         SocketFault::Absent,
         SocketFault::NoBanner,
         SocketFault::Gibberish,
-        SocketFault::Stranger,
+        SocketFault::Elsewhere,
     ] {
         println!("{fault:?}");
         let world = World::new();

@@ -19,7 +19,7 @@ pub(crate) struct World {
     pub(crate) database: Database,
     pub(crate) old: State,
     /// Numbers that the administrator has taken.
-    pub(crate) strangers: &'static [&'static str],
+    pub(crate) admins_numbers: &'static [&'static str],
 }
 
 /// What is on disk, and what Asterisk runs.
@@ -117,7 +117,7 @@ impl World {
         assert_eq!(bystander.register(), 200);
         let old = State::of(&asterisk);
         create(&portal, "newcomer");
-        Self { portal, bystander, stand_in, asterisk, database, old, strangers: &[] }
+        Self { portal, bystander, stand_in, asterisk, database, old, admins_numbers: &[] }
     }
 
     /// Applies, and compares everything that can be seen with `row`.
@@ -236,7 +236,7 @@ impl World {
         let running = Running::of(&self.asterisk);
         assert_eq!(running.generation, Disk::of(&self.asterisk).generations());
         let mut ours = running.ours();
-        ours.retain(|number| !self.strangers.contains(&&**number));
+        ours.retain(|number| !self.admins_numbers.contains(&&**number));
         assert_eq!(ours, *users);
         assert_eq!(running.extens, *users);
         for (endpoint, auth) in running.endpoints.iter().filter(|(name, _)| users.contains(*name)) {

@@ -32,7 +32,7 @@ pub enum SocketFault {
     /// What answers is no Asterisk.
     Gibberish,
     /// Another Asterisk answers there, which runs nothing of ours.
-    Stranger,
+    Elsewhere,
     /// The connection is gone when the question has come.
     Gone,
     /// Verbose messages stand before and behind each answer.
@@ -119,7 +119,7 @@ impl Shared {
                 return Ok(());
             }
             SocketFault::Gibberish => return stream.write_all(b"220 mail.example.com ESMTP\n"),
-            SocketFault::Stranger => stream.write_all(b"elsewhere/1/22.0.0\n")?,
+            SocketFault::Elsewhere => stream.write_all(b"elsewhere/1/22.0.0\n")?,
             _ => {
                 let asterisk = real.insert(UnixStream::connect(&self.real)?);
                 let mut banner = [0; 1024];
@@ -129,7 +129,7 @@ impl Shared {
         }
         let question = question(stream)?;
         match fault {
-            SocketFault::Stranger => return stream.write_all(b"No objects found.\n\n"),
+            SocketFault::Elsewhere => return stream.write_all(b"No objects found.\n\n"),
             SocketFault::Gone => return Ok(()),
             SocketFault::Flood => loop {
                 stream.write_all(&[b'x'; 8192])?;

@@ -206,7 +206,7 @@ impl Fault {
                 SocketFault::Silent,
                 SocketFault::NoBanner,
                 SocketFault::Gibberish,
-                SocketFault::Stranger,
+                SocketFault::Elsewhere,
                 SocketFault::Gone,
                 SocketFault::Verbose,
                 SocketFault::Flood,

@@ -205,19 +205,20 @@ mod tests {
         std::os::unix::fs::chown(path, None, Some(gid)).unwrap();
     }
 
-    const STRANGER: u32 = 3_999_999_999;
+    /// That of no user and of no group.
+    const NOBODYS_ID: u32 = 3_999_999_999;
 
     fn member_of(gid: u32) -> Who {
-        Who { uid: STRANGER, gids: vec![gid] }
+        Who { uid: NOBODYS_ID, gids: vec![gid] }
     }
 
     #[test]
-    fn a_file_is_for_its_owner_and_not_for_strangers() {
+    fn a_file_is_for_its_owner_and_not_for_others() {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("file");
         file_of(&path, 0o640, some_gid());
         assert!(Who::of_process("self").unwrap().may(&path, READ) && member_of(some_gid()).may(&path, READ));
-        assert!(!member_of(STRANGER).may(&path, READ) && member_of(STRANGER).may(&path.join("x"), READ));
+        assert!(!member_of(NOBODYS_ID).may(&path, READ) && member_of(NOBODYS_ID).may(&path.join("x"), READ));
     }
 
     #[test]
@@ -230,14 +231,14 @@ mod tests {
             us.read_fix(&path, directory.path(), "voip").replace(&path.display().to_string(), "FILE")
         };
         let give = "chgrp voip FILE && chmod 0640 FILE";
-        let join = format!("usermod -a -G {} {STRANGER} && systemctl try-restart pbx-portal", group(gid));
-        assert_eq!(fix(&member_of(STRANGER), 0o600), give);
+        let join = format!("usermod -a -G {} {NOBODYS_ID} && systemctl try-restart pbx-portal", group(gid));
+        assert_eq!(fix(&member_of(NOBODYS_ID), 0o600), give);
         assert_eq!(fix(&member_of(gid), 0o640), give);
-        assert_eq!(fix(&member_of(STRANGER), 0o640), join);
+        assert_eq!(fix(&member_of(NOBODYS_ID), 0o640), join);
         // Nobody joins root's group.
-        let of_root = member_of(STRANGER).read_fix(Path::new("/"), Path::new("/"), "voip");
+        let of_root = member_of(NOBODYS_ID).read_fix(Path::new("/"), Path::new("/"), "voip");
         assert_eq!(of_root, "chgrp voip / && chmod 0640 /");
-        let below = member_of(STRANGER).read_fix(&path.join("below"), Path::new("/"), "voip");
+        let below = member_of(NOBODYS_ID).read_fix(&path.join("below"), Path::new("/"), "voip");
         assert_eq!(below, "chgrp voip / && chmod 2770 /");
     }
 
@@ -251,14 +252,14 @@ mod tests {
         };
         let gid = some_gid();
         let give = "chgrp voip DIRECTORY && chmod 2770 DIRECTORY";
-        let join = format!("usermod -a -G {} {STRANGER} && systemctl try-restart pbx-portal", group(gid));
-        assert_eq!(fix(&member_of(STRANGER), 0o2770, gid), join);
-        assert_eq!(fix(&member_of(STRANGER), 0o2750, gid), give);
+        let join = format!("usermod -a -G {} {NOBODYS_ID} && systemctl try-restart pbx-portal", group(gid));
+        assert_eq!(fix(&member_of(NOBODYS_ID), 0o2770, gid), join);
+        assert_eq!(fix(&member_of(NOBODYS_ID), 0o2750, gid), give);
         for mode in [0o2750, 0o770] {
             assert_eq!(fix(&member_of(gid), mode, gid), "chmod 2770 DIRECTORY");
         }
         if Who::of_process("self").unwrap().is_root() {
-            assert_eq!(fix(&member_of(STRANGER), 0o2770, 0), give, "nobody joins root's group");
+            assert_eq!(fix(&member_of(NOBODYS_ID), 0o2770, 0), give, "nobody joins root's group");
         }
     }
 
