@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::Duration;
 
-use pbx_tests::{Asterisk, Phone, bulk_users};
+use pbx_tests::{Asterisk, Phone, bulk_users, until};
 use serde_json::{Value, json};
 
 use crate::faults::matrix;
@@ -81,7 +81,7 @@ fn a_call_continues_through_applies_and_the_removal_of_its_caller() {
     }
     // A hang-up still ends the call, although the caller is no user any more.
     assert_eq!(call.wait(), 200);
-    assert!(world.asterisk.rx("core show channels count").contains("0 active calls"));
+    until("the call to end", || world.asterisk.rx("core show channels count").contains("0 active calls").then_some(()));
 }
 
 #[test]
