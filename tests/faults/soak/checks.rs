@@ -2,9 +2,8 @@
 //! against each other.
 
 use std::collections::BTreeSet;
+use std::fs;
 use std::path::Path;
-use std::time::{Duration, Instant};
-use std::{fs, thread};
 
 use pbx_tests::{Http, Phone, Response, wait};
 use serde_json::Value;
@@ -35,14 +34,7 @@ impl Wrong {
 
 /// Waits for a condition for as long as anything may take.
 fn comes(condition: impl Fn() -> bool) -> bool {
-    let began = Instant::now();
-    while !condition() {
-        if began.elapsed() > Duration::from_secs(20) {
-            return false;
-        }
-        thread::sleep(Duration::from_millis(50));
-    }
-    true
+    wait::within_limit(|| condition().then_some(())).is_some()
 }
 
 impl World {
