@@ -29,8 +29,7 @@ fn a_role_without_rights_on_the_tables_gets_them() {
     let mut host = Host::new();
     let role = format!("role_{}", std::process::id());
     host.database.sql(&format!("CREATE ROLE {role} LOGIN"));
-    let settings =
-        host.settings.clone().with("DATABASE_URL", &host.database.url().replacen("postgres@", &format!("{role}@"), 1));
+    let settings = host.settings.clone().with("DATABASE_URL", &host.database.url_as(&role));
     let settings = settings.with("PBX_PORTAL__DATABASE__TIMEOUT_SECONDS", "3");
     let found = check(&settings);
     for right in ["SELECT on users", "UPDATE on tenants", "SELECT on __diesel_schema_migrations"] {
@@ -62,7 +61,7 @@ fn any_name_of_a_role_and_a_database_is_quoted_in_what_is_printed() {
         names.each_ref().map(|name| name.bytes().map(|byte| format!("%{byte:02X}")).collect::<Vec<_>>().concat());
     host.database.sql(&format!("CREATE ROLE {role} LOGIN"));
     host.database.sql(&format!("CREATE DATABASE {database} OWNER {role}"));
-    let url = host.database.url().replacen("postgres@", &format!("{role_in_url}@"), 1);
+    let url = host.database.url_as(&role_in_url);
     let url = url.replace(&host.database.sql("SELECT current_database()"), &database_in_url);
     let settings = host.settings.clone().with("DATABASE_URL", &url);
     let settings = settings.with("PBX_PORTAL__DATABASE__TIMEOUT_SECONDS", "3");
@@ -102,12 +101,11 @@ fn a_tenant_without_a_free_number_is_no_fault() {
 #[test]
 fn a_migration_needs_the_owner_of_the_tables() {
     let mut host = Host::new();
-    let role = format!("stranger_{}", std::process::id());
+    let role = format!("migrator_{}", std::process::id());
     host.database.sql(&format!("CREATE ROLE {role} LOGIN; GRANT ALL ON ALL TABLES IN SCHEMA public TO {role}"));
     // This one may be applied twice.
     host.database.sql("DELETE FROM __diesel_schema_migrations WHERE version = '20261128000000'");
-    let settings =
-        host.settings.clone().with("DATABASE_URL", &host.database.url().replacen("postgres@", &format!("{role}@"), 1));
+    let settings = host.settings.clone().with("DATABASE_URL", &host.database.url_as(&role));
     let refused = settings.run(&["migrate"]);
     assert_ne!(refused.status.code(), Some(0));
     let found = check(&settings);
@@ -131,8 +129,7 @@ fn tables_in_a_schema_of_any_name_are_given_to_the_role() {
     let mut host = Host::on(database, Asterisk::start_new());
     let role = format!("elsewhere_{}", std::process::id());
     host.database.sql(&format!("CREATE ROLE {role} LOGIN"));
-    let settings =
-        host.settings.clone().with("DATABASE_URL", &host.database.url().replacen("postgres@", &format!("{role}@"), 1));
+    let settings = host.settings.clone().with("DATABASE_URL", &host.database.url_as(&role));
     // Of an administrator who looks elsewhere.
     let place = Place { server: Some(format!("{} PGOPTIONS=-csearch_path=public", server())), ..Place::default() };
     for (change, words) in [

@@ -144,8 +144,7 @@ fn row_level_security_that_lets_less_than_everything_through_is_switched_off() {
     for table in ["tenants", "users", "extensions", "apply_audit_log", "__diesel_schema_migrations"] {
         host.database.sql(&format!("ALTER TABLE {table} OWNER TO {role}"));
     }
-    let settings =
-        host.settings.clone().with("DATABASE_URL", &host.database.url().replacen("postgres@", &format!("{role}@"), 1));
+    let settings = host.settings.clone().with("DATABASE_URL", &host.database.url_as(&role));
     check(&settings).is_well();
     for (table, words) in [
         ("tenants", "UPDATE of tenants: no row was changed"),

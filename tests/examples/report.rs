@@ -19,7 +19,7 @@ fn a_report_lists_users_applies_and_what_waits() {
     let page = repository("crates/persistence/README.md");
     let role = format!("report_{}", process::id());
     outside.sql(&page.split("```").find_map(|block| block.strip_prefix("sql\n")).unwrap().replace("report", &role));
-    let url = outside.url().replace("//postgres@", &format!("//{role}@"));
+    let url = outside.url_as(&role);
     let report = || report(&url);
     assert_eq!(report().as_deref(), Ok("0 users at revision 0\n"));
     for (name, email) in [("Alice", "alice@example.com"), ("Bob", "bob@Example.com")] {

@@ -225,8 +225,7 @@ fn a_role_that_may_only_use_the_tables_can_serve_a_migrated_database() {
         "CREATE ROLE {role} LOGIN; REVOKE CREATE ON SCHEMA public FROM public; \
          GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA public TO {role}"
     ));
-    let separator = if outside.url().contains('?') { '&' } else { '?' };
-    let limited = connect(&format!("{}{separator}user={role}", outside.url()));
+    let limited = connect(&outside.url_as(&role));
     assert_eq!(limited.migrate().unwrap(), Vec::<String>::new());
     let user = create(&limited, 1).unwrap();
     limited.users().delete(user.id).unwrap();

@@ -251,8 +251,7 @@ fn a_user_that_a_policy_keeps_is_not_deleted_without_a_word() {
              CREATE POLICY i ON {table} FOR INSERT WITH CHECK (true)"
         ));
     }
-    let url = outside.url().replacen("postgres@", &format!("{role}@"), 1);
-    let database = Database::connect(&url, 2, TIMEOUT).unwrap();
+    let database = Database::connect(&outside.url_as(&role), 2, TIMEOUT).unwrap();
     let users = database.users().list().unwrap().users;
     for _ in 0..2 {
         let error = database.users().delete(users[1].id).unwrap_err();

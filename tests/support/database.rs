@@ -83,6 +83,11 @@ impl Database {
         with_database(&self.server, &self.name)
     }
 
+    /// As [`Self::url`], for another role, as it is written in a URL.
+    pub fn url_as(&self, role: &str) -> String {
+        self.url().replacen("//postgres@", &format!("//{role}@"), 1)
+    }
+
     /// The database of the same name in another cluster, which is a copy of this one's: a standby that was promoted.
     #[must_use]
     pub fn copy_in(&self, server: &str) -> Self {
