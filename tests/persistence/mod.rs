@@ -12,7 +12,7 @@ mod token;
 mod users;
 
 use std::error::Error;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use pbx_domain::{NewUser, Realm, SipPassword, User};
 use pbx_persistence::{CreateUserError, Database};
@@ -56,6 +56,19 @@ impl Fixture {
     fn revision(&self) -> i64 {
         self.inside.users().list().unwrap().revision.get()
     }
+}
+
+/// What a call may take in tests of a database that does not answer.
+const TIMEOUT: Duration = Duration::from_secs(2);
+
+/// Makes a call that has to end by itself after [`TIMEOUT`], to which a busy machine may add. Left alone, the pool waits for
+/// 30 s, the system for 130 s, and libpq for ever.
+#[track_caller]
+fn in_time<T>(call: impl FnOnce() -> T) -> T {
+    let begun = Instant::now();
+    let result = call();
+    assert!(begun.elapsed() < 5 * TIMEOUT, "{:?}", begun.elapsed());
+    result
 }
 
 fn connect(url: &str) -> Database {

@@ -5,9 +5,7 @@ use pbx_domain::UserId;
 use pbx_persistence::{CreateUserError, Database, DatabaseError, DeleteUserError};
 use pbx_tests::{Cluster, until};
 
-use crate::persistence::{Fixture, chain, create};
-
-const TIMEOUT: Duration = Duration::from_secs(2);
+use crate::persistence::{Fixture, TIMEOUT, chain, create, in_time};
 
 /// A cluster of its own with a migrated database of four users, and four connections in the pool.
 fn cluster() -> (Cluster, pbx_tests::Database, Database) {
@@ -184,10 +182,9 @@ fn a_lock_that_somebody_holds_costs_the_timeout() {
     let (_cluster, outside, database) = cluster();
     let lock = outside.begin("SELECT FROM tenants FOR UPDATE");
     let begun = Instant::now();
-    let error = create(&database, 4).unwrap_err();
+    let error = in_time(|| create(&database, 4)).unwrap_err();
     assert!(matches!(error, CreateUserError::Database(DatabaseError::Unavailable(_))), "{}", chain(&error));
     assert!(begun.elapsed() >= TIMEOUT * 9 / 10, "{:?}", begun.elapsed());
-    assert!(begun.elapsed() < TIMEOUT + Duration::from_secs(1), "{:?}", begun.elapsed());
     assert_eq!(database.users().list().unwrap().users.len(), 4, "readers do not wait");
     lock.commit();
     assert_eq!(create(&database, 4).unwrap().extension.get(), 1004);
@@ -210,7 +207,9 @@ fn a_lock_is_waited_for_whatever_the_database_says_of_locks() {
 
 #[test]
 fn a_user_that_somebody_holds_keeps_no_other_change_waiting_for_long() {
-    let (_cluster, outside, database) = cluster();
+    let (_cluster, outside, _) = cluster();
+    // A quarter of its timeout is what the user is waited for; the rest is for a busy machine.
+    let database = Database::connect(&outside.url(), 4, 5 * TIMEOUT).unwrap();
     let users = database.users().list().unwrap().users;
     let held = outside.begin(&format!("SELECT FROM users WHERE id = '{}' FOR UPDATE", users[1].id));
     let tenant = outside.begin("SELECT FROM tenants FOR UPDATE");
@@ -264,10 +263,7 @@ fn a_user_that_a_policy_keeps_is_not_deleted_without_a_word() {
 fn a_host_that_is_gone_costs_at_most_the_timeout() {
     // TEST-NET-1 (RFC 5737) is nobody's: nothing answers, or the network says so at once.
     let database = Database::connect("postgresql://192.0.2.1/pbx", 2, TIMEOUT).unwrap();
-    let begun = Instant::now();
-    assert!(matches!(list_error(&database), Some(DatabaseError::Unavailable(_))));
-    // Five times as much for a busy machine; the pool by itself would wait for 30 s, and the system for 130 s.
-    assert!(begun.elapsed() < 5 * TIMEOUT, "{:?}", begun.elapsed());
+    assert!(matches!(in_time(|| list_error(&database)), Some(DatabaseError::Unavailable(_))));
 }
 
 #[test]
