@@ -36,7 +36,7 @@ fn all_operations_fail(service: &Service) {
         &|| http.get("/users"),
         &|| service.create("B", "b@example.com"),
         &|| http.delete("/users/01939d5e-7a8b-7c3d-9e4f-5a6b7c8d9e0f"),
-        &|| http.get_with("/users", &[("if-none-match", "*")]),
+        &|| http.post_empty("/apply"),
     ];
     for call in calls {
         let answer = call();
