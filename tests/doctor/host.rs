@@ -3,10 +3,8 @@ use std::io::Write as _;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
-use std::thread;
-use std::time::Duration;
 
-use pbx_tests::{Asterisk, Database, Finished, Phone, Portal, Response, Settings, write_script};
+use pbx_tests::{Asterisk, Database, Finished, Phone, Portal, Response, Settings, until, write_script};
 
 use crate::faults::world::sha256;
 
@@ -149,7 +147,7 @@ impl Host {
             .replace("0.0.0.0:5060", &format!("127.0.0.1:{}", self.asterisk.port()));
         let adapted = place.replaced.iter().fold(adapted, |fix, (from, to)| fix.replace(from, to));
         let mut shell = tools.start(&adapted, &place.answers);
-        let status = loop {
+        let status = until("the fix to end", || {
             if let Some(request) = tools.request() {
                 match request.as_str() {
                     "systemctl restart asterisk" => self.asterisk.restart(),
@@ -160,11 +158,8 @@ impl Host {
                 }
                 tools.answer();
             }
-            if let Some(status) = shell.try_wait().unwrap() {
-                break status;
-            }
-            thread::sleep(Duration::from_millis(10));
-        };
+            shell.try_wait().unwrap()
+        });
         assert!(status.success(), "{point}: {status}: {adapted}");
     }
 }
