@@ -6,6 +6,8 @@ use std::path::Path;
 
 use pbx_tests::{Asterisk, Behaviour, Database, MisbehavingAsterisk, Settings};
 
+use crate::doctor::host::{Found, check};
+
 /// A host on which an apply would work.
 struct Host {
     settings: Settings,
@@ -30,7 +32,7 @@ impl Host {
     /// Every point is well.
     #[track_caller]
     fn is_well(&self) -> Vec<String> {
-        let (status, lines) = check(&self.settings);
+        let Found { status, lines } = check(&self.settings);
         assert!(status == 0 && lines.iter().all(|line| line.starts_with("ok    ")), "{lines:#?}");
         lines
     }
@@ -41,16 +43,10 @@ impl Host {
     }
 }
 
-/// The exit status, and the lines of the report.
-fn check(settings: &Settings) -> (i32, Vec<String>) {
-    let finished = settings.run(&["check"]);
-    (finished.status.code().expect("it ends by itself"), finished.stdout.lines().map(str::to_owned).collect())
-}
-
 /// One point fails, and its line has these words.
 #[track_caller]
 fn finds(settings: &Settings, point: &str, words: &[&str]) {
-    let (status, lines) = check(settings);
+    let Found { status, lines } = check(settings);
     let failed: Vec<_> = lines.iter().filter(|line| !line.starts_with("ok    ")).collect();
     assert!(failed.len() == 1 && failed[0].starts_with(&format!("FAIL  {point}: ")), "{lines:#?}");
     for word in words.iter().chain(&["; to fix: "]) {
@@ -107,7 +103,7 @@ fn a_database_that_is_away_or_old_is_found() {
     let nowhere = host.settings.clone().with("DATABASE_URL", "postgresql://u:hidden@127.0.0.1:1/nowhere");
     let nowhere = nowhere.with("PBX_PORTAL__DATABASE__TIMEOUT_SECONDS", "1");
     finds(&nowhere, "database", &["Connection refused", "systemctl restart postgresql"]);
-    assert!(!check(&nowhere).1.concat().contains("hidden"));
+    assert!(!check(&nowhere).lines.concat().contains("hidden"));
     let empty = Database::create();
     let old = host.settings.clone().with("DATABASE_URL", &empty.url());
     finds(&old, "migrations", &["_initial, ", " are not applied", "pbx-portal migrate"]);
