@@ -45,7 +45,7 @@ fn stay(crowd: &mut [Stranger], time: Duration) {
 
 #[test]
 fn a_crowd_that_reads_nothing_costs_little_and_keeps_nobody_out() {
-    let service = warm(Service::start());
+    let service = warm(|settings| settings);
     let watch = Watch::start(&service.portal);
     let mut crowd = crowd(&service, &[Kind::NeverReads]);
     stay(&mut crowd, Duration::from_secs(2));
@@ -55,7 +55,7 @@ fn a_crowd_that_reads_nothing_costs_little_and_keeps_nobody_out() {
 
 #[test]
 fn a_crowd_of_all_kinds_costs_little_and_keeps_nobody_out() {
-    let service = warm(Service::start());
+    let service = warm(|settings| settings);
     let watch = Watch::start(&service.portal);
     let mut crowd = crowd(&service, &Kind::ALL);
     stay(&mut crowd, Duration::from_secs(2));
@@ -65,7 +65,7 @@ fn a_crowd_of_all_kinds_costs_little_and_keeps_nobody_out() {
 
 #[test]
 fn who_has_not_asked_yet_stays_when_a_crowd_that_has_comes() {
-    let service = warm(Service::start());
+    let service = warm(|settings| settings);
     // As on a slow network: its request is under way. Where the crowd takes as long as a head may, it is late by itself.
     let (mut client, _crowd) = until("a crowd within eight seconds", || {
         let began = Instant::now();
@@ -83,7 +83,7 @@ fn who_has_not_asked_yet_stays_when_a_crowd_that_has_comes() {
 
 #[test]
 fn a_crowd_leaves_descriptors_to_the_service_where_it_has_few() {
-    let service = warm(Service::start());
+    let service = warm(|settings| settings);
     // What a shell gives where nobody said more.
     let few = Rlimit { current: Some(1024), maximum: Some(1024) };
     let process = Pid::from_raw(service.portal.id().try_into().unwrap());
@@ -98,7 +98,7 @@ fn a_crowd_leaves_descriptors_to_the_service_where_it_has_few() {
 #[test]
 fn a_crowd_delays_neither_the_watchdog_nor_the_end() {
     let systemd = Systemd::new();
-    let mut service = warm(Service::start_with(|settings| systemd.watches(settings, "8000000")));
+    let mut service = warm(|settings| systemd.watches(settings, "8000000"));
     assert_eq!(systemd.hears(), "READY=1");
     let mut crowd = crowd(&service, &Kind::ALL);
     // The earlier notifications are read; those that follow are sent while the crowd is there.

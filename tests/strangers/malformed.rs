@@ -5,7 +5,6 @@ use std::thread;
 
 use serde_json::Value;
 
-use crate::service::Service;
 use crate::strangers::malformed_requests::all;
 use crate::strangers::stranger::{address, exchange};
 use crate::strangers::watch::Watch;
@@ -38,7 +37,7 @@ fn is_problem((status, body): &(u16, Value)) -> bool {
 #[test]
 fn a_hundred_kinds_of_malformed_requests_are_refused_with_a_problem() {
     // As .env.example shows the default.
-    let service = warm(Service::start_with(|settings| settings.with("RUST_LOG", "info")));
+    let service = warm(|settings| settings.with("RUST_LOG", "info"));
     let requests = all();
     let kinds = requests.iter().collect::<std::collections::BTreeSet<_>>().len();
     assert!(kinds >= 100, "{kinds} kinds");
@@ -71,7 +70,7 @@ fn a_hundred_kinds_of_malformed_requests_are_refused_with_a_problem() {
 /// `PBX_TEST_REQUESTS` says how many.
 #[test]
 fn many_requests_of_which_half_are_malformed_leave_nothing_behind() {
-    let service = warm(Service::start_with(|settings| settings.with("RUST_LOG", "warn")));
+    let service = warm(|settings| settings.with("RUST_LOG", "warn"));
     let address = address(service.portal.url());
     let requests = all();
     let total = number("PBX_TEST_REQUESTS", 1000);

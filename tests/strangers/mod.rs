@@ -12,10 +12,13 @@ mod watch;
 
 use std::env;
 
+use pbx_tests::Settings;
+
 use crate::service::Service;
 
-/// A service with a user, in which what is made at the first request is there.
-fn warm(service: Service) -> Service {
+/// A service with a user, in which what is made at the first request is there. It has as many threads on any machine.
+fn warm(change: impl FnOnce(Settings) -> Settings) -> Service {
+    let service = Service::start_with(|settings| change(settings.with("PBX_PORTAL__SERVER__WORKERS", "4")));
     service.portal.create_user("A", "a@example.com");
     for path in ["/users", "/openapi.json", "/docs/swagger-ui-bundle.js"] {
         service.portal.http().get(path).expect(200);

@@ -3,13 +3,12 @@
 use std::thread;
 use std::time::{Duration, Instant};
 
-use crate::service::Service;
 use crate::strangers::stranger::{Kind, LARGEST, NOW_AND_THEN, Stranger, address, exchange};
 use crate::strangers::warm;
 
 #[test]
 fn every_kind_of_slow_client_is_disconnected_in_time() {
-    let service = warm(Service::start());
+    let service = warm(|settings| settings);
     let came = Instant::now();
     let address = address(service.portal.url());
     let mut here: Vec<_> = Kind::ALL.iter().map(|kind| Stranger::come(address, *kind).unwrap()).collect();
@@ -30,7 +29,7 @@ fn every_kind_of_slow_client_is_disconnected_in_time() {
 
 #[test]
 fn a_large_file_arrives_whole_however_many_ask() {
-    let service = warm(Service::start());
+    let service = warm(|settings| settings);
     let whole = service.portal.http().get("/docs/swagger-ui-bundle.js").expect(200).text;
     let close = LARGEST.replace("\r\n\r\n", "\r\nConnection: close\r\n\r\n");
     thread::scope(|scope| {

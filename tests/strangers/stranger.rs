@@ -136,7 +136,7 @@ impl Stranger {
     }
 }
 
-/// Sends this, and returns what comes back until the connection ends or nothing comes for a while.
+/// Sends this, and returns what comes back until the connection ends. Fails where neither comes.
 pub(crate) fn exchange(address: SocketAddr, request: &[u8]) -> io::Result<Vec<u8>> {
     let mut stream = TcpStream::connect_timeout(&address, LIMIT)?;
     stream.set_write_timeout(Some(LIMIT))?;
