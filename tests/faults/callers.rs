@@ -1,6 +1,6 @@
 //! What a caller from outside sends is printed in Asterisk's listings while the call lasts, line breaks included.
 
-use pbx_tests::{Asterisk, Behaviour, Database, HostileCall, bulk_users, until};
+use pbx_tests::{Asterisk, Behaviour, Database, HostileCall, MisbehavingAsterisk, bulk_users, until};
 
 use crate::faults::matrix;
 use crate::faults::world::{World, create};
@@ -28,7 +28,13 @@ pub(crate) fn asterisk_with_callers() -> Asterisk {
 
 #[test]
 fn what_a_caller_sends_neither_spoils_nor_makes_a_proof() {
-    let world = World::with(Database::create(), asterisk_with_callers(), |settings| settings);
+    for way in [MisbehavingAsterisk::ask_by_socket, MisbehavingAsterisk::ask_by_command] {
+        let world = World::build(Database::create(), asterisk_with_callers(), way, |settings| settings);
+        what_callers_send_changes_nothing(&world);
+    }
+}
+
+fn what_callers_send_changes_nothing(world: &World) {
     for (round, (caller, shown)) in CALLERS.into_iter().enumerate() {
         let callee = world.bystander.answering();
         let call = HostileCall::start(&world.asterisk, caller);

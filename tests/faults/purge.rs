@@ -9,7 +9,7 @@ use pbx_tests::{Behaviour, Phone, Response, until};
 use crate::faults::disk::read_only_from;
 use crate::faults::matrix;
 use crate::faults::mounts::{Mount, able_to_mount};
-use crate::faults::world::{World, create};
+use crate::faults::world::{BOTH_WAYS, World, create};
 
 /// Deletes the user with this number.
 fn delete(world: &World, number: i64) {
@@ -80,11 +80,8 @@ fn the_phone_of_a_number_with_a_new_owner_is_gone() {
 #[test]
 fn a_contact_that_was_removed_does_not_come_back_with_an_asterisk_that_was_killed() {
     let key = "/registrar/contact/1001;@";
-    for by_command in [false, true] {
-        let mut world = World::new();
-        if by_command {
-            world.stand_in.ask_by_command();
-        }
+    for world in BOTH_WAYS {
+        let mut world = world();
         let former = owner(&world);
         let _at_former = former.answering();
         // Asterisk writes one change of its database at once, and what comes within a second after it then.
@@ -100,7 +97,7 @@ fn a_contact_that_was_removed_does_not_come_back_with_an_asterisk_that_was_kille
         world.asterisk.kill();
         world.asterisk.start();
         world.check(matrix::KILLED_AT_ONCE, &answer);
-        assert!(!world.has_contact("1001"), "by command: {by_command}");
+        assert!(!world.has_contact("1001"));
     }
 }
 

@@ -100,7 +100,8 @@ impl World {
         Self::with(Database::create(), Asterisk::start_new(), |settings| settings.with("PBX_PORTAL__STATE_DIR", path))
     }
 
-    fn build(
+    /// Asked in this way from the start: a portal that knows the control socket goes on using it.
+    pub(crate) fn build(
         database: Database,
         asterisk: Asterisk,
         way: impl FnOnce(&MisbehavingAsterisk),
