@@ -6,7 +6,7 @@ use pbx_tests::misbehaving::{BUSY, QUEUED};
 use pbx_tests::{Behaviour, until};
 
 use crate::faults::matrix;
-use crate::faults::world::{Disk, Running, State, World};
+use crate::faults::world::{BOTH_WAYS, State, World};
 
 const RELOAD: &str = "module reload*";
 
@@ -46,7 +46,7 @@ fn an_asterisk_that_is_down_is_left_alone_and_starts_with_the_old_files() {
 fn an_asterisk_that_is_down_is_left_alone_by_an_apply_that_only_removes() {
     let mut world = World::new();
     world.recovers();
-    world.old = State { disk: Disk::of(&world.asterisk), running: Running::of(&world.asterisk) };
+    world.old = State::of(&world.asterisk);
     // No new number: nothing is asked before the reload but whether Asterisk is there.
     let newcomer = world.portal.http().get("/users").expect(200).string("/users/1/id");
     world.portal.http().delete(&format!("/users/{newcomer}")).expect(204);
@@ -66,26 +66,33 @@ fn an_asterisk_that_was_killed_and_left_its_socket_is_down() {
 
 #[test]
 fn an_asterisk_that_boots_is_waited_for() {
-    let world = World::new();
-    world.stand_in.on_next(1, "core waitfullybooted", &Behaviour::Delay(600));
-    world.apply(matrix::BOOTING);
+    for world in BOTH_WAYS {
+        let world = world();
+        let asked = || world.stand_in.count("core waitfullybooted");
+        let before = asked();
+        world.stand_in.on_next(1, "core waitfullybooted", &Behaviour::Delay(600));
+        world.apply(matrix::BOOTING);
+        assert_eq!(asked(), before + 1);
+    }
 }
 
 #[test]
 fn whenever_an_apply_meets_a_real_boot_it_is_refused_or_proven() {
-    let mut world = World::new();
-    world.asterisk.stop();
-    world.asterisk.start_booting();
-    until("the boot to end", || {
-        let answer = world.portal.http().post_empty("/apply");
-        if answer.status == 200 {
-            world.check(matrix::BOOTING, &answer);
-            return Some(());
-        }
-        world.check(matrix::DOWN, &answer);
-        None
-    });
-    world.recovers();
+    for world in BOTH_WAYS {
+        let mut world = world();
+        world.asterisk.stop();
+        world.asterisk.start_booting();
+        until("the boot to end", || {
+            let answer = world.portal.http().post_empty("/apply");
+            if answer.status == 200 {
+                world.check(matrix::BOOTING, &answer);
+                return Some(());
+            }
+            world.check(matrix::DOWN, &answer);
+            None
+        });
+        world.recovers();
+    }
 }
 
 #[test]
