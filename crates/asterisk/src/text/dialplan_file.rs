@@ -110,6 +110,10 @@ fn with_parentheses(mut application: String) -> String {
 mod tests {
     use super::*;
 
+    fn step(number: u32, label: Option<&str>, application: &str) -> Step {
+        Step::Priority { number, label: label.map(str::to_owned), application: application.to_owned() }
+    }
+
     #[test]
     fn the_dialplan_is_read_as_asterisk_lists_it() {
         let text = "[c]\nexten => 1000,1,Goto(ring,${EXTEN},1)\nexten => 1000,hint,PJSIP/1000\n\
@@ -117,11 +121,6 @@ mod tests {
         let contexts = read(text).unwrap();
         assert_eq!(contexts["c"]["1000"][0], Step::Hint("PJSIP/1000".to_owned()));
         let ring = &contexts["ring"]["_1XXX"];
-        let step = |number, label: Option<&str>, application: &str| Step::Priority {
-            number,
-            label: label.map(str::to_owned),
-            application: application.to_owned(),
-        };
         assert_eq!(*ring, [step(1, None, "Answer()"), step(2, None, "Dial(x,30)"), step(3, Some("out"), "Hangup(20)")]);
         assert!(contexts["empty"].is_empty());
     }
@@ -131,11 +130,6 @@ mod tests {
         let text = "[in]\ninclude => day,9:00-17:00,mon-fri,*,*\nignorepat => 9\nswitch => Loopback/day\n\
             exten = 77,1(start),A\nexten = 77,n+101(busy),B\nexten = 77/4930,1,C\n";
         let context = &read(text).unwrap()["in"];
-        let step = |number, label: Option<&str>, application: &str| Step::Priority {
-            number,
-            label: label.map(str::to_owned),
-            application: application.to_owned(),
-        };
         assert_eq!(context["77"], [step(1, None, "A()"), step(103, Some("busy"), "B()")]);
         let names: Vec<_> = context.keys().map(String::as_str).collect();
         let besides = ["ignorepat => 9", "include => day,9:00-17:00,mon-fri,*,*", "switch => Loopback/day"];

@@ -1,9 +1,14 @@
 use super::*;
 
+/// What a pair of these endpoints and an empty dialplan says.
+fn of_endpoints(text: &str) -> Expected {
+    Expected::read(&Pair { endpoints: text.into(), dialplan: Vec::new() }).unwrap()
+}
+
 #[test]
 fn an_endpoint_has_an_auth_or_one_of_several() {
     let text = "[1]\ntype=endpoint\nauth=a\n[2]\ntype=endpoint\nauth=a,b\n[3]\ntype=endpoint\n";
-    let expected = Expected::read(&Pair { endpoints: text.into(), dialplan: Vec::new() }).unwrap();
+    let expected = of_endpoints(text);
     assert_eq!(expected.endpoints().collect::<Vec<_>>(), ["1", "2", "3"]);
     assert_eq!(["1", "2", "3", "4"].map(|name| expected.auth_of(name)), [Some("a"), None, None, None]);
 }
@@ -21,7 +26,7 @@ fn contexts_and_extensions_come_with_the_number_of_their_steps() {
 #[test]
 fn an_object_is_defined_by_its_kind_and_name() {
     let text = "[m]\ntype=aor\n[a]\ntype=auth\n";
-    let expected = Expected::read(&Pair { endpoints: text.into(), dialplan: Vec::new() }).unwrap();
+    let expected = of_endpoints(text);
     let defines = |kind, name: &str| expected.defines(&(kind, name.to_owned()));
     assert!(defines(Kind::Aor, "m") && defines(Kind::Auth, "a") && !defines(Kind::Auth, "m"));
 }
@@ -41,9 +46,8 @@ fn a_pair_that_cannot_be_read_says_where() {
 
 #[test]
 fn a_difference_names_new_old_and_other_endpoints() {
-    let read = |text: &str| Expected::read(&Pair { endpoints: text.into(), dialplan: Vec::new() }).unwrap();
-    let former = read("[1]\ntype=endpoint\nauth=a\n[2]\ntype=endpoint\n[3]\ntype=endpoint\n");
-    let now = read("[1]\ntype=endpoint\nauth=b\n[3]\ntype=endpoint\n[4]\ntype=endpoint\n");
+    let former = of_endpoints("[1]\ntype=endpoint\nauth=a\n[2]\ntype=endpoint\n[3]\ntype=endpoint\n");
+    let now = of_endpoints("[1]\ntype=endpoint\nauth=b\n[3]\ntype=endpoint\n[4]\ntype=endpoint\n");
     let Difference { added, removed, changed, others: _ } = now.difference(&former);
     assert_eq!((added, removed, changed), (vec!["4".to_owned()], vec!["2".to_owned()], vec!["1".to_owned()]));
 }
@@ -99,14 +103,13 @@ fn no_object_is_asked_for_by_name_but_registrations_and_if_strict_aors() {
 
 #[test]
 fn only_another_credential_makes_a_former_owner() {
-    let read = |text: &str| Expected::read(&Pair { endpoints: text.into(), dialplan: Vec::new() }).unwrap();
     let user = |number: u16, auth: &str, digest: &str| {
         format!(
             "[{number}]\ntype=endpoint\nauth={auth}\naors=aor-{number}\n[{auth}]\ntype=auth\npassword_digest=MD5:{digest}\n"
         )
     };
-    let former = read(&(user(1, "1-a", "x") + &user(2, "2-a", "x") + &user(3, "3-a", "x")));
-    let now = read(&(user(1, "1-b", "x") + &user(2, "2-b", "y") + &user(4, "4-a", "x")));
+    let former = of_endpoints(&(user(1, "1-a", "x") + &user(2, "2-a", "x") + &user(3, "3-a", "x")));
+    let now = of_endpoints(&(user(1, "1-b", "x") + &user(2, "2-b", "y") + &user(4, "4-a", "x")));
     let aors: Vec<_> = now.aors_of_former_owners(&former).into_iter().collect();
     assert_eq!(aors, ["aor-2", "aor-3"]);
     let shown = format!("{former:?}");
