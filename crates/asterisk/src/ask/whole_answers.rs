@@ -157,7 +157,7 @@ mod tests {
         let (_directory, cli) = halves(u32::MAX);
         let began = Instant::now();
         let error =
-            ask_whole(&cli, vec![("a".to_owned(), ())], began + Duration::from_secs(1), |(), answer| whole(answer))
+            ask_whole(&cli, vec![("a".to_owned(), ())], began + Duration::from_secs(2), |(), answer| whole(answer))
                 .unwrap_err();
         assert_eq!(error.to_string(), "the answer to `a` is half");
         assert!(began.elapsed() < Duration::from_secs(10));
@@ -166,7 +166,7 @@ mod tests {
     #[test]
     fn a_command_that_times_out_is_no_half_answer_unless_no_time_is_left() {
         for (timeout, deadline, said) in
-            [(1, 30, "Asterisk did not answer `a` within"), (30, 1, "the answer to `a` is half")]
+            [(2, 30, "Asterisk did not answer `a` within"), (30, 2, "the answer to `a` is half")]
         {
             let lines = "[ \"$3\" = a ] || exit 0; [ -e once ] && exec sleep 100; >once; echo half";
             let (_directory, cli) = program(lines, Duration::from_secs(timeout));
