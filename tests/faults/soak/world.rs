@@ -57,6 +57,8 @@ pub(crate) struct Parts {
     pub(crate) portals: Vec<Portal>,
     settings: Settings,
     pub(crate) stand_in: MisbehavingAsterisk,
+    /// How the portals ask it.
+    by_command: bool,
     pub(crate) bystander: Phone,
     pub(crate) asterisk: Asterisk,
     pub(crate) proxy: Proxy,
@@ -88,6 +90,7 @@ impl World {
             portals: vec![portal],
             settings,
             stand_in,
+            by_command: false,
             bystander,
             asterisk,
             proxy,
@@ -116,6 +119,8 @@ impl World {
         } else {
             parts.stand_in.ask_by_socket();
         }
+        // Who knows a way to ask goes on with it.
+        let is_another_way = std::mem::replace(&mut parts.by_command, plan.by_command) != plan.by_command;
         if let (Some((at, milliseconds)), false) = (plan.slow, matches!(plan.fault, Fault::Misbehaves { .. })) {
             parts.stand_in.on(at, &Behaviour::Delay(milliseconds));
         }
@@ -127,6 +132,10 @@ impl World {
             }
             Fault::Clock { first, .. } => {
                 let settings = parts.with_clock(first);
+                parts.restart(shared, &settings, 1 + usize::from(plan.two_portals));
+            }
+            _ if is_another_way => {
+                let settings = parts.settings.clone();
                 parts.restart(shared, &settings, 1 + usize::from(plan.two_portals));
             }
             _ => parts.have(shared, 1 + usize::from(plan.two_portals)),
