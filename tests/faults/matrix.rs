@@ -134,15 +134,15 @@ rows! {
     FROZEN_DATABASE: "PostgreSQL hangs before the snapshot" => 503 "database-unavailable", "refused", Old, Old;
     NO_AUDIT: "PostgreSQL dies between snapshot and audit record"
         => 503 "database-unavailable", "refused", Old, Old;
-    NO_LAST_WORD: "PostgreSQL dies before the last word, and the apply succeeds"
+    NO_LAST_WORD: "PostgreSQL dies before the record is closed, and the apply succeeds"
         => 503 "database-unavailable", "applied", New, New;
-    NO_LAST_WORD_FROZEN: "PostgreSQL hangs before the last word, and the apply succeeds"
+    NO_LAST_WORD_FROZEN: "PostgreSQL hangs before the record is closed, and the apply succeeds"
         => 503 "database-unavailable", "applied", New, New;
-    NO_LAST_WORD_ROLLED_BACK: "PostgreSQL dies before the last word, and the apply fails"
+    NO_LAST_WORD_ROLLED_BACK: "PostgreSQL dies before the record is closed, and the apply fails"
         => 503 "database-unavailable", "rolled_back", Old, Old;
-    RESTORED: "An older dump is restored before the last word, and the apply succeeds"
+    RESTORED: "An older dump is restored before the record is closed, and the apply succeeds"
         => 503 "database-unavailable", "applied", New, New;
-    FAILED_OVER: "A standby that lacks the record takes over before the last word, and the apply succeeds"
+    FAILED_OVER: "A standby that lacks the record takes over before the record is closed, and the apply succeeds"
         => 503 "database-unavailable", "applied", New, New;
     OTHER_PLAN: "The plan is another than the one that `If-Match` names" => 412 "plan-changed", "refused", Old, Old;
     OTHER_DATABASE: "`DATABASE_URL` names another database, in which a user is missing"
@@ -190,7 +190,9 @@ fn rendered() -> String {
             Files::Old => "old",
             Files::New => "new",
             Files::Gone => "gone, as the fault left it",
-            Files::Stuck => "new, in part or whole, beside remains of the rollback; old at the next start or apply",
+            Files::Stuck => {
+                "new, in part or whole, with what the rollback had staged beside; old at the next start or apply"
+            }
         };
         let live = match live {
             Live::Old => "old",

@@ -214,13 +214,7 @@ fn whoever_an_older_pair_let_in_is_gone_whatever_became_of_the_first_apply() {
         assert_eq!(former.register(), 200);
         create(&world.portal, "another");
         if end == "killed" {
-            let held = world.stand_in.hold_next("pjsip show endpoints");
-            let http = world.portal.http().clone();
-            let killed = thread::spawn(move || http.try_post_empty("/apply"));
-            held.wait();
-            world.portal.kill();
-            drop(held);
-            assert!(killed.join().unwrap().is_none());
+            world.killed_at("pjsip show endpoints", |_| {});
             world.portal = world.portal.settings().start();
         } else {
             // A difference is believed when it is read twice.
