@@ -101,6 +101,16 @@ impl Change<'_> {
     }
 }
 
+/// Whose registrations go with a deployment, by their aors.
+struct Leaving {
+    /// Whoever the pair does not let in, once it is live.
+    former_owners: FormerOwners,
+    /// Whoever neither this pair nor the former one lets in: whatever becomes of the deployment.
+    others: BTreeSet<String>,
+    /// What former deployments left.
+    left_before: BTreeSet<String>,
+}
+
 /// The pair to roll back to, and what must be live then, if its text can be read.
 pub(super) struct Former {
     pair: Pair,
@@ -168,30 +178,36 @@ impl LockedDeployment<'_> {
         self.refuse_uncovered(pair, &former.pair)?;
         let times = &mut deployed.times;
         let change = Change { pair, tag, wanted: &wanted, before, deadline };
-        let left_before = self.unpurged();
-        let aors = &wanted.aors_of_former_owners(before) | &left_before;
-        let mut former_owners = FormerOwners { aors, contacts: Contacts::new() };
-
-        // Other files than the former pair's may have been live, as after a backup of them was restored.
-        let loaded =
-            if on_disk == former.pair { Expected::default() } else { Expected::read(&on_disk).unwrap_or_default() };
-        former_owners.aors.extend(wanted.aors_of_others(&loaded));
-        let mut others = before.aors_of_others(&loaded);
+        let mut leaving = self.leaving(change, &on_disk, &former.pair);
         if on_disk == *pair {
             match timed(&mut times.verify, || self.is_live(change))? {
                 Ok(foreign) => {
                     deployed.foreign = foreign;
-                    deployed.unpurged = timed(&mut times.purge, || self.remember(change, &former_owners))?;
+                    deployed.unpurged = timed(&mut times.purge, || self.remember(change, &leaving.former_owners))?;
                     return Ok(());
                 }
                 Err(mismatch) => {
-                    former_owners.aors.extend(mismatch.others_aors.iter().cloned());
-                    others.extend(&mismatch.others_aors - &wanted.aors_of_former_owners(before));
+                    leaving.others.extend(&mismatch.others_aors - &wanted.aors_of_former_owners(before));
+                    leaving.former_owners.aors.extend(mismatch.others_aors);
                 }
             }
         }
-        // Whoever was let in by neither pair is to go, whatever becomes of this deployment.
-        self.purge_later(&others)?;
+        self.purge_later(&leaving.others)?;
+        self.replace(change, &on_disk, &former, leaving, deployed)
+    }
+
+    /// Replaces the files, reloads, verifies and purges; or rolls back.
+    #[expect(clippy::result_large_err, reason = "one of each deployment, which takes milliseconds")]
+    fn replace(
+        &mut self,
+        change: Change<'_>,
+        on_disk: &Pair,
+        former: &Former,
+        mut leaving: Leaving,
+        deployed: &mut Deployed,
+    ) -> Result<(), Failed> {
+        let Change { pair, wanted, before, deadline, .. } = change;
+        let (times, former_owners) = (&mut deployed.times, &mut leaving.former_owners);
         let (new_aors, aors_to_change) = (wanted.new_aors(before), change.owners_to_come());
         let registered = timed(&mut times.verify, || self.contacts(&(&new_aors | &aors_to_change), deadline))?;
         former_owners.contacts.extend(registered.iter().filter(|(aor, ..)| new_aors.contains(aor)).cloned());
@@ -201,7 +217,7 @@ impl LockedDeployment<'_> {
             former_owners.aors.extend(new_aors);
         }
 
-        let modules = self.modules_to_reload(pair, &on_disk)?;
+        let modules = self.modules_to_reload(pair, on_disk)?;
         let stage = || self.stage(change, &former.pair, modules, former_owners.all_aors());
         let (staged, purged) = timed(&mut times.install, stage)?;
         // A rollback reloads what was reloaded before it.
@@ -210,14 +226,14 @@ impl LockedDeployment<'_> {
             self.deployment,
             times,
             |times| self.reload_and_verify(change, &modules, times),
-            |cause| self.fixes(cause, &wanted),
-            |cause| self.verify_former(modules.get(), &former, &wanted, cause),
+            |cause| self.fixes(cause, wanted),
+            |cause| self.verify_former(modules.get(), former, wanted, cause),
         );
         let (foreign, record) = match end {
             End::Verified(foreign, record) => (foreign, record),
             End::RolledBack(failed) => {
                 if failed.aftermath == Aftermath::RolledBack {
-                    self.remove_who_came(&aors_to_change, &registered, &others, left_before);
+                    self.remove_who_came(&aors_to_change, &registered, leaving);
                 }
                 return Err(failed);
             }
@@ -225,7 +241,7 @@ impl LockedDeployment<'_> {
         deployed.is_changed = true;
         deployed.foreign = foreign;
         self.proven = Some(record);
-        deployed.unpurged = timed(&mut times.purge, || self.purge_stale_contacts(&former_owners, purged, deadline));
+        deployed.unpurged = timed(&mut times.purge, || self.purge_stale_contacts(former_owners, purged, deadline));
         Ok(())
     }
 
@@ -238,6 +254,17 @@ impl LockedDeployment<'_> {
     /// At which aors former deployments left a contact.
     fn unpurged(&self) -> BTreeSet<String> {
         self.proven.as_ref().map(|record| record.unpurged.clone()).unwrap_or_default()
+    }
+
+    /// Whose registrations this change takes away, as far as the files say.
+    fn leaving(&self, Change { wanted, before, .. }: Change<'_>, on_disk: &Pair, former: &Pair) -> Leaving {
+        // Other files than the former pair's may have been live, as after a backup of them was restored.
+        let loaded = if on_disk == former { Expected::default() } else { Expected::read(on_disk).unwrap_or_default() };
+        let left_before = self.unpurged();
+        let mut aors = &wanted.aors_of_former_owners(before) | &left_before;
+        aors.extend(wanted.aors_of_others(&loaded));
+        let former_owners = FormerOwners { aors, contacts: Contacts::new() };
+        Leaving { former_owners, others: before.aors_of_others(&loaded), left_before }
     }
 
     /// Remembers with the proven pair that somebody other than its owners may be registered at these aors.
@@ -275,15 +302,10 @@ impl LockedDeployment<'_> {
     }
 
     /// After a rollback that is proven: removes who registered at these aors since these contacts were read, as whoever was
-    /// to own them did in between; and whoever others let in. Where that fails, the next deployment removes all that is
-    /// registered there.
-    fn remove_who_came(
-        &mut self,
-        aors: &BTreeSet<String>,
-        before: &Contacts,
-        others: &BTreeSet<String>,
-        left_before: BTreeSet<String>,
-    ) {
+    /// to own them did in between; and whoever neither pair lets in. Where that fails, the next deployment removes all that
+    /// is registered there.
+    fn remove_who_came(&mut self, aors: &BTreeSet<String>, before: &Contacts, leaving: Leaving) {
+        let Leaving { others, left_before, .. } = leaving;
         let Some(record) = self.proven.clone().filter(|_| !(aors.is_empty() && others.is_empty())) else { return };
         let cli = &self.deployment.cli;
         let deadline = Instant::now() + cli.timeout();
