@@ -254,13 +254,20 @@ mod tests {
         }
     }
 
-    #[test]
-    fn what_could_not_be_read_is_read_again_and_a_damaged_record_is_not() {
+    /// A host without an Asterisk, whose state directory is this one.
+    fn host() -> (tempfile::TempDir, Deployment) {
         let directory = tempfile::tempdir().unwrap();
         let at = |name: &str| directory.path().join(name);
         let files = IncludeFiles { endpoints: at("p.conf"), dialplan: at("e.conf") };
         let cli = Cli::new("/nonexistent/asterisk", Duration::from_secs(1)).unwrap();
         let deployment = Deployment::new(cli, files, directory.path().to_owned());
+        (directory, deployment)
+    }
+
+    #[test]
+    fn what_could_not_be_read_is_read_again_and_a_damaged_record_is_not() {
+        let (directory, deployment) = host();
+        let at = |name: &str| directory.path().join(name);
         let cache = ClaimCache::new("pbx".to_owned());
         let is_kept = || Arc::ptr_eq(&cache.claim(&deployment), &cache.claim(&deployment));
         std::os::unix::fs::symlink(directory.path(), at("proven")).unwrap();
@@ -273,11 +280,8 @@ mod tests {
 
     #[test]
     fn what_was_read_while_an_apply_was_rolled_back_is_not_kept() {
-        let directory = tempfile::tempdir().unwrap();
+        let (directory, deployment) = host();
         let at = |name: &str| directory.path().join(name);
-        let files = IncludeFiles { endpoints: at("p.conf"), dialplan: at("e.conf") };
-        let cli = Cli::new("/nonexistent/asterisk", Duration::from_secs(1)).unwrap();
-        let deployment = Deployment::new(cli, files, directory.path().to_owned());
         // A record as `pbx-asterisk` writes it, of two empty files.
         let tag = Tag { id: ApplyId::generate(), revision: Revision::new(7), database: None, node: None };
         let record = format!("pbx-asterisk record 1\ntag {tag}\nunpurged \nendpoints 0\n\ndialplan 0\n\n");
