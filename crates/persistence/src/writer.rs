@@ -297,3 +297,21 @@ fn decide(request: &Request, roster: &mut Roster, change: &mut Change) -> Result
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::error::Error as _;
+
+    use super::*;
+
+    #[test]
+    fn who_gives_up_takes_no_change_along_but_its_own() {
+        let waiting = (0..3).map(|ticket| (ticket, Request::Delete(UserId::generate()))).collect();
+        let mut queue = Queue { waiting, ..Queue::default() };
+        let words = |error: DatabaseError| error.source().map(ToString::to_string).unwrap_or_default();
+        assert!(words(queue.leave(1, Duration::ZERO)).ends_with("it was not made"));
+        assert_eq!(queue.take().0, [0, 2]);
+        assert!(words(queue.leave(2, Duration::ZERO)).ends_with("is not known"));
+        assert_eq!(queue.taken, HashSet::from([0]));
+    }
+}
