@@ -45,6 +45,23 @@ fn what_somebody_took_from_asterisk_alone_is_applied_again() {
 }
 
 #[test]
+fn settings_that_somebody_loaded_under_the_same_names_and_put_back_are_applied_again() {
+    let world = World::new();
+    world.recovers();
+    let file = world.asterisk.pjsip_include();
+    let applied = fs::read(&file).unwrap();
+    let caller_id = || world.asterisk.rx("pjsip show endpoint 1000").contains("somebody else");
+    let status = Command::new("sed").args(["-i", "s/^callerid=.*/callerid=somebody else <1000>/"]).arg(&file).status();
+    assert!(status.unwrap().success());
+    world.asterisk.rx("module reload res_pjsip.so");
+    assert!(caller_id());
+    fs::write(&file, applied).unwrap();
+    assert_eq!(world.recovers().json["outcome"], "applied", "the bytes are the same, and that proves nothing");
+    assert!(!caller_id());
+    assert_eq!(world.recovers().json["outcome"], "unchanged");
+}
+
+#[test]
 fn a_state_directory_from_a_backup_is_made_true() {
     let world = World::new();
     let proven = world.portal.settings().state_dir().join("proven");

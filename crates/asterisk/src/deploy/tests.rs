@@ -173,6 +173,9 @@ fn the_modules_whose_file_changes_are_reloaded_and_both_where_nobody_knows_what_
     // Somebody has reloaded other files, and put these back.
     fs::write(host.at("live"), "").unwrap();
     assert_eq!(reloads_of(&pair), BOTH);
+    // Or under the same names.
+    fs::write(host.at("p.conf"), &pair.endpoints).unwrap();
+    assert_eq!(reloads_of(&pair), BOTH);
     fs::write(host.at("e.conf"), "; by hand").unwrap();
     pair = users(&[("1", "x")]);
     assert_eq!(reloads_of(&pair), BOTH);
@@ -200,6 +203,10 @@ fn what_asterisk_does_not_take_is_rolled_back_and_the_former_pair_proven() {
     assert_eq!(host.deployment.files.read().unwrap(), one);
     assert!(host.deployment.proven().unwrap().is_some());
     assert_eq!(host.record().unpurged, aors(&[]));
+    // Of one that takes nobody's number, the record of the proven pair stays.
+    host.lock().deploy(&users(&[("1", "x"), ("2", "x")]), "two", soon()).unwrap_err();
+    host.answering("");
+    assert!(!host.lock().deploy(&one, "one", soon()).unwrap().is_changed);
 }
 
 #[test]

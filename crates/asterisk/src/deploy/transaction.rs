@@ -181,11 +181,15 @@ impl LockedDeployment<'_> {
         let mut leaving = self.leaving(change, &on_disk, &former.pair);
         if on_disk == *pair {
             match timed(&mut times.verify, || self.is_live(change))? {
-                Ok(foreign) => {
+                Ok(foreign) if !self.may_run_others(pair)? => {
                     deployed.foreign = foreign;
                     deployed.unpurged = timed(&mut times.purge, || self.remember(change, &leaving.former_owners))?;
                     return Ok(());
                 }
+                Ok(_) => log::warn!(
+                    "{} was touched since it was verified: it is installed and reloaded again",
+                    self.deployment.files.endpoints.display()
+                ),
                 Err(mismatch) => {
                     leaving.others.extend(&mismatch.others_aors - &wanted.aors_of_former_owners(before));
                     leaving.former_owners.aors.extend(mismatch.others_aors);

@@ -19,8 +19,16 @@ impl LockedDeployment<'_> {
     /// The modules whose file changes, where Asterisk surely runs what is on disk.
     pub(super) fn modules_to_reload(&self, pair: &Pair, on_disk: &Pair) -> Result<Modules, FileError> {
         let is_live = self.proven.as_ref().is_some_and(|record| record.pair == *on_disk);
-        let is_claimed = is_live && !self.deployment.state.is_unproven()?;
+        let is_claimed = is_live && !self.deployment.state.is_unproven()? && !self.may_run_others(on_disk)?;
         Ok(if is_claimed { modules::modules_of_change(on_disk, pair) } else { modules::BOTH })
+    }
+
+    /// Whether somebody may have loaded other settings under the names of this pair, which is on disk: verification goes by
+    /// names, and whoever touched the file since its proof may have put it back.
+    pub(super) fn may_run_others(&self, on_disk: &Pair) -> Result<bool, FileError> {
+        let Deployment { files, state, .. } = self.deployment;
+        let is_proven = self.proven.as_ref().is_some_and(|record| record.pair == *on_disk);
+        Ok(is_proven && state.was_touched_since_proof(&files.endpoints)?)
     }
 
     /// Reloads and verifies; both modules where one was not enough.
