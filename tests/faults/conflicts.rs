@@ -231,6 +231,57 @@ fn an_object_that_asterisk_keeps_from_before_is_found_out() {
 }
 
 #[test]
+fn auths_that_asterisk_refuses_are_found_out_by_one_that_does_not_go() {
+    let world = World::new();
+    world.recovers();
+    let list = world.portal.http().get("/users").expect(200);
+    let (main, trunk) = (world.asterisk.etc().join("pjsip.conf"), "[trunk-auth]\ntype=auth\nusername=a\npassword=b\n");
+    let whole = fs::read_to_string(&main).unwrap();
+    fs::write(&main, format!("{whole}{trunk}{trunk}")).unwrap();
+    world.portal.http().delete(&format!("/users/{}", list.string("/users/1/id"))).expect(204);
+    let answer = world.portal.http().post_empty("/apply").expect(502);
+    assert_eq!(answer.json["apply"]["outcome"], "rolled_back", "{}", answer.text);
+    let detail = answer.string("/detail");
+    assert!(detail.contains("still live: auth 1001-") && detail.contains("the auth trunk-auth ("), "{detail}");
+    fs::write(&main, whole).unwrap();
+    assert_eq!(
+        world.portal.http().post_empty("/apply").expect(200).json["changes"]["removed"],
+        serde_json::json!([1001])
+    );
+    assert!(!world.asterisk.rx("pjsip list auths").contains(" 1001-"));
+}
+
+/// What Asterisk had before is what the files say, and it reads them no more.
+#[test]
+fn files_that_asterisk_cannot_read_again_are_not_applied_although_it_runs_what_they_say() {
+    let world = World::new();
+    world.recovers();
+    let file = world.asterisk.pjsip_include();
+    let spoiled = [
+        ("pjsip.conf", "#include nowhere.conf\n", "line"),
+        ("pjsip.conf", "[1000]\ntype=endpoint\n", "the endpoint 1000 ("),
+    ];
+    for (main, line, fix) in spoiled {
+        let main = world.asterisk.etc().join(main);
+        let whole = fs::read_to_string(&main).unwrap();
+        fs::write(&main, format!("{whole}\n{line}")).unwrap();
+        // As after a backup of both files was restored.
+        fs::write(&file, "; older\n").unwrap();
+        fs::write(world.asterisk.dialplan_include(), "; older\n").unwrap();
+        for _ in 0..2 {
+            let answer = world.portal.http().post_empty("/apply").expect(502);
+            assert_eq!(answer.json["apply"]["outcome"], "rollback_failed", "{}", answer.text);
+            let detail = answer.string("/detail");
+            assert!(detail.contains("keeps it from reading") && detail.contains(fix), "{detail}");
+            assert_eq!(world.portal.http().get("/users").expect(200).json["apply_required"], true);
+        }
+        fs::write(&main, whole).unwrap();
+        assert_eq!(world.recovers().json["outcome"], "applied");
+        assert_eq!(world.recovers().json["outcome"], "unchanged");
+    }
+}
+
+#[test]
 fn a_file_that_asterisk_reads_to_its_half_is_found_out() {
     for file in ["endpoints", "dialplan"] {
         let world = World::new();
@@ -270,8 +321,12 @@ fn files_that_asterisk_may_not_read_are_named_with_the_fix() {
     asterisk.start();
     let world = World::with(Database::create(), asterisk, |settings| settings);
     give(0, 0o755);
-    if !is_root {
-        let files = [world.asterisk.pjsip_include(), world.asterisk.dialplan_include()];
+    let files = [world.asterisk.pjsip_include(), world.asterisk.dialplan_include()];
+    if is_root {
+        for file in &files {
+            chown(file, None, Some(0)).unwrap();
+        }
+    } else {
         let shut = format!("chmod 0 {} {}", files[0].display(), files[1].display());
         world.stand_in.on_next(1, RELOAD, &Behaviour::Before(shut));
     }

@@ -41,6 +41,10 @@ pub enum Cause {
     /// Asterisk runs something else.
     #[error("Asterisk does not run what was installed: {0}")]
     NotProven(Box<Mismatch>),
+    /// Asterisk runs the pair, as it did before, and its configuration keeps it from reading the files: after its next start
+    /// it would run something else, and it may keep settings that no listing shows.
+    #[error("what Asterisk runs is what it ran before, and its configuration keeps it from reading what was installed")]
+    NotTaken,
     /// This program failed in the middle of a proof; its log has the reason.
     #[error("the proof failed for a fault of this program, which is in its log")]
     Panicked,

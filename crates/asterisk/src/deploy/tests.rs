@@ -31,6 +31,7 @@ endpoints() {
     END { print "Objects found: " count + 0 }' live
 }
 markers() { echo =====; sed -n 's/^\[\(m-.*\)\]/      Aor:  \1/p' live; echo "Objects found: $(grep -c '^\[m-' live)"; }
+auths() { echo =====; sed -n "s/^\[\($1.*\)\]/     Auth:  \1/p" live; echo "Objects found: $(grep -c "^\[$1" live)"; }
 case "$2" in
 ARMS
 'core show settings') echo "  Configuration directory: $PWD" ;;
@@ -38,6 +39,7 @@ ARMS
 'module reload '*) cp p.conf live; reloaded "${2#module reload }" ;;
 'pjsip show endpoints') endpoints ;;
 'pjsip list aors like ^m-') markers ;;
+'pjsip list auths like ^'*) auths "${2##*^}" ;;
 'database show registrar/contact') cat contacts; echo "$(wc -l <contacts) results found." ;;
 'database del registrar/contact '*) flock asked sed -i "\|/${2##* }: |d" contacts; echo 'Database entry removed.' ;;
 'database query '*) echo written ;;
@@ -56,8 +58,10 @@ impl Host {
         let program = format!("/bin/sh {}", directory.path().join("asterisk").display());
         deployment.cli = Cli::new(&program, Duration::from_secs(30)).unwrap();
         let host = Self { directory, deployment };
-        for empty in ["live", "contacts"] {
-            fs::write(host.at(empty), "").unwrap();
+        for (name, content) in
+            [("live", ""), ("contacts", ""), ("pjsip.conf", "#include p.conf"), ("extensions.conf", "#include e.conf")]
+        {
+            fs::write(host.at(name), content).unwrap();
         }
         host.answering("");
         host

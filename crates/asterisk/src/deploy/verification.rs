@@ -62,10 +62,19 @@ impl LockedDeployment<'_> {
                     log::warn!("Asterisk did not run the file that stays the same ({mismatch}): reloading both");
                     continue;
                 }
+                (None, Ok(_)) if self.is_not_taken(modules.get(), wanted, before) => Err(Cause::NotTaken),
                 (None, verified) => verified,
                 (Some(error), verified) => verified.map_err(|_| Cause::Reload(error)),
             };
         }
+    }
+
+    /// Whether Asterisk cannot read the files, although it runs what they say: it would look the same had a module refused its
+    /// file, and so its configuration decides.
+    fn is_not_taken(&self, modules: Modules, wanted: &Expected, before: &Expected) -> bool {
+        let is_unseen = (modules.contains(&modules::PJSIP) && wanted.looks_like(before))
+            || (modules.contains(&modules::DIALPLAN) && wanted.contexts == before.contexts);
+        is_unseen && !self.fixes(&Cause::NotTaken, wanted).is_empty()
     }
 
     /// What to fix, looked for while the files that Asterisk did not take are still there.
@@ -74,6 +83,7 @@ impl LockedDeployment<'_> {
         let (answer, mismatch) = match cause {
             Cause::NotProven(mismatch) => ("", Some(&**mismatch)),
             Cause::Reload(ReloadError::Rejected(answer)) => (answer.as_str(), None),
+            Cause::NotTaken => ("", None),
             _ => return Vec::new(),
         };
         let load = |module| {
@@ -94,6 +104,7 @@ impl LockedDeployment<'_> {
         use ReloadError::{Busy, NotBegun, Rejected};
         let cli = &self.deployment.cli;
         match (reload::reload(cli, modules, Instant::now() + cli.timeout() * 2), cause) {
+            (_, Cause::NotTaken) => return Err("nothing shows that it read them".to_owned()),
             // The reload ran, or none of ours ever began: what is live now stays so.
             (Ok(()) | Err(Rejected(_)), _)
             | (Err(Busy | NotBegun(_)), Cause::Reload(Busy | NotBegun(_)) | Cause::File(_)) => {}

@@ -2,11 +2,11 @@
 
 use std::fs::{self, File, OpenOptions, Permissions};
 use std::io::{self, Read as _, Write as _};
-use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _};
+use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _, PermissionsExt as _, chown};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use rustix::fs::OFlags;
+use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
 use tempfile::{Builder, TempPath};
 
@@ -112,6 +112,17 @@ impl StagedFile {
         match self.staged.persist(&self.target) {
             Ok(()) => Ok(self.target),
             Err(error) => Err(FileError::new(&self.target, "replaced")(error.error)),
+        }
+    }
+
+    /// Gives it the group of its target, by which Asterisk reads that, where no setgid directory hands one on. If it cannot,
+    /// the proof shows whether Asterisk reads the file.
+    pub(crate) fn keep_group(&self) {
+        let hands_on = |directory: fs::Metadata| directory.mode() & Mode::SGID.bits() != 0;
+        if let Ok(there) = fs::metadata(&self.target)
+            && !fs::metadata(directory(&self.target)).is_ok_and(hands_on)
+        {
+            _ = chown(&self.staged, None, Some(there.gid()));
         }
     }
 
@@ -249,6 +260,24 @@ mod tests {
 
     fn replace(target: &Path, content: &[u8], mode: u32) -> Result<(), FileError> {
         StagedFile::new(target, content, mode)?.rename_durably()
+    }
+
+    #[test]
+    fn the_group_of_a_file_is_kept_unless_its_directory_hands_on_another() {
+        let directory = tempfile::tempdir().unwrap();
+        let own = directory.path().metadata().unwrap().gid();
+        // Only root may give a file to any group.
+        let group = if fs::metadata("/proc/self").unwrap().uid() == 0 { 65_534 } else { own };
+        let target = directory.path().join("a.conf");
+        let group_of_new = |mode| {
+            fs::set_permissions(directory.path(), Permissions::from_mode(mode)).unwrap();
+            replace(&target, b"", 0o640).unwrap();
+            chown(&target, None, Some(group)).unwrap();
+            let staged = StagedFile::new(&target, b"x", 0o640).unwrap();
+            staged.keep_group();
+            staged.rename().unwrap().metadata().unwrap().gid()
+        };
+        assert_eq!((group_of_new(0o755), group_of_new(0o2755)), (group, own));
     }
 
     #[test]

@@ -46,7 +46,9 @@ impl IncludeFiles {
         let both =
             [(modules::PJSIP, &self.endpoints, &pair.endpoints), (modules::DIALPLAN, &self.dialplan, &pair.dialplan)];
         let some = both.into_iter().filter(|(module, ..)| modules.contains(module));
-        some.map(|(_, path, content)| StagedFile::new(path, content, MODE)).collect::<Result<_, _>>().map(StagedPair)
+        some.map(|(_, path, content)| StagedFile::new(path, content, MODE).inspect(StagedFile::keep_group))
+            .collect::<Result<_, _>>()
+            .map(StagedPair)
     }
 
     /// Makes what was renamed into place survive a power cut.

@@ -29,8 +29,9 @@ impl Live {
         let mut questions = vec![("pjsip show endpoints".to_owned(), Question::Endpoints)];
         let names: BTreeSet<_> = wanted.contexts.keys().chain(former.contexts.keys()).collect();
         questions.extend(names.into_iter().map(|name| (format!("dialplan show {name}"), Question::Context(name))));
+        let gone_auth = wanted.gone_auth(former);
         for kind in Kind::ALL {
-            let both = wanted.standalone.iter().chain(&former.standalone);
+            let both = wanted.standalone.iter().chain(&former.standalone).chain(&gone_auth);
             if let Some(prefix) = common_prefix(both.filter(|(of, _)| *of == kind).map(|(_, name)| name)) {
                 questions.push((format!("pjsip list {kind}s like ^{prefix}"), Question::Standalone(kind)));
             }
@@ -138,8 +139,9 @@ impl Live {
             }
         }
         // An object without an endpoint before may belong to one now.
-        let stale = former.standalone.intersection(&self.standalone);
-        for (kind, name) in stale.filter(|object| former.defines(object) && !wanted.has(object)) {
+        let stale = former.standalone.iter().filter(|object| former.defines(object) && !wanted.has(object));
+        let gone_auth = wanted.gone_auth(former);
+        for (kind, name) in stale.chain(&gone_auth).filter(|object| self.standalone.contains(*object)) {
             mismatch.stale.push(format!("{kind} {name}"));
         }
         // Extensions that nobody wants, by their steps: 1000 of a deleted user, or the administrator's own 1000, which he
@@ -243,6 +245,24 @@ mod tests {
     #[test]
     fn what_is_as_it_is_to_be_matches() {
         assert!(live_as(&one(), "ours.conf:1").compare(&one(), &Expected::default(), |_| false).is_ok());
+    }
+
+    #[test]
+    fn that_auths_were_read_is_shown_by_a_new_one_or_by_one_that_went() {
+        let user = |number: &str| {
+            format!(
+                "[{number}]\ntype=endpoint\nauth={number}-a\naors={number}\n[{number}-a]\ntype=auth\n[{number}]\ntype=aor\n"
+            )
+        };
+        let of = |numbers: &[&str]| expected(&numbers.iter().map(|number| user(number)).collect::<String>(), "");
+        let (one, two, other) = (of(&["1"]), of(&["1", "2"]), of(&["1", "3"]));
+        let gone = Some((Kind::Auth, "2-a".to_owned()));
+        assert_eq!(one.gone_auth(&two), gone);
+        assert_eq!([two.gone_auth(&two), two.gone_auth(&one), other.gone_auth(&two)], [None, None, None]);
+        let mut live = live_as(&one, "ours.conf:1");
+        assert!(live.compare(&one, &two, |_| false).is_ok());
+        live.standalone.extend(gone);
+        assert_eq!(live.compare(&one, &two, |_| false).unwrap_err().stale, ["auth 2-a"]);
     }
 
     #[test]

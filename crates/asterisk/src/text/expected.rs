@@ -177,6 +177,28 @@ impl Expected {
         self.standalone.contains(object) || named.any(|named| named == (*kind, name.as_str()))
     }
 
+    /// An auth of `former` that is gone, where none is new: Asterisk reads all auths or none, and nothing else shows that it
+    /// read them.
+    pub(crate) fn gone_auth(&self, former: &Self) -> Option<(Kind, String)> {
+        let auths = |of: &Self| -> BTreeSet<String> {
+            let all = of.endpoints.values().flat_map(Endpoint::named).filter(|(kind, _)| *kind == Kind::Auth);
+            all.map(|(_, name)| name.to_owned()).collect()
+        };
+        // As below.
+        if std::ptr::eq(self, former) {
+            return None;
+        }
+        let (now, before) = (auths(self), auths(former));
+        let mut gone = before.difference(&now).map(|name| (Kind::Auth, name.clone()));
+        if now.is_subset(&before) { gone.find(|auth| !self.has(auth)) } else { None }
+    }
+
+    /// Whether Asterisk's listing of endpoints shows both alike.
+    pub(crate) fn looks_like(&self, former: &Self) -> bool {
+        self.endpoints.len() == former.endpoints.len()
+            && self.endpoints.iter().all(|(name, now)| former.endpoints.get(name).is_some_and(|was| now.is_in(was)))
+    }
+
     /// Whether the file defines this object, which stands alone.
     pub(crate) fn defines(&self, object: &(Kind, String)) -> bool {
         self.fingerprints.contains_key(object)

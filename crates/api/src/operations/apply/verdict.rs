@@ -32,7 +32,9 @@ pub(super) fn of_failure(
         Cause::Reload(ReloadError::Busy) => Code::ApplyBusy,
         cause if cause.is_timeout() => Code::AsteriskTimeout,
         Cause::Unprovable(_) | Cause::Uncovered(_) => Code::Internal,
-        Cause::Unread(_) | Cause::Reload(_) | Cause::NotProven(_) | Cause::Panicked => Code::ApplyRejected,
+        Cause::Unread(_) | Cause::Reload(_) | Cause::NotProven(_) | Cause::NotTaken | Cause::Panicked => {
+            Code::ApplyRejected
+        }
     };
     let (outcome, state) = match &failure.aftermath {
         Aftermath::Untouched => (ApplyOutcome::Refused, "Nothing was changed, on disk or live.".to_owned()),
