@@ -4,7 +4,7 @@
 //! ```text
 //! pbx-asterisk record 1
 //! tag <what the caller stored with the pair>
-//! unpurged <aor>,<aor>,…
+//! unpurged <aor>,<aor>,
 //! endpoints <length in bytes>
 //! <content>
 //! dialplan <length in bytes>
@@ -33,8 +33,9 @@ pub(crate) struct Record {
 impl Record {
     pub(crate) fn write(&self) -> Vec<u8> {
         let Pair { endpoints, dialplan } = &self.pair;
-        // A name may hold a blank, and no comma, which separates the aors of an endpoint.
-        let unpurged = self.unpurged.iter().map(String::as_str).collect::<Vec<_>>().join(",");
+        // A name may hold a blank, and no comma, which separates the aors of an endpoint. With one behind each, a single name
+        // is told from the list of version 0.1.0, which had blanks.
+        let unpurged: String = self.unpurged.iter().flat_map(|aor| [aor, ","]).collect();
         let mut text = Vec::with_capacity(endpoints.len() + dialplan.len() + 400);
         text.extend_from_slice(
             format!("{HEAD}\ntag {}\nunpurged {unpurged}\n", self.tag.replace('\n', " ")).as_bytes(),
@@ -61,9 +62,10 @@ impl Record {
             return None;
         }
         let tag = line(&mut rest)?.strip_prefix("tag ")?.to_owned();
-        let unpurged = line(&mut rest)?
-            .strip_prefix("unpurged ")?
-            .split(',')
+        let unpurged = line(&mut rest)?.strip_prefix("unpurged")?;
+        let unpurged = unpurged.strip_prefix(' ').unwrap_or(unpurged);
+        let unpurged = unpurged
+            .split(if unpurged.contains(',') { ',' } else { ' ' })
             .filter(|aor| !aor.is_empty())
             .map(str::to_owned)
             .collect();
@@ -122,6 +124,18 @@ mod tests {
         #[test]
         fn no_bytes_make_the_reader_panic(text in prop::collection::vec(any::<u8>(), 0..300)) {
             prop_assert_eq!(Record::read(&text), None);
+        }
+    }
+
+    #[test]
+    fn a_record_of_version_0_1_0_is_read() {
+        for (line, aors) in
+            [("unpurged", &[][..]), ("unpurged 1000", &["1000"]), ("unpurged 1000 1001", &["1000", "1001"])]
+        {
+            let body = format!("pbx-asterisk record 1\ntag a 7\n{line}\nendpoints 1\np\ndialplan 1\ne\n");
+            let read = Record::read(format!("{body}{}", signature(body.as_bytes())).as_bytes()).unwrap();
+            assert_eq!((read.tag.as_str(), read.pair), ("a 7", Pair { endpoints: b"p".into(), dialplan: b"e".into() }));
+            assert!(read.unpurged.iter().eq(aors), "{line}");
         }
     }
 
