@@ -1,9 +1,11 @@
 //! Every row of the table of errors that needs no Asterisk, and whatever the framework answers by itself.
 
+use std::io::{Read, Write};
+
 use pbx_tests::bulk_users;
 use serde_json::json;
 
-use crate::http::{Service, assert_problem};
+use crate::http::{Service, assert_problem, raw};
 
 const JSON: &str = "Content-Type: application/json\r\n";
 const NOBODY: &str = "01939d5e-7a8b-7c3d-9e4f-5a6b7c8d9e0f";
@@ -152,4 +154,24 @@ fn a_request_that_is_no_http_is_a_problem_too() {
     assert_eq!(service.database.sql("SELECT count(*) FROM users"), "1", "nothing is deleted without an answer");
     let log = service.portal.log();
     assert!(log.contains("no request 400") && !log.contains("ERROR"), "a mistake of the client's: {log}");
+}
+
+#[test]
+fn a_name_that_looks_like_an_answer_stays_a_name() {
+    let service = Service::start();
+    service.create("HTTP/1.1 431 x", "a@example.com").expect(201);
+    let token = service.portal.settings().token();
+    let head = |line: &str| format!("{line} HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {token}\r\n");
+    let user = r#"{"name": "B", "email": "b@example.com"}"#;
+    let expects = format!("Connection: close\r\n{JSON}Expect: 100-continue\r\nContent-Length: {}\r\n", user.len());
+    let create = head("POST /users") + &expects + "\r\n" + user;
+    for (next, expected) in [(create.as_str(), "100 Continue"), ("nonsense\r\n\r\n", "400 Bad Request")] {
+        let mut client = raw::connect(service.portal.url());
+        client.write_all(format!("{}\r\n{next}", head("GET /users")).as_bytes()).unwrap();
+        let mut both = String::new();
+        client.read_to_string(&mut both).unwrap();
+        let users = both.lines().find(|line| line.starts_with('{')).expect("a line of JSON");
+        assert!(users.contains(r#""name":"HTTP/1.1 431 x""#), "{both}");
+        assert!(both.contains(&format!("\nHTTP/1.1 {expected}\r\n")), "{both}");
+    }
 }

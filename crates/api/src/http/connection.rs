@@ -184,16 +184,17 @@ impl AsyncWrite for Connection {
 }
 
 /// Where an answer begins that the framework gives by itself, and the kind of problem that it is: the last of its
-/// connection, a head of 4xx without a body and, unlike every answer of ours, without a request id. No body of ours
-/// can look like it, since none ends with a blank line.
+/// connection, a head of 4xx without a body and, unlike every answer of ours, without a request id. Only a head ends
+/// with a blank line, since no body of ours does. So the last status line is that head's; what looks like one before
+/// it may be a user's name in a list.
 fn own_answer(bytes: &[u8]) -> Option<(usize, Code)> {
     // After a request of HTTP/1.0, the framework answers in that version.
     const STARTS: [&[u8]; 2] = [b"HTTP/1.1 4", b"HTTP/1.0 4"];
     let rest = bytes.strip_suffix(b"\r\n\r\n")?;
-    let start = rest.windows(STARTS[0].len()).rposition(|window| STARTS.contains(&window))?;
-    let head = &rest[start + STARTS[0].len()..];
+    let start = rest.windows(STARTS[0].len()).rposition(|window| window.starts_with(b"HTTP/1."))?;
+    let (status_line, head) = rest[start..].split_at(STARTS[0].len());
     let is_ours = |name: &[u8]| name.eq_ignore_ascii_case(b"x-request-id");
-    if head.windows(4).any(|end| end == b"\r\n\r\n") || head.windows(12).any(is_ours) {
+    if !STARTS.contains(&status_line) || head.windows(12).any(is_ours) {
         return None;
     }
     let code = match head.get(..2)? {
