@@ -1,6 +1,6 @@
 //! Clients that send too much, too slowly or too often.
 
-use std::io::Write;
+use std::io::{Read, Write};
 use std::time::{Duration, Instant};
 
 use crate::http::{Service, raw};
@@ -34,6 +34,23 @@ fn a_head_that_is_too_large_is_refused() {
     long.assert_problem(431, "head-too-large");
     let many = service.raw_with_token("GET /users", &format!("{}\r\n", "X: x\r\n".repeat(200)));
     many.assert_problem(431, "head-too-large");
+}
+
+#[test]
+fn a_header_name_that_is_too_long_behind_a_body_takes_no_answer_away() {
+    let service = Service::start();
+    let token = service.portal.settings().token();
+    let user = r#"{"name": "A", "email": "a@example.com"}"#;
+    let mut client = raw::connect(service.portal.url());
+    let expects = format!("{JSON}Expect: 100-continue\r\nContent-Length: {}\r\n", user.len());
+    write!(client, "POST /users HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {token}\r\n{expects}\r\n").unwrap();
+    // The service waits for the body.
+    client.read_exact(&mut [0; b"HTTP/1.1 100 Continue\r\n\r\n".len()]).unwrap();
+    let name = "x".repeat(66_000);
+    client.write_all(format!("{user}GET /users HTTP/1.1\r\nHost: x\r\n{name}: x\r\n\r\n").as_bytes()).unwrap();
+    let created = raw::receive(client);
+    assert_eq!(created.status, 201, "{}", created.head);
+    assert!(!service.portal.log().contains("panic"), "{}", service.portal.log());
 }
 
 #[test]

@@ -97,9 +97,8 @@ impl Connection {
         self.stream.set_zero_linger().err().unwrap_or_else(|| reason.into())
     }
 
-    /// Overwrites a byte of a header's name that is too long, so that the framework refuses the head. Only while the
-    /// service waits for the client: what comes while it works is a body. What still comes of a body afterwards is thrown
-    /// away by the framework, so a byte of it does not matter.
+    /// Overwrites what of a header's name is too long, so that the framework refuses the head. A body that is read is too
+    /// short for that; a longer one is thrown away, so a byte of it does not matter.
     fn spoil_long_names(&mut self, received: &mut [u8]) {
         for byte in received {
             self.name_length = match (*byte, self.name_length) {
@@ -150,9 +149,7 @@ impl AsyncRead for Connection {
         self.poll_patience(cx)?;
         let before = buffer.filled().len();
         ready!(Pin::new(&mut self.stream).poll_read(cx, buffer))?;
-        if self.client.waiting_since().is_some() {
-            self.spoil_long_names(&mut buffer.filled_mut()[before..]);
-        }
+        self.spoil_long_names(&mut buffer.filled_mut()[before..]);
         Poll::Ready(Ok(()))
     }
 }
