@@ -28,6 +28,23 @@ fn a_body_is_refused_at_16_kib_whether_announced_or_not() {
 }
 
 #[test]
+fn the_request_behind_a_body_that_was_refused_is_answered() {
+    let service = Service::start();
+    let head = |line: &str, rest: &str| {
+        let token = service.portal.settings().token();
+        format!("{line} HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {token}\r\n{rest}\r\n")
+    };
+    let chunk = format!("{:x}\r\n{}\r\n0\r\n\r\n", 100_000, " ".repeat(100_000));
+    let refused = head("POST /users", &format!("{JSON}Transfer-Encoding: chunked\r\n")) + &chunk;
+    let mut client = raw::connect(service.portal.url());
+    client.write_all((refused + &head("GET /users", "Connection: close\r\n")).as_bytes()).unwrap();
+    let mut both = String::new();
+    client.read_to_string(&mut both).unwrap();
+    let statuses: Vec<_> = both.split("HTTP/1.1 ").skip(1).map(|answer| &answer[..3]).collect();
+    assert_eq!(statuses, ["413", "200"], "{both}");
+}
+
+#[test]
 fn a_head_that_is_too_large_is_refused() {
     let service = Service::start();
     let long = service.raw_with_token("GET /users", &format!("X: {}\r\n\r\n", "x".repeat(200_000)));

@@ -97,8 +97,8 @@ impl Connection {
         self.stream.set_zero_linger().err().unwrap_or_else(|| reason.into())
     }
 
-    /// Overwrites what of a header's name is too long, so that the framework refuses the head. A body that is read is too
-    /// short for that; a longer one is thrown away, so a byte of it does not matter.
+    /// Overwrites a byte of a header's name that is too long, so that the framework refuses the head. A body that is
+    /// read is too short for that. A longer one is thrown away: one byte of it does not matter, its end would.
     fn spoil_long_names(&mut self, received: &mut [u8]) {
         for byte in received {
             self.name_length = match (*byte, self.name_length) {
@@ -106,7 +106,7 @@ impl Connection {
                 (b':', _) | (_, None) => None,
                 (_, Some(length)) => Some(length + 1),
             };
-            if self.name_length.is_some_and(|length| length > MAX_HEADER_NAME) {
+            if self.name_length == Some(MAX_HEADER_NAME + 1) {
                 *byte = 0;
             }
         }
