@@ -102,6 +102,7 @@ fn a_read_only_token_may_look_and_nothing_else() {
         let http = service.portal.http().with_token(Some(read_only));
         http.get("/users").expect(200);
         http.post_empty("/apply?dry_run=true").expect(200);
+        http.post_empty("/%61pply?dry_run=true").expect(200);
         let user = json!({"name": "A", "email": "a@example.com"});
         for answer in [
             http.post("/users", &user),

@@ -186,7 +186,7 @@ impl Actor {
 /// Whether a token that may only read may do this.
 fn only_reads(request: &HttpRequest) -> bool {
     matches!(*request.method(), Method::GET | Method::HEAD)
-        || request.path() == "/apply" && matches!(query::dry_run(request), Ok(true))
+        || request.match_pattern().as_deref() == Some("/apply") && matches!(query::dry_run(request), Ok(true))
 }
 
 /// The token of the one `Authorization: Bearer` header; the scheme's case does not matter.
