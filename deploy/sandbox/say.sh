@@ -13,7 +13,7 @@ die() {
 # Runs a long command that has nothing to say, with a dot every second; what it wrote is shown if it fails.
 # usage: long "What happens" COMMAND...
 long() {
-  local what=$1 log ticker status=0
+  local what=$1 started=$SECONDS log ticker status=0
   shift
   log=$(mktemp)
   printf '%s==> %s%s ' "$bold" "$what" "$plain"
@@ -26,7 +26,7 @@ long() {
     printf ' failed (%s)\n' "$status"
     cat "$log" >&2
   else
-    printf ' done (%s s)\n' "$SECONDS"
+    printf ' done (%s s)\n' "$((SECONDS - started))"
   fi
   rm -f "$log"
   return "$status"
