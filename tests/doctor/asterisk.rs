@@ -1,11 +1,12 @@
 //! The administrator's part of Asterisk.
 
-use std::fs;
+use std::fs::{self, Permissions};
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 use std::thread;
 use std::time::Duration;
 
-use pbx_tests::{Phone, until};
+use pbx_tests::{Asterisk, Database, Phone, Settings, until};
 
 use crate::doctor::host::{Found, Host, Place, check, edit};
 
@@ -340,6 +341,21 @@ fn another_realm_than_asterisks_is_found() {
     let written = fs::read_to_string(&variables).unwrap();
     assert_eq!(written, "RUST_LOG=info\n\nPBX_PORTAL__ASTERISK__REALM=\"asterisk\"\n");
     check(&host.settings.clone().with("PBX_PORTAL__ASTERISK__REALM", "asterisk")).is_well();
+}
+
+#[test]
+fn a_realm_may_begin_with_what_ends_an_arrow() {
+    let (database, mut asterisk) = (Database::create(), Asterisk::start_new());
+    edit(&asterisk.etc().join("pjsip.conf"), "type=global", "type=global\ndefault_realm= >x");
+    asterisk.restart();
+    let settings = Settings::new(&database.url(), &asterisk).with("PBX_PORTAL__ASTERISK__REALM", ">x");
+    fs::set_permissions(settings.state_dir(), Permissions::from_mode(0o750)).unwrap();
+    let portal = settings.start();
+    let [alice, bob] = ["alice", "bob"].map(|name| portal.create_user(name, &format!("{name}@example.com")));
+    portal.http().post_empty("/apply").expect(200);
+    check(&settings).is_well();
+    let _answering = Phone::of(&asterisk, &bob).answering();
+    assert_eq!(Phone::of(&asterisk, &alice).call("1001"), 200);
 }
 
 #[test]

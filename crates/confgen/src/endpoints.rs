@@ -156,4 +156,13 @@ mod tests {
             assert!(sections(name, realm).is_err(), "{name:?} {realm:?}");
         }
     }
+
+    #[test]
+    fn a_realm_makes_no_arrow_of_the_sign_before_it() {
+        let sections =
+            |realm| Sections { prefix: "x", tag: "", extension: "1", name: "", realm, ha1: "", hash: "" }.render();
+        for (realm, line) in [(">x", "\nrealm= >x\n"), ("a>x", "\nrealm=a>x\n")] {
+            assert!(sections(realm).unwrap().contains(line), "{realm}");
+        }
+    }
 }
