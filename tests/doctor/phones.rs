@@ -154,6 +154,32 @@ fn an_identify_that_takes_every_phone_comes_behind_the_users() {
 }
 
 #[test]
+fn an_identify_that_goes_by_what_each_phone_sends_comes_behind_the_users() {
+    let mut host = Host::new();
+    host.asterisk.append("modules.conf", "load=res_pjsip_endpoint_identifier_ip.so");
+    let pjsip = host.asterisk.etc().join("pjsip.conf");
+    let text = fs::read_to_string(&pjsip).unwrap();
+    let configure = |host: &mut Host, order: &str, line: &str| {
+        let text = text.replace("type=global", &format!("type=global\nendpoint_identifier_order={order}"));
+        let trunk = "[trunk]\ntype=endpoint\ncontext=x\nallow=ulaw\n[trunk]\ntype=identify\nendpoint=trunk\n";
+        fs::write(&pjsip, format!("{text}{trunk}{line}\n")).unwrap();
+        host.asterisk.restart();
+    };
+    for (order, line) in [
+        ("request_uri,username", "match_request_uri=/127/"),
+        ("ip,header,username", "match=192.0.2.1\nmatch_header=To: /@127/"),
+    ] {
+        configure(&mut host, order, line);
+        host.heals("identification");
+        configure(&mut host, "ip,username", line);
+        host.check().is_well();
+    }
+    configure(&mut host, "header,username", "match_header=X-Trunk: /./");
+    host.check().is_well();
+    host.works();
+}
+
+#[test]
 fn extensions_that_come_and_go_with_registrations_are_not_where_the_users_are() {
     let mut host = Host::new();
     for context in ["synergycall-users", "nowhere&synergycall-internal"] {

@@ -1,29 +1,36 @@
-//! Reader of `pjsip show identifies`: which phones are taken for an endpoint of the administrator's by their address.
+//! Reader of `pjsip show identifies`: which phones are taken for an endpoint of the administrator's, by their address or by
+//! what they send.
 
 use std::net::IpAddr;
 
 use crate::text::listing::objects;
 
-/// A network from which an identify takes whoever calls for its endpoint.
+/// By what an identify takes whoever calls for its endpoint.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Match<'a> {
     pub(crate) identify: &'a str,
     pub(crate) endpoint: &'a str,
-    /// Such as `192.0.2.0/24`.
-    pub(crate) network: &'a str,
+    /// As `endpoint_identifier_order` names it: `ip`, `header` or `request_uri`.
+    pub(crate) by: &'static str,
+    /// Such as `192.0.2.0/24`, `To: /x/` and `/x/`.
+    pub(crate) what: &'a str,
 }
 
 impl Match<'_> {
     /// The address, and the length of the prefix.
     fn prefix(&self) -> Option<(IpAddr, u32)> {
-        let (address, length) = self.network.split_once('/')?;
+        let (address, length) = self.what.split_once('/')?;
         let (address, length) = (address.parse::<IpAddr>().ok()?, length.parse().ok()?);
         (length <= if address.is_ipv4() { 32 } else { 128 }).then_some((address, length))
     }
 
-    /// Whether it takes each phone, wherever it is.
+    /// Whether it takes each phone, wherever it is, or may do so: what a pattern matches is not known, but that phones send no
+    /// headers of somebody's own.
     pub(crate) fn is_everybody(&self) -> bool {
-        self.prefix().is_some_and(|(_, length)| length == 0)
+        match self.by {
+            "ip" => self.prefix().is_some_and(|(_, length)| length == 0),
+            _ => !matches!(self.what.as_bytes(), [b'X' | b'x' | b'P' | b'p', b'-', ..]),
+        }
     }
 
     /// Whether users' phones may well match it: a network as that of an office, or more than a provider has.
@@ -49,7 +56,14 @@ pub(crate) fn matches(answer: &str) -> impl Iterator<Item = Match<'_>> {
             current = names.trim().split_once('/');
         }
         let (identify, endpoint) = current?;
-        Some(Match { identify, endpoint, network: line.strip_prefix("      Match: ")?.trim() })
+        let (key, what) = line.split_once(": ")?;
+        let by = match key {
+            "      Match" => "ip",
+            "     Header" => "header",
+            " RequestURI" => "request_uri",
+            _ => return None,
+        };
+        Some(Match { identify, endpoint, by, what: what.trim() })
     })
 }
 
@@ -78,14 +92,16 @@ Objects found: 2
 
     #[test]
     fn whom_an_identify_takes_for_its_endpoint_is_listed() {
-        let found: Vec<_> = matches(ANSWER).map(|of| (of.identify, of.network)).collect();
-        assert_eq!(found, ["10.0.0.0/8", "fd00::/8", "127.0.0.1/32"].map(|network| ("t2", network)));
+        let found: Vec<_> = matches(ANSWER).map(|of| (of.identify, of.by, of.what)).collect();
+        let networks = ["10.0.0.0/8", "fd00::/8", "127.0.0.1/32"].map(|network| ("t2", "ip", network));
+        assert_eq!(found[..3], networks);
+        assert_eq!(found[3..], [("t2", "request_uri", "/sip:/"), ("trunk", "header", "Max-Forwards: /70/")]);
         assert!(matches(ANSWER).all(|of| of.endpoint == "trunk"));
         assert_eq!(matches("No such command 'pjsip show identifies'").count(), 0);
     }
 
-    fn of(network: &str) -> Match<'_> {
-        Match { identify: "trunk", endpoint: "trunk", network }
+    fn of(what: &str) -> Match<'_> {
+        Match { identify: "trunk", endpoint: "trunk", by: "ip", what }
     }
 
     #[test]

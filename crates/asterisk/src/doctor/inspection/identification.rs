@@ -29,15 +29,16 @@ pub(super) fn check(
     let order = listing::setting(settings, "endpoint_identifier_order").unwrap_or_default();
     let at = |name: &str| order.split(',').position(|of| of.trim() == name);
     let is_first = |name: &str| at(name).is_some_and(|other| at("username").is_none_or(|user| other < user));
-    let identifies = if is_first("ip") { cli.ask("pjsip show identifies", deadline)? } else { String::new() };
-    let taken = if let Some(all) = identifies::matches(&identifies).find(Match::is_everybody) {
-        format!("each phone is taken for the endpoint {} (identify {})", all.endpoint, all.identify)
+    let identifies = cli.ask("pjsip show identifies", deadline)?;
+    let matches: Vec<_> = identifies::matches(&identifies).filter(|of| is_first(of.by)).collect();
+    let taken = if let Some(Match { identify, endpoint, what, .. }) = matches.iter().find(|of| of.is_everybody()) {
+        format!("each phone that matches {what} is taken for the endpoint {endpoint} (identify {identify})")
     } else if is_first("anonymous")
         && !cli.ask("pjsip show endpoint anonymous", deadline)?.starts_with("Unable to find")
     {
         "each phone is taken for the endpoint anonymous".to_owned()
     } else {
-        return Ok(Ok(notes(&identifies)));
+        return Ok(Ok(notes(matches)));
     };
     Ok(Err(Fault::new(
         format!("{taken}, as endpoint_identifier_order is {order}"),
@@ -46,10 +47,10 @@ pub(super) fn check(
 }
 
 /// A sentence for each identify that may take phones of users for its endpoint.
-fn notes(identifies: &str) -> Vec<String> {
+fn notes(matches: Vec<Match<'_>>) -> Vec<String> {
     let mut all = BTreeMap::<_, Vec<_>>::new();
-    for Match { identify, endpoint, network } in identifies::matches(identifies).filter(Match::may_be_users) {
-        all.entry((identify, endpoint)).or_default().push(network);
+    for Match { identify, endpoint, what, .. } in matches.into_iter().filter(Match::may_be_users) {
+        all.entry((identify, endpoint)).or_default().push(what);
     }
     let notes = all.into_iter().map(|((identify, endpoint), networks)| {
         format!(
@@ -148,9 +149,14 @@ mod tests {
             ),
         ] {
             let (what, fixed) = checked(admin, &order("ip,username"), ALL).unwrap_err();
-            let taken = "each phone is taken for the endpoint trunk (identify all)";
+            let taken = "each phone that matches 0.0.0.0/0 is taken for the endpoint trunk (identify all)";
             assert_eq!(what, format!("{taken}, as endpoint_identifier_order is ip,username"));
             assert_eq!(fixed, format!("{fix} && {restart}"));
+        }
+        for (by, what) in [("request_uri", "/sip:/"), ("header", "To: /./")] {
+            let other = SOME.replace("X-A: /1/", "To: /./");
+            let (fault, _) = checked("", &order(&format!("{by},username")), &other).unwrap_err();
+            assert!(fault.starts_with(&format!("each phone that matches {what} is taken for the ")), "{fault}");
         }
         let (what, _) = checked("[anonymous]\ntype=endpoint\n", &order("anonymous, username"), SOME).unwrap_err();
         assert!(what.starts_with("each phone is taken for the endpoint anonymous, as "), "{what}");
