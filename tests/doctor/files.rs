@@ -136,6 +136,39 @@ fn a_file_that_asterisk_may_not_read_is_given_to_it() {
 }
 
 #[test]
+fn a_directory_that_is_closed_to_asterisk_is_opened() {
+    let mut host = with_a_user();
+    let close = |path: &Path, mode| {
+        chown(path, Some(0), Some(0)).unwrap();
+        fs::set_permissions(path, Permissions::from_mode(mode)).unwrap();
+    };
+    let files = [
+        (host.asterisk.pjsip_include(), "#include of asterisk.pjsip_include"),
+        (host.asterisk.dialplan_include(), "#include of asterisk.dialplan_include"),
+    ];
+    for (file, point) in &files {
+        let directory = file.parent().unwrap();
+        let above = directory.parent().unwrap();
+        for restart in [false, true] {
+            close(above, 0o700);
+            if restart {
+                host.asterisk.restart();
+            }
+            host.heals(point);
+        }
+        close(above, 0o700);
+        let user = host.portal.create_user("one more", "more@example.com");
+        let failed = host.portal.http().post_empty("/apply").expect(502);
+        assert!(failed.string("/detail").contains(&format!("(chmod a+x {})", above.display())), "{}", failed.text);
+        host.portal.http().delete(&format!("/users/{}", user.string("/id"))).expect(204);
+        close(directory, 0o700);
+        host.heals(point);
+    }
+    close(&host.asterisk.etc(), 0o700);
+    host.heals(files[0].1);
+}
+
+#[test]
 fn a_state_directory_that_is_gone_open_or_damaged_is_put_right() {
     let mut host = Host::new();
     let state = host.settings.state_dir();

@@ -5,6 +5,7 @@ mod identification;
 mod modules;
 mod transports;
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
@@ -107,7 +108,7 @@ impl Deployment {
             let is_read = has_read(&files, target);
             // Where it was started without one of the files, a reload reads none of them.
             let again = if is_read { &load } else { "systemctl restart asterisk" };
-            asterisk.iter().try_for_each(|asterisk| readable(tree, asterisk, again))?;
+            asterisk.iter().try_for_each(|asterisk| readable(tree, target, asterisk, again))?;
             include(tree, target, &load, is_read)
         };
         let pjsip = Tree::read(&directory, PJSIP_CONF, &self.files.endpoints);
@@ -181,17 +182,20 @@ fn has_read(listed: &str, file: &Path) -> bool {
     listing::config_files(listed).any(|listed| canonical(Path::new(listed)) == file)
 }
 
-/// Whether Asterisk may read all files of the administrator's. It takes nothing where one of them is closed.
-fn readable(tree: &Tree, asterisk: &Who, load: &str) -> Result<(), Fault> {
-    let closed: Vec<_> = tree.paths().filter(|path| !asterisk.may(path, READ)).collect();
+/// Whether Asterisk may read all files of the administrator's, and gets to the directory of `target`. It takes nothing where
+/// one of them is closed.
+fn readable(tree: &Tree, target: &Path, asterisk: &Who, load: &str) -> Result<(), Fault> {
+    let above: BTreeSet<_> = tree.paths().chain(target.parent()).flat_map(|path| asterisk.closed_above(path)).collect();
+    let opened = above.iter().map(|path| (path.display().to_string(), format!("chmod a+x {}", quoted(path))));
+    let unread = tree.paths().filter(|path| !asterisk.may(path, READ));
+    let given = unread.map(|path| (path.display().to_string(), give(path, &asterisk.group(), "0640")));
+    let (closed, fixes): (Vec<_>, Vec<_>) = opened.chain(given).unzip();
     if closed.is_empty() {
         return Ok(());
     }
-    let shown = closed.iter().map(|path| path.display().to_string()).collect::<Vec<_>>().join(", ");
-    let given: Vec<_> = closed.into_iter().map(|path| give(path, &asterisk.group(), "0640")).collect();
     Err(Fault::new(
-        format!("Asterisk, which runs as {}, may not read {shown}", asterisk.user()),
-        format!("{} && {load}", given.join(" && ")),
+        format!("Asterisk, which runs as {}, may not enter or read {}", asterisk.user(), closed.join(", ")),
+        format!("{} && {load}", fixes.join(" && ")),
     ))
 }
 

@@ -2,7 +2,7 @@
 
 use std::fs::{self, Metadata};
 use std::os::unix::fs::MetadataExt as _;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use crate::files::file;
 use crate::text::listing;
@@ -58,6 +58,12 @@ impl Who {
     pub(crate) fn may(&self, path: &Path, bits: u32) -> bool {
         has_acl(path, ACL)
             || fs::metadata(path).map_or(true, |file| self.may_with(file.uid(), file.gid(), file.mode(), bits))
+    }
+
+    /// The directories above what `path` leads to that this user may not enter.
+    pub(crate) fn closed_above(&self, path: &Path) -> Vec<PathBuf> {
+        let path = path.canonicalize().unwrap_or_else(|_| path.to_owned());
+        path.ancestors().skip(1).filter(|above| !self.may(above, SEARCH)).map(Path::to_owned).collect()
     }
 
     fn may_with(&self, uid: u32, gid: u32, mode: u32, bits: u32) -> bool {

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use crate::ask::cli::{Cli, SETTINGS};
-use crate::files::rights::{READ, SEARCH, Who, give};
+use crate::files::rights::{READ, SEARCH, Who, give, quoted};
 use crate::proof::admin_sections::AdminSection;
 use crate::proof::config_lines::section_names;
 use crate::proof::config_tree::Tree;
@@ -171,15 +171,16 @@ pub(crate) fn admin_endpoints(cli: &Cli, ours: &IncludeFiles) -> BTreeSet<String
 /// A file that owners and modes keep from Asterisk.
 fn unreadable(path: &Path, asterisk: &Who) -> Option<String> {
     let directory = path.parent()?;
-    (!asterisk.may(directory, SEARCH) || !asterisk.may(path, READ)).then(|| {
-        let (shown, group) = (directory.display(), asterisk.group());
-        format!(
-            "Asterisk, which runs as {}, is unable to read {}: give {shown} to its group and set its setgid bit ({})",
-            asterisk.user(),
-            path.display(),
-            give(directory, &group, "2770"),
-        )
-    })
+    let above: Vec<_> = asterisk.closed_above(directory).iter().map(|path| quoted(path)).collect();
+    let fix = if !above.is_empty() {
+        format!("open the way there (chmod a+x {})", above.join(" "))
+    } else if !asterisk.may(directory, SEARCH) || !asterisk.may(path, READ) {
+        let give = give(directory, &asterisk.group(), "2770");
+        format!("give {} to its group and set its setgid bit ({give})", directory.display())
+    } else {
+        return None;
+    };
+    Some(format!("Asterisk, which runs as {}, is unable to read {}: {fix}", asterisk.user(), path.display()))
 }
 
 #[cfg(test)]
@@ -217,7 +218,9 @@ mod tests {
 
     #[test]
     fn a_file_that_asterisk_may_not_read_is_named() {
-        let Config { directory: _directory, files } = config("");
+        let Config { directory, files } = config("");
+        let open = |mode| fs::set_permissions(directory.path(), fs::Permissions::from_mode(mode)).unwrap();
+        open(0o755);
         let asterisk = Who { uid: 3_999_999_999, gids: vec![3_999_999_998] };
         let fix = |mode| {
             fs::set_permissions(&files.endpoints, fs::Permissions::from_mode(mode)).unwrap();
@@ -235,6 +238,9 @@ mod tests {
             "{hint}"
         );
         assert!(hint.ends_with(&format!("(chgrp 3999999998 {parent} && chmod 2770 {parent})")), "{hint}");
+        open(0o700);
+        let (hint, above) = (fix(0o644).unwrap(), directory.path().canonicalize().unwrap());
+        assert!(hint.ends_with(&format!(": open the way there (chmod a+x {})", above.display())), "{hint}");
     }
 
     #[test]

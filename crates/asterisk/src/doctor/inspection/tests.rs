@@ -124,8 +124,9 @@ fn files_that_asterisk_may_not_read_or_write_are_given_to_it() {
     };
     fs::write(at("main.conf"), "").unwrap();
     fs::write(at("astdb.sqlite3"), "").unwrap();
+    chmod("", 0o755);
     let tree = Tree::read(directory.path(), "main.conf", Path::new("/x"));
-    let read = || readable(&tree, &asterisk, "reload").map_err(shown);
+    let read = || readable(&tree, &at("db/x"), &asterisk, "reload").map_err(shown);
     let write = || check_astdb(&format!("  ASTDB:  {}\n", at("astdb").display()), &asterisk).map_err(shown);
     for (mode, is_read, is_written) in
         [(0o666, true, true), (0o664, true, false), (0o662, false, false), (0o660, false, false)]
@@ -137,4 +138,8 @@ fn files_that_asterisk_may_not_read_or_write_are_given_to_it() {
         let owned = "chown 3999999998:3999999999 astdb.sqlite3 && systemctl restart asterisk";
         assert_eq!(write(), if is_written { Ok(()) } else { Err(owned.to_owned()) });
     }
+    chmod("main.conf", 0o644);
+    chmod("", 0o700);
+    let opened = format!("chmod a+x {} && reload", directory.path().canonicalize().unwrap().display());
+    assert_eq!(readable(&tree, &at("db/x"), &asterisk, "reload").unwrap_err().fix, opened);
 }
