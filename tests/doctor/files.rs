@@ -166,6 +166,8 @@ fn a_directory_that_is_closed_to_asterisk_is_opened() {
     }
     close(&host.asterisk.etc(), 0o700);
     host.heals(files[0].1);
+    close(&host.asterisk.home().join("db"), 0o755);
+    host.heals("astdb");
 }
 
 #[test]

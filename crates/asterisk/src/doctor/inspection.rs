@@ -16,7 +16,7 @@ use crate::ask::reload::{self, ReloadError};
 use crate::deploy::deployment::Deployment;
 use crate::doctor::fault::Fault;
 use crate::files::file;
-use crate::files::rights::{self, READ, WRITE, Who, give, quoted};
+use crate::files::rights::{self, READ, SEARCH, WRITE, Who, give, quoted};
 use crate::proof::admin_sections::AdminSection;
 use crate::proof::config_tree::{Tree, canonical};
 use crate::proof::diagnosis::{self, EXTENSIONS_CONF, PJSIP_CONF};
@@ -199,15 +199,20 @@ fn readable(tree: &Tree, target: &Path, asterisk: &Who, load: &str) -> Result<()
     ))
 }
 
-/// Whether Asterisk may write its own database. Where somebody once ran it as root, that may be root's: a phone then
-/// registers, and cannot be called.
+/// Whether Asterisk may write its own database, and the journal beside it. Where somebody once ran it as root, that may be
+/// root's: a phone then registers, and cannot be called.
 fn check_astdb(settings: &str, asterisk: &Who) -> Result<(), Fault> {
-    let path = listing::setting(settings, "ASTDB").map(|path| PathBuf::from(format!("{path}.sqlite3")));
-    let Some(closed) = path.filter(|path| !asterisk.may(path, READ | WRITE)) else { return Ok(()) };
+    let file = listing::setting(settings, "ASTDB").map(|path| PathBuf::from(format!("{path}.sqlite3")));
+    let paths = file.iter().flat_map(|file| [(file.parent(), WRITE | SEARCH), (Some(file.as_path()), READ | WRITE)]);
+    let paths = paths.filter_map(|(path, bits)| path.filter(|path| !asterisk.may(path, bits)).map(quoted));
+    let closed = paths.collect::<Vec<_>>().join(" ");
+    if closed.is_empty() {
+        return Ok(());
+    }
     let (user, group) = (asterisk.user(), asterisk.group());
     Err(Fault::new(
-        format!("Asterisk, which runs as {user}, may not write {}, where it keeps who is registered", closed.display()),
-        format!("chown {user}:{group} {} && systemctl restart asterisk", quoted(&closed)),
+        format!("Asterisk, which runs as {user}, may not write {closed}, where it keeps who is registered"),
+        format!("chown {user}:{group} {closed} && chmod u+rwX {closed} && systemctl restart asterisk"),
     ))
 }
 

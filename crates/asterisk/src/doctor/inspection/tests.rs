@@ -123,20 +123,28 @@ fn files_that_asterisk_may_not_read_or_write_are_given_to_it() {
         fs::set_permissions(at(name), std::os::unix::fs::PermissionsExt::from_mode(mode)).unwrap();
     };
     fs::write(at("main.conf"), "").unwrap();
-    fs::write(at("astdb.sqlite3"), "").unwrap();
+    fs::create_dir(at("db")).unwrap();
+    fs::write(at("db/astdb.sqlite3"), "").unwrap();
     chmod("", 0o755);
     let tree = Tree::read(directory.path(), "main.conf", Path::new("/x"));
     let read = || readable(&tree, &at("db/x"), &asterisk, "reload").map_err(shown);
-    let write = || check_astdb(&format!("  ASTDB:  {}\n", at("astdb").display()), &asterisk).map_err(shown);
+    let write = || check_astdb(&format!("  ASTDB:  {}\n", at("db/astdb").display()), &asterisk).map_err(shown);
     for (mode, is_read, is_written) in
         [(0o666, true, true), (0o664, true, false), (0o662, false, false), (0o660, false, false)]
     {
         chmod("main.conf", mode);
-        chmod("astdb.sqlite3", mode);
+        chmod("db/astdb.sqlite3", mode);
         let given = "chgrp 3999999999 main.conf && chmod 0640 main.conf && reload";
         assert_eq!(read(), if is_read { Ok(()) } else { Err(given.to_owned()) });
-        let owned = "chown 3999999998:3999999999 astdb.sqlite3 && systemctl restart asterisk";
-        assert_eq!(write(), if is_written { Ok(()) } else { Err(owned.to_owned()) });
+        for (of_directory, is_open) in [(0o777, true), (0o755, false), (0o776, false)] {
+            chmod("db", of_directory);
+            let closed = [("db", is_open), ("db/astdb.sqlite3", is_written)];
+            let closed = closed.map(|(path, is_open)| if is_open { "" } else { path }).join(" ");
+            let closed = closed.trim();
+            let owned =
+                format!("chown 3999999998:3999999999 {closed} && chmod u+rwX {closed} && systemctl restart asterisk");
+            assert_eq!(write(), if closed.is_empty() { Ok(()) } else { Err(owned) });
+        }
     }
     chmod("main.conf", 0o644);
     chmod("", 0o700);
