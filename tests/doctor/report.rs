@@ -3,6 +3,7 @@
 use std::fs::{self, Permissions};
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
+use std::thread;
 
 use pbx_tests::{Asterisk, Behaviour, Database, MisbehavingAsterisk, Settings};
 
@@ -143,6 +144,36 @@ fn an_asterisk_that_could_not_take_an_apply_is_found() {
     let host = Host::new();
     host.stand_in.on_next(1, "core show version", &Behaviour::Say("Asterisk 20.12.0 built by x\n".to_owned()));
     host.finds("version", &["20.12.0 does not know password_digest", "upgrade to Asterisk 22.2.0"]);
+}
+
+#[test]
+fn an_apply_that_is_running_is_no_drift() {
+    let host = Host::new();
+    let portal = host.settings.start();
+    for (name, is_over) in [("alice", true), ("bob", false)] {
+        portal.create_user(name, &format!("{name}@example.com"));
+        host.stand_in.behave();
+        let applying = host.stand_in.hold_next("module reload*");
+        thread::scope(|scope| {
+            let apply = scope.spawn(|| portal.http().post_empty("/apply").expect(200));
+            applying.wait();
+            let Found { status, lines } = if is_over {
+                // It has seen the new files, and not yet what Asterisk runs.
+                let asking = host.stand_in.hold_next("pjsip show endpoints");
+                let checking = scope.spawn(|| check(&host.settings));
+                asking.wait();
+                drop(applying);
+                apply.join().unwrap();
+                drop(asking);
+                checking.join().unwrap()
+            } else {
+                check(&host.settings)
+            };
+            let live = if is_over { "ok    live: " } else { "note  live: an apply is running" };
+            assert!(status == 0 && lines.iter().any(|line| line.starts_with(live)), "{lines:#?}");
+        });
+    }
+    host.is_well();
 }
 
 #[test]

@@ -2,18 +2,23 @@ use std::fs::{self, File};
 use std::io;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
-use std::time::Instant;
+use std::thread;
+use std::time::{Duration, Instant};
 
 use rustix::fs::{AtFlags, CWD, StatVfsMountFlags, StatxAttributes, StatxFlags, statvfs, statx};
 
 use crate::ask::cli::SETTINGS;
 use crate::deploy::deployment::Deployment;
+use crate::deploy::drift::Drift;
 use crate::doctor::fault::Fault;
 use crate::files::file::{self, FileError, StagedFile};
 use crate::files::record::Record;
 use crate::files::rights::{ACL_OF_NEW, READ, SEARCH, WRITE, Who, give, has_acl, quoted};
 use crate::files::state_dir;
 use crate::text::pair::{IncludeFiles, Pair};
+
+/// How long somebody's deployment is waited for.
+const PATIENCE: Duration = Duration::from_secs(5);
 
 /// What a deployment would meet on disk, up to where it would change something.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -55,6 +60,24 @@ impl Deployment {
             endpoints: rehearse_file(endpoints, size(endpoints, &pair.endpoints), &us, asterisk.as_ref()),
             dialplan: rehearse_file(dialplan, size(dialplan, &pair.dialplan), &us, asterisk.as_ref()),
         }
+    }
+
+    /// As [`Self::drift`]; where that finds something, once more while nobody deploys, so that it is nothing half done. `None`
+    /// where somebody deploys for seconds, or until `deadline`.
+    #[must_use]
+    pub fn settled_drift(&self, deadline: Instant) -> Option<Drift> {
+        let drift = self.drift(deadline);
+        let lock = file::regular(File::options().append(true), &self.state.path().join("lock"));
+        let (false, Ok(lock)) = (drift.problems.is_empty(), lock) else { return Some(drift) };
+        let patience = deadline.min(Instant::now() + PATIENCE);
+        // Shared: who asks meanwhile whether a deployment was interrupted does not take it for one.
+        while matches!(lock.try_lock_shared(), Err(fs::TryLockError::WouldBlock)) {
+            if Instant::now() >= patience {
+                return None;
+            }
+            thread::sleep(Duration::from_millis(5));
+        }
+        Some(self.drift(deadline))
     }
 
     fn rehearse_state(&self, us: &Who, pair: &Pair, is_busy: &mut bool) -> Result<(), Fault> {

@@ -132,7 +132,9 @@ impl Check<'_> {
 
     /// Whether files and Asterisk are as last applied, and whether users wait for an apply.
     fn check_live(&self, report: &mut Report<'_>) {
-        let Drift { problems, foreign, conflicts, .. } = self.deployment.drift(self.deadline);
+        let Some(Drift { problems, foreign, conflicts, .. }) = self.deployment.settled_drift(self.deadline) else {
+            return report.note("live", "an apply is running; until it ends, this cannot be compared");
+        };
         if !problems.is_empty() {
             let fix = if conflicts.is_empty() {
                 service::apply_command(self.settings)
