@@ -141,7 +141,7 @@ fn the_phone_of_an_owner_whose_apply_was_killed_is_gone() {
         world.killed_at("pjsip show endpoints", |_| assert_eq!(phone.register(), 200));
         world.portal = world.portal.settings().start();
     });
-    assert_eq!(pending_purges(&world), "unpurged 1001");
+    assert_eq!(pending_purges(&world), "unpurged 1001,");
     assert_eq!(world.recovers().json["warnings"], serde_json::json!([]));
     assert!(!world.has_contact("1001"));
     assert_eq!(pending_purges(&world), "unpurged ");
@@ -274,7 +274,7 @@ fn a_purge_that_fails_is_a_warning_and_is_made_up_for() {
         assert!(answer.json["warnings"][0].as_str().unwrap_or_default().contains("1001"), "{}", answer.text);
         assert_eq!(world.audit(&answer, "cardinality(warnings)"), "1");
         assert!(world.has_contact("1001") && former.register() == 401);
-        assert_eq!(pending_purges(&world), "unpurged 1001");
+        assert_eq!(pending_purges(&world), "unpurged 1001,");
         // The pending purge outlives the process, and the number's next owner.
         create(&world.portal, "successor");
         let answer = world.recovers();
@@ -294,12 +294,12 @@ fn a_removal_that_asterisk_does_not_write_is_a_warning() {
     world.stand_in.on_next(2, "database query*", &locked);
     let answer = world.apply(matrix::PURGE_FAILS);
     assert!(answer.json["warnings"][0].as_str().unwrap_or_default().contains("1001"), "{}", answer.text);
-    assert_eq!(pending_purges(&world), "unpurged 1001");
+    assert_eq!(pending_purges(&world), "unpurged 1001,");
     // Nobody is registered there any more, and Asterisk may undo the removal yet.
     assert!(!world.has_contact("1001"));
     let again = apply(&world);
     assert!(again.json["warnings"][0].as_str().unwrap_or_default().contains("1001"), "{}", again.text);
-    assert_eq!(pending_purges(&world), "unpurged 1001");
+    assert_eq!(pending_purges(&world), "unpurged 1001,");
     world.recovers();
     assert_eq!(pending_purges(&world), "unpurged ");
 }
@@ -334,7 +334,7 @@ fn a_purge_that_cannot_be_recorded_is_made_once_more() {
         world.check(matrix::PURGE_UNRECORDED, &answer);
         assert_eq!(answer.json["warnings"], serde_json::json!([]), "{}", answer.text);
         assert!(!world.has_contact("1001"));
-        assert_eq!(pending_purges(&world), "unpurged 1001");
+        assert_eq!(pending_purges(&world), "unpurged 1001,");
         drop(mount);
         assert_eq!(world.recovers().json["outcome"], "unchanged");
         assert_eq!(pending_purges(&world), "unpurged ");
@@ -352,7 +352,7 @@ fn a_pending_purge_is_made_where_there_is_no_space_to_record_it() {
         delete(&world, 1001);
         world.stand_in.on("database del*", &Behaviour::Silence);
         apply(&world);
-        assert_eq!(pending_purges(&world), "unpurged 1001");
+        assert_eq!(pending_purges(&world), "unpurged 1001,");
         world.stand_in.behave();
         let filler = state.path().join("filler");
         let mut file = fs::File::create(&filler).unwrap();
@@ -360,7 +360,7 @@ fn a_pending_purge_is_made_where_there_is_no_space_to_record_it() {
         let answer = apply(&world);
         assert_eq!(answer.json["outcome"], "unchanged", "{}", answer.text);
         assert!(!world.has_contact("1001"));
-        assert_eq!(pending_purges(&world), "unpurged 1001");
+        assert_eq!(pending_purges(&world), "unpurged 1001,");
         // Open, it would keep its space.
         drop(file);
         fs::remove_file(&filler).unwrap();
@@ -389,7 +389,7 @@ fn a_pending_purge_that_a_record_from_a_backup_does_not_know_is_remembered() {
         (answer.json["outcome"].as_str(), answer.json["warnings"].as_array().map(Vec::len)),
         (Some("unchanged"), Some(1))
     );
-    assert_eq!(pending_purges(&world), "unpurged 1001");
+    assert_eq!(pending_purges(&world), "unpurged 1001,");
     assert_eq!(world.recovers().json["outcome"], "unchanged");
     assert!(!world.has_contact("1001"));
     assert_eq!(pending_purges(&world), "unpurged ");
