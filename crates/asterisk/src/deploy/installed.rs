@@ -98,7 +98,6 @@ fn roll_back(
     }
     match caught(verify_former).unwrap_or_else(|| Err(Cause::Panicked.to_string())) {
         Ok(()) => {
-            state.record_proof_again();
             state.mark_proven();
             Aftermath::RolledBack
         }

@@ -214,6 +214,19 @@ fn what_asterisk_does_not_take_is_rolled_back_and_the_former_pair_proven() {
 }
 
 #[test]
+fn a_rollback_that_reloads_nothing_leaves_what_may_run_in_doubt() {
+    let one = users(&[("1", "x")]);
+    let host = Host::running(&one);
+    // Somebody touched the file, and may have loaded another one.
+    fs::write(host.at("p.conf"), &one.endpoints).unwrap();
+    host.answering("'module reload '*) echo \"The module '${2##* }' reported a reload failure\" ;;");
+    let failure = host.lock().deploy(&users(&[("1", "x"), ("2", "x")]), "two", soon()).unwrap_err();
+    assert_eq!(failure.aftermath, Aftermath::RolledBack, "{failure}");
+    host.answering("");
+    assert!(host.lock().deploy(&one, "one", soon()).unwrap().is_changed);
+}
+
+#[test]
 fn who_registered_before_a_rollback_is_removed_by_it() {
     let one = users(&[("1", "x"), ("3", "x")]);
     let host = Host::running(&one);

@@ -102,8 +102,10 @@ impl LockedDeployment<'_> {
         cause: &Cause,
     ) -> Result<(), String> {
         use ReloadError::{Busy, NotBegun, Rejected};
-        let cli = &self.deployment.cli;
-        match (reload::reload(cli, modules, Instant::now() + cli.timeout() * 2), cause) {
+        let Deployment { cli, state, .. } = self.deployment;
+        let reloaded = reload::reload(cli, modules, Instant::now() + cli.timeout() * 2);
+        let is_read_again = reloaded.is_ok();
+        match (reloaded, cause) {
             (_, Cause::NotTaken) => return Err("nothing shows that it read them".to_owned()),
             // The reload ran, or none of ours ever began: what is live now stays so.
             (Ok(()) | Err(Rejected(_)), _)
@@ -114,7 +116,13 @@ impl LockedDeployment<'_> {
             return Err("the former files are none that can be proven".to_owned());
         };
         match self.deployment.verify(expected, wanted, Instant::now() + cli.timeout()) {
-            Ok(_) => Ok(()),
+            Ok(_) => {
+                // Otherwise somebody may have touched the file before, and what he loaded is live.
+                if is_read_again {
+                    state.record_proof_again();
+                }
+                Ok(())
+            }
             Err(Cause::NotProven(mismatch)) => Err(mismatch.to_string()),
             Err(error) => Err(error.to_string()),
         }
