@@ -137,7 +137,7 @@ fn who_keeps_all_changes_waiting_in_an_open_transaction_is_named_and_ended() {
 }
 
 #[test]
-fn row_level_security_that_lets_less_than_everything_through_is_switched_off() {
+fn row_level_security_that_may_hide_users_is_switched_off() {
     let mut host = Host::new();
     let role = format!("owner_{}", std::process::id());
     host.database.sql(&format!("CREATE ROLE {role} LOGIN; GRANT ALL ON SCHEMA public TO {role}"));
@@ -146,18 +146,14 @@ fn row_level_security_that_lets_less_than_everything_through_is_switched_off() {
     }
     let settings = host.settings.clone().with("DATABASE_URL", &host.database.url_as(&role));
     check(&settings).is_well();
-    for (table, words) in [
-        ("tenants", "UPDATE of tenants: no row was changed"),
-        ("users", "DELETE of users: no row was changed"),
-        ("extensions", "DELETE of extensions: no row was changed"),
-        ("apply_audit_log", "UPDATE of apply_audit_log: no row was changed"),
-    ] {
+    for table in ["tenants", "users", "extensions", "apply_audit_log"] {
         host.database.sql(&format!(
             "ALTER TABLE {table} ENABLE ROW LEVEL SECURITY; ALTER TABLE {table} FORCE ROW LEVEL SECURITY; \
              CREATE POLICY i ON {table} FOR INSERT WITH CHECK (true); CREATE POLICY s ON {table} FOR SELECT USING (true)"
         ));
         let found = host.heals_with(&settings, "tables");
-        assert!(found.lines.concat().contains(words), "{found:#?}");
+        let words = format!("row-level security policy for table \"{table}\"");
+        assert!(found.lines.concat().contains(&words), "{found:#?}");
     }
     host.database.sql(&format!("REASSIGN OWNED BY {role} TO postgres; DROP OWNED BY {role}; DROP ROLE {role}"));
 }

@@ -240,23 +240,35 @@ fn a_user_that_somebody_holds_keeps_no_other_change_waiting_for_long() {
 }
 
 #[test]
-fn a_user_that_a_policy_keeps_is_not_deleted_without_a_word() {
-    let (_cluster, outside, _) = cluster();
-    let role = format!("policed_{}", std::process::id());
-    outside.sql(&format!("CREATE ROLE {role} LOGIN; GRANT ALL ON ALL TABLES IN SCHEMA public TO {role}"));
-    for table in ["users", "extensions"] {
-        outside.sql(&format!(
-            "ALTER TABLE {table} ENABLE ROW LEVEL SECURITY; CREATE POLICY r ON {table} FOR SELECT USING (true); \
-             CREATE POLICY i ON {table} FOR INSERT WITH CHECK (true)"
-        ));
-    }
-    let database = Database::connect(&outside.url_as(&role), 2, TIMEOUT).unwrap();
+fn a_user_whom_a_trigger_keeps_is_not_deleted_without_a_word() {
+    let (_cluster, outside, database) = cluster();
+    outside.sql(
+        "CREATE FUNCTION keep() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NULL; END'; \
+         CREATE TRIGGER keep BEFORE DELETE ON users FOR EACH ROW EXECUTE FUNCTION keep()",
+    );
     let users = database.users().list().unwrap().users;
     for _ in 0..2 {
         let error = database.users().delete(users[1].id).unwrap_err();
         assert!(matches!(error, DeleteUserError::Database(DatabaseError::Failed(_))), "{error:?}");
     }
     assert_eq!(database.users().list().unwrap().users, users);
+}
+
+#[test]
+fn users_whom_a_policy_may_hide_are_no_shorter_list() {
+    let (_cluster, outside, _) = cluster();
+    let role = format!("policed_{}", std::process::id());
+    outside.sql(&format!("CREATE ROLE {role} LOGIN; GRANT ALL ON ALL TABLES IN SCHEMA public TO {role}"));
+    let database = Database::connect(&outside.url_as(&role), 2, TIMEOUT).unwrap();
+    let users = database.users().list().unwrap().users;
+    for table in ["users", "extensions"] {
+        outside.sql(&format!("ALTER TABLE {table} ENABLE ROW LEVEL SECURITY"));
+        assert!(matches!(list_error(&database), Some(DatabaseError::Failed(_))), "{table}");
+        let error = database.users().delete(users[1].id).unwrap_err();
+        assert!(matches!(error, DeleteUserError::Database(DatabaseError::Failed(_))), "{error:?}");
+        outside.sql(&format!("ALTER TABLE {table} DISABLE ROW LEVEL SECURITY"));
+        assert_eq!(database.users().list().unwrap().users, users);
+    }
 }
 
 #[test]

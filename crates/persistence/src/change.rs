@@ -107,7 +107,7 @@ impl RunQueryDsl<PgConnection> for Change {}
 /// Steps that have nothing to do are left out: a statement's triggers cost as much as its rows.
 ///
 /// Whoever waits for a user's row has the tenant's already, and keeps all others waiting: so that takes [`Self::row_wait`] at
-/// most. Where a policy or a trigger keeps users from being deleted, the whole statement fails.
+/// most. Where a trigger keeps users from being deleted, the whole statement fails.
 ///
 /// The setting `pbx_portal.token` names the token that this statement gives the tenant, so that the triggers keep it
 /// instead of making one that this process does not know.
@@ -178,7 +178,7 @@ impl QueryFragment<Pg> for Change {
             out.push_sql(" AND CASE WHEN moved.revision > 0 AND (SELECT count(*) FROM gone) = cardinality(");
             out.push_bind_param::<Array<SqlUuid>, _>(&self.deleted)?;
             out.push_sql(
-                ") THEN true ELSE ('a policy or a trigger keeps users from being deleted: revision ' || moved.revision)::boolean END",
+                ") THEN true ELSE ('a trigger keeps users from being deleted: revision ' || moved.revision)::boolean END",
             );
         }
         Ok(())

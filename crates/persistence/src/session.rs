@@ -309,14 +309,17 @@ fn statement_timeout(timeout: Duration) -> Duration {
 /// What every session begins with, in one round trip. Who waits for a lock waits as long as for a statement.
 ///
 /// Each statement is a transaction of its own at READ COMMITTED, whatever default the role or the database has: after
-/// waiting for a row lock it has to read what the last holder committed.
+/// waiting for a row lock it has to read what the last holder committed. Where a policy of row-level security may hide users,
+/// PostgreSQL refuses to read them, instead of listing some
+/// ([PostgreSQL manual, `row_security`](https://www.postgresql.org/docs/current/runtime-config-client.html#GUC-ROW-SECURITY)).
 fn setup(timeout: Duration) -> String {
     let milliseconds = statement_timeout(timeout).as_millis().max(1);
     format!(
         "SET statement_timeout = {milliseconds}; \
          SET idle_in_transaction_session_timeout = {milliseconds}; \
          SET lock_timeout = 0; \
-         SET default_transaction_isolation = 'read committed'"
+         SET default_transaction_isolation = 'read committed'; \
+         SET row_security = off"
     )
 }
 

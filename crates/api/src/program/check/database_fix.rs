@@ -51,11 +51,6 @@ pub(super) fn refused(error: &DatabaseError, names: &Names<'_>) -> Fault {
             "DELETE FROM extensions WHERE NOT EXISTS (SELECT FROM users WHERE id = user_id); \
              DELETE FROM users WHERE NOT EXISTS (SELECT FROM extensions WHERE user_id = id)",
         )
-    } else if words.contains("row-level security") {
-        let off = TABLES.map(|table| {
-            format!("ALTER TABLE {table} NO FORCE ROW LEVEL SECURITY; ALTER TABLE {table} DISABLE ROW LEVEL SECURITY")
-        });
-        names.in_database(&off.join("; "))
     } else if words.contains("No space left") {
         names.sql(&["SHOW data_directory"]) + "   # free space on its file system"
     } else {
@@ -72,6 +67,11 @@ fn answered(words: &str, names: &Names<'_>) -> String {
         fix
     } else if has("permission denied for") {
         grant(names, &[], &[])
+    } else if has("row-level security") {
+        let off = TABLES.map(|table| {
+            format!("ALTER TABLE {table} NO FORCE ROW LEVEL SECURITY; ALTER TABLE {table} DISABLE ROW LEVEL SECURITY")
+        });
+        names.in_database(&off.join("; "))
     } else if is_lost || has("restore the database from a backup") {
         RESTORE.to_owned()
     } else {
