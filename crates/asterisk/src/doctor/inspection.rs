@@ -21,7 +21,7 @@ use crate::proof::admin_sections::AdminSection;
 use crate::proof::config_tree::{Tree, canonical};
 use crate::proof::diagnosis::{self, EXTENSIONS_CONF, PJSIP_CONF};
 use crate::proof::obstacles::edit;
-use crate::text::expected::Expected;
+use crate::text::expected::{Expected, Step};
 use crate::text::exten::dialled;
 use crate::text::listing;
 use crate::text::modules::{DIALPLAN, PJSIP};
@@ -160,13 +160,16 @@ struct AdminPjsip<'a> {
     sections: &'a [AdminSection],
 }
 
-/// The extensions that the administrator's own files add to contexts of ours.
+/// The extensions that the administrator's own files add to contexts of ours. A hint shows a state and takes no call, and
+/// is in the way of none but ours.
 fn admin_extensions(tree: &Tree, expected: &Expected) -> Vec<AdminSection> {
     let all = tree.extensions().into_iter();
     all.filter_map(|(context, admin)| {
         let name = dialled(&admin.name);
-        let is_twice = expected.contexts.get(&context)?.contains_key(&name);
-        Some(AdminSection { name, is_twice, ..admin })
+        let ours = expected.contexts.get(&context)?;
+        let is_twice = ours.contains_key(&name);
+        (tree.takes_calls(&admin) || ours.values().flatten().any(|step| matches!(step, Step::Hint(_))))
+            .then_some(AdminSection { name, is_twice, ..admin })
     })
     .collect()
 }

@@ -145,12 +145,16 @@ impl Live {
             mismatch.stale.push(format!("{kind} {name}"));
         }
         // Extensions that nobody wants, by their steps: 1000 of a deleted user, or the administrator's own 1000, which he
-        // wrote into a context of ours. `Mismatch::context` reports further steps of a wanted extension.
+        // wrote into a context of ours; a hint alone takes no call. `Mismatch::context` reports further steps of a wanted
+        // extension.
         for (context, extens) in &self.contexts {
             for (exten, steps) in extens.iter().filter(|(exten, _)| wanted.steps(context, exten).is_none()) {
                 if former.steps(context, exten).is_some_and(|former| same_steps(former, steps)) {
                     mismatch.stale.push(format!("extension {exten}@{context}"));
-                } else if let Some((_, origin)) = steps.first().filter(|_| wanted.has_number(exten)) {
+                } else if wanted.has_number(exten) {
+                    let Some((_, origin)) = steps.iter().find(|(step, _)| !matches!(step, Step::Hint(_))) else {
+                        continue;
+                    };
                     let origins = steps.iter().map(|(_, origin)| (format!("{exten}@{context}"), origin.clone()));
                     mismatch.origins.extend(origins);
                     let file = origin.split(':').next().unwrap_or_default();

@@ -57,7 +57,7 @@ impl Tree {
                 return Some((what, self.append(&format!("#include {line}"))));
             }
             let surplus = self.surplus();
-            let edit = edit(surplus.iter().map(|site| (site.file.as_path(), format!("{}d", site.line))));
+            let edit = edit(surplus.iter().map(|site| (site.file.as_path(), format!("{}s/^/; /", site.line))));
             let what =
                 || format!("{target} is included more than once, and Asterisk takes no object that it reads twice");
             (!surplus.is_empty()).then(|| (what(), edit))

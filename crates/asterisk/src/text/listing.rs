@@ -29,7 +29,9 @@ pub fn endpoints(answer: &str) -> Result<BTreeMap<String, Endpoint>, &'static st
         }
         is_in_channels = line.starts_with("    Channel: ");
         if let Some(rest) = line.strip_prefix(" Endpoint:  ") {
-            let name = until(rest, |byte| matches!(byte, b'/' | b' ')).to_owned();
+            // A name may have a blank.
+            let name = rest.split("  ").next().unwrap_or_default();
+            let name = until(name, |byte| byte == b'/').to_owned();
             current = Some(endpoints.entry(name).or_default());
             found += 1;
         } else if let Some(endpoint) = &mut current {

@@ -82,16 +82,14 @@ fn globals<'a>(admin: &AdminPjsip<'a>) -> impl Iterator<Item = &'a AdminSection>
     admin.sections.iter().filter(|section| section.kind.as_deref() == Some("global"))
 }
 
-/// The command that puts user names first.
+/// The command that puts user names first: of an option that is there twice, Asterisk takes the last.
 fn order_fix(admin: &AdminPjsip<'_>) -> String {
     const ORDER: &str = "endpoint_identifier_order=username,ip,anonymous";
-    match globals(admin).find(|section| !section.is_template) {
-        Some(AdminSection { path, line, last_line, .. }) => edit([(
-            path.as_path(),
-            format!("{line},{last_line}s/^[[:blank:]]*endpoint_identifier_order.*//;{line}s/$/\\n{ORDER}/"),
-        )]),
-        None => admin.tree.append(&format!("[global]\\ntype=global\\n{ORDER}")),
-    }
+    let head = match globals(admin).find(|section| !section.is_template) {
+        Some(section) => format!("[{}](+type=global)", section.name),
+        None => "[global]\\ntype=global".to_owned(),
+    };
+    admin.tree.append(&format!("{head}\\n{ORDER}"))
 }
 
 #[cfg(test)]
