@@ -104,6 +104,11 @@ pub(crate) fn warnings(foreign: &Foreign, users: &[User]) -> Vec<String> {
     };
     let endpoints = foreign.endpoints.iter().filter(|name| is_ours(name));
     let endpoints = endpoints.map(|name| format!("Asterisk has an endpoint {name}, {}", whose(name, "configuration")));
+    // Asterisk looks for an endpoint of the name and the domain first.
+    let with_domain = foreign.endpoints.iter().filter_map(|name| Some((name, name.split_once('@')?)));
+    let with_domain = with_domain.filter(|(_, (user, _))| is_users(user)).map(|(name, (user, domain))| {
+        format!("Asterisk takes a phone that registers as {name} for the administrator's own endpoint of that name, and not for user {user}: phones may not use the domain {domain}")
+    });
     let extens = foreign.extens.iter().filter(|(exten, _)| is_ours(exten));
     let extens = extens.map(|(exten, context)| {
         format!("Asterisk has an extension {exten} in {context}, {}", whose(exten, "dialplan"))
@@ -142,7 +147,15 @@ pub(crate) fn warnings(foreign: &Foreign, users: &[User]) -> Vec<String> {
              astdb,registrar; comment the line out and restart Asterisk"
         )
     });
-    endpoints.chain(aors).chain(extens).chain(additions).chain(sections).chain(caches).chain(contacts).collect()
+    endpoints
+        .chain(with_domain)
+        .chain(aors)
+        .chain(extens)
+        .chain(additions)
+        .chain(sections)
+        .chain(caches)
+        .chain(contacts)
+        .collect()
 }
 
 /// The warning of contacts that could not be removed.
