@@ -118,6 +118,7 @@ fn an_admin_extension_in_another_spelling_or_of_a_template_goes() {
     for (text, point) in [
         (before("[synergycall-internal]\nexten => 10-00,1,Hangup(21)"), "extensions"),
         (before("[synergycall-users]\nexten => 10-00,1,NoOp()\n same => n,Hangup(21)"), "extensions"),
+        (before("NUMBER=1000\n[synergycall-internal]\nexten => ${NUMBER},1,Hangup(21)"), "live"),
         (before("[own](!)\nexten => 1000,1,NoOp()\n same => n,Hangup(21)\n[synergycall-internal](own)"), "live"),
     ] {
         fs::write(&extensions, text).unwrap();
@@ -127,4 +128,50 @@ fn an_admin_extension_in_another_spelling_or_of_a_template_goes() {
         host.heals(point);
         host.takes_more();
     }
+}
+
+#[test]
+fn the_fixes_of_one_file_leave_each_others_lines_where_they_are() {
+    let mut host = Host::new();
+    let [pjsip, extensions] = ["pjsip.conf", "extensions.conf"].map(|file| host.asterisk.etc().join(file));
+    edit(&pjsip, "user_agent", "endpoint_identifier_order=anonymous,username\nuser_agent");
+    host.asterisk.append("pjsip.conf", "[anonymous]\ntype=endpoint\ncontext=x");
+    host.asterisk.restart();
+    let [trunk, outside] = ["[trunk]\ntype=endpoint\ncontext=x\n", "[outside]\nexten => 112,1,Answer()\n"];
+    edit(&pjsip, "#include", "#include pjsip.d/synergycall/*.conf\n#include");
+    host.asterisk.append("pjsip.conf", &format!("[1000]\ntype=endpoint\ncontext=x\n{trunk}"));
+    edit(&extensions, "#include", "#include extensions.d/synergycall/*.conf\n#include");
+    host.asterisk.append("extensions.conf", &format!("[synergycall-internal]\nexten => 1000,1,Hangup(21)\n{outside}"));
+    let found = host.heals("identification");
+    let includes = ["pjsip_include", "dialplan_include"].map(|key| format!("#include of asterisk.{key}"));
+    for expected in [&*includes[0], &*includes[1], "numbers", "extensions"] {
+        assert!(found.faults().iter().any(|(point, _)| *point == expected), "{expected} in {found:#?}");
+    }
+    host.takes_more();
+    for (path, others) in [(pjsip, trunk), (extensions, outside)] {
+        let text = fs::read_to_string(path).unwrap();
+        assert!(text.contains(&format!("\n{others}")), "{text}");
+    }
+}
+
+#[test]
+fn what_only_looks_like_a_users_is_the_administrators() {
+    let mut host = Host::new();
+    host.asterisk.append("extensions.conf", "[synergycall-internal]\nexten => 1000,hint,Custom:DND1000");
+    host.asterisk.append(
+        "pjsip.conf",
+        "[1000 lobby]\ntype=endpoint\ncontext=x\nauth=1000 lobby\n[1000 lobby]\ntype=auth\nusername=lobby\npassword=x\n\
+         [1001@office]\ntype=endpoint\ncontext=x",
+    );
+    host.asterisk.restart();
+    host.check().is_well();
+    host.takes_more();
+    let applied = host.portal.http().post_empty("/apply").expect(200);
+    let [warning] = applied.json["warnings"].as_array().unwrap().as_slice() else { panic!("{applied:?}") };
+    let warning = warning.as_str().unwrap();
+    assert!(
+        warning.starts_with("Asterisk takes a phone that registers as 1001@office for the administrator's"),
+        "{warning}"
+    );
+    assert!(host.check().lines.contains(&format!("note  live: {warning}")));
 }

@@ -34,6 +34,40 @@ fn what_catches_the_calls_of_users_comes_behind_them() {
 }
 
 #[test]
+fn what_catches_one_user_of_many_is_found() {
+    let mut host = Host::new();
+    let more = (2..60).map(|number| host.portal.create_user("x", &format!("{number}@example.com")));
+    more.for_each(drop);
+    host.portal.http().post_empty("/apply").expect(200);
+    let extensions = host.asterisk.etc().join("extensions.conf");
+    for (context, exten) in [("synergycall-internal", "_105X"), ("outside", "_105X"), ("outside", "1055")] {
+        let admin = format!(
+            "[globals]\n[synergycall-internal]\ninclude => outside\n[{context}]\nexten => {exten},1,Hangup(21)"
+        );
+        let text = fs::read_to_string(&extensions).unwrap();
+        edit(&extensions, "[globals]", &admin);
+        host.asterisk.rx("module reload pbx_config.so");
+        let found = host.heals("calls");
+        assert!(found.lines.concat().contains("a phone that calls 105"), "{found:#?}");
+        fs::write(&extensions, text).unwrap();
+    }
+}
+
+#[test]
+fn an_access_list_that_lets_nobody_in_is_opened() {
+    let mut host = Host::new();
+    for closed in ["deny=0.0.0.0/0.0.0.0", "permit=127.0.0.1/32\ndeny=192.0.2.1,0.0.0.0/0"] {
+        host.asterisk.append("pjsip.conf", &format!("[closed]\ntype=acl\n{closed}"));
+        host.asterisk.restart();
+        host.heals("identification");
+    }
+    host.asterisk.append("pjsip.conf", "[phones]\ntype=acl\ndeny=0.0.0.0/0.0.0.0\npermit=127.0.0.1/32");
+    host.asterisk.restart();
+    host.check().is_well();
+    host.works();
+}
+
+#[test]
 fn a_hint_takes_no_call() {
     let host = Host::new();
     host.asterisk.append("extensions.conf", "[synergycall-internal]\nexten => _1XXX,hint,PJSIP/${EXTEN}");

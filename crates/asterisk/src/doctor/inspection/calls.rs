@@ -35,27 +35,31 @@ pub(super) fn check_permission(cli: &Cli, directory: &Path, answer: &str) -> Res
 impl Deployment {
     /// Whether whoever calls these numbers in `context` reaches what the context `target` has for them, as far as
     /// Asterisk answers until `deadline` and its files show: what stands in `context` itself, or in what it includes
-    /// before, comes first.
+    /// before, comes first. Asterisk is asked for some, and for one of each that an extension of the files takes.
     ///
     /// # Errors
     ///
     /// A [`Fault`] that names what comes first.
     pub fn check_reach(&self, numbers: &[String], context: &str, target: &str, deadline: Instant) -> Result<(), Fault> {
+        const MOST: usize = 50;
         let tree = self.dialplan_tree(deadline);
+        let admin = tree.extensions();
+        let taken = |admin: &AdminSection| numbers.iter().find(|number| takes(&admin.name, number));
         // What the next reload takes.
-        let admin = tree.extensions().into_iter();
         let mut patterns =
-            admin.filter(|(of, admin)| of == context && admin.name.starts_with('_') && tree.takes_calls(admin));
+            admin.iter().filter(|(of, admin)| of == context && admin.name.starts_with('_') && tree.takes_calls(admin));
         let catching = patterns.find_map(|(_, admin)| {
-            let number = numbers.iter().find(|number| takes(&admin.name, number))?;
-            Some((number.clone(), format!("{}, line {}", admin.path.display(), admin.line), String::new()))
+            let place = format!("{}, line {}", admin.path.display(), admin.line);
+            Some((taken(admin)?.clone(), place, String::new()))
         });
         // Asterisk is asked for what it has of ours: not for users who wait, nor where an older version of the caller had
         // another target.
         let last =
             self.last_proven().ok().flatten().and_then(|last| self.expected(&last.pair).ok()).unwrap_or_default();
         let is_live = |number: &&String| last.steps(target, number).is_some();
-        let live: Vec<_> = numbers.iter().filter(is_live).cloned().collect();
+        let some: BTreeSet<_> =
+            numbers.iter().take(MOST).chain(admin.iter().filter_map(|(_, admin)| taken(admin))).collect();
+        let live: Vec<_> = some.into_iter().filter(is_live).cloned().collect();
         let caught = || {
             let found = self.first(&live, context, deadline).into_iter().find(|found| found.context != target)?;
             Some((found.number, format!("[{}]", found.context), found.origin))
@@ -132,7 +136,8 @@ impl Deployment {
                 place.is_some_and(|(file, line)| {
                     admin.path.file_name().is_some_and(|of| of == file)
                         && (admin.line..=admin.last_line).contains(&line)
-                        && dialled(&admin.name) == dialled(name)
+                        // Of a global variable, the value is not known here.
+                        && (admin.name.contains("${") || dialled(&admin.name) == dialled(name))
                 })
             })
         };

@@ -23,7 +23,7 @@ pub(super) fn check(
     expected: &Expected,
     deadline: Instant,
 ) -> Result<Result<Vec<String>, Fault>, CliError> {
-    if let Some(fault) = bad_global(admin, settings, expected) {
+    if let Some(fault) = bad_global(admin, settings, expected).or_else(|| closed(admin)) {
         return Ok(Err(fault));
     }
     let order = listing::setting(settings, "endpoint_identifier_order").unwrap_or_default();
@@ -74,6 +74,23 @@ fn bad_global(admin: &AdminPjsip<'_>, settings: &str, expected: &Expected) -> Op
             "{NAME} is {context}: where a phone registers there, it takes calls, and where it unregisters, the user has none"
         ),
         if edit.is_empty() { RESTART.to_owned() } else { format!("{edit} && {RESTART}") },
+    ))
+}
+
+/// An access list that lets nobody in: of its rules, the last one that an address fits counts.
+fn closed(admin: &AdminPjsip<'_>) -> Option<Fault> {
+    const ALL: [&str; 2] = ["0.0.0.0/0", "0.0.0.0/0.0.0.0"];
+    let lists = admin.sections.iter().filter(|of| of.kind.as_deref() == Some("acl") && !of.is_template);
+    let closed = lists.filter_map(|section| {
+        let rules = admin.tree.settings(section).filter(|(_, key, _)| ["deny", "permit"].contains(&key.as_str()));
+        let is_of_all = |networks: &str| networks.split(',').any(|network| ALL.contains(&network.trim()));
+        let (line, ..) = rules.last().filter(|(_, key, networks)| key == "deny" && is_of_all(networks))?;
+        Some((section, line))
+    });
+    let (AdminSection { name, path, .. }, line) = closed.last()?;
+    Some(Fault::new(
+        format!("the access list [{name}] ({}, line {line}) lets no phone in", path.display()),
+        format!("{} && {RESTART}", edit([(path.as_path(), format!("{line}s/^/; /"))])),
     ))
 }
 
@@ -142,8 +159,7 @@ mod tests {
             ("", "printf '\\n[global]\\ntype=global\\nendpoint_identifier_order=username,ip,anonymous\\n' >> MAIN"),
             (
                 "[g](!)\ntype=global\n[global]\ntype=global\n",
-                "sed -i '3,4s/^[[:blank:]]*endpoint_identifier_order.*//;3s/$/\\nendpoint_identifier_order=\
-                 username,ip,anonymous/' MAIN",
+                "printf '\\n[global](+type=global)\\nendpoint_identifier_order=username,ip,anonymous\\n' >> MAIN",
             ),
         ] {
             let (what, fixed) = checked(admin, &order("ip,username"), ALL).unwrap_err();

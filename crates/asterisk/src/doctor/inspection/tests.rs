@@ -24,7 +24,7 @@ fn a_file_is_to_be_included_once_and_read() {
     assert_eq!(found("#include ours.conf", true), Ok(()));
     assert_eq!(found("#include ours.conf", false).unwrap_err().fix, "reload");
     assert_eq!(fix("; no\n"), "printf '\\n#include ours.conf\\n' >> DIR/main.conf && reload");
-    assert_eq!(fix("#include ours.conf\n#include o*.conf"), "sed -i '1d' DIR/main.conf && reload");
+    assert_eq!(fix("#include ours.conf\n#include o*.conf"), "sed -i '1s/^/; /' DIR/main.conf && reload");
 }
 
 #[test]
