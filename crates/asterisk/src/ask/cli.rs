@@ -213,7 +213,7 @@ pub(crate) fn excerpt(words: &str) -> String {
 }
 
 #[cfg(test)]
-pub(super) mod tests {
+pub(crate) mod tests {
     use super::*;
     use crate::ask::running::without_client_messages;
 

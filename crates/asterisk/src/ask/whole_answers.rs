@@ -123,20 +123,13 @@ impl Drop for Again {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    /// A program that is these lines of shell, in a directory of its own.
-    #[expect(clippy::disallowed_methods, reason = "the tests make programs that misbehave")]
-    fn program(lines: &str, timeout: Duration) -> (tempfile::TempDir, Cli) {
-        let directory = tempfile::tempdir().unwrap();
-        let program = directory.path().join("program");
-        std::fs::write(&program, format!("cd {}\n{lines}", directory.path().display())).unwrap();
-        (directory, Cli::new(&format!("/bin/sh {} -", program.display()), timeout).unwrap())
-    }
+    use crate::ask::cli::tests::{cli, program};
 
     /// A program that answers `half` this often before it answers `whole`.
     fn halves(halves: u32) -> (tempfile::TempDir, Cli) {
-        let lines = format!("echo >>asked; [ $(wc -l <asked) -gt {halves} ] && echo whole || echo half");
-        program(&lines, Duration::from_secs(30))
+        let lines = format!("cd ${{0%/*}}; echo >>asked; [ $(wc -l <asked) -gt {halves} ] && echo whole || echo half");
+        let (directory, command) = program(&lines);
+        (directory, cli(&command))
     }
 
     fn whole(answer: &str) -> Result<(), &'static str> {
@@ -168,8 +161,9 @@ mod tests {
         for (timeout, deadline, said) in
             [(2, 30, "Asterisk did not answer `a` within"), (30, 2, "the answer to `a` is half")]
         {
-            let lines = "[ \"$3\" = a ] || exit 0; [ -e once ] && exec sleep 100; >once; echo half";
-            let (_directory, cli) = program(lines, Duration::from_secs(timeout));
+            let lines = "[ \"$2\" = a ] || exit 0; cd ${0%/*}; [ -e once ] && exec sleep 100; >once; echo half";
+            let (_directory, command) = program(lines);
+            let cli = Cli::new(&command, Duration::from_secs(timeout)).unwrap();
             let deadline = Instant::now() + Duration::from_secs(deadline);
             let error = ask_whole(&cli, vec![("a".to_owned(), ())], deadline, |(), answer| whole(answer))
                 .unwrap_err()

@@ -113,26 +113,15 @@ fn caught<T>(step: impl FnOnce() -> T) -> Option<T> {
 #[cfg(test)]
 mod tests {
     use std::collections::BTreeSet;
-    use std::fs;
-    use std::time::Duration;
 
     use super::*;
-    use crate::ask::cli::Cli;
+    use crate::deploy::deployment::tests::{host, pair, soon};
     use crate::text::modules::BOTH;
-    use crate::text::pair::{IncludeFiles, Pair};
-
-    fn pair(name: &str) -> Pair {
-        Pair { endpoints: name.into(), dialplan: name.into() }
-    }
 
     #[test]
     fn a_panic_between_the_renames_and_the_end_is_rolled_back() {
-        let directory = tempfile::tempdir().unwrap();
-        let at = |name: &str| directory.path().join(name);
-        let files = IncludeFiles { endpoints: at("p.conf"), dialplan: at("e.conf") };
-        let cli = Cli::new("/nonexistent/asterisk", Duration::from_secs(1)).unwrap();
-        fs::create_dir(at("state")).unwrap();
-        let deployment = Deployment::new(cli, files, at("state"));
+        let (_directory, deployment) = host();
+        drop(deployment.lock(soon()).unwrap());
         let stage = |name: &str| deployment.files.stage(&pair(name), BOTH).unwrap();
         stage("old").rename().unwrap();
         for proof_panics in [true, false] {

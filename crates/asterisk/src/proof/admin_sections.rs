@@ -164,7 +164,7 @@ fn limit(switch: &str) -> &str {
 mod tests {
     use super::*;
     use crate::proof::config_tree::tests::Config;
-    use crate::text::pair::Pair;
+    use crate::text::expected::tests::expected;
 
     #[test]
     fn sections_have_the_type_of_their_template_and_their_lines() {
@@ -191,9 +191,8 @@ mod tests {
     #[test]
     fn what_is_defined_twice_is_found_in_the_order_of_reading() {
         let ours = "[1000]\ntype=endpoint\nauth=1000-a1\naors=1000\n";
-        let pair = Pair { endpoints: ours.into(), dialplan: Vec::new() };
         let twice = |config: &Config| -> Vec<_> {
-            let mut all = config.tree().objects(&Expected::read(&pair).unwrap());
+            let mut all = config.tree().objects(&expected(ours, ""));
             all.retain(|section| section.is_twice);
             let name = |path: &Path| path.file_name().unwrap().to_string_lossy().into_owned();
             all.iter().map(|admin| (admin.name.clone(), name(&admin.path), admin.line)).collect()

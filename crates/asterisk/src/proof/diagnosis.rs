@@ -188,82 +188,58 @@ fn unreadable(path: &Path, asterisk: &Who) -> Option<String> {
 mod tests {
     use std::fs;
     use std::os::unix::fs::PermissionsExt as _;
-    use std::time::Duration;
 
     use super::*;
-    use crate::text::pair::Pair;
-
-    struct Config {
-        directory: tempfile::TempDir,
-        files: IncludeFiles,
-    }
-
-    fn config(pjsip: &str) -> Config {
-        let directory = tempfile::tempdir().unwrap();
-        let at = |name: &str| directory.path().join(name);
-        fs::create_dir_all(at("p")).unwrap();
-        fs::write(at("p/ours.conf"), "[1000]\ntype=endpoint\n").unwrap();
-        fs::write(at(PJSIP_CONF), pjsip).unwrap();
-        let files = IncludeFiles { endpoints: at("p/ours.conf"), dialplan: at("none.conf") };
-        Config { directory, files }
-    }
+    use crate::ask::cli::tests::cli;
+    use crate::proof::config_tree::tests::Config;
+    use crate::text::expected::tests::expected;
 
     #[test]
     fn the_administrators_endpoints_are_those_of_his_files() {
-        let Config { directory, files } = config("#include p/*.conf\n[door]\ntype=endpoint\n[bell]\ntype=aor\n");
-        let says = format!("/usr/bin/printf Configuration\\040directory:\\040{}\\n", directory.path().display());
-        let cli = Cli::new(&says, Duration::from_secs(30)).unwrap();
-        assert_eq!(admin_endpoints(&cli, &files).into_iter().collect::<Vec<_>>(), ["door"]);
+        let text = "#include p/*.conf\n[door]\ntype=endpoint\n[bell]\ntype=aor\n";
+        let config = Config::new("").write(PJSIP_CONF, text);
+        let files = IncludeFiles { endpoints: config.at("p/ours.conf"), dialplan: config.at("none.conf") };
+        let says = format!("/usr/bin/printf Configuration\\040directory:\\040{}\\n", config.at("").display());
+        assert_eq!(admin_endpoints(&cli(&says), &files).into_iter().collect::<Vec<_>>(), ["door"]);
     }
 
     #[test]
     fn a_file_that_asterisk_may_not_read_is_named() {
-        let Config { directory, files } = config("");
-        let open = |mode| fs::set_permissions(directory.path(), fs::Permissions::from_mode(mode)).unwrap();
-        open(0o755);
+        let config = Config::new("");
+        let chmod = |name, mode| fs::set_permissions(config.at(name), fs::Permissions::from_mode(mode)).unwrap();
         let asterisk = Who { uid: 3_999_999_999, gids: vec![3_999_999_998] };
         let fix = |mode| {
-            fs::set_permissions(&files.endpoints, fs::Permissions::from_mode(mode)).unwrap();
-            unreadable(&files.endpoints, &asterisk)
+            chmod("p/ours.conf", mode);
+            let hint = unreadable(&config.at("p/ours.conf"), &asterisk)?;
+            Some(hint.replace(&config.at("p").display().to_string(), "P"))
         };
-        fs::set_permissions(files.endpoints.parent().unwrap(), fs::Permissions::from_mode(0o755)).unwrap();
+        chmod("", 0o755);
+        chmod("p", 0o755);
         assert_eq!(fix(0o644), None);
-        let hint = fix(0o640).unwrap();
-        let parent = files.endpoints.parent().unwrap().display().to_string();
-        assert!(
-            hint.starts_with(&format!(
-                "Asterisk, which runs as 3999999999, is unable to read {}: ",
-                files.endpoints.display()
-            )),
-            "{hint}"
-        );
-        assert!(hint.ends_with(&format!("(chgrp 3999999998 {parent} && chmod 2770 {parent})")), "{hint}");
-        open(0o700);
-        let (hint, above) = (fix(0o644).unwrap(), directory.path().canonicalize().unwrap());
-        assert!(hint.ends_with(&format!(": open the way there (chmod a+x {})", above.display())), "{hint}");
+        let unread = "Asterisk, which runs as 3999999999, is unable to read P/ours.conf: ";
+        let given = "give P to its group and set its setgid bit (chgrp 3999999998 P && chmod 2770 P)";
+        assert_eq!(fix(0o640), Some(format!("{unread}{given}")));
+        chmod("", 0o700);
+        let opened = format!("open the way there (chmod a+x {})", config.at("p").parent().unwrap().display());
+        assert_eq!(fix(0o644), Some(format!("{unread}{opened}")));
     }
 
     #[test]
     fn what_the_administrator_defines_too_is_named_with_its_line() {
-        let Config { directory, files } = config(
+        let config = Config::new(
             "#include p/*.conf\n[1000](base)\ncontext=x\ntype=endpoint ; mine\n[1000]\ntype=identify\n[1001]\ntype=endpoint\n",
         );
-        let pair = Pair { endpoints: b"[1000]\ntype=endpoint\naors=1000\n".to_vec(), dialplan: Vec::new() };
-        let found =
-            defined_twice(&Tree::read(directory.path(), PJSIP_CONF, &files.endpoints), &Expected::read(&pair).unwrap());
-        assert_eq!(found.len(), 1, "{found:?}");
-        assert!(found[0].starts_with("the endpoint 1000 (") && found[0].ends_with("pjsip.conf, line 2)"), "{found:?}");
+        let found = defined_twice(&config.tree(), &expected("[1000]\ntype=endpoint\naors=1000\n", ""));
+        assert_eq!(found, [format!("the endpoint 1000 ({}, line 2)", config.at("main.conf").display())]);
     }
 
     #[test]
     fn auths_aors_and_markers_are_ours_too() {
-        let Config { directory, files } = config(
+        let config = Config::new(
             "[a-1]\ntype=auth\n[a]\ntype=aor\n[m-1]\ntype=aor\n[b]\ntype=aor\n[a]\ntype=auth\n[a-1]\ntype=identify\n",
         );
         let ours = "[a]\ntype=endpoint\nauth=a-1\naors=a\n[m-1]\ntype=aor\n";
-        let pair = Pair { endpoints: ours.into(), dialplan: Vec::new() };
-        let found =
-            defined_twice(&Tree::read(directory.path(), PJSIP_CONF, &files.endpoints), &Expected::read(&pair).unwrap());
+        let found = defined_twice(&config.tree(), &expected(ours, ""));
         let names: Vec<_> = found.iter().map(|found| found.split(" (").next().unwrap()).collect();
         assert_eq!(names, ["the auth a-1", "the aor a", "the aor m-1"]);
     }

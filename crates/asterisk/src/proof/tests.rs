@@ -5,8 +5,7 @@ use std::fmt::Write as _;
 use proptest::prelude::*;
 
 use crate::proof::live::Live;
-use crate::text::expected::{Expected, Step};
-use crate::text::pair::Pair;
+use crate::text::expected::{Expected, Step, tests};
 
 /// What Asterisk answers when it is asked what it runs.
 #[derive(Debug, Clone, PartialEq)]
@@ -107,7 +106,7 @@ fn expected() -> impl Strategy<Value = Expected> {
         for marker in markers {
             _ = write!(endpoints, "[m-{marker}]\ntype=aor\n");
         }
-        Expected::read(&Pair { endpoints: endpoints.into(), dialplan: dialplan.into() }).unwrap()
+        tests::expected(&endpoints, &dialplan)
     })
 }
 

@@ -313,4 +313,4 @@ pub(crate) fn read_file<'a, T>(
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

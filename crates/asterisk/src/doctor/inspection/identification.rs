@@ -119,7 +119,7 @@ mod tests {
     use crate::deploy::deployment::tests::soon;
     use crate::deploy::tests::Host;
     use crate::proof::config_tree::Tree;
-    use crate::text::pair::Pair;
+    use crate::text::expected::tests::expected;
 
     /// What is found with this `pjsip.conf`, where Asterisk says this of its settings and identifies.
     fn checked(admin: &str, settings: &str, identifies: &str) -> Result<Vec<String>, (String, String)> {
@@ -135,8 +135,7 @@ mod tests {
         ));
         let main = host.at("").canonicalize().unwrap().join("pjsip.conf");
         let tree = Tree::read(main.parent().unwrap(), "pjsip.conf", Path::new("/x"));
-        let dialplan = b"[users]\nexten => 1,1,Answer()\n".into();
-        let expected = Expected::read(&Pair { endpoints: Vec::new(), dialplan }).unwrap();
+        let expected = expected("", "[users]\nexten => 1,1,Answer()\n");
         let sections = tree.sections();
         let admin = AdminPjsip { tree: &tree, sections: &sections };
         let checked = check(&host.deployment.cli, &admin, settings, &expected, soon()).unwrap();
