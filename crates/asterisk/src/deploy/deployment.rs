@@ -1,4 +1,3 @@
-use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
@@ -145,16 +144,6 @@ impl LockedDeployment<'_> {
         Ok(())
     }
 
-    /// The record of the pair last proven with these aors as unpurged: from now on somebody other than the owners in that
-    /// pair may register there. None where it says so already.
-    pub(crate) fn stage_unpurged(&self, aors: &BTreeSet<String>) -> Result<Option<StagedRecord>, FileError> {
-        let Some(record) = self.proven.as_ref().filter(|record| !aors.is_subset(&record.unpurged)) else {
-            return Ok(None);
-        };
-        let unpurged = record.unpurged.union(aors).cloned().collect();
-        StagedRecord::new(&self.deployment.state.proven(), Record { unpurged, ..record.clone() }).map(Some)
-    }
-
     /// What the pair last proven makes live; nothing without one, and where it cannot be read.
     fn proven_expected(&self) -> Arc<Expected> {
         let expected = self.proven.as_ref().and_then(|proven| self.deployment.expected(&proven.pair).ok());
@@ -197,6 +186,7 @@ impl LockedDeployment<'_> {
 
 #[cfg(test)]
 pub(crate) mod tests {
+    use std::collections::BTreeSet;
     use std::time::Duration;
 
     use super::*;

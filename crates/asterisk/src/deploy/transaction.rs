@@ -10,7 +10,7 @@ use crate::ask::whole_answers::Unread;
 use crate::deploy::deployment::{Deployment, LockedDeployment};
 use crate::deploy::error::{Aftermath, Cause};
 use crate::deploy::installed::{End, Failed, StagedDeployment};
-use crate::deploy::uncovered::{self, ProvenText};
+use crate::deploy::uncovered::ProvenText;
 use crate::files::file::FileError;
 use crate::files::record::Record;
 use crate::files::state_dir::StagedRecord;
@@ -175,7 +175,7 @@ impl LockedDeployment<'_> {
         let before = former.expected.as_deref().unwrap_or(&nothing);
         deployed.difference = wanted.difference(if self.proven.is_some() { before } else { &nothing });
         deployed.proven.former.endpoints.clone_from(&former.pair.endpoints);
-        self.refuse_uncovered(pair, &former.pair)?;
+        deployed.proven.refuse_if_strict()?;
         let times = &mut deployed.times;
         let change = Change { pair, tag, wanted: &wanted, before, deadline };
         let mut leaving = self.leaving(change, &on_disk, &former.pair);
@@ -249,22 +249,11 @@ impl LockedDeployment<'_> {
         Ok(())
     }
 
-    /// What no proof covers is refused where the deployment is strict.
-    fn refuse_uncovered(&self, pair: &Pair, former: &Pair) -> Result<(), Cause> {
-        let uncovered = if self.deployment.is_strict { uncovered::of_pair(pair, former, true)? } else { Vec::new() };
-        if uncovered.is_empty() { Ok(()) } else { Err(Cause::Uncovered(uncovered)) }
-    }
-
-    /// At which aors former deployments left a contact.
-    fn unpurged(&self) -> BTreeSet<String> {
-        self.proven.as_ref().map(|record| record.unpurged.clone()).unwrap_or_default()
-    }
-
     /// Whose registrations this change takes away, as far as the files say.
     fn leaving(&self, Change { wanted, before, .. }: Change<'_>, on_disk: &Pair, former: &Pair) -> Leaving {
         // Other files than the former pair's may have been live, as after a backup of them was restored.
         let loaded = if on_disk == former { Expected::default() } else { Expected::read(on_disk).unwrap_or_default() };
-        let left_before = self.unpurged();
+        let left_before = self.proven.as_ref().map(|record| record.unpurged.clone()).unwrap_or_default();
         let mut aors = &wanted.aors_of_former_owners(before) | &left_before;
         aors.extend(wanted.aors_of_others(&loaded));
         let former_owners = FormerOwners { aors, contacts: Contacts::new() };
@@ -273,10 +262,12 @@ impl LockedDeployment<'_> {
 
     /// Remembers with the proven pair that somebody other than its owners may be registered at these aors.
     fn purge_later(&mut self, aors: &BTreeSet<String>) -> Result<(), FileError> {
-        if let Some(unpurged) = self.stage_unpurged(aors)? {
-            self.proven = Some(unpurged.commit()?);
+        match &self.proven {
+            Some(record) if !aors.is_subset(&record.unpurged) => {
+                self.keep(Record { unpurged: &record.unpurged | aors, ..record.clone() })
+            }
+            _ => Ok(()),
         }
-        Ok(())
     }
 
     /// What is live besides, if Asterisk runs the pair already, which is on disk.

@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::fmt;
 
 use crate::deploy::deployment::{Deployment, LastRead};
+use crate::deploy::error::Cause;
 use crate::deploy::transaction::Deployed;
 use crate::text::config_text::Unreadable;
 use crate::text::digest_names::{File, REFERENCES};
@@ -64,14 +65,25 @@ const PROOFS: [Proof; 5] = [
     Proof { kind: "registration", listed: &["type"], others: Others::Asked, needed: None },
 ];
 
-/// What was deployed, how, and over what.
+/// What is deployed, how, and over what. Pairs, as these show no credentials; the dialplan is proven as a whole, and left out.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct ProvenText {
-    /// Without the dialplan, which is proven as a whole.
     pub(crate) endpoints: Pair,
     pub(crate) former: Pair,
-    /// What can be asked for was.
+    /// What can be asked for is, and what no proof covers is refused.
     pub(crate) is_strict: bool,
+}
+
+impl ProvenText {
+    fn uncovered(&self) -> Result<Vec<Uncovered>, UnreadablePair> {
+        let former = str::from_utf8(&self.former.endpoints).unwrap_or_default();
+        read_file("endpoints", &self.endpoints.endpoints, |text| uncovered(text, former, self.is_strict))
+    }
+
+    pub(crate) fn refuse_if_strict(&self) -> Result<(), Cause> {
+        let uncovered = if self.is_strict { self.uncovered()? } else { Vec::new() };
+        if uncovered.is_empty() { Ok(()) } else { Err(Cause::Uncovered(uncovered)) }
+    }
 }
 
 impl Deployed {
@@ -81,8 +93,7 @@ impl Deployed {
     /// Computed when it is asked for, from the text of the files alone.
     #[must_use]
     pub fn uncovered(&self) -> Vec<Uncovered> {
-        let ProvenText { endpoints, former, is_strict } = &self.proven;
-        of_pair(endpoints, former, *is_strict).unwrap_or_default()
+        self.proven.uncovered().unwrap_or_default()
     }
 }
 
@@ -96,12 +107,6 @@ impl Deployment {
         self.last_read = LastRead::default();
         self
     }
-}
-
-/// The options of a pair that no proof covers: see [`uncovered`].
-pub(crate) fn of_pair(pair: &Pair, former: &Pair, is_strict: bool) -> Result<Vec<Uncovered>, UnreadablePair> {
-    let former = std::str::from_utf8(&former.endpoints).unwrap_or_default();
-    read_file("endpoints", &pair.endpoints, |text| uncovered(text, former, is_strict))
 }
 
 /// The options of an endpoints file that no proof covers: without an option that it needs, Asterisk refuses an object and
