@@ -1,6 +1,6 @@
 //! Waiting for many sources at once, on this thread alone: no thread has to be made, so none can be missing.
 
-use std::io;
+use std::io::{self, Read as _};
 use std::os::fd::{AsFd as _, BorrowedFd};
 use std::time::{Duration, Instant};
 
@@ -30,15 +30,11 @@ fn timespec(duration: Duration) -> Timespec {
 
 /// Reads what a non-blocking source has, a megabyte at most, and says whether it has ended.
 pub(crate) fn read(source: &mut impl io::Read, into: &mut Vec<u8>) -> io::Result<bool> {
-    let mut buffer = [0; 16 << 10];
-    for _ in 0..64 {
-        match source.read(&mut buffer) {
-            Ok(0) => return Ok(true),
-            Ok(length) => into.extend_from_slice(&buffer[..length]),
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
-            Err(error) => return Err(error),
-        }
+    const MOST: usize = 1 << 20;
+    // What was read before an error is there all the same.
+    match source.take(MOST as u64).read_to_end(into) {
+        Ok(length) => Ok(length < MOST),
+        Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(false),
+        Err(error) => Err(error),
     }
-    Ok(false)
 }

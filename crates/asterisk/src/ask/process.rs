@@ -3,7 +3,7 @@
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::process::CommandExt as _;
-use std::process::{Child, ChildStderr, ChildStdout, Command, ExitStatus, Output, Stdio};
+use std::process::{Child, Command, ExitStatus, Output, Stdio};
 use std::time::Instant;
 
 use rustix::event::PollFlags;
@@ -42,8 +42,6 @@ impl Unfinished {
 pub(crate) struct Process {
     group: Group,
     pidfd: OwnedFd,
-    stdout: Option<ChildStdout>,
-    stderr: Option<ChildStderr>,
     out: Vec<u8>,
     err: Vec<u8>,
 }
@@ -53,30 +51,34 @@ impl Process {
     pub(crate) fn start(mut command: Command) -> io::Result<Self> {
         let child =
             command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).process_group(0).spawn()?;
-        let mut group = Group { leader: child, ended: false };
+        let group = Group { leader: child, ended: false };
         let pidfd = pidfd_open(Pid::from_child(&group.leader), PidfdFlags::empty())?;
-        let (stdout, stderr) = (group.leader.stdout.take(), group.leader.stderr.take());
-        for pipe in [stdout.as_ref().map(AsFd::as_fd), stderr.as_ref().map(AsFd::as_fd)].into_iter().flatten() {
+        let process = Self { group, pidfd, out: Vec::new(), err: Vec::new() };
+        for pipe in process.open_pipes() {
             fcntl_setfl(pipe, fcntl_getfl(pipe)? | OFlags::NONBLOCK)?;
         }
-        Ok(Self { group, pidfd, stdout, stderr, out: Vec::new(), err: Vec::new() })
+        Ok(process)
+    }
+
+    fn open_pipes(&self) -> impl Iterator<Item = BorrowedFd<'_>> {
+        let Child { stdout, stderr, .. } = &self.group.leader;
+        stdout.as_ref().map(AsFd::as_fd).into_iter().chain(stderr.as_ref().map(AsFd::as_fd))
     }
 
     /// What to wait for before [`Self::proceed`] finds something new.
     pub(crate) fn sources(&self) -> impl Iterator<Item = (BorrowedFd<'_>, PollFlags)> {
-        let pipes = [self.stdout.as_ref().map(AsFd::as_fd), self.stderr.as_ref().map(AsFd::as_fd)];
-        let end = pipes.iter().all(Option::is_none).then_some(self.pidfd.as_fd());
-        pipes.into_iter().flatten().chain(end).map(|source| (source, PollFlags::IN))
+        let end = self.open_pipes().next().is_none().then_some(self.pidfd.as_fd());
+        self.open_pipes().chain(end).map(|source| (source, PollFlags::IN))
     }
 
     /// Reads what is there, without waiting; what was said once the process has ended.
     pub(crate) fn proceed(&mut self) -> Result<Option<Output>, Unfinished> {
-        read(&mut self.stdout, &mut self.out)?;
-        read(&mut self.stderr, &mut self.err)?;
+        read(&mut self.group.leader.stdout, &mut self.out)?;
+        read(&mut self.group.leader.stderr, &mut self.err)?;
         if self.out.len() + self.err.len() > MOST_OUTPUT {
             return Err(Unfinished::endless());
         }
-        if self.stdout.is_some() || self.stderr.is_some() || !poll::is_now(self.pidfd.as_fd()) {
+        if self.open_pipes().next().is_some() || !poll::is_now(self.pidfd.as_fd()) {
             return Ok(None);
         }
         let status = self.group.end().map_err(|error| Unfinished::lost(&error))?;
