@@ -27,6 +27,7 @@ use self::claim::ClaimCache;
 pub(crate) use self::claim::{AppliedUsers, Claim, Tag};
 pub(crate) use self::last::LastApplyResponse;
 use self::plan::Review;
+pub(crate) use self::plan::expected;
 pub(crate) use self::verdict::warnings;
 use crate::http::apply_response::{self, ApplyResponse};
 use crate::http::auth::Actor;

@@ -7,7 +7,7 @@ use crate::deploy::error::LockError;
 use crate::files::file::FileError;
 use crate::files::record::Record;
 use crate::files::state_dir::{self, ClaimStamp, HostLock, StagedRecord, StateDir};
-use crate::text::expected::{Difference, Expected, UnreadablePair};
+use crate::text::expected::{Expected, UnreadablePair};
 use crate::text::pair::{IncludeFiles, Pair};
 
 /// One Asterisk's two include files, and the way they are replaced: as one transaction, one at a
@@ -144,33 +144,6 @@ impl LockedDeployment<'_> {
         Ok(())
     }
 
-    /// What the pair last proven makes live; nothing without one, and where it cannot be read.
-    fn proven_expected(&self) -> Arc<Expected> {
-        let expected = self.proven.as_ref().and_then(|proven| self.deployment.expected(&proven.pair).ok());
-        expected.unwrap_or_default()
-    }
-
-    /// What `pair` changes against the pair last proven; against none, or one that cannot be read, all of it is new.
-    ///
-    /// # Errors
-    ///
-    /// [`UnreadablePair`] when `pair` cannot be read.
-    pub fn difference(&self, pair: &Pair) -> Result<Difference, UnreadablePair> {
-        let former = self.proven_expected();
-        Ok(self.deployment.expected(pair)?.difference(&former))
-    }
-
-    /// The endpoints of the pair last proven whose owners `pair` takes the number from: they are no more in it, or ask
-    /// for another credential there. None where the proven pair cannot be read.
-    ///
-    /// # Errors
-    ///
-    /// [`UnreadablePair`] when `pair` cannot be read.
-    pub fn former_owners(&self, pair: &Pair) -> Result<Vec<String>, UnreadablePair> {
-        let former = self.proven_expected();
-        Ok(self.deployment.expected(pair)?.former_owners(&former).map(str::to_owned).collect())
-    }
-
     /// Remembers another `tag` with the pair last proven.
     ///
     /// # Errors
@@ -186,7 +159,6 @@ impl LockedDeployment<'_> {
 
 #[cfg(test)]
 pub(crate) mod tests {
-    use std::collections::BTreeSet;
     use std::time::Duration;
 
     use super::*;
@@ -221,30 +193,5 @@ pub(crate) mod tests {
         assert!(!Arc::ptr_eq(&one, &read(&deployment.clone().strict(), "one")));
         read(&deployment, "other");
         assert!(!Arc::ptr_eq(&one, &read(&deployment, "one")));
-    }
-
-    #[test]
-    fn former_owners_are_those_whose_number_is_nobodys_or_asks_for_another_credential() {
-        let user = |number: u16, auth: &str, digest: &str| {
-            format!("[{number}]\ntype=endpoint\nauth={auth}\n[{auth}]\ntype=auth\npassword_digest=MD5:{digest}\n")
-        };
-        let pair = |text: String| Pair { endpoints: text.into(), dialplan: Vec::new() };
-        let (_directory, deployment) = host();
-        let mut locked = deployment.lock(soon()).unwrap();
-        let now = pair(user(1, "1-b", "x") + &user(2, "2-b", "y") + &user(4, "4-a", "x"));
-        assert_eq!(locked.former_owners(&now).unwrap(), Vec::<String>::new(), "nothing was proven");
-        let former = pair(user(1, "1-a", "x") + &user(2, "2-a", "x") + &user(3, "3-a", "x"));
-        locked.proven = Some(Record { tag: String::new(), unpurged: BTreeSet::new(), pair: former });
-        assert_eq!(locked.former_owners(&now).unwrap(), ["2", "3"]);
-    }
-
-    #[test]
-    fn against_a_pair_that_cannot_be_read_everything_is_new() {
-        let (_directory, deployment) = host();
-        let mut locked = deployment.lock(soon()).unwrap();
-        locked.proven = Some(Record { tag: String::new(), unpurged: BTreeSet::new(), pair: pair("?") });
-        let pair = Pair { endpoints: b"[1]\ntype=endpoint\n".into(), dialplan: Vec::new() };
-        assert_eq!(locked.difference(&pair).unwrap().added, ["1"]);
-        assert!(locked.difference(&self::pair("x")).is_err());
     }
 }

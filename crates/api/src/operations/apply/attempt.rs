@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant, SystemTime};
 
 use actix_web::web;
-use pbx_asterisk::{Difference, Drift, LockError, LockedDeployment, Pair};
+use pbx_asterisk::{Difference, Drift, LockError, LockedDeployment, Pair, UnreadablePair};
 use pbx_confgen::RenderError;
 use pbx_domain::{ApplyId, ApplyOutcome, ApplyRecord, Changes, DatabaseId, InstalledFile, Revision, Timings};
 use pbx_persistence::{DatabaseError, StartedApply, UserList};
@@ -109,7 +109,7 @@ impl Attempt {
             Code::Internal
         })?;
         if let Some((code, detail)) = self.objection(locked, &pair, list.database) {
-            record.changes = locked.difference(&pair).map(|difference| changes(&difference)).unwrap_or_default();
+            record.changes = planned_changes(locked, &pair).unwrap_or_default();
             record.detail = Some(detail);
             return Err(code);
         }
@@ -160,7 +160,7 @@ impl Attempt {
     fn objection(&self, locked: &LockedDeployment<'_>, pair: &Pair, database: DatabaseId) -> Option<(Code, String)> {
         // Nobody asks for the digests of both pairs where nothing was reviewed.
         if self.review.is_given() {
-            let plan = plan::etag(locked.last_proven().map(|(_, pair)| pair), pair);
+            let plan = plan::etag(last_pair(locked), pair);
             return self.review.objection(&plan).map(|detail| (Code::PlanChanged, detail.to_owned()));
         }
         let losses = self.losses(locked, pair, database)?;
@@ -175,9 +175,9 @@ impl Attempt {
 
     /// What becomes of the users in Asterisk, where `pair` is another database's.
     fn losses(&self, locked: &LockedDeployment<'_>, pair: &Pair, database: DatabaseId) -> Option<String> {
-        let tag: Tag = locked.last_proven()?.0.parse().ok()?;
-        let log = self.state.database.apply_log();
-        tag.losses_to_another_database(database, &log, || locked.former_owners(pair).unwrap_or_default())
+        let (tag, last) = locked.last_proven()?;
+        let tag: Tag = tag.parse().ok()?;
+        tag.losses_to_another_database(database, &self.state.database.apply_log(), last, pair)
     }
 
     /// What an apply would do, and whether all is still as last applied, with the entity tag of the plan. Leaves no trace.
@@ -192,11 +192,11 @@ impl Attempt {
             let detail = format!("The users cannot be rendered: {error}.");
             Problem::new(Code::Internal, detail).caused_by(error)
         })?;
-        let plan = plan::etag(locked.last_proven().map(|(_, pair)| pair), &pair);
+        let plan = plan::etag(last_pair(&locked), &pair);
         if let Some(detail) = self.review.objection(&plan) {
             return Err(Problem::new(Code::PlanChanged, detail));
         }
-        record.changes = changes(&locked.difference(&pair).map_err(Problem::internal)?);
+        record.changes = planned_changes(&locked, &pair).map_err(Problem::internal)?;
         if let Some(losses) = self.losses(&locked, &pair, list.database) {
             record.warnings.push(format!("{losses}; an apply needs If-Match with this answer's ETag"));
         }
@@ -277,6 +277,16 @@ pub(super) fn no_lock(error: LockError) -> Problem {
             Problem::new(Code::InstallFailed, format!("{error}. Nothing was changed.")).caused_by(error)
         }
     }
+}
+
+fn last_pair<'a>(locked: &'a LockedDeployment<'_>) -> Option<&'a Pair> {
+    locked.last_proven().map(|(_, pair)| pair)
+}
+
+/// What this pair changes against the pair last proven.
+fn planned_changes(locked: &LockedDeployment<'_>, pair: &Pair) -> Result<Changes, UnreadablePair> {
+    let (former, wanted) = plan::expected(last_pair(locked), pair)?;
+    Ok(changes(&wanted.difference(&former)))
 }
 
 fn changes(difference: &Difference) -> Changes {

@@ -57,19 +57,22 @@ impl Tag {
         self.node.as_deref().filter(|node| *node != own)
     }
 
-    /// Where the pair came from another database: how many of its users would lose their numbers, and the first of these.
+    /// Where the pair proven `last` came from another database: how many of its users would lose their numbers with `pair`,
+    /// and the first of these.
     ///
     /// Where it is not known which, it is the one that has the record of the apply. What cannot be asked has none.
     pub(crate) fn losses_to_another_database(
         &self,
         database: DatabaseId,
         log: &ApplyLog,
-        former_owners: impl FnOnce() -> Vec<String>,
+        last: &Pair,
+        pair: &Pair,
     ) -> Option<String> {
         if self.database == Some(database) {
             return None;
         }
-        let former = former_owners();
+        let (former, wanted) = plan::expected(Some(last), pair).ok()?;
+        let former: Vec<_> = wanted.former_owners(&former).collect();
         if !former.is_empty() && self.database.is_none() && log.has(self.id).unwrap_or_default() {
             return None;
         }
@@ -234,7 +237,7 @@ impl ClaimCache {
 
 #[cfg(test)]
 #[expect(clippy::disallowed_methods, reason = "the tests write what the state directory may hold")]
-mod tests {
+pub(super) mod tests {
     use std::time::{Duration, SystemTime};
 
     use pbx_asterisk::{Cli, IncludeFiles};
@@ -255,7 +258,7 @@ mod tests {
     }
 
     /// A host without an Asterisk, whose state directory is this one.
-    fn host() -> (tempfile::TempDir, Deployment) {
+    pub(crate) fn host() -> (tempfile::TempDir, Deployment) {
         let directory = tempfile::tempdir().unwrap();
         let at = |name: &str| directory.path().join(name);
         let files = IncludeFiles { endpoints: at("p.conf"), dialplan: at("e.conf") };

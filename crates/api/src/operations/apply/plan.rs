@@ -3,7 +3,7 @@
 
 use actix_web::HttpRequest;
 use actix_web::http::header::{EntityTag, HeaderValue, IF_MATCH};
-use pbx_asterisk::Pair;
+use pbx_asterisk::{Expected, Pair, UnreadablePair};
 use sha2::{Digest as _, Sha256};
 
 use crate::operations::listing::etag_of;
@@ -17,6 +17,12 @@ pub(super) fn etag(former: Option<&Pair>, pair: &Pair) -> String {
 pub(super) fn digest(pair: &Pair) -> [u8; 32] {
     let length = pair.endpoints.len().to_be_bytes();
     Sha256::new_with_prefix(length).chain_update(&pair.endpoints).chain_update(&pair.dialplan).finalize().into()
+}
+
+/// What the pair last proven makes live, or nothing where it cannot be read; and what the pair to come does.
+pub(crate) fn expected(former: Option<&Pair>, pair: &Pair) -> Result<(Expected, Expected), UnreadablePair> {
+    let former = former.and_then(|former| Expected::read(former).ok()).unwrap_or_default();
+    Ok((former, Expected::read(pair)?))
 }
 
 /// The plans that the caller reviewed before, by `If-Match`; `None` where it does not say.
@@ -69,9 +75,20 @@ mod tests {
 
     use super::*;
 
+    fn pair(endpoints: &str, dialplan: &str) -> Pair {
+        Pair { endpoints: endpoints.into(), dialplan: dialplan.into() }
+    }
+
+    #[test]
+    fn against_a_pair_that_cannot_be_read_everything_is_new() {
+        let (unreadable, one) = (pair("?", ""), pair("[1]\ntype=endpoint\n", ""));
+        let (former, wanted) = expected(Some(&unreadable), &one).unwrap();
+        assert_eq!(wanted.difference(&former).added, ["1"]);
+        assert!(expected(Some(&one), &unreadable).is_err());
+    }
+
     #[test]
     fn a_plan_is_known_by_both_pairs() {
-        let pair = |endpoints: &str, dialplan: &str| Pair { endpoints: endpoints.into(), dialplan: dialplan.into() };
         let (one, other, empty) = (pair("ab", "c"), pair("a", "bc"), pair("", ""));
         let all = [None, Some(&one), Some(&other), Some(&empty)];
         let tags: std::collections::BTreeSet<_> =

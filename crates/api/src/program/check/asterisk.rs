@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::time::Instant;
 
-use pbx_asterisk::{AdminSection, Deployment, Drift, Expected, Fault, Pair, Transports};
+use pbx_asterisk::{AdminSection, Deployment, Drift, Fault, Pair, Transports};
 use pbx_domain::{Extension, ExtensionRange};
 use pbx_persistence::{ApplyLog, Database, UserList};
 
@@ -174,13 +174,13 @@ impl Check<'_> {
             }
             return Ok(());
         }
-        let wanted = Expected::read(&pair)?;
-        let former = last.as_ref().map(|last| Expected::read(&last.pair)).transpose()?.unwrap_or_default();
-        let former_owners = || wanted.former_owners(&former).map(str::to_owned).collect();
-        if let Some(losses) = tag.and_then(|tag| tag.losses_to_another_database(list.database, log, former_owners)) {
+        let last = last.as_ref().map(|last| &last.pair);
+        let losses = |(tag, last): (apply::Tag, _)| tag.losses_to_another_database(list.database, log, last, &pair);
+        if let Some(losses) = tag.zip(last).and_then(losses) {
             report.fault(POINT, &Fault::new(losses, service::ANOTHER_DATABASE));
             return Ok(());
         }
+        let (former, wanted) = apply::expected(last, &pair)?;
         let change = wanted.difference(&former);
         report.note(
             POINT,

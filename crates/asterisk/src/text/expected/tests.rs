@@ -113,6 +113,7 @@ fn only_another_credential_makes_a_former_owner() {
     let now = of_endpoints(&(user(1, "1-b", "x") + &user(2, "2-b", "y") + &user(4, "4-a", "x")));
     let aors: Vec<_> = now.aors_of_former_owners(&former).into_iter().collect();
     assert_eq!(aors, ["aor-2", "aor-3"]);
+    assert_eq!(now.former_owners(&former).collect::<Vec<_>>(), ["2", "3"]);
     let shown = format!("{former:?}");
     assert!(!shown.contains("MD5"), "{shown}");
     assert_eq!(now.new_aors(&former).into_iter().collect::<Vec<_>>(), ["aor-4"]);
