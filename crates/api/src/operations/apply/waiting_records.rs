@@ -124,10 +124,10 @@ fn read(note: &[u8]) -> Option<WaitingRecord> {
 mod tests {
     use std::time::Instant;
 
-    use pbx_asterisk::{Cli, IncludeFiles};
     use pbx_domain::{ApplyOutcome, Changes, Extension, InstalledFile, Revision, Timings};
 
     use super::*;
+    use crate::operations::apply::claim::tests::host;
 
     fn record() -> ApplyRecord {
         ApplyRecord {
@@ -150,11 +150,7 @@ mod tests {
 
     #[test]
     fn the_oldest_go_and_what_nobody_wrote() {
-        let directory = tempfile::tempdir().unwrap();
-        let at = |name: &str| directory.path().join(name);
-        let files = IncludeFiles { endpoints: at("p.conf"), dialplan: at("e.conf") };
-        let cli = Cli::new("/nonexistent/asterisk", Duration::from_secs(1)).unwrap();
-        let deployment = Deployment::new(cli, files, at("state"));
+        let (_directory, deployment) = host();
         let locked = deployment.lock(Instant::now()).unwrap();
         let hours = |hours| SystemTime::now() - Duration::from_hours(hours);
         let kept_of = |database, started_at| {
