@@ -84,7 +84,7 @@ impl Mapping {
 fn mappings(directory: &Path) -> Vec<Mapping> {
     let tree = Tree::read(directory, SORCERY_CONF, Path::new(""));
     let sections = tree.sections();
-    let of_pjsip = sections.iter().filter(|section| section.name == "res_pjsip");
+    let of_pjsip = sections.iter().filter(|section| section.name.eq_ignore_ascii_case("res_pjsip"));
     let mappings = of_pjsip.flat_map(|section| {
         let settings = tree.settings(section);
         settings.map(|(line, key, value)| Mapping { path: section.path.clone(), line, key, value: value.to_owned() })
@@ -261,7 +261,7 @@ mod tests {
     fn what_is_mapped_elsewhere_is_commented_out() {
         let directory = tempfile::tempdir().unwrap();
         let edited = |lines: &str| {
-            fs::write(directory.path().join(SORCERY_CONF), format!("[res_pjsip]\n{lines}\n[other]\naor=memory\n"))
+            fs::write(directory.path().join(SORCERY_CONF), format!("[Res_PJSIP]\n{lines}\n[other]\naor=memory\n"))
                 .unwrap();
             elsewhere(directory.path()).map(|(_, edit)| edit.split('\'').nth(1).unwrap().to_owned())
         };
