@@ -194,3 +194,15 @@ pub(crate) fn example() -> Value {
         "timings_ms": {"snapshot": 2.1, "render": 1.4, "install": 3.2, "reload": 70.9, "verify": 53.6, "purge": 0.0},
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn times_are_milliseconds_to_the_microsecond() {
+        let shown =
+            [0, 999_499, 1_234_567, 2_000_000_000].map(|nanoseconds| milliseconds(Duration::from_nanos(nanoseconds)));
+        assert_eq!(serde_json::to_string(&shown).unwrap(), "[0.0,0.999,1.235,2000.0]");
+    }
+}

@@ -227,15 +227,40 @@ fn answer(code: Code) -> Vec<u8> {
 
 #[cfg(test)]
 mod tests {
+    use std::task::Waker;
+
     use super::*;
     use crate::http::clients::Strangers;
 
+    /// The end of a connection whose other end is gone.
+    async fn stream() -> TcpStream {
+        let listener = actix_web::rt::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        TcpStream::connect(listener.local_addr().unwrap()).await.unwrap()
+    }
+
     #[actix_web::test]
     async fn the_end_of_an_answer_does_not_wait_for_the_client() {
-        let listener = actix_web::rt::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let stream = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+        let stream = stream().await;
         assert!(!stream.nodelay().unwrap());
         let connection = Connection::new(stream, Strangers::new(1).admit(None), std::future::pending());
         assert!(connection.stream.nodelay().unwrap());
+    }
+
+    #[actix_web::test]
+    async fn a_client_that_has_gone_takes_no_place_of_those_who_come() {
+        let strangers = Strangers::new(1);
+        let gone = strangers.admit(None);
+        drop(Connection::new(stream().await, Rc::clone(&gone), std::future::pending()));
+        strangers.admit(None);
+        assert!(!gone.is_disconnected(), "it would be the oldest of too many");
+    }
+
+    #[actix_web::test]
+    async fn the_timer_fires_no_later_than_the_client_has_to_go() {
+        let client = Strangers::new(1).admit(None);
+        let mut connection = Connection::new(stream().await, client, std::future::ready(()));
+        assert!(connection.timer.deadline().into_std() > Instant::now() + STOP_TIMEOUT);
+        connection.poll_patience(&mut Context::from_waker(Waker::noop())).unwrap();
+        assert!(connection.timer.deadline().into_std() <= Instant::now() + STOP_TIMEOUT);
     }
 }

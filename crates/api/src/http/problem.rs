@@ -276,6 +276,7 @@ mod tests {
     fn codes_are_unique_and_their_statuses_are_errors() {
         assert_eq!(Code::ALL.iter().map(|c| c.as_str()).collect::<BTreeSet<_>>().len(), Code::ALL.len());
         assert!(Code::ALL.iter().all(|c| c.status().is_client_error() || c.status().is_server_error()));
+        assert!(Code::ALL.iter().all(|c| Problem::new(*c, "").status_code() == c.status()));
     }
 
     #[test]

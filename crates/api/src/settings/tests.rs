@@ -214,6 +214,23 @@ fn wrong_types_and_absurd_values_are_refused_by_key() {
     ] {
         assert!(refused_variable(variable, value).contains(variable), "{}", refused_variable(variable, value));
     }
+    let empty = refused_variable("PBX_PORTAL__STATE_DIR", "");
+    assert_eq!(empty, "PBX_PORTAL__STATE_DIR is empty; give it a value or unset it (state_dir)");
+}
+
+#[test]
+fn what_is_wrong_is_repeated() {
+    for (file, shown) in [
+        ("endpoint_options = 'a=b'", r#"must be a list of texts, is "a=b"; "#),
+        ("endpoint_options = {}", "must be a list of texts, is a table; "),
+        ("endpoint_options = [['a=b']]", "must be a list of texts, is an array; "),
+        ("endpoint_options = [1]", "must be a list of texts, is 1; "),
+        ("command = ['asterisk']", "is an array; "),
+        ("command = 'bin/asterisk'", r#"is "bin/asterisk"; "#),
+    ] {
+        let message = refused(&format!("[asterisk]\n{file}"));
+        assert!(message.contains(shown), "{message}");
+    }
 }
 
 #[test]
@@ -318,4 +335,5 @@ fn debug_shows_no_secret() {
     let settings = load("", &[("PBX_PORTAL__AUTH__TOKENS", &format!("ops:{TOKEN}"))]).unwrap();
     let shown = format!("{settings:?} {settings:#?}");
     assert!(!shown.contains("hidden") && !shown.contains(TOKEN) && shown.contains("ops"), "{shown}");
+    assert!(shown.contains("DatabaseUrl(…)"), "{shown}");
 }

@@ -241,6 +241,7 @@ pub(super) mod tests {
     use std::time::{Duration, SystemTime};
 
     use pbx_asterisk::{Cli, IncludeFiles};
+    use pbx_persistence::Database;
     use sha2::{Digest as _, Sha256};
 
     use super::*;
@@ -302,6 +303,30 @@ pub(super) mod tests {
                 }
             });
             assert_eq!(cache.claim(&deployment).revision, tag.revision);
+        }
+    }
+
+    #[test]
+    fn of_those_who_would_lose_their_numbers_the_first_are_named() {
+        let tag = Tag {
+            id: ApplyId::generate(),
+            revision: Revision::default(),
+            database: Some(DatabaseId::generate()),
+            node: None,
+        };
+        // It is asked for nothing.
+        let database = Database::connect("postgresql:///nowhere", 1, Duration::from_secs(1)).unwrap();
+        for (count, said) in [
+            (1, "1 user that Asterisk has from another database would lose its number: 1000"),
+            (MOST_NAMED, ", 1018, 1019"),
+            (MOST_NAMED + 1, ", 1018, 1019, …"),
+        ] {
+            let numbers = (1000..).take(count).map(|number| format!("[{number}]\ntype=endpoint\n"));
+            let pair = |endpoints: String| Pair { endpoints: endpoints.into(), dialplan: Vec::new() };
+            let (last, next) = (pair(numbers.collect()), pair(String::new()));
+            let other = DatabaseId::generate();
+            let losses = tag.losses_to_another_database(other, &database.apply_log(), &last, &next).unwrap();
+            assert!(losses.ends_with(said), "{losses}");
         }
     }
 

@@ -200,3 +200,20 @@ pub(super) fn apply_command(settings: &Settings) -> String {
     let header = if settings.tokens.is_empty() { "" } else { "-H @/root/pbx-token " };
     format!("curl -sS {header}-X POST http://{}/apply", reachable(settings.bind))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_listens_on_every_address_is_reached_at_the_own_one() {
+        for (bind, reached) in [
+            ("0.0.0.0:8000", "127.0.0.1:8000"),
+            ("[::]:8000", "[::1]:8000"),
+            ("192.0.2.1:8000", "192.0.2.1:8000"),
+            ("[2001:db8::1]:8000", "[2001:db8::1]:8000"),
+        ] {
+            assert_eq!(reachable(bind.parse().unwrap()).to_string(), reached);
+        }
+    }
+}
