@@ -15,6 +15,7 @@ fn a_body_with_anything_in_it_applies_nothing() {
         ("dry_run=true", &["body", "dry_run"]),
         ("[]", &["body"]),
         ("null", &["body"]),
+        (r#"["anything"]"#, &["body"]),
         ("{", &["body"]),
         ("\u{feff}{}", &["body"]),
     ] {

@@ -27,10 +27,19 @@ fn create_under_way(service: &Service) -> (TcpStream, Transaction) {
     (stream, lock)
 }
 
-/// The service ended well, and the create with it.
+/// The client goes away with a reset, and the service has noticed it.
+fn goes_away(service: &Service, stream: TcpStream) {
+    rustix::net::sockopt::set_socket_linger(&stream, Some(Duration::ZERO)).unwrap();
+    drop(stream);
+    let gone = |line: &str| line.contains("] POST /users - ") && line.contains("actor=test: the client went away");
+    until("the client's line", || service.portal.log().lines().any(gone).then_some(()));
+}
+
+/// The service ended well, and the create with it, for which it waited.
 fn ended(mut service: Service) {
     let status = service.portal.wait();
-    assert!(status.success(), "{status}: {}", service.portal.log());
+    let log = service.portal.log();
+    assert!(status.success() && log.trim_end().ends_with(" stopped"), "{status}: {log}");
     assert_eq!(service.database.sql("SELECT count(*) FROM users"), "1");
 }
 
@@ -49,11 +58,7 @@ fn a_request_in_flight_ends_before_the_service_does() {
 fn what_was_done_for_a_client_that_has_gone_is_in_the_log() {
     let service = Service::start();
     let (stream, lock) = create_under_way(&service);
-    // At once, with a reset.
-    rustix::net::sockopt::set_socket_linger(&stream, Some(Duration::ZERO)).unwrap();
-    drop(stream);
-    let gone = |line: &str| line.contains("] POST /users - ") && line.contains("actor=test: the client went away");
-    until("the client's line", || service.portal.log().lines().any(gone).then_some(()));
+    goes_away(&service, stream);
     lock.commit();
     until("the user's line", || service.portal.log().contains("created user ").then_some(()));
 }
@@ -68,6 +73,18 @@ fn a_request_whose_client_has_gone_ends_before_the_service_does() {
     service.portal.terminate();
     lock.commit();
     ended(service);
+}
+
+#[test]
+fn work_that_does_not_end_in_time_is_reported() {
+    let mut service = Service::start_with(|settings| settings.with_patience(1, 1));
+    let (stream, lock) = create_under_way(&service);
+    goes_away(&service, stream);
+    service.portal.terminate();
+    let left = " stopped with 1 pieces of work not ended";
+    until("the word of it", || service.portal.log().contains(left).then_some(()));
+    drop(lock);
+    assert!(service.portal.wait().success());
 }
 
 #[test]
@@ -144,7 +161,9 @@ fn systemd_is_told_when_it_is_ready_and_fed_while_it_answers() {
         assert_eq!(systemd.hears(), word);
     }
     service.portal.terminate();
-    while !systemd.hears().starts_with("STOPPING=1") {}
+    let stopping = until("a word of the end", || Some(systemd.hears()).filter(|word| word.starts_with("STOPPING=1")));
+    // Two applies of 100 seconds and a command of 30 for the requests, and as long again for what they began.
+    assert_eq!(stopping, "STOPPING=1\nEXTEND_TIMEOUT_USEC=460000000");
     assert!(service.portal.wait().success());
     assert!(TcpStream::connect(service.portal.url().strip_prefix("http://").unwrap()).is_err());
 }
@@ -155,8 +174,7 @@ fn systemd_is_fed_until_the_last_piece_of_work_has_ended() {
     let service = Service::start_with(|settings| systemd.watches(settings, "8000000"));
     let (stream, lock) = create_under_way(&service);
     // Without the caller's connection, the threads that answer requests have nothing left to do.
-    drop(stream);
-    thread::sleep(Duration::from_millis(200));
+    goes_away(&service, stream);
     service.portal.terminate();
     while !systemd.hears().starts_with("STOPPING=1") {}
     for _ in 0..3 {

@@ -1,6 +1,7 @@
 //! The command line and the settings of the real program.
 
 use std::fs;
+use std::os::unix::fs::MetadataExt as _;
 
 use pbx_tests::{Asterisk, Database, Settings};
 
@@ -77,4 +78,19 @@ fn wrong_settings_are_refused_in_one_line_that_names_the_key() {
     let open =
         settings.without("PBX_PORTAL__AUTH__TOKENS").with("PBX_PORTAL__SERVER__BIND", "0.0.0.0:0").run(&["serve"]);
     assert!(open.stderr.contains("auth.tokens") && open.status.code() == Some(78), "{}", open.stderr);
+}
+
+#[test]
+fn in_the_journal_each_line_has_its_priority() {
+    let (database, asterisk) = (Database::create(), Asterisk::configured());
+    let settings = settings(&database, &asterisk);
+    // Its standard error is the same file each time.
+    settings.run(&["openapi"]);
+    let file = fs::metadata(settings.working_directory().join("stderr")).unwrap();
+    let journal = settings.clone().with("JOURNAL_STREAM", &format!("{}:{}", file.dev(), file.ino()));
+    let migrated = journal.run(&["migrate"]).stderr;
+    assert!(!migrated.is_empty() && migrated.lines().all(|line| line.starts_with("<6>20")), "{migrated}");
+    let empty = Database::create();
+    let elsewhere = settings.with("DATABASE_URL", &empty.url()).with("JOURNAL_STREAM", "1:1").run(&["migrate"]).stderr;
+    assert!(!elsewhere.is_empty() && elsewhere.lines().all(|line| line.starts_with("20")), "{elsewhere}");
 }

@@ -73,12 +73,35 @@ fn who_has_not_asked_yet_stays_when_a_crowd_that_has_comes() {
         let crowd = crowd(&service, &[Kind::Idle]);
         (began.elapsed() < Duration::from_secs(8)).then_some((client, crowd))
     });
+    ask_with_token(&service, &mut client);
+}
+
+/// Asks for the users, and reads all of the answer.
+fn ask_with_token(service: &Service, client: &mut TcpStream) {
     let token = service.portal.settings().token();
     let host = address(service.portal.url());
     write!(client, "GET /users HTTP/1.1\r\nHost: {host}\r\nAuthorization: Bearer {token}\r\n\r\n").unwrap();
-    let mut status = [0; 12];
-    client.read_exact(&mut status).unwrap();
-    assert_eq!(&status, b"HTTP/1.1 200");
+    let mut answer = Vec::new();
+    while !answer.ends_with(b"}\n") {
+        let mut byte = [0];
+        client.read_exact(&mut byte).unwrap();
+        answer.extend(byte);
+    }
+    assert!(answer.starts_with(b"HTTP/1.1 200"), "{}", String::from_utf8_lossy(&answer));
+}
+
+#[test]
+fn who_has_shown_a_token_stays_whoever_comes() {
+    let service = warm(|settings| settings);
+    // A connection ends by itself when nothing is asked for in that time.
+    let (mut client, _crowd) = until("a crowd within eight seconds", || {
+        let mut client = TcpStream::connect(address(service.portal.url())).unwrap();
+        ask_with_token(&service, &mut client);
+        let began = Instant::now();
+        let crowd = crowd(&service, &[Kind::Silent]);
+        (began.elapsed() < Duration::from_secs(8)).then_some((client, crowd))
+    });
+    ask_with_token(&service, &mut client);
 }
 
 #[test]
