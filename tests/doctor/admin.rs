@@ -83,6 +83,13 @@ fn an_admin_object_with_the_number_of_a_user_goes() {
     let found = host.check();
     found.is_well();
     assert!(found.lines.iter().any(|line| line.starts_with("note  numbers: [1700] (")), "{found:#?}");
+    for (more, shown) in [(4, ") will clash with"), (1, ") and 1 more will clash with")] {
+        for number in 0..more {
+            host.asterisk.append("pjsip.conf", &format!("[18{more}{number}]\ntype=endpoint\ncontext=x"));
+        }
+        let found = host.check();
+        assert!(found.lines.iter().any(|line| line.contains(shown)), "{shown}: {found:#?}");
+    }
 }
 
 #[test]

@@ -186,7 +186,10 @@ fn a_database_that_takes_no_changes_is_found_and_made_to() {
     let mut host = Host::new();
     let name = host.database.sql("SELECT current_database()");
     host.database.sql(&format!("ALTER DATABASE \"{}\" SET default_transaction_read_only = on", name.trim()));
-    host.heals("database");
+    let found = host.heals("database");
+    assert!(found.lines.contains(&"ok    tables: they can be read".to_owned()), "{found:#?}");
+    let found = host.check();
+    assert!(found.lines.contains(&"ok    tables: they can be read and written".to_owned()), "{found:#?}");
     host.takes_more();
     host.database.sql("ALTER TABLE apply_audit_log RENAME TO lost");
     let found = host.check();
@@ -227,12 +230,11 @@ fn a_standby_is_no_database_to_write_to() {
     let url = database.url().replace(&cluster.address(), &standby.address());
     let found = check(&host.settings.clone().with("DATABASE_URL", &url));
     assert!(
-        found
-            .faults()
-            .iter()
-            .any(|(point, fix)| *point == "database" && fix.starts_with("write the primary's address")),
+        found.faults().iter().any(|(point, fix)| *point == "database"
+            && fix.starts_with("write the primary's address: correct DATABASE_URL in /etc/pbx-portal/env, then: ")),
         "{found:#?}"
     );
+    assert!(found.lines.iter().any(|line| line.starts_with("FAIL  database: it is a standby")), "{found:#?}");
 }
 
 #[test]

@@ -1,13 +1,16 @@
 //! The points of the report, and the words of each failure.
 
 use std::fs::{self, Permissions};
-use std::os::unix::fs::PermissionsExt as _;
+use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _, chown};
 use std::path::Path;
 use std::thread;
 
-use pbx_tests::{Asterisk, Behaviour, Database, MisbehavingAsterisk, Settings};
+use pbx_tests::{Asterisk, Behaviour, Cluster, Database, MisbehavingAsterisk, Settings};
 
 use crate::doctor::host::{Found, check};
+
+/// The user `nobody`, on every Linux.
+const NOBODY: u32 = 65_534;
 
 /// A host on which an apply would work.
 struct Host {
@@ -111,6 +114,7 @@ fn a_database_that_is_away_or_old_is_found() {
     let latin = Database::create_in_encoding("LATIN1");
     let latin = host.settings.clone().with("DATABASE_URL", &latin.url());
     finds(&latin, "database", &["has the encoding LATIN1", "createdb --encoding=UTF8 --template=template0"]);
+    finds(&latin, "database", &["to fix: cd / && runuser -u postgres -- psql -c 'ALTER DATABASE ", " ENCODING UTF8 "]);
     assert_eq!(latin.run(&["serve"]).status.code(), Some(78), "another start would end the same");
     assert_eq!(empty.sql("SELECT count(*) FROM pg_class WHERE relnamespace = 'public'::regnamespace"), "0");
     assert_eq!(host.database.sql("SELECT count(*) FROM apply_audit_log"), "0");
@@ -184,4 +188,31 @@ fn files_that_were_never_applied_are_drift() {
         "live",
         &["never applied on this node", "curl -sS -H @/root/pbx-token -X POST http://127.0.0.1:0/apply"],
     );
+}
+
+#[test]
+fn a_connection_of_which_nobody_knows_how_it_is_protected_is_a_note() {
+    let cluster = Cluster::start_new();
+    let (database, host) = (Database::create_in(&cluster.url()), Host::new());
+    // The same address in a form that is none of this host's.
+    let url = database.url().replace("127.0.0.1:", "[::ffff:127.0.0.1]:");
+    let settings = host.settings.clone().with("DATABASE_URL", &url);
+    assert!(settings.run(&["migrate"]).status.success());
+    let Found { status, lines } = check(&settings);
+    let note = |line: &String| line.starts_with("note  database connection: ") && line.contains("; let who answers");
+    assert!(status == 0 && lines.iter().any(note), "{lines:#?}");
+}
+
+#[test]
+fn what_root_may_do_says_nothing_of_what_the_owner_of_the_state_directory_may() {
+    let host = Host::new();
+    // Elsewhere, this runs as the owner.
+    if fs::metadata(host.settings.state_dir()).unwrap().uid() == 0 {
+        chown(host.settings.state_dir(), Some(NOBODY), None).unwrap();
+        let lines = check(&host.settings).lines.join("\n");
+        assert!(
+            lines.contains("FAIL  service: this runs as root") && lines.contains("; to fix: pbx-portal check"),
+            "{lines}"
+        );
+    }
 }

@@ -76,13 +76,15 @@ fn a_row_that_breaks_a_rule_is_named_and_mended_or_deleted() {
 #[test]
 fn columns_that_are_others_than_the_migrations_made_are_named() {
     let host = Host::new();
-    for (change, back, fix) in [
-        ("users RENAME COLUMN name TO nom", "users RENAME COLUMN nom TO name", "or rename back"),
-        ("extensions ALTER COLUMN number TYPE bigint", "extensions ALTER COLUMN number TYPE integer", "'\\d *'"),
+    for (change, back, fix, is_read) in [
+        ("users RENAME COLUMN name TO nom", "users RENAME COLUMN nom TO name", "or rename back", false),
+        ("extensions ALTER COLUMN number TYPE bigint", "extensions ALTER COLUMN number TYPE integer", "'\\d *'", false),
+        ("users ADD CHECK (email = '') NOT VALID", "users DROP CONSTRAINT users_email_check", "'\\d users'", true),
     ] {
         host.database.sql(&format!("ALTER TABLE {change}"));
         let found = host.check();
         assert!(matches!(found.faults()[..], [("tables", found)] if found.contains(fix)), "{change}: {found:#?}");
+        assert_eq!(found.lines.concat().contains("refuses a change"), is_read, "{change}: {found:#?}");
         host.database.sql(&format!("ALTER TABLE {back}"));
     }
 }

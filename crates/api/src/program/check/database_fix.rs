@@ -323,9 +323,50 @@ mod tests {
             ),
             ("FATAL:  Peer authentication failed for user \"x\"", odd, "='postgresql:///a%20b'#"),
             ("timeout expired", other, "start PostgreSQL there"),
+            ("connection to server on socket \"/run/x\" failed: No such file", own, "systemctl restart postgresql"),
+            (
+                "connection to server at \"localhost\" (127.0.0.1) failed: timeout expired",
+                other,
+                "systemctl restart postgresql",
+            ),
+            (
+                "connection to server at \"localhost\" (::1) failed: timeout expired",
+                other,
+                "systemctl restart postgresql",
+            ),
         ] {
             let fix = fix(words, &Names::of(url));
             assert!(fix.contains(part), "{words}: {fix}");
+        }
+    }
+
+    #[test]
+    fn who_is_not_let_in_gets_a_line_for_what_was_tried() {
+        const TRIED: &str = "no pg_hba.conf entry for host \"192.0.2.9\", user \"me\", database \"mine\", ";
+        let (other, plain) =
+            ("postgresql://me@db.example.com/mine", "postgresql://me@db.example.com/mine?sslmode=disable");
+        for (words, url, part) in [
+            (format!("{TRIED}no encryption"), plain, "sed -i 's/sslmode=disable/sslmode=require/'"),
+            (format!("{TRIED}no encryption"), other, "ALTER SYSTEM SET ssl = on' && systemctl reload"),
+            (format!("{TRIED}SSL encryption"), plain, "hba_file')\" && systemctl reload"),
+            (TRIED.replace("192.0.2.9", "127.0.0.1") + "no encryption", plain, "hba_file')\" && systemctl reload"),
+            (TRIED.replace("192.0.2.9", "2001:db8::9") + "SSL encryption", other, "2001:db8::9/128 scram-sha-256"),
+        ] {
+            let fix = fix(&words, &Names::of(url));
+            assert!(fix.contains(part), "{words}: {fix}");
+        }
+    }
+
+    #[test]
+    fn an_authority_that_the_service_cannot_see_is_copied_to_where_it_can() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        let seen = file.path().to_str().unwrap();
+        for (path, from) in [("/root/ca.crt", "/root/ca.crt"), ("/nowhere/ca.crt", "ca.crt"), (seen, "ca.crt")] {
+            let fix = trust(
+                &format!("root certificate file \"{path}\" does not exist"),
+                "postgresql://h/d?sslmode=verify-full",
+            );
+            assert!(fix.starts_with(&format!("install -o root -g pbx-portal -m 0640 {from} ")), "{fix}");
         }
     }
 }

@@ -216,4 +216,18 @@ mod tests {
             assert_eq!(reachable(bind.parse().unwrap()).to_string(), reached);
         }
     }
+
+    #[test]
+    fn a_database_that_is_not_named_is_the_packages_unless_it_is_wrong() {
+        let wrong = |key, problem: &str| SettingsError {
+            key: Some(key),
+            subject: String::new(),
+            problem: problem.to_owned(),
+            fix: "its own".to_owned(),
+        };
+        assert!(settings_fix(&wrong("database.url", "is missing")).contains("DATABASE_URL='postgresql:///pbx_portal'"));
+        for other in [wrong("database.url", "is given twice"), wrong("node", "is missing")] {
+            assert_eq!(settings_fix(&other), "its own");
+        }
+    }
 }
