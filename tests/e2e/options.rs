@@ -59,6 +59,11 @@ fn an_option_that_asterisk_does_not_take_is_rolled_back_and_named() {
         portal.stop();
     }
     assert_eq!(settings.start().http().post_empty("/apply").expect(200).json["outcome"], "unchanged");
+    // Where something else is to blame, they are not.
+    asterisk.append("pjsip.conf", "[1000]\ntype=endpoint\nallow=ulaw");
+    let refused = settings.with(OPTIONS, "language=de").start().http().post_empty("/apply").expect(502);
+    let detail = refused.string("/detail");
+    assert!(detail.contains("defines the endpoint 1000") && !detail.contains("endpoint_options"), "{detail}");
 }
 
 #[test]

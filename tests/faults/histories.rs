@@ -1,5 +1,6 @@
 //! A database whose history is another one than the portal saw: what counts as applied goes by what was proven.
 
+use std::cell::Cell;
 use std::fs;
 use std::path::Path;
 
@@ -201,4 +202,27 @@ fn copy(from: &Path, to: &Path) {
     for file in fs::read_dir(from).unwrap().map(|file| file.unwrap()) {
         fs::copy(file.path(), to.join(file.file_name())).unwrap();
     }
+}
+
+#[test]
+fn an_apply_that_was_killed_is_the_last_one_whether_database_or_directory_knows_of_it() {
+    let mut world = World::new();
+    let note = world.portal.settings().state_dir().join("note-running");
+    for forgets in ["database", "directory"] {
+        let id = Cell::new(String::new());
+        world.killed_at("module reload*", |world| {
+            let running = "FROM apply_audit_log WHERE outcome = 'running'";
+            id.set(if forgets == "database" {
+                world.database.sql(&format!("DELETE {running} RETURNING id"))
+            } else {
+                fs::remove_file(&note).unwrap();
+                world.database.sql(&format!("SELECT id {running}"))
+            });
+        });
+        world.portal = world.portal.settings().start();
+        let list = world.portal.http().get("/users").expect(200);
+        let last = &list.json["last_apply"];
+        assert_eq!((&last["id"], &last["outcome"]), (&id.take().into(), &"interrupted".into()), "{forgets}: {last}");
+    }
+    world.recovers();
 }

@@ -105,6 +105,17 @@ fn an_apply_that_gets_the_lock_late_says_nothing_of_asterisk() {
         (asked() > before).then_some(answer)
     });
     world.check(matrix::NO_LOCK, &answer);
+    assert!(answer.string("/detail").starts_with("Other applies took "), "{}", answer.text);
+    // Who waited as well, and then has the whole time for a command, has nobody but Asterisk to blame.
+    let patient = world.portal.settings().clone().with_patience(1, 60).start();
+    lock.lock().unwrap();
+    let answer = thread::scope(|scope| {
+        let apply = scope.spawn(|| patient.http().post_empty("/apply"));
+        thread::sleep(Duration::from_millis(1500));
+        lock.unlock().unwrap();
+        apply.join().unwrap()
+    });
+    assert_eq!(answer.expect(503).string("/type"), "urn:pbx-portal:asterisk-unavailable");
     world.stand_in.behave();
     world.recovers();
 }

@@ -168,6 +168,7 @@ impl World {
         let code = answer.json["type"].as_str().unwrap_or_default();
         assert_eq!(code.trim_start_matches("urn:pbx-portal:"), row.code, "{fault}: {}", answer.text);
         assert!(!answer.text.contains("os error"), "the words of a library: {}", answer.text);
+        assert!(!answer.text.contains("endpoint_options"), "there are none: {}", answer.text);
         let record = record(answer);
         assert_eq!((&record["outcome"], &record["actor"]), (&row.outcome.into(), &"test".into()), "{fault}");
         match row.disk {
