@@ -58,8 +58,7 @@ impl Pulse {
 
     /// For how long the slowest worker has not run; nothing without a worker.
     fn silence(&self) -> Option<Duration> {
-        let mut workers = self.0.last_runs.lock().unwrap_or_else(PoisonError::into_inner);
-        workers.retain(|worker| worker.strong_count() > 0);
+        let workers = self.0.last_runs.lock().unwrap_or_else(PoisonError::into_inner);
         let last =
             |worker: &Weak<Mutex<Instant>>| Some(*worker.upgrade()?.lock().unwrap_or_else(PoisonError::into_inner));
         workers.iter().filter_map(last).map(|last| last.elapsed()).max()
