@@ -3,7 +3,7 @@ use std::time::{Duration, SystemTime};
 use pbx_domain::{ApplyId, ApplyOutcome, ApplyRecord, Changes, Extension, InstalledFile, Revision, Timings};
 use pbx_persistence::{LoggedApply, StartedApply};
 
-use crate::persistence::Fixture;
+use crate::persistence::{Fixture, connect};
 
 fn started(node: &str) -> StartedApply {
     StartedApply {
@@ -103,6 +103,15 @@ fn a_begin_that_is_repeated_leaves_one_record_of_what_it_read_last() {
         assert_eq!(fixture.outside.sql("SELECT users, revision FROM apply_audit_log"), format!("{users}|{users}"));
         fixture.create(users);
     }
+}
+
+#[test]
+fn a_begin_that_meets_a_deadlock_is_tried_again() {
+    let fixture = Fixture::new();
+    fixture.deadlocks_once("apply_audit_log");
+    // Its first connection is made for this.
+    connect(&fixture.outside.url()).apply_log().begin(&started("pbx-a"), &[]).unwrap();
+    assert_eq!(fixture.outside.sql("SELECT last_value FROM tries"), "2");
 }
 
 #[test]

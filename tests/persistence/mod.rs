@@ -43,6 +43,17 @@ impl Fixture {
         Self { outside, inside }
     }
 
+    /// The first row that is inserted is the victim of a deadlock, as PostgreSQL reports it; the sequence `tries` counts.
+    fn deadlocks_once(&self, table: &str) {
+        self.outside.sql(&format!(
+            "CREATE SEQUENCE tries; \
+             CREATE FUNCTION deadlock() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN \
+                 IF nextval('tries') = 1 THEN RAISE EXCEPTION 'deadlock detected' USING ERRCODE = '40P01'; END IF; \
+                 RETURN NULL; END $$; \
+             CREATE TRIGGER deadlocked AFTER INSERT ON {table} FOR EACH ROW EXECUTE FUNCTION deadlock()"
+        ));
+    }
+
     /// Creates the user `u<number>`.
     fn create(&self, number: usize) -> User {
         create(&self.inside, number).unwrap()

@@ -283,14 +283,17 @@ fn what_postgresql_refuses_fails_alone_and_leaves_no_gap() {
 fn a_deadlock_is_tried_again() {
     let fixture = Fixture::new();
     fixture.create(0);
-    // The first statement is the victim of a deadlock, as PostgreSQL reports it.
-    fixture.outside.sql(
-        "CREATE SEQUENCE tries; \
-         CREATE FUNCTION deadlock() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN \
-             IF nextval('tries') = 1 THEN RAISE EXCEPTION 'deadlock detected' USING ERRCODE = '40P01'; END IF; \
-             RETURN NULL; END $$; \
-         CREATE TRIGGER deadlocked AFTER INSERT ON users FOR EACH ROW EXECUTE FUNCTION deadlock()",
-    );
+    fixture.deadlocks_once("users");
     assert_eq!(fixture.create(1).extension.get(), 1001);
     assert_eq!((fixture.outside.sql("SELECT last_value FROM tries"), fixture.revision()), ("2".to_owned(), 2));
+}
+
+#[test]
+fn a_statement_that_was_prepared_for_another_type_is_prepared_again() {
+    let fixture = Fixture::new();
+    let user = fixture.create(0);
+    let listed = || fixture.inside.users().list().unwrap().users;
+    assert_eq!(listed(), std::slice::from_ref(&user));
+    fixture.outside.sql("ALTER TABLE users ALTER COLUMN name TYPE varchar(200)");
+    assert_eq!(listed(), [user]);
 }
