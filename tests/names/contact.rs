@@ -66,3 +66,18 @@ fn no_registered_contact_dials_for_its_callers() {
     assert_eq!(caller.call("unguarded"), 200);
     assert!(asterisk.complaints().iter().any(|line| line.ends_with("0900123 was dialled")));
 }
+
+#[test]
+fn every_phone_rings_although_one_has_a_separator_in_its_contact() {
+    let (database, asterisk) = (Database::create(), Asterisk::start_new());
+    let portal = Settings::new(&database.url(), &asterisk).start();
+    let [caller, called] = ["a@example.com", "b@example.com"].map(|email| portal.create_user("User", email));
+    portal.http().post_empty("/apply").expect(200);
+    let [caller, phone] = [&caller, &called].map(|user| Phone::of(&asterisk, user));
+    for contact in ["x%26y", "x&y", "&"] {
+        let phones = [phone.busy(), phone.busy_as(contact), phone.busy()];
+        assert_eq!(caller.call("1001"), 486);
+        assert_eq!(phones.each_ref().map(|phone| phone.callers().len()), [1; 3], "{contact}");
+        assert_eq!(phone.unregister(), 200);
+    }
+}
