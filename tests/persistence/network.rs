@@ -105,6 +105,12 @@ fn a_first_host_that_is_silent_leaves_time_for_the_second() {
     let url = format!("{user}@{silent},{server}/{name}");
     let database = Database::connect(&url, 2, Duration::from_secs(5)).unwrap();
     assert_eq!(create(&database, 1).unwrap().extension.get(), 1000);
+    // libpq gives a host two seconds at least: who begins, or looks around, waits for as long.
+    let connect = || Database::connect(&url, 2, Duration::from_secs(1)).unwrap();
+    assert_eq!(connect().migrate().unwrap(), [""; 0]);
+    let database = connect();
+    assert!(database.inspect().is_ok());
+    assert_eq!(create(&database, 2).unwrap().extension.get(), 1001);
 }
 
 #[test]

@@ -45,6 +45,7 @@ impl Known {
 #[derive(Clone, Default)]
 pub(crate) struct Change {
     known: Uuid,
+    known_revision: i64,
     /// What their token relies on.
     guard: Option<i64>,
     pub(crate) token: Uuid,
@@ -63,7 +64,8 @@ impl Change {
     /// An empty change.
     pub(crate) fn of(known: ChangeToken, row_wait: Duration) -> Self {
         let row_wait = format!("{}ms", row_wait.as_millis().max(1));
-        Self { known: known.random, guard: known.guard, token: Uuid::new_v4(), row_wait, ..Self::default() }
+        let ChangeToken { random, revision, guard } = known;
+        Self { known: random, known_revision: revision, guard, token: Uuid::new_v4(), row_wait, ..Self::default() }
     }
 
     pub(crate) fn create(&mut self, id: UserId, new: &NewUser, extension: Extension, realm: &Realm, ha1: &Ha1) {
@@ -122,6 +124,8 @@ impl QueryFragment<Pg> for Change {
         out.push_bind_param::<SqlUuid, _>(&self.token)?;
         out.push_sql("::text, true)::uuid WHERE name = 'default' AND token = ");
         out.push_bind_param::<SqlUuid, _>(&self.known)?;
+        out.push_sql(" AND revision = ");
+        out.push_bind_param::<BigInt, _>(&self.known_revision)?;
         out.push_sql(" AND ");
         out.push_sql(GUARD);
         out.push_sql(" IS NOT DISTINCT FROM ");

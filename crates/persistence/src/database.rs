@@ -71,6 +71,7 @@ impl Database {
     /// [`DatabaseError`].
     pub fn inspect(&self) -> Result<Inspection, DatabaseError> {
         let link = self.link;
+        self.sessions.open()?;
         self.sessions.repeatable(move |connection| inspection::inspect(connection, link))
     }
 

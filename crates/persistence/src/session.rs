@@ -126,6 +126,8 @@ pub(crate) struct Sessions {
     pool: Pool<Manager>,
     failure: LastFailure,
     timeout: Duration,
+    /// How long a new connection may take.
+    opening_limit: Duration,
     /// When the last call was begun that nobody answered: connections that did not answer since are not trusted.
     silence: Arc<Mutex<Option<Instant>>>,
 }
@@ -139,7 +141,7 @@ impl fmt::Debug for Sessions {
 
 impl Sessions {
     pub(crate) fn new(conninfo: Conninfo, pool_size: u32) -> Self {
-        let (failure, timeout) = (LastFailure::default(), conninfo.timeout());
+        let (failure, timeout, opening_limit) = (LastFailure::default(), conninfo.timeout(), conninfo.opening_limit());
         let manager = Manager { conninfo, setup: setup(timeout), failure: failure.clone() };
         let pool = Pool::builder()
             .max_size(pool_size)
@@ -148,7 +150,7 @@ impl Sessions {
             .test_on_check_out(false)
             .error_handler(Box::new(NopErrorHandler))
             .build_unchecked(manager);
-        Self { pool, failure, timeout, silence: Arc::default() }
+        Self { pool, failure, timeout, opening_limit, silence: Arc::default() }
     }
 
     /// How long one operation may take.
@@ -176,7 +178,7 @@ impl Sessions {
     ) -> Result<T, DatabaseError> {
         let operation = Arc::new(operation);
         for tried in 1.. {
-            let mut session = self.checkout(begun)?;
+            let mut session = self.checkout(begun, self.timeout)?;
             let pooled = session.opened < begun;
             let sent = Instant::now();
             let call = Arc::clone(&operation);
@@ -206,8 +208,14 @@ impl Sessions {
         Err(DatabaseError::unavailable("tried too often"))
     }
 
+    /// Waits until the pool has a connection, for as long as one may take to be made.
+    pub(crate) fn open(&self) -> Result<(), DatabaseError> {
+        self.checkout(Instant::now(), self.opening_limit).map(drop)
+    }
+
     /// Runs `operation` once on a connection of its own, which is closed afterwards: settings and
-    /// locks of the session end with it. It may take longer than other operations: until `limit`.
+    /// locks of the session end with it. It may take longer than other operations: `limit`, beside the time until there
+    /// is a connection.
     pub(crate) fn dedicated<T: Send + 'static>(
         &self,
         limit: Duration,
@@ -215,12 +223,13 @@ impl Sessions {
     ) -> Result<T, DatabaseError> {
         let begun = Instant::now();
         loop {
-            let mut session = self.checkout(begun)?;
+            let mut session = self.checkout(begun, self.opening_limit)?;
             session.broken = true;
-            if session.opened < begun && self.call(&mut session, begun + self.timeout, PgConnection::ping)?.is_err() {
+            let answered = Instant::now() + self.timeout;
+            if session.opened < begun && self.call(&mut session, answered, PgConnection::ping)?.is_err() {
                 continue;
             }
-            return self.call(&mut session, begun + limit, operation)?.map_err(|abort| match abort {
+            return self.call(&mut session, Instant::now() + limit, operation)?.map_err(|abort| match abort {
                 Abort::Reason(reason) => reason,
                 Abort::Sql(error) if is_lost(&error) => DatabaseError::unavailable(error),
                 Abort::Sql(error) => DatabaseError::failed(error),
@@ -254,13 +263,13 @@ impl Sessions {
         Ok(result)
     }
 
-    /// A connection of the pool, waiting no longer than the timeout, counted from `begun`.
+    /// A connection of the pool, waiting no longer than `limit`, counted from `begun`.
     ///
     /// When that is over, there is none, although the pool would give an idle one at once: the watchdog would end the call
     /// while PostgreSQL may do what it was sent, and take the server for silent.
-    fn checkout(&self, begun: Instant) -> Result<PooledConnection<Manager>, DatabaseError> {
+    fn checkout(&self, begun: Instant, limit: Duration) -> Result<PooledConnection<Manager>, DatabaseError> {
         loop {
-            let left = self.timeout.saturating_sub(begun.elapsed());
+            let left = limit.saturating_sub(begun.elapsed());
             if left.is_zero() {
                 return Err(DatabaseError::unavailable("no time is left: this statement was not sent"));
             }
@@ -268,7 +277,7 @@ impl Sessions {
             let mut session = session.map_err(|_| {
                 let reason =
                     lock(&self.failure).clone().unwrap_or_else(|| "all connections of the pool are in use".to_owned());
-                DatabaseError::unavailable(format!("no connection within {:?}: {reason}", self.timeout))
+                DatabaseError::unavailable(format!("no connection within {limit:?}: {reason}"))
             })?;
             let silence = *lock(&self.silence);
             if silence.is_none_or(|silence| session.answered > silence) {
