@@ -273,6 +273,10 @@ fn a_purge_that_fails_is_a_warning_and_is_made_up_for() {
         let answer = world.apply(matrix::PURGE_FAILS);
         assert!(answer.json["warnings"][0].as_str().unwrap_or_default().contains("1001"), "{}", answer.text);
         assert_eq!(world.audit(&answer, "cardinality(warnings)"), "1");
+        let planned = world.portal.http().post_empty("/apply?dry_run=true").expect(200);
+        assert_eq!(planned.json["warnings"], answer.json["warnings"]);
+        let warned = format!("note  live: {}", answer.json["warnings"][0].as_str().unwrap());
+        assert!(world.portal.settings().run(&["check"]).stdout.lines().any(|line| line == warned), "{warned}");
         assert!(world.has_contact("1001") && former.register() == 401);
         assert_eq!(pending_purges(&world), "unpurged 1001,");
         // The pending purge outlives the process, and the number's next owner.

@@ -28,7 +28,7 @@ pub(crate) use self::claim::{AppliedUsers, Claim, Tag};
 pub(crate) use self::last::LastApplyResponse;
 use self::plan::Review;
 pub(crate) use self::plan::expected;
-pub(crate) use self::verdict::warnings;
+pub(crate) use self::verdict::{unpurged, warnings};
 use crate::http::apply_response::{self, ApplyResponse};
 use crate::http::auth::Actor;
 use crate::http::problem::Problem;

@@ -20,6 +20,8 @@ pub struct Drift {
     /// Extensions of the administrator's that take the place of ours, which no deployment changes: each as `1000@context`,
     /// and where Asterisk has it from (`extensions.conf:7`, `res_parking`).
     pub conflicts: BTreeSet<(String, String)>,
+    /// Aors at which a former owner's phone may still be registered: the next deployment tries again to remove it.
+    pub unpurged: BTreeSet<String>,
     /// What is live besides, where all is as it was proven. Nothing where the include files hold what was never proven.
     pub foreign: Foreign,
 }
@@ -30,12 +32,12 @@ impl Deployment {
     /// caller has the lock.
     #[must_use]
     pub fn drift(&self, deadline: Instant) -> Drift {
-        let proven = match state_dir::read_record(&self.state.proven()) {
-            Ok(proven) => proven.map(|record| record.pair),
+        let (proven, unpurged) = match state_dir::read_record(&self.state.proven()) {
+            Ok(proven) => proven.map(|record| (record.pair, record.unpurged)).unzip(),
             Err(error) => return Drift { problems: vec![error.to_string()], ..Drift::default() },
         };
         let files = &self.files;
-        let mut drift = Drift::default();
+        let mut drift = Drift { unpurged: unpurged.unwrap_or_default(), ..Drift::default() };
         let problems = &mut drift.problems;
         let expected = if let Some(pair) = &proven {
             for (path, proven) in [(&files.endpoints, &pair.endpoints), (&files.dialplan, &pair.dialplan)] {
@@ -95,7 +97,7 @@ mod tests {
 echo " Endpoint:  trunk"; echo "Objects found: $(($(grep -c =endpoint live) + 1))" ;;"#,
         );
         let drift = || {
-            let Drift { problems, conflicts, foreign } = host.deployment.drift(soon());
+            let Drift { problems, conflicts, foreign, .. } = host.deployment.drift(soon());
             assert_eq!(conflicts, BTreeSet::new());
             (problems.join("; ").replace(&host.at("").display().to_string(), ""), foreign.endpoints.concat())
         };

@@ -116,6 +116,12 @@ impl Deployment {
         for at in [directory, &self.state.proven(), &self.state.journal()] {
             replaceable(at)?;
         }
+        // Whatever is there counts, and none of these could be removed.
+        for mark in [self.state.journal(), self.state.unproven()] {
+            if fs::symlink_metadata(&mark).is_ok_and(|mark| !mark.is_file()) {
+                return Err(fault(&FileError::new(&mark, "removed")(io::Error::other("it is no regular file"))));
+            }
+        }
         match file::regular(File::options().append(true), &lock) {
             Ok(lock) => *is_busy = matches!(lock.try_lock(), Err(fs::TryLockError::WouldBlock)),
             Err(error) if error.kind() == io::ErrorKind::NotFound && fs::symlink_metadata(&lock).is_err() => {}

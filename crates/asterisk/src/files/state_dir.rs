@@ -91,7 +91,7 @@ impl StateDir {
         }
     }
 
-    fn unproven(&self) -> PathBuf {
+    pub(crate) fn unproven(&self) -> PathBuf {
         self.0.join("unproven")
     }
 

@@ -201,8 +201,9 @@ impl Attempt {
             record.warnings.push(format!("{losses}; an apply needs If-Match with this answer's ETag"));
         }
         let began = Instant::now();
-        let Drift { problems, foreign, .. } = applier.deployment.drift(self.deadline);
+        let Drift { problems, foreign, unpurged, .. } = applier.deployment.drift(self.deadline);
         record.warnings.extend(verdict::warnings(&foreign, &list.users));
+        record.warnings.extend(verdict::unpurged(&unpurged));
         record.timings.verify = began.elapsed();
         record.duration = self.began.elapsed();
         let answer = ApplyResponse {

@@ -159,7 +159,7 @@ pub(crate) fn warnings(foreign: &Foreign, users: &[User]) -> Vec<String> {
 }
 
 /// The warning of contacts that could not be removed.
-pub(super) fn unpurged(aors: &BTreeSet<String>) -> Option<String> {
+pub(crate) fn unpurged(aors: &BTreeSet<String>) -> Option<String> {
     let all = || aors.iter().map(String::as_str).collect::<Vec<_>>().join(", ");
     (!aors.is_empty()).then(|| {
         format!(

@@ -131,7 +131,8 @@ impl Check<'_> {
 
     /// Whether files and Asterisk are as last applied, and whether users wait for an apply.
     fn check_live(&self, report: &mut Report<'_>) {
-        let Some(Drift { problems, foreign, conflicts, .. }) = self.deployment.settled_drift(self.deadline) else {
+        let Some(Drift { problems, foreign, conflicts, unpurged, .. }) = self.deployment.settled_drift(self.deadline)
+        else {
             return report.note("live", "an apply is running; until it ends, this cannot be compared");
         };
         if !problems.is_empty() {
@@ -143,7 +144,8 @@ impl Check<'_> {
             return report.fault("live", &Fault::new(problems.join("; "), fix));
         }
         report.good("live", "files and Asterisk are as last applied");
-        for warning in apply::warnings(&foreign, self.found.map_or(&[], |(_, list)| &list.users)) {
+        let warnings = apply::warnings(&foreign, self.found.map_or(&[], |(_, list)| &list.users));
+        for warning in warnings.into_iter().chain(apply::unpurged(&unpurged)) {
             report.note("live", warning);
         }
         self.check_reach(report);
