@@ -68,10 +68,10 @@ fn answered(words: &str, names: &Names<'_>) -> String {
     } else if has("permission denied for") {
         grant(names, &[], &[])
     } else if has("row-level security") {
-        let off = TABLES.map(|table| {
+        let off = TABLES.into_iter().chain(["__diesel_schema_migrations"]).map(|table| {
             format!("ALTER TABLE {table} NO FORCE ROW LEVEL SECURITY; ALTER TABLE {table} DISABLE ROW LEVEL SECURITY")
         });
-        names.in_database(&off.join("; "))
+        names.in_database(&off.collect::<Vec<_>>().join("; "))
     } else if is_lost || has("restore the database from a backup") {
         RESTORE.to_owned()
     } else {
