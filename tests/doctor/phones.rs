@@ -56,15 +56,31 @@ fn what_catches_one_user_of_many_is_found() {
 #[test]
 fn an_access_list_that_lets_nobody_in_is_opened() {
     let mut host = Host::new();
-    for closed in ["deny=0.0.0.0/0.0.0.0", "permit=127.0.0.1/32\ndeny=192.0.2.1,0.0.0.0/0"] {
-        host.asterisk.append("pjsip.conf", &format!("[closed]\ntype=acl\n{closed}"));
+    host.asterisk.append("modules.conf", "load=res_pjsip_acl.so");
+    let pjsip = host.asterisk.etc().join("pjsip.conf");
+    let text = fs::read_to_string(&pjsip).unwrap();
+    for closed in
+        ["[a]\ntype=acl\ndeny=0.0.0.0/0.0.0.0", "[a]\ntype=acl\npermit=127.0.0.1/32\ndeny=192.0.2.1,0.0.0.0/0"]
+    {
+        fs::write(&pjsip, format!("{text}{closed}\n")).unwrap();
         host.asterisk.restart();
         host.heals("identification");
     }
-    host.asterisk.append("pjsip.conf", "[phones]\ntype=acl\ndeny=0.0.0.0/0.0.0.0\npermit=127.0.0.1/32");
+    for open in [
+        "[a]\ntype=acl\ndeny=0.0.0.0/0.0.0.0\npermit=127.0.0.1/32",
+        "[a]\ntype=acl\ndeny=0.0.0.0/0,!127.0.0.0/8",
+        "[a]\ntype=acl\ndeny=0.0.0.0/0\n[a](+)\npermit=127.0.0.0/8",
+    ] {
+        fs::write(&pjsip, format!("{text}{open}\n")).unwrap();
+        host.asterisk.restart();
+        host.works();
+        host.check().is_well();
+    }
+    host.asterisk.append("modules.conf", "noload=res_pjsip_acl.so");
+    fs::write(&pjsip, format!("{text}[a]\ntype=acl\ndeny=0.0.0.0/0\n")).unwrap();
     host.asterisk.restart();
-    host.check().is_well();
     host.works();
+    host.check().is_well();
 }
 
 #[test]

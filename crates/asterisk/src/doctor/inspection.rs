@@ -121,7 +121,7 @@ impl Deployment {
         pjsip.mark_templates(&mut sections, &pair.endpoints);
         let admin = AdminPjsip { tree: &pjsip, sections: &sections };
         let transports = transports::check(&self.cli, &admin, deadline)?;
-        let identification = identification::check(&self.cli, &admin, &settings, &expected, deadline)?;
+        let identification = identification::check(&self.cli, &admin, &settings, &expected, &modules, deadline)?;
         Ok(Inspection {
             version: numbered(version).to_owned(),
             default_realm: listing::setting(&settings, "default_realm").map(str::to_owned),

@@ -1,6 +1,6 @@
 //! Whether Asterisk knows a phone by its user name.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Instant;
 
 use crate::ask::cli::Cli;
@@ -21,9 +21,11 @@ pub(super) fn check(
     admin: &AdminPjsip<'_>,
     settings: &str,
     expected: &Expected,
+    modules: &BTreeSet<String>,
     deadline: Instant,
 ) -> Result<Result<Vec<String>, Fault>, CliError> {
-    if let Some(fault) = bad_global(admin, settings, expected).or_else(|| closed(admin)) {
+    let closed = || modules.contains("res_pjsip_acl.so").then(|| closed(admin)).flatten();
+    if let Some(fault) = bad_global(admin, settings, expected).or_else(closed) {
         return Ok(Err(fault));
     }
     let order = listing::setting(settings, "endpoint_identifier_order").unwrap_or_default();
@@ -77,20 +79,28 @@ fn bad_global(admin: &AdminPjsip<'_>, settings: &str, expected: &Expected) -> Op
     ))
 }
 
-/// An access list that lets nobody in: of its rules, the last one that an address fits counts.
+/// An access list that lets nobody in: of its rules, the last one that an address fits counts. One of several sections, or
+/// with an exception (`!`), is not judged.
 fn closed(admin: &AdminPjsip<'_>) -> Option<Fault> {
-    const ALL: [&str; 2] = ["0.0.0.0/0", "0.0.0.0/0.0.0.0"];
-    let lists = admin.sections.iter().filter(|of| of.kind.as_deref() == Some("acl") && !of.is_template);
-    let closed = lists.filter_map(|section| {
+    const ALL: [&str; 3] = ["0.0.0.0/0", "0.0.0.0/0.0.0.0", "0/0"];
+    let lists = || admin.sections.iter().filter(|of| of.kind.as_deref() == Some("acl") || of.adds);
+    let closed = lists().filter(|of| !of.is_template && !of.adds).filter_map(|section| {
         let rules = admin.tree.settings(section).filter(|(_, key, _)| ["deny", "permit"].contains(&key.as_str()));
-        let is_of_all = |networks: &str| networks.split(',').any(|network| ALL.contains(&network.trim()));
-        let (line, ..) = rules.last().filter(|(_, key, networks)| key == "deny" && is_of_all(networks))?;
-        Some((section, line))
+        let rules: Vec<_> = rules.collect();
+        let (line, _, networks) = rules.last().filter(|(_, key, _)| key == "deny")?;
+        let is_plain = rules.iter().all(|(.., networks)| !networks.contains('!'))
+            && lists().filter(|of| of.name.eq_ignore_ascii_case(&section.name)).count() == 1;
+        let is_of_all = networks.rsplit(',').next().is_some_and(|network| ALL.contains(&network.trim()));
+        (is_plain && is_of_all).then_some((section, *line))
     });
     let (AdminSection { name, path, .. }, line) = closed.last()?;
+    let private = "permit=10.0.0.0/8,172.16.0.0/12,192.168.0.0/16,127.0.0.0/8";
     Some(Fault::new(
         format!("the access list [{name}] ({}, line {line}) lets no phone in", path.display()),
-        format!("{} && {RESTART}", edit([(path.as_path(), format!("{line}s/^/; /"))])),
+        format!(
+            "{} && {RESTART}   # or the networks of your phones",
+            admin.tree.append(&format!("[{}](+type=acl)\\n{private}", in_printf(name)))
+        ),
     ))
 }
 
@@ -99,14 +109,19 @@ fn globals<'a>(admin: &AdminPjsip<'a>) -> impl Iterator<Item = &'a AdminSection>
     admin.sections.iter().filter(|section| section.kind.as_deref() == Some("global"))
 }
 
-/// The command that puts user names first: of an option that is there twice, Asterisk takes the last.
+/// The command that puts user names first: of sections and of options, Asterisk takes the last.
 fn order_fix(admin: &AdminPjsip<'_>) -> String {
     const ORDER: &str = "endpoint_identifier_order=username,ip,anonymous";
-    let head = match globals(admin).find(|section| !section.is_template) {
-        Some(section) => format!("[{}](+type=global)", section.name),
+    let head = match globals(admin).filter(|section| !section.is_template).last() {
+        Some(section) => format!("[{}](+type=global)", in_printf(&section.name)),
         None => "[global]\\ntype=global".to_owned(),
     };
     admin.tree.append(&format!("{head}\\n{ORDER}"))
+}
+
+/// A name as `printf` in a shell takes it.
+fn in_printf(name: &str) -> String {
+    name.replace('\\', r"\\").replace('%', "%%").replace('\'', r"'\''")
 }
 
 #[cfg(test)]
@@ -138,7 +153,8 @@ mod tests {
         let expected = expected("", "[users]\nexten => 1,1,Answer()\n");
         let sections = tree.sections();
         let admin = AdminPjsip { tree: &tree, sections: &sections };
-        let checked = check(&host.deployment.cli, &admin, settings, &expected, soon()).unwrap();
+        let modules = BTreeSet::from(["res_pjsip_acl.so".to_owned()]);
+        let checked = check(&host.deployment.cli, &admin, settings, &expected, &modules, soon()).unwrap();
         checked.map_err(|Fault { what, fix }| (what, fix.replace(&main.display().to_string(), "MAIN")))
     }
 
@@ -157,8 +173,8 @@ mod tests {
         for (admin, fix) in [
             ("", "printf '\\n[global]\\ntype=global\\nendpoint_identifier_order=username,ip,anonymous\\n' >> MAIN"),
             (
-                "[g](!)\ntype=global\n[global]\ntype=global\n",
-                "printf '\\n[global](+type=global)\\nendpoint_identifier_order=username,ip,anonymous\\n' >> MAIN",
+                "[one]\ntype=global\n[g](!)\ntype=global\n[100% 'x\\]\ntype=global\n",
+                "printf '\\n[100%% '\\''x\\\\](+type=global)\\nendpoint_identifier_order=username,ip,anonymous\\n' >> MAIN",
             ),
         ] {
             let (what, fixed) = checked(admin, &order("ip,username"), ALL).unwrap_err();

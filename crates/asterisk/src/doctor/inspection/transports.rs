@@ -64,11 +64,13 @@ pub(super) fn check(
     deadline: Instant,
 ) -> Result<Result<Transports, Fault>, CliError> {
     let answer = cli.ask("pjsip show transports", deadline)?;
-    let transports = read(&answer);
+    let all = read(&answer);
     let written =
         admin.sections.iter().filter(|of| of.kind.as_deref() == Some("transport") && !of.is_template && !of.adds);
-    let is_live = |section: &&AdminSection| transports.iter().any(|transport| transport.name == section.name);
+    let is_live = |section: &&AdminSection| all.iter().any(|transport| transport.name == section.name);
     let not_taken: Vec<_> = written.filter(|section| !is_live(section)).collect();
+    let is_web = |transport: &Transport<'_>| transport.protocol.starts_with("ws");
+    let transports: Vec<_> = all.into_iter().filter(|one| is_web(one) || one.bind.is_some()).collect();
     // Those of the files are good where Asterisk takes none of them for a line elsewhere.
     if transports.is_empty() && admin.tree.blocked().is_some() {
         let notes = vec!["PJSIP has none until it reads pjsip.conf".to_owned()];
@@ -80,7 +82,6 @@ pub(super) fn check(
     // Where not all can be read, Asterisk may read a section otherwise than we do.
     let not_taken = not_taken.into_iter().filter(|_| admin.tree.is_readable());
     let notes = not_taken.map(|section| format!("Asterisk did not take {}", shown(section))).collect();
-    let is_web = |transport: &Transport<'_>| transport.protocol.starts_with("ws");
     let web = if transports.iter().any(is_web) { cli.ask("http show status", deadline)? } else { String::new() };
     Ok(probe(&transports, &web, notes, deadline))
 }
