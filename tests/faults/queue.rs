@@ -5,7 +5,7 @@ use std::path::Path;
 use std::time::Duration;
 use std::{fs, thread};
 
-use pbx_tests::{Behaviour, Http, Response, until};
+use pbx_tests::{Behaviour, Http, Portal, Response, until};
 
 use crate::faults::matrix;
 use crate::faults::world::{Disk, Running, World, create};
@@ -92,29 +92,26 @@ fn an_apply_that_gets_the_lock_late_says_nothing_of_asterisk() {
     let lock = fs::File::open(late.settings().state_dir().join("lock")).unwrap();
     world.stand_in.on("core waitfullybooted", &Behaviour::Hang);
     let asked = || world.stand_in.count("core waitfullybooted");
+    let applied_after = |milliseconds, portal: &Portal| {
+        lock.lock().unwrap();
+        thread::scope(|scope| {
+            let apply = scope.spawn(|| portal.http().post_empty("/apply"));
+            thread::sleep(Duration::from_millis(milliseconds));
+            lock.unlock().unwrap();
+            apply.join().unwrap()
+        })
+    };
     // A busy machine may give the lock too late for a question: then once more.
     let answer = until("a question after the lock", || {
         let before = asked();
-        lock.lock().unwrap();
-        let answer = thread::scope(|scope| {
-            let apply = scope.spawn(|| late.http().post_empty("/apply"));
-            thread::sleep(Duration::from_millis(2200));
-            lock.unlock().unwrap();
-            apply.join().unwrap()
-        });
+        let answer = applied_after(2200, &late);
         (asked() > before).then_some(answer)
     });
     world.check(matrix::NO_LOCK, &answer);
     assert!(answer.string("/detail").starts_with("Other applies took "), "{}", answer.text);
     // Who waited as well, and then has the whole time for a command, has nobody but Asterisk to blame.
     let patient = world.portal.settings().clone().with_patience(1, 60).start();
-    lock.lock().unwrap();
-    let answer = thread::scope(|scope| {
-        let apply = scope.spawn(|| patient.http().post_empty("/apply"));
-        thread::sleep(Duration::from_millis(1500));
-        lock.unlock().unwrap();
-        apply.join().unwrap()
-    });
+    let answer = applied_after(1500, &patient);
     assert_eq!(answer.expect(503).string("/type"), "urn:pbx-portal:asterisk-unavailable");
     world.stand_in.behave();
     world.recovers();
