@@ -1,5 +1,6 @@
 //! One attempt, from taking the lock to the response.
 
+use std::thread;
 use std::time::{Duration, Instant, SystemTime};
 
 use actix_web::web;
@@ -15,6 +16,7 @@ use super::plan::{self, Review};
 use super::verdict;
 use crate::http::apply_response::{ApplyResponse, LiveResponse, OutcomeResponse};
 use crate::http::problem::{Code, Problem};
+use crate::http::request_id::RequestId;
 use crate::{AppState, Settings};
 
 pub(super) struct Attempt {
@@ -182,29 +184,25 @@ impl Attempt {
 
     /// What an apply would do, and whether all is still as last applied, with the entity tag of the plan. Leaves no trace.
     pub(super) fn plan(self) -> Result<(ApplyResponse, String), Problem> {
-        let applier = &self.state.applier;
-        let locked = applier.deployment.lock(self.deadline).map_err(no_lock)?;
-        let began = Instant::now();
-        let list = self.state.database.users().list()?;
-        let mut record = self.record(ApplyId::generate(), list.revision, list.users.len());
-        record.timings.snapshot = began.elapsed();
-        let pair = self.render(&list, &mut record).map_err(|error| {
-            let detail = format!("The users cannot be rendered: {error}.");
-            Problem::new(Code::Internal, detail).caused_by(error)
-        })?;
-        let plan = plan::etag(last_pair(&locked), &pair);
-        if let Some(detail) = self.review.objection(&plan) {
-            return Err(Problem::new(Code::PlanChanged, detail));
-        }
-        record.changes = planned_changes(&locked, &pair).map_err(Problem::internal)?;
-        if let Some(losses) = self.losses(&locked, &pair, list.database) {
-            record.warnings.push(format!("{losses}; an apply needs If-Match with this answer's ETag"));
-        }
-        let began = Instant::now();
-        let Drift { problems, foreign, unpurged, .. } = applier.deployment.drift(self.deadline);
+        let deployment = &self.state.applier.deployment;
+        let locked = deployment.lock(self.deadline).map_err(no_lock)?;
+        let request_id = RequestId::current();
+        let drift = || {
+            let began = Instant::now();
+            let drift = || deployment.drift(self.deadline);
+            (request_id.map_or_else(drift, |id| id.sync_scope(drift)), began.elapsed())
+        };
+        // PostgreSQL and Asterisk are asked side by side: neither answer depends on the other.
+        let (planned, drift) = thread::scope(|scope| {
+            let drift = scope.spawn(drift);
+            (self.planned(&locked), drift.join())
+        });
+        let (list, mut record, plan) = planned?;
+        let (Drift { problems, foreign, unpurged, .. }, took) =
+            drift.map_err(|_| Problem::internal(anyhow::anyhow!("the look at what Asterisk runs ended in a panic")))?;
         record.warnings.extend(verdict::warnings(&foreign, &list.users));
         record.warnings.extend(verdict::unpurged(&unpurged));
-        record.timings.verify = began.elapsed();
+        record.timings.verify = took;
         record.duration = self.began.elapsed();
         let answer = ApplyResponse {
             id: None,
@@ -213,6 +211,27 @@ impl Attempt {
             ..ApplyResponse::from(&record)
         };
         Ok((answer, plan))
+    }
+
+    /// The users of this moment, what an apply of them would change, and the entity tag of that plan.
+    fn planned(&self, locked: &LockedDeployment<'_>) -> Result<(UserList, ApplyRecord, String), Problem> {
+        let began = Instant::now();
+        let list = self.state.database.users().list()?;
+        let mut record = self.record(ApplyId::generate(), list.revision, list.users.len());
+        record.timings.snapshot = began.elapsed();
+        let pair = self.render(&list, &mut record).map_err(|error| {
+            let detail = format!("The users cannot be rendered: {error}.");
+            Problem::new(Code::Internal, detail).caused_by(error)
+        })?;
+        let plan = plan::etag(last_pair(locked), &pair);
+        if let Some(detail) = self.review.objection(&plan) {
+            return Err(Problem::new(Code::PlanChanged, detail));
+        }
+        record.changes = planned_changes(locked, &pair).map_err(Problem::internal)?;
+        if let Some(losses) = self.losses(locked, &pair, list.database) {
+            record.warnings.push(format!("{losses}; an apply needs If-Match with this answer's ETag"));
+        }
+        Ok((list, record, plan))
     }
 
     /// Records an attempt that did not get the lock.
@@ -286,7 +305,11 @@ fn last_pair<'a>(locked: &'a LockedDeployment<'_>) -> Option<&'a Pair> {
 
 /// What this pair changes against the pair last proven.
 fn planned_changes(locked: &LockedDeployment<'_>, pair: &Pair) -> Result<Changes, UnreadablePair> {
-    let (former, wanted) = plan::expected(last_pair(locked), pair)?;
+    let last = last_pair(locked);
+    if last == Some(pair) {
+        return Ok(Changes::default());
+    }
+    let (former, wanted) = plan::expected(last, pair)?;
     Ok(changes(&wanted.difference(&former)))
 }
 
