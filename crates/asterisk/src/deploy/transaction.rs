@@ -222,7 +222,7 @@ impl LockedDeployment<'_> {
         }
 
         let modules = self.modules_to_reload(pair, on_disk)?;
-        let stage = || self.stage(change, &former.pair, modules, former_owners.all_aors());
+        let stage = || self.stage(change, &former.pair, modules, former_owners.all_aors(), &aors_to_change);
         let (staged, purged) = timed(&mut times.install, stage)?;
         // A rollback reloads what was reloaded before it.
         let modules = Cell::new(modules);
@@ -368,6 +368,7 @@ impl LockedDeployment<'_> {
         former: &Pair,
         modules: Modules,
         pending_purges: BTreeSet<String>,
+        owners_to_come: &BTreeSet<String>,
     ) -> Result<(StagedDeployment, Option<StagedRecord>), FileError> {
         let Deployment { files, state, .. } = self.deployment;
         let stage_record = |unpurged| StagedRecord::new(&state.proven(), change.record(unpurged));
@@ -381,7 +382,7 @@ impl LockedDeployment<'_> {
         let journal = Record { tag: change.tag.to_owned(), unpurged: BTreeSet::new(), pair: former.clone() };
         let journal = StagedRecord::new(&state.journal(), journal)?;
         // Whoever gets a number may register as soon as the new pair is live, proven or not.
-        self.purge_later(&change.owners_to_come())?;
+        self.purge_later(owners_to_come)?;
         // It makes that record durable, too: both are in one directory.
         journal.commit_durably()?;
         Ok((staged, purged))

@@ -180,16 +180,16 @@ impl Expected {
     /// An auth of `former` that is gone, where none is new: Asterisk reads all auths or none, and nothing else shows that it
     /// read them.
     pub(crate) fn gone_auth(&self, former: &Self) -> Option<(Kind, String)> {
-        let auths = |of: &Self| -> BTreeSet<String> {
+        fn auths(of: &Expected) -> BTreeSet<&str> {
             let all = of.endpoints.values().flat_map(Endpoint::named).filter(|(kind, _)| *kind == Kind::Auth);
-            all.map(|(_, name)| name.to_owned()).collect()
-        };
+            all.map(|(_, name)| name).collect()
+        }
         // As below.
         if std::ptr::eq(self, former) {
             return None;
         }
         let (now, before) = (auths(self), auths(former));
-        let mut gone = before.difference(&now).map(|name| (Kind::Auth, name.clone()));
+        let mut gone = before.difference(&now).map(|name| (Kind::Auth, (*name).to_owned()));
         if now.is_subset(&before) { gone.find(|auth| !self.has(auth)) } else { None }
     }
 
