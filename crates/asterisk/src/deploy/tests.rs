@@ -189,6 +189,13 @@ fn the_modules_whose_file_changes_are_reloaded_and_both_where_nobody_knows_what_
     // Or under the same names.
     host.touch(&pair);
     assert_eq!(reloads_of(&pair), BOTH);
+    host.touch(&pair);
+    pair.dialplan = b"; a third".into();
+    assert_eq!(reloads_of(&pair), BOTH);
+    // The dialplan is verified by what it says.
+    host.touch(&pair);
+    pair.endpoints = users(&[("1", "x")]).endpoints;
+    assert_eq!(reloads_of(&pair), "res_pjsip.so");
     fs::write(host.at("e.conf"), "; by hand").unwrap();
     pair = users(&[("1", "x")]);
     assert_eq!(reloads_of(&pair), BOTH);

@@ -19,8 +19,13 @@ impl LockedDeployment<'_> {
     /// The modules whose file changes, where Asterisk surely runs what is on disk.
     pub(super) fn modules_to_reload(&self, pair: &Pair, on_disk: &Pair) -> Result<Modules, FileError> {
         let is_live = self.proven.as_ref().is_some_and(|record| record.pair == *on_disk);
-        let is_claimed = is_live && !self.deployment.state.is_unproven()? && !self.may_run_others(on_disk)?;
-        Ok(if is_claimed { modules::modules_of_change(on_disk, pair) } else { modules::BOTH })
+        if !is_live || self.deployment.state.is_unproven()? {
+            return Ok(modules::BOTH);
+        }
+        let modules = modules::modules_of_change(on_disk, pair);
+        // The dialplan is verified by all that it says, whoever touched its file.
+        let is_enough = modules.contains(&modules::PJSIP) || !self.may_run_others(on_disk)?;
+        Ok(if is_enough { modules } else { modules::BOTH })
     }
 
     /// Whether somebody may have loaded other settings under the names of this pair, which is on disk: verification goes by
