@@ -27,7 +27,7 @@ end
 complete -c pbx-portal -n "__fish_pbx_portal_needs_command" -l config -d 'The settings file [default: /etc/pbx-portal/config.toml, if there is one]' -r -F
 complete -c pbx-portal -n "__fish_pbx_portal_needs_command" -s h -l help -d 'Print help'
 complete -c pbx-portal -n "__fish_pbx_portal_needs_command" -s V -l version -d 'Print version'
-complete -c pbx-portal -n "__fish_pbx_portal_needs_command" -f -a "serve" -d 'Migrate the database, then serve the API until SIGTERM'
+complete -c pbx-portal -n "__fish_pbx_portal_needs_command" -f -a "serve" -d 'Migrate the database, then serve the API until SIGTERM or SIGINT'
 complete -c pbx-portal -n "__fish_pbx_portal_needs_command" -f -a "migrate" -d 'Bring the database up to date and exit'
 complete -c pbx-portal -n "__fish_pbx_portal_needs_command" -f -a "check" -d 'Say point by point whether an apply would work and phones could call, and what to fix'
 complete -c pbx-portal -n "__fish_pbx_portal_needs_command" -f -a "openapi" -d 'Print the OpenAPI document of the API'
@@ -41,7 +41,7 @@ complete -c pbx-portal -n "__fish_pbx_portal_using_subcommand check" -l quiet -d
 complete -c pbx-portal -n "__fish_pbx_portal_using_subcommand check" -s h -l help -d 'Print help'
 complete -c pbx-portal -n "__fish_pbx_portal_using_subcommand openapi" -l config -d 'The settings file [default: /etc/pbx-portal/config.toml, if there is one]' -r -F
 complete -c pbx-portal -n "__fish_pbx_portal_using_subcommand openapi" -s h -l help -d 'Print help'
-complete -c pbx-portal -n "__fish_pbx_portal_using_subcommand help; and not __fish_seen_subcommand_from serve migrate check openapi help" -f -a "serve" -d 'Migrate the database, then serve the API until SIGTERM'
+complete -c pbx-portal -n "__fish_pbx_portal_using_subcommand help; and not __fish_seen_subcommand_from serve migrate check openapi help" -f -a "serve" -d 'Migrate the database, then serve the API until SIGTERM or SIGINT'
 complete -c pbx-portal -n "__fish_pbx_portal_using_subcommand help; and not __fish_seen_subcommand_from serve migrate check openapi help" -f -a "migrate" -d 'Bring the database up to date and exit'
 complete -c pbx-portal -n "__fish_pbx_portal_using_subcommand help; and not __fish_seen_subcommand_from serve migrate check openapi help" -f -a "check" -d 'Say point by point whether an apply would work and phones could call, and what to fix'
 complete -c pbx-portal -n "__fish_pbx_portal_using_subcommand help; and not __fish_seen_subcommand_from serve migrate check openapi help" -f -a "openapi" -d 'Print the OpenAPI document of the API'

@@ -36,7 +36,7 @@ struct CommandLine {
 
 #[derive(Clone, Copy, Subcommand)]
 enum Command {
-    /// Migrate the database, then serve the API until SIGTERM
+    /// Migrate the database, then serve the API until SIGTERM or SIGINT
     Serve,
     /// Bring the database up to date and exit
     Migrate,

@@ -110,7 +110,7 @@ pub(crate) struct FileResponse {
     pub bytes: u64,
 }
 
-/// How long the steps of an apply took, in milliseconds; 0 for a step that was not reached.
+/// How long the steps of an apply took, in milliseconds; those of a dry run overlap. 0 for a step that was not reached.
 #[derive(Debug, Clone, Serialize, ToSchema)]
 #[schema(as = Timings)]
 pub(crate) struct TimingsResponse {

@@ -1,7 +1,7 @@
 //! A connection as the framework sees it. What is added to it:
 //!
 //! - A client that makes the service wait is disconnected in time, whatever it does or leaves undone
-//!   ([`crate::http::clients`] says how long that is). The framework limits only the first head and idle time.
+//!   ([`crate::http::clients`] says how long that is). The framework limits only the first head.
 //! - Whatever the framework answers by itself, before there is a request, is a problem too: its own answers to
 //!   what is no HTTP, too large or too slow have no body, and there is nowhere else to give them one.
 

@@ -6,7 +6,7 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use actix_http::error::DispatchError;
-use actix_http::{HttpService, Protocol};
+use actix_http::{HttpService, KeepAlive, Protocol};
 use actix_server::{Server, ServerBuilder};
 use actix_service::{ServiceFactoryExt as _, fn_service, map_config};
 use actix_web::dev::AppConfig;
@@ -30,8 +30,6 @@ use crate::{AppState, Settings, configure};
 
 /// How long a client may take to send the head of a request.
 const HEAD_TIMEOUT: Duration = Duration::from_secs(10);
-/// How long a connection may wait for its next request.
-const KEEP_ALIVE: Duration = Duration::from_secs(15);
 /// How long a connection may take to close.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(5);
 /// The most connections at once; more wait in the listener's queue. A process has 1024 descriptors where nobody says
@@ -152,7 +150,8 @@ fn server(state: &web::Data<AppState>, listener: TcpListener, pulse: &Pulse) -> 
             let http = HttpService::build()
                 .client_request_timeout(HEAD_TIMEOUT)
                 .client_disconnect_timeout(CLOSE_TIMEOUT)
-                .keep_alive(KEEP_ALIVE)
+                // The `Connection` limits how long it may wait for its next request.
+                .keep_alive(KeepAlive::Os)
                 .h1_write_buffer_size(WRITE_BUFFER)
                 .local_addr(address)
                 .graceful_shutdown_signal(stop.clone())
