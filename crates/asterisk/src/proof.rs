@@ -3,7 +3,6 @@
 pub(crate) mod admin_sections;
 pub(crate) mod config_lines;
 pub(crate) mod config_tree;
-pub(crate) mod contacts;
 pub(crate) mod diagnosis;
 pub(crate) mod live;
 pub(crate) mod mismatch;

@@ -9,12 +9,12 @@ use crate::ask::reload;
 use crate::ask::whole_answers::Unread;
 use crate::deploy::deployment::{Deployment, LockedDeployment};
 use crate::deploy::error::{Aftermath, Cause};
-use crate::deploy::installed::{End, Failed, StagedDeployment};
+use crate::deploy::install_or_roll_back::{End, Failed, StagedDeployment};
+use crate::deploy::purge::{self, Contacts, FormerOwners};
 use crate::deploy::uncovered::ProvenText;
 use crate::files::file::FileError;
 use crate::files::record::Record;
 use crate::files::state_dir::StagedRecord;
-use crate::proof::contacts::{self, Contacts, FormerOwners};
 use crate::proof::diagnosis;
 use crate::proof::live::Foreign;
 use crate::proof::mismatch::Mismatch;
@@ -291,7 +291,7 @@ impl LockedDeployment<'_> {
     fn contacts(&self, aors: &BTreeSet<String>, deadline: Instant) -> Result<Contacts, Cause> {
         let cli = &self.deployment.cli;
         reload::wait_ready(cli, deadline).map_err(Cause::Unavailable)?;
-        let mut registered = if aors.is_empty() { Contacts::new() } else { contacts::read(cli, deadline)? };
+        let mut registered = if aors.is_empty() { Contacts::new() } else { purge::read(cli, deadline)? };
         registered.retain(|(aor, ..)| aors.contains(aor));
         Ok(registered)
     }
@@ -304,7 +304,7 @@ impl LockedDeployment<'_> {
         let Some(record) = self.proven.clone().filter(|_| !(aors.is_empty() && others.is_empty())) else { return };
         let cli = &self.deployment.cli;
         let deadline = Instant::now() + cli.timeout();
-        let removed = contacts::read(cli, deadline).and_then(|mut came| {
+        let removed = purge::read(cli, deadline).and_then(|mut came| {
             let is_known = |key: &String| before.iter().any(|(_, known, _)| known == key);
             came.retain(|(aor, key, _)| others.contains(aor) || (aors.contains(aor) && !is_known(key)));
             FormerOwners { aors: BTreeSet::new(), contacts: came }.purge(cli, deadline)
