@@ -3,8 +3,10 @@
 use std::fs;
 use std::process::Command;
 
+use pbx_tests::Behaviour;
+
 use crate::faults::matrix;
-use crate::faults::world::{Disk, World};
+use crate::faults::world::{Disk, World, create};
 
 #[test]
 fn an_edit_by_hand_is_reported_by_a_dry_run_and_undone_by_an_apply() {
@@ -59,6 +61,50 @@ fn settings_that_somebody_loaded_under_the_same_names_and_put_back_are_applied_a
     assert_eq!(world.recovers().json["outcome"], "applied", "the bytes are the same, and that proves nothing");
     assert!(!caller_id());
     assert_eq!(world.recovers().json["outcome"], "unchanged");
+}
+
+#[test]
+fn what_somebody_added_to_the_dialplan_and_put_back_is_gone_after_an_apply() {
+    let world = World::new();
+    world.recovers();
+    let file = world.asterisk.dialplan_include();
+    let is_live = || world.asterisk.rx("dialplan show synergycall-internal").contains("'theirs'");
+    for is_changed in [false, true] {
+        let applied = fs::read_to_string(&file).unwrap();
+        let users = "include => synergycall-users\n";
+        let more = applied.replace(users, &format!("include => theirs\n{users}[theirs]\nexten => _X.,1,Hangup(21)\n"));
+        fs::write(&file, more).unwrap();
+        world.asterisk.rx("module reload pbx_config.so");
+        assert!(is_live());
+        fs::write(&file, applied).unwrap();
+        if is_changed {
+            // Which leaves the dialplan as it is.
+            world.database.sql("UPDATE users SET name = 'Another'");
+        }
+        assert_eq!(world.recovers().json["outcome"], "applied");
+        assert!(!is_live());
+        assert_eq!(world.recovers().json["outcome"], "unchanged");
+    }
+}
+
+#[test]
+fn a_rollback_that_nothing_shows_to_be_read_is_not_proven_where_somebody_wrote_the_file() {
+    let world = World::new();
+    world.recovers();
+    let caller_id = || world.asterisk.rx("pjsip show endpoint 1000").contains("somebody else");
+    let edit = ["-i", "s/^callerid=.*/callerid=somebody else <1000>/"];
+    assert!(Command::new("sed").args(edit).arg(world.asterisk.pjsip_include()).status().unwrap().success());
+    world.asterisk.rx("module reload res_pjsip.so");
+    assert!(caller_id());
+    create(&world.portal, "late");
+    let refused = "The module 'res_pjsip.so' reported a reload failure\n";
+    world.stand_in.on("module reload*", &Behaviour::Say(refused.to_owned()));
+    let answer = world.portal.http().post_empty("/apply").expect(502);
+    assert_eq!(answer.json["apply"]["outcome"], "rollback_failed", "{}", answer.text);
+    let list = world.portal.http().get("/users").expect(200);
+    assert!(list.json["users"].as_array().unwrap().iter().all(|user| user["applied"] == false), "{}", list.text);
+    assert_eq!(world.recovers().json["outcome"], "applied");
+    assert!(!caller_id());
 }
 
 #[test]

@@ -92,7 +92,7 @@ impl Mortal {
         // Asterisk may run the new pair where the old one had to be restored, so nothing counts as applied then.
         let is_doubtful = state.iter().any(|name| name == "unproven");
         state.retain(|name| name != "unproven");
-        assert_eq!(state, ["lock", "note-last", "proven"], "{moment}: stale files in the state directory");
+        assert_eq!(state, ["lock", "note-last", "proven", "verified"], "{moment}: stale files in the state directory");
         let list = self.world.portal.http().get("/users").expect(200);
         let claims = list.json["users"].as_array().unwrap().iter().any(|user| user["applied"] == true);
         assert!(!is_doubtful || (pair == old && !claims), "{moment}: users count as applied, and nobody knows");

@@ -33,10 +33,12 @@ fn an_apply_of_another_plan_than_the_reviewed_one_touches_nothing() {
     let commands = world.stand_in.commands();
     let answer = apply_reviewed(http, &etag);
     world.check(matrix::OTHER_PLAN, &answer);
+    assert_eq!(world.stand_in.commands(), commands, "Asterisk was asked for nothing");
     assert_eq!(answer.json["apply"]["changes"]["added"], json!([1001, 1002]));
     let records = world.records();
     let stale = http.post_with("/apply?dry_run=true", &[("if-match", &etag)], &[]).expect(412);
     assert_eq!(stale.string("/type"), "urn:pbx-portal:plan-changed");
+    let commands = world.stand_in.commands();
     for unreadable in ["x", "", "W/\"x\""] {
         apply_reviewed(http, unreadable).expect(412);
     }

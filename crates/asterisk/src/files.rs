@@ -4,4 +4,5 @@ pub(crate) mod file;
 pub(crate) mod include_files;
 pub(crate) mod record;
 pub(crate) mod rights;
+pub(crate) mod stamps;
 pub(crate) mod state_dir;

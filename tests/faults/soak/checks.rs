@@ -181,7 +181,8 @@ impl World {
         let is_clean = || {
             let names = state();
             let rest: Vec<&String> = names.iter().filter(|name| !waits(name)).collect();
-            rest == ["lock", "note-last", "proven"] && names.iter().filter(waits).count() <= self.lost_records
+            rest == ["lock", "note-last", "proven", "verified"]
+                && names.iter().filter(waits).count() <= self.lost_records
         };
         wrong.check(comes(is_clean), || format!("in the state directory: {:?}", state()));
         for portal in &parts.portals {

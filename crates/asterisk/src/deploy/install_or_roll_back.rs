@@ -8,8 +8,10 @@ use crate::deploy::transaction::{StepTimes, timed};
 use crate::files::file::StagedFile;
 use crate::files::include_files::StagedPair;
 use crate::files::record::Record;
+use crate::files::stamps::Stamps;
 use crate::files::state_dir::StagedRecord;
 use crate::proof::live::Foreign;
+use crate::proof::mismatch::Mismatch;
 
 /// The new pair, the former one and the records of either end, all on disk beside their places.
 #[derive(Debug)]
@@ -59,14 +61,25 @@ impl StagedDeployment {
         verify_former: impl FnOnce(&Cause) -> Result<(), String>,
     ) -> End {
         let Self { new, old, proven, unproven } = self;
-        let renamed = timed(&mut times.install, || new.rename().and_then(|()| deployment.files.sync()));
-        let verified =
-            renamed.map_err(Cause::from).and_then(|()| caught(|| verify(times)).unwrap_or(Err(Cause::Panicked)));
+        let Deployment { files, state, .. } = deployment;
+        let renamed = timed(&mut times.install, || {
+            new.rename()?;
+            files.sync()?;
+            Stamps::of(files)
+        });
+        let verified = renamed.map_err(Cause::from).and_then(|stamps| {
+            let foreign = caught(|| verify(times)).unwrap_or(Err(Cause::Panicked))?;
+            if Stamps::of(files)? != stamps {
+                return Err(Cause::NotProven(Box::new(Mismatch::of_files())));
+            }
+            state.keep_stamps(&stamps);
+            Ok(foreign)
+        });
         match verified.and_then(|foreign| Ok((foreign, proven.commit()?))) {
             Ok((foreign, record)) => {
                 drop(old);
-                deployment.state.mark_proven();
-                deployment.state.close_journal();
+                state.mark_proven();
+                state.close_journal();
                 End::Verified(foreign, record)
             }
             Err(cause) => {

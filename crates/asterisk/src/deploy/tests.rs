@@ -4,6 +4,7 @@
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
 use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
@@ -42,7 +43,7 @@ ARMS
 'pjsip list auths like ^'*) auths "${2##*^}" ;;
 'database show registrar/contact') cat contacts; echo "$(wc -l <contacts) results found." ;;
 'database del registrar/contact '*) flock asked sed -i "\|/${2##* }: |d" contacts; echo 'Database entry removed.' ;;
-'database query '*) echo written ;;
+'database query '*) echo "'written': written" ;;
 *) echo "No such command '$2'" ;;
 esac
 "#;
@@ -98,9 +99,9 @@ impl Host {
     /// Writes the file that is there already, as somebody does who loaded another one meanwhile: the kernel's clock, by which
     /// that shows, stands still for some milliseconds.
     fn touch(&self, pair: &Pair) {
-        let (state, file) = (&self.deployment.state, self.at("p.conf"));
-        while !state.was_touched_since_proof(&file).unwrap() {
-            fs::write(&file, &pair.endpoints).unwrap();
+        let Deployment { state, files, .. } = &self.deployment;
+        while !state.touched(files).unwrap().endpoints {
+            fs::write(&files.endpoints, &pair.endpoints).unwrap();
         }
     }
 
@@ -237,9 +238,58 @@ fn a_rollback_that_reloads_nothing_leaves_what_may_run_in_doubt() {
     host.touch(&one);
     host.answering("'module reload '*) echo \"The module '${2##* }' reported a reload failure\" ;;");
     let failure = host.lock().deploy(&users(&[("1", "x"), ("2", "x")]), "two", soon()).unwrap_err();
-    assert_eq!(failure.aftermath, Aftermath::RolledBack, "{failure}");
+    let Aftermath::NotProven { reason } = &failure.aftermath else { panic!("{failure}") };
+    assert!(reason.contains("nothing shows that it read these again"), "{reason}");
+    assert_eq!(host.deployment.proven().unwrap(), None);
     host.answering("");
     assert!(host.lock().deploy(&one, "one", soon()).unwrap().is_changed);
+}
+
+#[test]
+fn a_file_that_somebody_touched_is_installed_again_whatever_became_of_the_state_directory() {
+    let (one, other) = (users(&[("1", "x")]), users(&[("1", "y")]));
+    let host = Host::running(&one);
+    host.touch(&one);
+    // Who was to come may have registered, which is recorded.
+    host.answering("'module reload '*) echo \"The module '${2##* }' reported a reload failure\" ;;");
+    host.lock().deploy(&other, "two", soon()).unwrap_err();
+    fs::set_permissions(host.deployment.state.proven(), fs::Permissions::from_mode(0o600)).unwrap();
+    host.answering("");
+    assert!(host.lock().deploy(&one, "one", soon()).unwrap().is_changed);
+    // What nobody knows is installed again, too.
+    assert!(!host.lock().deploy(&one, "one", soon()).unwrap().is_changed);
+    fs::remove_file(host.deployment.state.verified()).unwrap();
+    assert!(host.lock().deploy(&one, "one", soon()).unwrap().is_changed);
+}
+
+#[test]
+fn a_file_that_somebody_writes_while_it_is_verified_is_rolled_back() {
+    let one = users(&[("1", "x")]);
+    let host = Host::running(&one);
+    host.answering(
+        "'pjsip show endpoints') [ -e once ] || { sleep 0.02; echo '; by hand' >>p.conf; : >once; }; endpoints ;;",
+    );
+    let failure = host.lock().deploy(&users(&[("1", "y")]), "two", soon()).unwrap_err();
+    assert!(failure.to_string().ends_with("the include files, which somebody changed meanwhile"), "{failure}");
+    assert_eq!(failure.aftermath, Aftermath::RolledBack);
+    assert_eq!(host.deployment.files.read().unwrap(), one);
+}
+
+#[test]
+fn whom_files_let_in_that_cannot_be_read_to_their_end_is_a_former_owner() {
+    let (one, older) = (users(&[("1", "x"), ("2", "x")]), users(&[("1", "y"), ("2", "x")]));
+    for (line, stays) in [("#tryinclude more.conf", true), ("[t]\ntype=transport\nbind=0.0.0.0", true), ("#\n", false)]
+    {
+        let host = Host::running(&one);
+        let line = if stays { line.to_owned() } else { line.repeat(200) };
+        fs::write(host.at("p.conf"), format!("{line}\n{}", String::from_utf8_lossy(&older.endpoints))).unwrap();
+        for aor in ["1", "2"] {
+            host.register(aor);
+            assert!(host.lock().deploy(&one, "one", soon()).unwrap().is_changed, "{line}");
+            assert_eq!(host.contacts().is_empty(), aor == "1" || !stays, "{line}: {aor}");
+            fs::write(host.at("p.conf"), format!("{line}\n{}", String::from_utf8_lossy(&older.endpoints))).unwrap();
+        }
+    }
 }
 
 #[test]

@@ -14,12 +14,13 @@ use crate::deploy::purge::{self, Contacts, FormerOwners};
 use crate::deploy::uncovered::ProvenText;
 use crate::files::file::FileError;
 use crate::files::record::Record;
+use crate::files::stamps::Touched;
 use crate::files::state_dir::StagedRecord;
 use crate::proof::diagnosis;
 use crate::proof::live::Foreign;
 use crate::proof::mismatch::Mismatch;
 use crate::text::expected::{Difference, Expected};
-use crate::text::modules::Modules;
+use crate::text::modules::{self, Modules};
 use crate::text::pair::Pair;
 
 /// How long the steps of a deployment took.
@@ -81,17 +82,27 @@ pub(super) fn timed<T>(time: &mut Duration, step: impl FnOnce() -> T) -> T {
 /// What is to be deployed until when, and over what.
 #[derive(Clone, Copy)]
 pub(super) struct Change<'a> {
-    pair: &'a Pair,
+    pub(super) pair: &'a Pair,
     tag: &'a str,
     pub(super) wanted: &'a Expected,
     /// What must be live of the former pair; nothing where its text cannot be read.
     pub(super) before: &'a Expected,
+    /// What somebody did to the files of the former pair.
+    pub(super) touched: Touched,
     pub(super) deadline: Instant,
 }
 
 impl Change<'_> {
     fn record(self, unpurged: BTreeSet<String>) -> Record {
         Record { tag: self.tag.to_owned(), unpurged, pair: self.pair.clone() }
+    }
+
+    /// Whether Asterisk may run what is not of the files, though all that was verified is, without a reload but of these
+    /// modules. The dialplan is verified by what it says; but what others add to it may be left of another file.
+    pub(super) fn may_run_others(self, foreign: &Foreign, reloaded: Modules) -> bool {
+        let Touched { endpoints, dialplan, .. } = self.touched;
+        let is_old = |module| !reloaded.contains(&module);
+        (endpoints && is_old(modules::PJSIP)) || (dialplan && is_old(modules::DIALPLAN) && !foreign.extens.is_empty())
     }
 
     /// The aors of the numbers that get another owner.
@@ -115,15 +126,20 @@ struct Leaving {
 pub(super) struct Former {
     pair: Pair,
     pub(super) expected: Option<Arc<Expected>>,
+    /// Whether somebody surely wrote the files meanwhile, so that he may have loaded others.
+    pub(super) is_in_doubt: bool,
+    /// Whether somebody touched them at all.
+    pub(super) is_touched: bool,
 }
 
 impl LockedDeployment<'_> {
     /// The pair last proven, or else the one on disk.
-    fn former(&self, on_disk: &Pair) -> Former {
+    fn former(&self, on_disk: &Pair, touched: Touched) -> Result<Former, FileError> {
         let pair = self.proven.as_ref().map_or(on_disk, |record| &record.pair);
         let read = self.deployment.expected(pair);
         let expected = read.inspect_err(|error| log::warn!("the former pair cannot be proven: {error}")).ok();
-        Former { pair: pair.clone(), expected }
+        let is_in_doubt = pair != on_disk || touched.is_rewritten || self.deployment.state.is_unproven()?;
+        Ok(Former { pair: pair.clone(), expected, is_in_doubt, is_touched: touched != Touched::default() })
     }
 
     /// Makes Asterisk run `pair` and verifies it; or rolls back: restores the former pair and verifies that.
@@ -168,7 +184,8 @@ impl LockedDeployment<'_> {
     #[expect(clippy::result_large_err, reason = "one of each deployment, which takes milliseconds")]
     fn transact(&mut self, pair: &Pair, tag: &str, deadline: Instant, deployed: &mut Deployed) -> Result<(), Failed> {
         let on_disk = self.deployment.files.read()?;
-        let former = self.former(&on_disk);
+        let touched = self.touched(&on_disk)?;
+        let former = self.former(&on_disk, touched)?;
         // Read after the former pair: only the pair read last is remembered, and the next apply asks for this one.
         let wanted = self.deployment.expected(pair)?;
         let nothing = Expected::default();
@@ -177,18 +194,17 @@ impl LockedDeployment<'_> {
         deployed.proven.former.endpoints.clone_from(&former.pair.endpoints);
         deployed.proven.refuse_if_strict()?;
         let times = &mut deployed.times;
-        let change = Change { pair, tag, wanted: &wanted, before, deadline };
+        let change = Change { pair, tag, wanted: &wanted, before, touched, deadline };
         let mut leaving = self.leaving(change, &on_disk, &former.pair);
         if on_disk == *pair {
             match timed(&mut times.verify, || self.is_live(change))? {
-                Ok(foreign) if !self.may_run_others(pair)? => {
+                Ok(foreign) if !change.may_run_others(&foreign, &[]) => {
                     deployed.foreign = foreign;
                     deployed.unpurged = timed(&mut times.purge, || self.remember(change, &leaving.former_owners))?;
                     return Ok(());
                 }
                 Ok(_) => log::warn!(
-                    "{} was touched since it was verified: it is installed and reloaded again",
-                    self.deployment.files.endpoints.display()
+                    "the include files were touched since they were verified: they are installed and reloaded again"
                 ),
                 Err(mismatch) => {
                     leaving.others.extend(&mismatch.others_aors - &wanted.aors_of_former_owners(before));
@@ -210,7 +226,7 @@ impl LockedDeployment<'_> {
         mut leaving: Leaving,
         deployed: &mut Deployed,
     ) -> Result<(), Failed> {
-        let Change { pair, wanted, before, deadline, .. } = change;
+        let Change { wanted, before, deadline, .. } = change;
         let (times, former_owners) = (&mut deployed.times, &mut leaving.former_owners);
         let (new_aors, aors_to_change) = (wanted.new_aors(before), change.owners_to_come());
         let registered = timed(&mut times.verify, || self.contacts(&(&new_aors | &aors_to_change), deadline))?;
@@ -221,7 +237,7 @@ impl LockedDeployment<'_> {
             former_owners.aors.extend(new_aors);
         }
 
-        let modules = self.modules_to_reload(pair, on_disk)?;
+        let modules = self.modules_to_reload(change, on_disk)?;
         let stage = || self.stage(change, &former.pair, modules, former_owners.all_aors(), &aors_to_change);
         let (staged, purged) = timed(&mut times.install, stage)?;
         // A rollback reloads what was reloaded before it.
@@ -252,12 +268,15 @@ impl LockedDeployment<'_> {
     /// Whose registrations this change takes away, as far as the files say.
     fn leaving(&self, Change { wanted, before, .. }: Change<'_>, on_disk: &Pair, former: &Pair) -> Leaving {
         // Other files than the former pair's may have been live, as after a backup of them was restored.
-        let loaded = if on_disk == former { Expected::default() } else { Expected::read(on_disk).unwrap_or_default() };
+        let is_other = on_disk.endpoints != former.endpoints;
+        let loaded = if is_other { Expected::read_in_part(&on_disk.endpoints) } else { Some(Expected::default()) };
+        // Where nobody can tell whom they let in, it may be anybody.
+        let strangers = |to: &Expected| loaded.as_ref().map_or_else(|| to.aors(), |loaded| to.aors_of_others(loaded));
         let left_before = self.proven.as_ref().map(|record| record.unpurged.clone()).unwrap_or_default();
         let mut aors = &wanted.aors_of_former_owners(before) | &left_before;
-        aors.extend(wanted.aors_of_others(&loaded));
+        aors.extend(strangers(wanted));
         let former_owners = FormerOwners { aors, contacts: Contacts::new() };
-        Leaving { former_owners, others: before.aors_of_others(&loaded), left_before }
+        Leaving { former_owners, others: strangers(before), left_before }
     }
 
     /// Remembers with the proven pair that somebody other than its owners may be registered at these aors.
@@ -324,7 +343,10 @@ impl LockedDeployment<'_> {
         let mut purged = change.record(BTreeSet::new());
         match self.proven.as_ref() {
             Some(record) if record.pair == *change.pair => purged.tag.clone_from(&record.tag),
-            _ => self.keep(change.record(pending_purges.clone()))?,
+            _ => {
+                self.keep(change.record(pending_purges.clone()))?;
+                self.deployment.state.keep_stamps_of(&self.deployment.files, modules::BOTH);
+            }
         }
         self.deployment.state.mark_proven();
         if pending_purges.is_empty() {

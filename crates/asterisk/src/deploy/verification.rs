@@ -9,40 +9,43 @@ use crate::deploy::deployment::{Deployment, LockedDeployment};
 use crate::deploy::error::Cause;
 use crate::deploy::transaction::{Change, Former, StepTimes, timed};
 use crate::files::file::FileError;
+use crate::files::stamps::Touched;
 use crate::proof::diagnosis;
 use crate::proof::live::{Foreign, Live};
 use crate::text::expected::Expected;
 use crate::text::modules::{self, Modules};
 use crate::text::pair::Pair;
 
+const IN_DOUBT: &str = "somebody may have loaded others, and nothing shows that it read these again";
+
 impl LockedDeployment<'_> {
     /// The modules whose file changes, where Asterisk surely runs what is on disk.
-    pub(super) fn modules_to_reload(&self, pair: &Pair, on_disk: &Pair) -> Result<Modules, FileError> {
-        let is_live = self.proven.as_ref().is_some_and(|record| record.pair == *on_disk);
-        if !is_live || self.deployment.state.is_unproven()? {
-            return Ok(modules::BOTH);
-        }
-        let modules = modules::modules_of_change(on_disk, pair);
-        // The dialplan is verified by all that it says, whoever touched its file.
-        let is_enough = modules.contains(&modules::PJSIP) || !self.may_run_others(on_disk)?;
-        Ok(if is_enough { modules } else { modules::BOTH })
+    pub(super) fn modules_to_reload(&self, change: Change<'_>, on_disk: &Pair) -> Result<Modules, FileError> {
+        let is_live = self.is_proven_pair(on_disk) && !self.deployment.state.is_unproven()?;
+        let modules = modules::modules_of_change(on_disk, change.pair);
+        let is_enough = modules.contains(&modules::PJSIP) || !change.touched.endpoints;
+        Ok(if is_live && is_enough { modules } else { modules::BOTH })
     }
 
-    /// Whether somebody may have loaded other settings under the names of this pair, which is on disk: verification goes by
-    /// names, and whoever touched the file since its proof may have put it back.
-    pub(super) fn may_run_others(&self, on_disk: &Pair) -> Result<bool, FileError> {
+    /// Who touched which file of the pair last proven, as long as that is on disk: verification goes by names, and he may
+    /// have loaded other settings under them before he put the file back.
+    pub(super) fn touched(&self, on_disk: &Pair) -> Result<Touched, FileError> {
         let Deployment { files, state, .. } = self.deployment;
-        let is_proven = self.proven.as_ref().is_some_and(|record| record.pair == *on_disk);
-        Ok(is_proven && state.was_touched_since_proof(&files.endpoints)?)
+        if self.is_proven_pair(on_disk) { state.touched(files) } else { Ok(Touched::default()) }
+    }
+
+    fn is_proven_pair(&self, pair: &Pair) -> bool {
+        self.proven.as_ref().is_some_and(|record| record.pair == *pair)
     }
 
     /// Reloads and verifies; both modules where one was not enough.
     pub(super) fn reload_and_verify(
         &self,
-        Change { wanted, before, deadline, .. }: Change<'_>,
+        change: Change<'_>,
         modules: &Cell<Modules>,
         times: &mut StepTimes,
     ) -> Result<Foreign, Cause> {
+        let Change { wanted, before, deadline, .. } = change;
         let cli = &self.deployment.cli;
         loop {
             let reloaded = timed(&mut times.reload, || reload::reload(cli, modules.get(), deadline));
@@ -65,6 +68,10 @@ impl LockedDeployment<'_> {
                         return Err(Cause::NotProven(mismatch));
                     }
                     log::warn!("Asterisk did not run the file that stays the same ({mismatch}): reloading both");
+                    continue;
+                }
+                (None, Ok(foreign)) if change.may_run_others(&foreign, modules.get()) => {
+                    modules.set(modules::BOTH);
                     continue;
                 }
                 (None, Ok(_)) if self.is_not_taken(modules.get(), wanted, before) => Err(Cause::NotTaken),
@@ -107,9 +114,9 @@ impl LockedDeployment<'_> {
         cause: &Cause,
     ) -> Result<(), String> {
         use ReloadError::{Busy, NotBegun, Rejected};
-        let Deployment { cli, state, .. } = self.deployment;
+        let Deployment { cli, state, files, .. } = self.deployment;
         let reloaded = reload::reload(cli, modules, Instant::now() + cli.timeout() * 2);
-        let is_read_again = reloaded.is_ok();
+        let is_reloaded = reloaded.is_ok();
         match (reloaded, cause) {
             (_, Cause::NotTaken) => return Err("nothing shows that it read them".to_owned()),
             // The reload ran, or none of ours ever began: what is live now stays so.
@@ -122,10 +129,12 @@ impl LockedDeployment<'_> {
         };
         match self.deployment.verify(expected, wanted, Instant::now() + cli.timeout()) {
             Ok(_) => {
-                // Otherwise somebody may have touched the file before, and what he loaded is live.
-                if is_read_again {
-                    state.record_proof_again();
+                // It says that it reloads, too, where the administrator's files keep it from reading ours.
+                let is_read = || is_reloaded && self.fixes(&Cause::NotTaken, expected).is_empty();
+                if (former.is_in_doubt || former.is_touched) && !is_read() {
+                    return if former.is_in_doubt { Err(IN_DOUBT.to_owned()) } else { Ok(()) };
                 }
+                state.keep_stamps_of(files, modules);
                 Ok(())
             }
             Err(Cause::NotProven(mismatch)) => Err(mismatch.to_string()),

@@ -1,7 +1,7 @@
 use std::fs::{self, File, TryLockError};
 use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _};
 use std::path::{Path, PathBuf};
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, Instant};
 use std::{io, thread};
 
 use crate::files::file::{self, FileError, StagedFile};
@@ -21,6 +21,7 @@ pub(crate) const MODE: u32 = 0o600;
 /// | `proven` | the pair that Asterisk was last proven to run |
 /// | `journal` | the pair to restore, while the include files may be other ones |
 /// | `unproven` | nothing; while it exists, nobody knows whether Asterisk runs the proven pair |
+/// | `verified` | inode, size and time of both include files, as they were verified last |
 /// | `note-…` | what the caller keeps |
 #[derive(Debug, Clone)]
 pub(crate) struct StateDir(PathBuf);
@@ -158,25 +159,9 @@ impl StateDir {
         Ok(is_claimed.then_some(proven))
     }
 
-    /// Whether `path` was written, replaced or given other attributes after the pair was recorded as proven.
-    pub(crate) fn was_touched_since_proof(&self, path: &Path) -> Result<bool, FileError> {
-        let changed = |path| Ok(metadata(path)?.map(|file| (file.ctime(), file.ctime_nsec())));
-        Ok(changed(&self.proven())?.zip(changed(path)?).is_some_and(|(proven, file)| is_later(file, proven)))
-    }
-
-    /// The former pair, which is younger on disk since a rollback, was proven again.
-    pub(crate) fn record_proof_again(&self) {
-        let path = self.proven();
-        let open = || file::regular(File::options().append(true), &path);
-        match open().and_then(|record| record.set_modified(SystemTime::now())) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => {
-                log::warn!(
-                    "{}: the next apply installs the former files once more",
-                    FileError::new(&path, "dated")(error)
-                );
-            }
-            _ => {}
-        }
+    /// Where the stamps of the include files are kept.
+    pub(crate) fn verified(&self) -> PathBuf {
+        self.0.join("verified")
     }
 
     /// Where a note of the caller is kept.
@@ -222,12 +207,7 @@ fn stamp(path: &Path) -> Result<FileStamp, FileError> {
     Ok(metadata(path)?.map(|file| (file.ino(), file.mtime(), file.mtime_nsec(), file.size())))
 }
 
-/// Whether a file changed at a later time than this one, of which its file system may keep the whole seconds alone.
-fn is_later(changed: (i64, i64), than: (i64, i64)) -> bool {
-    if than.1 == 0 { changed.0 > than.0 } else { changed > than }
-}
-
-fn metadata(path: &Path) -> Result<Option<fs::Metadata>, FileError> {
+pub(crate) fn metadata(path: &Path) -> Result<Option<fs::Metadata>, FileError> {
     match fs::symlink_metadata(path) {
         Ok(file) => Ok(Some(file)),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
@@ -343,12 +323,6 @@ mod tests {
         let file = tempfile::NamedTempFile::new().unwrap();
         let state = StateDir::new(file.path().to_owned());
         assert!(state.claim_stamp().is_err() && state.is_unproven().is_err());
-    }
-
-    #[test]
-    fn a_time_of_whole_seconds_is_not_earlier_than_another_of_its_second() {
-        assert!(is_later((1, 6), (1, 5)) && is_later((2, 0), (1, 5)) && is_later((2, 0), (1, 0)));
-        assert!(!is_later((1, 5), (1, 5)) && !is_later((1, 0), (1, 5)) && !is_later((1, 5), (1, 0)));
     }
 
     #[test]

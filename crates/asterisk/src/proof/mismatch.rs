@@ -25,6 +25,11 @@ pub struct Mismatch {
 }
 
 impl Mismatch {
+    /// Somebody wrote one of the files while they were verified.
+    pub(crate) fn of_files() -> Self {
+        Self { different: vec!["the include files, which somebody changed meanwhile".to_owned()], ..Self::default() }
+    }
+
     pub(crate) fn endpoint(&mut self, name: &str, wanted: &Endpoint, live: &Endpoint) {
         let before = self.missing.len();
         let mut missing = |kind: &str, wanted: &BTreeSet<String>, live: &BTreeSet<String>| {

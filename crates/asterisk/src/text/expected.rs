@@ -124,6 +124,32 @@ impl Expected {
         Ok(Self { contexts: read_file("dialplan", &pair.dialplan, dialplan_file::read)?, ..endpoints })
     }
 
+    /// As much of an endpoints file as can be read: without lines that cannot, and sections that begin with one. `None` where
+    /// that leaves out too much to say what it makes live.
+    pub(crate) fn read_in_part(endpoints: &[u8]) -> Option<Self> {
+        /// Each takes a reading of its own.
+        const MOST: usize = 100;
+        let text = String::from_utf8_lossy(endpoints);
+        let mut lines: Vec<_> = text.lines().collect();
+        for _ in 0..MOST {
+            let line = match pjsip_file::read(&lines.join("\n"), false) {
+                Ok(read) => return Some(read),
+                Err(error) => error.line,
+            };
+            let rest = &mut lines[line - 1..];
+            let is_header = |line: &&str| line.trim_start().starts_with('[');
+            let own = rest[1..].iter().position(is_header).unwrap_or(rest.len() - 1);
+            let end = if is_header(&rest[0]) { 1 + own } else { 1 };
+            rest[..end].fill("");
+        }
+        None
+    }
+
+    /// The aors of all endpoints.
+    pub(crate) fn aors(&self) -> BTreeSet<String> {
+        self.endpoints.values().flat_map(|endpoint| endpoint.aors.iter().cloned()).collect()
+    }
+
     /// The types and names of all objects: `aor`, `1000`.
     pub(crate) fn objects(&self) -> BTreeSet<(&str, &str)> {
         let mut all: BTreeSet<_> = self.standalone.iter().map(|(kind, name)| (kind.word(), name.as_str())).collect();
