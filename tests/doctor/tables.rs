@@ -89,6 +89,45 @@ fn columns_that_are_others_than_the_migrations_made_are_named() {
     }
 }
 
+/// `FROM ONLY` reads no row of such a table.
+#[test]
+fn partitioned_tables_are_refused_and_named() {
+    for (table, key) in [("users", "tenant, id"), ("extensions", "tenant, user_id")] {
+        for has_triggers in [false, true] {
+            let host = Host::new();
+            let definitions = host.database.sql(&format!(
+                "SELECT string_agg(pg_get_triggerdef(oid) || format('; ALTER TABLE {table} ENABLE ALWAYS TRIGGER %s', tgname), '; ') \
+                 FROM pg_trigger WHERE tgrelid = '{table}'::regclass AND NOT tgisinternal"
+            ));
+            let definitions = if has_triggers { &definitions } else { "SELECT 1" };
+            host.database.sql(&format!(
+                "ALTER TABLE users DROP CONSTRAINT users_extension_fkey; \
+                 ALTER TABLE extensions DROP CONSTRAINT extensions_user_fkey; \
+                 ALTER TABLE {table} RENAME TO former; \
+                 CREATE TABLE {table} (LIKE former INCLUDING DEFAULTS INCLUDING CONSTRAINTS, UNIQUE ({key})) PARTITION BY LIST (tenant); \
+                 CREATE TABLE part PARTITION OF {table} DEFAULT; \
+                 INSERT INTO {table} SELECT * FROM former; DROP TABLE former; {definitions}"
+            ));
+            let http = host.portal.http();
+            let user = serde_json::json!({"name": "third", "email": "third@example.com"});
+            for answer in [http.get("/users"), http.post("/users", &user), http.post_empty("/apply")] {
+                assert_eq!(
+                    (answer.status, &answer.json["type"]),
+                    (500, &"urn:pbx-portal:internal".into()),
+                    "{}",
+                    answer.text
+                );
+            }
+            assert!(host.asterisk.rx("pjsip show endpoints").contains("1001"));
+            let words = format!("{table} is a partitioned table, of which the portal reads nothing");
+            assert!(host.portal.log().contains(&words), "{}", host.portal.log());
+            let found = host.check();
+            let [("tables", fix)] = found.faults()[..] else { panic!("{found:#?}") };
+            assert!(fix.starts_with("restore") && found.lines.concat().contains(&words), "{found:#?}");
+        }
+    }
+}
+
 #[test]
 fn what_refuses_a_change_at_its_end_alone_is_reported() {
     let host = Host::new();

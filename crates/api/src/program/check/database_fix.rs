@@ -72,6 +72,8 @@ fn answered(words: &str, names: &Names<'_>) -> String {
             format!("ALTER TABLE {table} NO FORCE ROW LEVEL SECURITY; ALTER TABLE {table} DISABLE ROW LEVEL SECURITY")
         });
         names.in_database(&off.collect::<Vec<_>>().join("; "))
+    } else if has("is a partitioned table") {
+        format!("{RESTORE}   # to ordinary tables")
     } else if is_lost || has("restore the database from a backup") {
         RESTORE.to_owned()
     } else {
