@@ -226,3 +226,23 @@ fn an_apply_that_was_killed_is_the_last_one_whether_database_or_directory_knows_
     }
     world.recovers();
 }
+
+#[test]
+fn an_apply_that_ended_stays_so_where_the_database_is_restored_to_a_moment_in_its_middle() {
+    let mut world = World::new();
+    let answer = world.portal.http().post_empty("/apply").expect(200);
+    let before = world.claims().0.json["last_apply"].clone();
+    assert_eq!((&before["id"], &before["outcome"]), (&answer.json["id"], &"applied".into()));
+    world.portal.kill();
+    world.database.sql(&format!(
+        "UPDATE apply_audit_log SET outcome = 'running', finished_at = NULL, duration_ms = NULL, detail = NULL \
+         WHERE id = '{}'",
+        answer.string("/id")
+    ));
+    world.portal = world.portal.settings().start();
+    assert_eq!(world.claims().0.json["last_apply"], before);
+    assert_eq!(world.audit(&answer, "outcome"), "interrupted");
+    let detail = world.audit(&answer, "detail");
+    assert!(detail.starts_with("nobody closed it: ") && world.portal.log().contains(&detail), "{detail}");
+    world.recovers();
+}

@@ -168,7 +168,7 @@ fn what_a_crashed_process_left_running_is_closed_for_its_node_alone() {
     let rows = fixture.outside.sql(
         "SELECT node, outcome, finished_at > now() - interval '1 minute', duration_ms, detail FROM apply_audit_log ORDER BY node, outcome",
     );
-    let interrupted = "pbx-a|interrupted|t||the process ended before the apply did";
+    let interrupted = "pbx-a|interrupted|t||nobody closed it: its process was killed, PostgreSQL opened it late, or was restored to a moment in mid-apply";
     assert_eq!(rows, format!("pbx-a|applied|t|131.25|it's \"done\"\n{interrupted}\npbx-b|running|||"));
 
     log.finish(&finished(&crashed)).unwrap();

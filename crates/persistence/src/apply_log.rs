@@ -16,6 +16,10 @@ use crate::schema::apply_audit_log as log;
 use crate::session::Sessions;
 use crate::timestamp::Timestamp;
 
+/// Why a record was still open: which of them it was, nobody can tell.
+const NOBODY_CLOSED_IT: &str =
+    "nobody closed it: its process was killed, PostgreSQL opened it late, or was restored to a moment in mid-apply";
+
 /// The records of applies, kept in the table `apply_audit_log`.
 #[derive(Debug, Clone)]
 pub struct ApplyLog {
@@ -108,7 +112,8 @@ impl ApplyLog {
         row.into_record()
     }
 
-    /// Closes the records that `node` left `running`, but for those in `except`, as `interrupted`, and returns which.
+    /// Closes the records that `node` left `running`, but for those in `except`, as `interrupted`, and returns which;
+    /// the log names them, too.
     ///
     /// Only the holder of the node's lock may call this: a record that is `running` then is one of a process that is gone.
     ///
@@ -125,10 +130,13 @@ impl ApplyLog {
                 .set((
                     log::outcome.eq(ApplyOutcome::Interrupted.as_str()),
                     log::finished_at.eq(now),
-                    log::detail.eq("the process ended before the apply did"),
+                    log::detail.eq(NOBODY_CLOSED_IT),
                 ))
                 .returning(log::id)
                 .get_results(connection)?;
+            for id in &ids {
+                ::log::warn!("the apply {id} counts as interrupted: {NOBODY_CLOSED_IT}");
+            }
             Ok(ids.into_iter().map(ApplyId::from).collect())
         })
     }
@@ -166,16 +174,14 @@ impl QueryFragment<Pg> for Begin {
         out.push_bind_param::<Text, _>(&self.started.request_id)?;
         out.push_sql(", ");
         out.push_bind_param::<Timestamptz, _>(&self.started_at)?;
-        // The record is there already when the answer to the first attempt was lost. What else is running is of
-        // a process that was killed, was opened when nobody waited for it any more, or lost its end: PostgreSQL was restored
-        // to a moment in mid-apply.
+        // The record is there already when the answer to the first attempt was lost. What else is running, nobody will close.
         out.push_sql(
             " FROM tenants WHERE name = 'default' \
              ON CONFLICT (id) DO UPDATE SET revision = excluded.revision, users = excluded.users), \
-             others AS (UPDATE apply_audit_log SET outcome = 'interrupted', finished_at = now(), \
-             detail = 'nobody closed it: its process was killed, PostgreSQL opened it late, or was restored to a moment in mid-apply' \
-             WHERE outcome = 'running' AND node = ",
+             others AS (UPDATE apply_audit_log SET outcome = 'interrupted', finished_at = now(), detail = '",
         );
+        out.push_sql(NOBODY_CLOSED_IT);
+        out.push_sql("' WHERE outcome = 'running' AND node = ");
         out.push_bind_param::<Text, _>(&self.started.node)?;
         out.push_sql(" AND id <> ALL(");
         out.push_bind_param::<Array<SqlUuid>, _>(&self.except)?;

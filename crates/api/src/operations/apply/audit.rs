@@ -107,11 +107,9 @@ impl Audit {
         let may_open_yet = waiting.iter().any(|waiting| waiting.database.is_none());
         let waiting: Vec<ApplyId> = waiting.iter().map(|waiting| waiting.record.id).collect();
         let interrupted = self.database.apply_log().interrupt_running(&self.node, &waiting)?;
-        for id in &interrupted {
-            log::warn!("the apply {id} was interrupted: its process ended before it did");
-        }
+        // Of the last one, this host knows how it ended, whatever a database says that was restored to a moment in its middle.
         let last = self.last().map(|last| last.id);
-        if let Some(id) = interrupted.iter().max().filter(|id| last.is_none_or(|last| last <= id.as_uuid())) {
+        if let Some(id) = interrupted.iter().max().filter(|id| last.is_none_or(|last| last < id.as_uuid())) {
             self.remember_as(*id, ApplyOutcome::Interrupted, SystemTime::now());
         }
         self.nothing_runs();
