@@ -275,8 +275,11 @@ impl Sessions {
             }
             let session = self.pool.get_timeout(left);
             let mut session = session.map_err(|_| {
-                let reason =
-                    lock(&self.failure).clone().unwrap_or_else(|| "all connections of the pool are in use".to_owned());
+                let without = match self.pool.state().connections {
+                    0 => "none could be opened in that time: the server, or a name server, does not answer",
+                    _ => "all connections of the pool are in use",
+                };
+                let reason = lock(&self.failure).clone().unwrap_or_else(|| without.to_owned());
                 DatabaseError::unavailable(format!("no connection within {limit:?}: {reason}"))
             })?;
             let silence = *lock(&self.silence);
@@ -366,5 +369,18 @@ mod tests {
         std::thread::sleep(timeout);
         let error = sessions.repeatable_since::<()>(begun, |_| Ok(())).unwrap_err();
         assert!(error.source().unwrap().to_string().contains("was not sent"), "{error:?}");
+    }
+
+    #[test]
+    fn a_server_that_does_not_answer_is_no_busy_pool() {
+        let silent = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let url = format!("host=127.0.0.1 port={}", silent.local_addr().unwrap().port());
+        let sessions = Sessions::new(Conninfo::new(&url, Duration::from_mins(1)).unwrap(), 1);
+        let error = sessions.checkout(Instant::now(), Duration::from_millis(1)).err().unwrap();
+        let words = error.source().unwrap().to_string();
+        assert!(
+            words.contains("within 1ms: ") && words.contains("name server") && !words.contains("in use"),
+            "{words}"
+        );
     }
 }
