@@ -49,9 +49,10 @@ pub(crate) type ListSql = (
 );
 pub(crate) type ListRow = (i64, Uuid, Option<i64>, Uuid, bool, Option<Row>);
 
-/// What the token relies on: the three triggers of each table that replace it, and the tables' own definition, as a number
-/// that every `ALTER TABLE` makes larger (the transactions that wrote their rows of the catalogue). So a trigger that was
-/// disabled for a while shows, and so does a column that was rewritten, for which no trigger fires.
+/// What the token relies on: the three triggers of each table that replace it, and the tables' own rows of
+/// `pg_class`, as a number that each change of these rows makes larger (the transactions that wrote them). So a trigger that
+/// was disabled for a while shows, and so does a column that was rewritten, for which no trigger fires. A column's new name
+/// is elsewhere in the catalogue and does not show, nor does a trigger's function that was replaced.
 ///
 /// NULL where no token can be relied on: one of the triggers was dropped or disabled, or enabled in another way than the
 /// migration does, as by `pg_restore --disable-triggers`. By name: with a pattern it took twice the time, for each create and
