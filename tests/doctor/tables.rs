@@ -53,6 +53,30 @@ fn what_refuses_a_delete_or_the_end_of_a_record_is_named() {
 }
 
 #[test]
+fn a_trigger_that_changes_new_users_is_found() {
+    let host = Host::new();
+    for (table, change) in [
+        ("users", "name := upper(NEW.name)"),
+        ("users", "email := lower(NEW.email)"),
+        ("extensions", "number := NEW.number + 100"),
+        ("extensions", "realm := lower(NEW.realm)"),
+        ("extensions", "ha1 := repeat('f', 32)"),
+    ] {
+        host.database.sql(&format!(
+            "CREATE FUNCTION change() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN NEW.{change}; RETURN NEW; END $$; \
+             CREATE TRIGGER t BEFORE INSERT ON {table} FOR EACH ROW EXECUTE FUNCTION change()"
+        ));
+        let found = host.check();
+        let [("tables", fix)] = found.faults()[..] else { panic!("{change}: {found:#?}") };
+        assert!(fix.contains(&format!("'\\d {table}'")), "{change}: {found:#?}");
+        assert!(found.lines.concat().contains(&format!("INSERT of {table}: ")), "{change}: {found:#?}");
+        assert!(found.lines.concat().contains("a trigger changed it: "), "{change}: {found:#?}");
+        host.database.sql("DROP FUNCTION change() CASCADE");
+        host.check().is_well();
+    }
+}
+
+#[test]
 fn a_row_that_breaks_a_rule_is_named_and_mended_or_deleted() {
     let mut host = Host::new();
     for (table, constraint, key, change, is_kept) in [

@@ -280,6 +280,29 @@ fn what_postgresql_refuses_fails_alone_and_leaves_no_gap() {
 }
 
 #[test]
+fn a_user_whom_a_trigger_changes_is_not_created() {
+    let fixture = Fixture::new();
+    fixture.create(0);
+    for (table, change) in [
+        ("users", "name := upper(NEW.name)"),
+        ("users", "email := 'x' || NEW.email"),
+        ("extensions", "number := NEW.number + 100"),
+        ("extensions", "realm := 'elsewhere'"),
+        ("extensions", "ha1 := repeat('f', 32)"),
+    ] {
+        fixture.outside.sql(&format!(
+            "CREATE FUNCTION change() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN NEW.{change}; RETURN NEW; END $$; \
+             CREATE TRIGGER t BEFORE INSERT ON {table} FOR EACH ROW EXECUTE FUNCTION change()"
+        ));
+        let error = create(&fixture.inside, 1).expect_err(change);
+        assert!(chain(&error).contains("a trigger changed the "), "{change}: {}", chain(&error));
+        fixture.outside.sql("DROP FUNCTION change() CASCADE");
+        assert_eq!(fixture.extensions(), [1000], "{change}");
+    }
+    assert_eq!(fixture.create(1).extension.get(), 1001);
+}
+
+#[test]
 fn a_deadlock_is_tried_again() {
     let fixture = Fixture::new();
     fixture.create(0);

@@ -117,7 +117,8 @@ const NOT_OWNED: &str = "SELECT object FROM (\
      AND proname LIKE 'pbx\\_%') AS found (object, owner) WHERE NOT pg_has_role(owner, 'USAGE') ORDER BY object";
 
 /// What a create, a delete and an apply's record do, in their order: the right, its table, and a statement that changes a
-/// row of it. Ids of users are no digests, so this one is nobody's.
+/// row of it. Ids of users are no digests, so this one is nobody's. The digest shows whether the number is the one that was
+/// sent.
 const REHEARSAL: [(&str, &str, &str); 7] = [
     (
         "UPDATE",
@@ -129,15 +130,19 @@ const REHEARSAL: [(&str, &str, &str); 7] = [
         "INSERT",
         "users",
         "INSERT INTO users (tenant, id, name, email, revision) \
-         VALUES ('default', md5('rehearsal')::uuid, 'rehearsal', 'user@' || gen_random_uuid() || '.invalid', 0)",
+         VALUES ('default', md5('rehearsal')::uuid, 'A Rehearsal', 'User@' || gen_random_uuid() || '.invalid', 0) \
+         RETURNING CASE WHEN name = 'A Rehearsal' AND email ~ '^User@[0-9a-f-]{36}[.]invalid$' THEN 1 \
+         ELSE ('a trigger changed it: ' || name || ', ' || email)::integer END",
     ),
     (
         "INSERT",
         "extensions",
         "INSERT INTO extensions (tenant, user_id, number, realm, ha1, revision) \
-         SELECT 'default', md5('rehearsal')::uuid, number, 'rehearsal', repeat('0', 32), 0 \
+         SELECT 'default', md5('rehearsal')::uuid, number, 'Rehearsal', md5(number::text), 0 \
          FROM (SELECT number FROM generate_series(1000, 1999) AS number \
-         EXCEPT SELECT number FROM extensions WHERE tenant = 'default' LIMIT 1) AS free",
+         EXCEPT SELECT number FROM extensions WHERE tenant = 'default' LIMIT 1) AS free \
+         RETURNING CASE WHEN realm = 'Rehearsal' AND ha1 = md5(number::text) THEN 1 \
+         ELSE ('a trigger changed it: ' || number)::integer END",
     ),
     ("DELETE", "extensions", "DELETE FROM extensions WHERE tenant = 'default' AND user_id = md5('rehearsal')::uuid"),
     ("DELETE", "users", "DELETE FROM users WHERE tenant = 'default' AND id = md5('rehearsal')::uuid"),
