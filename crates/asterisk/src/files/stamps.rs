@@ -102,12 +102,14 @@ mod tests {
     use std::time::{Duration, Instant};
 
     use super::*;
-    use crate::deploy::deployment::tests::host;
 
     #[test]
     fn a_file_is_touched_from_its_next_change_on() {
-        let (_directory, deployment) = host();
-        let (state, files) = (&deployment.state, &deployment.files);
+        let directory = tempfile::tempdir().unwrap();
+        let at = |name: &str| directory.path().join(name);
+        let (state, files) =
+            (StateDir::new(at("state")), IncludeFiles { endpoints: at("p.conf"), dialplan: at("e.conf") });
+        let (state, files) = (&state, &files);
         drop(state.lock(Instant::now()).unwrap());
         let touched = || {
             let Touched { endpoints, dialplan, is_rewritten } = state.touched(files).unwrap();
