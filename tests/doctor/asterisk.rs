@@ -161,6 +161,25 @@ fn a_user_who_may_not_reload_gets_the_permission() {
 }
 
 #[test]
+fn a_user_who_may_not_do_what_an_apply_does_gets_the_permission() {
+    let mut host = Host::new();
+    let mostly = "module\npermit=pjsip\npermit=dialplan\npermit=core\npermit=config";
+    for (by_default, lines, point) in [
+        ("permit", "permit=all\ndeny=database", "astdb"),
+        ("permit", "deny => database query", "astdb"),
+        ("permit", "deny=pjsip show", "asterisk.command"),
+        // Nor may root read the permissions again.
+        ("deny", &format!("permit={mostly}"), "astdb"),
+    ] {
+        let text = format!("[general]\ndefault_perm={by_default}\n[root]\n{lines}\n");
+        fs::write(host.asterisk.etc().join("cli_permissions.conf"), text).unwrap();
+        host.asterisk.restart();
+        let found = host.heals(point);
+        assert!(found.lines.concat().contains("cli_permissions.conf has to permit it"), "{found:#?}");
+    }
+}
+
+#[test]
 fn objects_that_asterisk_has_elsewhere_are_where_an_apply_needs_them_again() {
     let mut host = Host::new();
     let text = "[res_pjsip]\nidentify=config,pjsip.conf,criteria=type=identify\n";

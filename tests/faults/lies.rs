@@ -84,6 +84,15 @@ fn without_an_answer_to_what_an_apply_has_to_know_nothing_is_touched() {
 }
 
 #[test]
+fn what_asterisk_denies_is_named() {
+    let denied = |command: &str| Behaviour::Say(format!("You don't have permissions to run '{command}' command\n"));
+    let question = "`database show registrar/contact`: cli_permissions.conf has to permit it";
+    case(matrix::DENIED, &[question], |world| world.stand_in.on_next(1, "database show*", &denied("database show")));
+    let reload = "`module reload res_pjsip.so pbx_config.so`: cli_permissions.conf has to permit it";
+    case(matrix::RELOAD_DENIED, &[reload], |world| world.stand_in.on_next(2, RELOAD, &denied("module reload")));
+}
+
+#[test]
 fn half_an_answer_to_a_reload_is_no_success() {
     case(matrix::HALF_A_RELOAD, &[], |world| world.stand_in.on_next(1, RELOAD, &Behaviour::Half));
 }

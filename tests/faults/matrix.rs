@@ -90,6 +90,8 @@ rows! {
     NO_CONTACTS: "Asterisk does not say which phones are registered, before the apply"
         => 503 "asterisk-unavailable", "refused", Old, Old;
     NO_PROGRAM: "Asterisk's client cannot be started, and there is no control socket" => 503 "asterisk-unavailable", "refused", Old, Old;
+    DENIED: "`cli_permissions.conf` denies a question of an apply" => 503 "asterisk-unavailable", "refused", Old, Old;
+    RELOAD_DENIED: "`cli_permissions.conf` denies the reload" => 502 "apply-rejected", "rolled_back", Old, Old;
     PROGRAM_GOES: "Asterisk's client cannot be started any more after the preflight"
         => 502 "apply-rejected", "rollback_failed", Old, Old;
     NO_PROGRAM_TO_RELOAD: "Asterisk's client cannot be started, and its control socket answers"

@@ -87,7 +87,7 @@ impl Cli {
     /// # Errors
     ///
     /// [`CliError`] when the program cannot be started, does not reach Asterisk, does not end in
-    /// time, prints nothing, or loses its connection.
+    /// time, prints nothing, or loses its connection; when this user may not run the command.
     pub(crate) fn run(&self, command: &str, deadline: Instant) -> Result<String, CliError> {
         let began = Instant::now();
         let running = Running::new(self, command, None, began);

@@ -26,6 +26,12 @@ pub enum CliError {
         /// What the program said.
         words: String,
     },
+    /// Asterisk's `cli_permissions.conf` keeps this user from it: nothing was done.
+    #[error("Asterisk does not let this user run `{command}`: cli_permissions.conf has to permit it")]
+    Denied {
+        /// What Asterisk was asked.
+        command: String,
+    },
     /// The program ended with an error of its own, could not be waited for, or said more than any answer has.
     #[error("`{command}` failed: {reason}")]
     Failed {

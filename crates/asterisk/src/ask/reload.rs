@@ -26,7 +26,7 @@ pub enum ReloadError {
     /// A module did not say that it reloaded.
     #[error("Asterisk did not reload: {0}")]
     Rejected(String),
-    /// The command could not be started: nothing was reloaded.
+    /// The command could not be started, or is denied to this user: nothing was reloaded.
     #[error(transparent)]
     NotBegun(CliError),
     /// There was no answer; whether it reloaded is not known.
@@ -62,7 +62,9 @@ pub(crate) fn reload(cli: &Cli, modules: Modules, deadline: Instant) -> Result<(
     let (mut loaded, mut began) = (false, false);
     loop {
         let answer = match cli.run(&command, deadline) {
-            Err(error @ CliError::CannotStart { .. }) if !began => return Err(ReloadError::NotBegun(error)),
+            Err(error @ (CliError::CannotStart { .. } | CliError::Denied { .. })) if !began => {
+                return Err(ReloadError::NotBegun(error));
+            }
             answer => answer?,
         };
         let response = classify(&answer, modules);
@@ -244,6 +246,13 @@ mod tests {
             assert!(matches!(result, Err(ReloadError::Rejected(_))), "{result:?}");
             assert_eq!(questions, asked);
         }
+    }
+
+    #[test]
+    fn a_reload_that_is_denied_never_began() {
+        let (result, asked) = reloaded(&["settings", "x", "You don't have permissions to run 'module reload' command"]);
+        assert!(matches!(result, Err(ReloadError::NotBegun(CliError::Denied { .. }))), "{result:?}");
+        assert_eq!(asked, [PJSIP]);
     }
 
     #[test]

@@ -78,7 +78,7 @@ impl<'a> Running<'a> {
             Stage::Waiting(_) | Stage::Ended(_) => return,
             Stage::Process(process) => process.proceed().map(|ended| ended.map(|output| answer(command, output))),
             Stage::Connection(connection) => {
-                connection.proceed().map(|ended| ended.map(|reply| no_silence(command, text(reply.answer))))
+                connection.proceed().map(|ended| ended.map(|reply| permitted(command, text(reply.answer))))
             }
         };
         let command = command.to_owned();
@@ -154,12 +154,17 @@ fn answer(command: &str, output: Output) -> Result<String, CliError> {
     if answer.lines().any(|line| line.starts_with("read() failed:")) {
         return Err(CliError::NoAnswer { command: command.to_owned(), words: excerpt(answer) });
     }
-    no_silence(command, answer.to_owned())
+    permitted(command, answer.to_owned())
 }
 
-fn no_silence(command: &str, answer: String) -> Result<String, CliError> {
-    if answer.trim().is_empty() {
-        return Err(CliError::NoAnswer { command: command.to_owned(), words: String::new() });
+/// The answer, unless there is none, or `cli_permissions.conf` denies it. What callers send stands in listings alone.
+fn permitted(command: &str, answer: String) -> Result<String, CliError> {
+    let command = || command.to_owned();
+    let Some(last) = answer.trim_end().lines().next_back() else {
+        return Err(CliError::NoAnswer { command: command(), words: String::new() });
+    };
+    if last.starts_with("You don't have permissions to run '") && !answer.contains("\n=====") {
+        return Err(CliError::Denied { command: command() });
     }
     Ok(answer)
 }

@@ -115,6 +115,26 @@ fn what_the_client_says_of_its_connection_is_no_answer() {
 }
 
 #[test]
+fn what_is_denied_is_no_answer_and_a_caller_cannot_fake_that() {
+    let denied = "You don't have permissions to run 'x' command";
+    let answer = |lines: String| {
+        let (directory, _) = listening(b"host/1/22\n", move |mut stream| {
+            let is_settings = question(&mut stream).ends_with(SETTINGS);
+            _ = stream.write_all(if is_settings { b"PBX UUID: one\n" } else { lines.as_bytes() });
+        });
+        with_socket(directory.path()).1.ask("x y", soon())
+    };
+    let error = answer(format!("{denied}\n")).unwrap_err();
+    assert!(matches!(error, CliError::Denied { .. }), "{error}");
+    assert!(error.to_string().contains("`x y`: cli_permissions.conf"), "{error}");
+    let (_program, command) = program(&format!("echo what the client says; echo \"{denied}\""));
+    assert!(matches!(cli(&command).run("x y", soon()), Err(CliError::Denied { .. })));
+    for listing in [format!("head\n=====\n{denied}\n"), format!("{denied}\n1 results found.\n")] {
+        assert_eq!(answer(listing.clone()).unwrap(), listing);
+    }
+}
+
+#[test]
 fn bytes_that_are_no_text_keep_their_columns() {
     assert_eq!(text(b"a\xff\xe2\x82b\xc3\xa9".to_vec()), "a???b\u{e9}");
 }

@@ -1,5 +1,6 @@
 //! What Asterisk says of itself, as far as an apply and the calls after it depend on it. Nothing is changed.
 
+mod astdb;
 mod calls;
 mod identification;
 mod modules;
@@ -16,7 +17,7 @@ use crate::ask::reload::{self, ReloadError};
 use crate::deploy::deployment::Deployment;
 use crate::doctor::fault::Fault;
 use crate::files::file;
-use crate::files::rights::{self, READ, SEARCH, WRITE, Who, give, quoted};
+use crate::files::rights::{self, READ, WRITE, Who, give, quoted};
 use crate::proof::admin_sections::AdminSection;
 use crate::proof::config_tree::{Tree, canonical};
 use crate::proof::diagnosis::{self, EXTENSIONS_CONF, PJSIP_CONF};
@@ -73,7 +74,7 @@ impl Deployment {
         deadline: Instant,
     ) -> Result<Inspection, Fault> {
         self.inspected(options, pair, deadline).map_err(|error| match error {
-            ReloadError::Cli(error) => unreachable_fault(&self.cli, &error),
+            ReloadError::Cli(error) => unreachable_fault(&self.cli, &error, deadline),
             error => {
                 let what = error.to_string();
                 // Of one that waits for its last call to end.
@@ -98,7 +99,10 @@ impl Deployment {
         let files = self.cli.ask("config list", deadline)?;
         let modules = listing::running_modules(&self.cli.ask("module show", deadline)?);
         let core = self.cli.ask(SETTINGS, deadline)?;
-        let reload = self.cli.run("module reload no-such-module.so", deadline)?;
+        let reload_permission = match self.cli.run("module reload no-such-module.so", deadline) {
+            Err(error @ CliError::Denied { .. }) => Err(unreachable_fault(&self.cli, &error, deadline)),
+            answer => answer.map(|_| Ok(()))?,
+        };
         let directory = listing::setting(&core, "Configuration directory").map(PathBuf::from).unwrap_or_default();
 
         let asterisk = Who::of_asterisk(&core);
@@ -128,8 +132,11 @@ impl Deployment {
             endpoints_include: check_include(PJSIP, &pjsip, &self.files.endpoints),
             dialplan_include: check_include(DIALPLAN, &extensions, &self.files.dialplan),
             modules: modules::check(&self.cli, &modules, options, &directory),
-            astdb: asterisk.as_ref().map_or(Ok(()), |asterisk| check_astdb(&core, asterisk)),
-            reload_permission: calls::check_permission(&self.cli, &directory, &reload),
+            astdb: asterisk
+                .as_ref()
+                .map_or(Ok(()), |asterisk| astdb::check_rights(&core, asterisk))
+                .and_then(|()| astdb::ask(&self.cli, deadline)),
+            reload_permission,
             sorcery: diagnosis::elsewhere(&directory)
                 .map_or(Ok(()), |(what, edit)| Err(Fault::new(what, format!("{edit} && systemctl restart asterisk")))),
             identification,
@@ -202,23 +209,6 @@ fn readable(tree: &Tree, target: &Path, asterisk: &Who, load: &str) -> Result<()
     ))
 }
 
-/// Whether Asterisk may write its own database, and the journal beside it. Where somebody once ran it as root, that may be
-/// root's: a phone then registers, and cannot be called.
-fn check_astdb(settings: &str, asterisk: &Who) -> Result<(), Fault> {
-    let file = listing::setting(settings, "ASTDB").map(|path| PathBuf::from(format!("{path}.sqlite3")));
-    let paths = file.iter().flat_map(|file| [(file.parent(), WRITE | SEARCH), (Some(file.as_path()), READ | WRITE)]);
-    let paths = paths.filter_map(|(path, bits)| path.filter(|path| !asterisk.may(path, bits)).map(quoted));
-    let closed = paths.collect::<Vec<_>>().join(" ");
-    if closed.is_empty() {
-        return Ok(());
-    }
-    let (user, group) = (asterisk.user(), asterisk.group());
-    Err(Fault::new(
-        format!("Asterisk, which runs as {user}, may not write {closed}, where it keeps who is registered"),
-        format!("chown {user}:{group} {closed} && chmod u+rwX {closed} && systemctl restart asterisk"),
-    ))
-}
-
 /// Whether `target` is included, once, and Asterisk has read it.
 fn include(tree: &Tree, target: &Path, load: &str, is_read: bool) -> Result<(), Fault> {
     if let Some((what, edit)) = tree.wrong_include() {
@@ -235,14 +225,15 @@ fn may_clash(section: &AdminSection) -> bool {
     !section.is_template && (section.adds || matches!(section.kind.as_deref(), None | Some("endpoint" | "aor")))
 }
 
-/// Why Asterisk gives no answer, as far as its socket shows.
-fn unreachable_fault(cli: &Cli, error: &CliError) -> Fault {
+/// Why Asterisk gives no answer, as far as its socket and its settings show.
+fn unreachable_fault(cli: &Cli, error: &CliError, deadline: Instant) -> Fault {
     let fix = match error {
         CliError::CannotStart { .. } => {
             "install Asterisk 22, or set asterisk.command to the program that is there".to_owned()
         }
         CliError::NotRunning { words } => socket_fix(cli, words),
         CliError::TimedOut { .. } => "systemctl restart asterisk".to_owned(),
+        CliError::Denied { command } => calls::permission_fix(cli, command, deadline),
         _ => cli.shown("core show version"),
     };
     Fault::new(error.to_string(), fix)

@@ -16,20 +16,17 @@ use crate::text::dialplan_listing;
 use crate::text::expected::Expected;
 use crate::text::exten::{dialled, takes};
 
-/// Whether `cli_permissions.conf` lets this user reload: `answer` is that to the reload of a module that does not exist.
-pub(super) fn check_permission(cli: &Cli, directory: &Path, answer: &str) -> Result<(), Fault> {
-    if !answer.contains("You don't have permissions") {
-        return Ok(());
-    }
-    let path = directory.join("cli_permissions.conf");
-    Err(Fault::new(
-        format!("{} does not let this user reload modules", path.display()),
-        format!(
-            "sed -i -E -e '/^\\s*deny\\s*=>?\\s*(all|module)/d' -e 's/^\\s*default_perm\\s*=.*/default_perm=permit/' {} && {}",
-            quoted(&path),
-            cli.shown("cli reload permissions")
-        ),
-    ))
+/// What takes out of the way what keeps a user from `command`. The permissions may keep root from reading them again, too.
+pub(super) fn permission_fix(cli: &Cli, command: &str, deadline: Instant) -> String {
+    let directory = cli.config_directory(deadline);
+    let directory = directory.as_deref().or(cli.config_file().parent()).unwrap_or(Path::new("/etc/asterisk"));
+    let word = command.split(' ').next().unwrap_or_default();
+    format!(
+        "sed -i -E -e '/^\\s*deny\\s*=>?\\s*(all|{word})/d' -e 's/^\\s*default_perm\\s*=.*/default_perm=permit/' {} && \
+         if {} | grep permissions; then systemctl restart asterisk; fi",
+        quoted(&directory.join("cli_permissions.conf")),
+        cli.shown("cli reload permissions")
+    )
 }
 
 impl Deployment {
@@ -171,25 +168,12 @@ fn elsewhere(what: &str, registrar: &str) -> String {
 #[expect(clippy::disallowed_methods, reason = "the tests write the administrator's files")]
 mod tests {
     use std::fs;
-    use std::time::Duration;
 
     use super::*;
     use crate::deploy::deployment::tests::soon;
     use crate::deploy::tests::Host;
     use crate::files::record::Record;
     use crate::text::pair::Pair;
-
-    fn cli() -> Cli {
-        Cli::new("asterisk", Duration::from_secs(1)).unwrap()
-    }
-
-    #[test]
-    fn who_may_not_reload_is_let_to() {
-        let check = |answer| check_permission(&cli(), Path::new("/etc/asterisk"), answer);
-        assert_eq!(check("No such module 'no-such-module.so'\n"), Ok(()));
-        let refused = check("You don't have permissions to run 'module reload' command\n").unwrap_err();
-        assert_eq!(refused.what, "/etc/asterisk/cli_permissions.conf does not let this user reload modules");
-    }
 
     #[test]
     fn what_no_file_has_is_of_a_registrar() {

@@ -108,8 +108,14 @@ fn why_asterisk_gives_no_answer_says_what_to_do() {
         (CliError::NotRunning { words: command() }, "systemctl start asterisk"),
         (CliError::TimedOut { command: command(), after: std::time::Duration::ZERO }, "systemctl restart asterisk"),
         (CliError::Failed { command: command(), reason: command() }, "asterisk -rx 'core show version'"),
+        (
+            CliError::Denied { command: "database show".to_owned() },
+            "sed -i -E -e '/^\\s*deny\\s*=>?\\s*(all|database)/d' -e 's/^\\s*default_perm\\s*=.*/default_perm=permit/' \
+             /etc/asterisk/cli_permissions.conf && if asterisk -rx 'cli reload permissions' | grep permissions; then \
+             systemctl restart asterisk; fi",
+        ),
     ] {
-        assert_eq!(unreachable_fault(&cli, &error).fix, fix);
+        assert_eq!(unreachable_fault(&cli, &error, Instant::now()).fix, fix);
     }
 }
 
@@ -128,7 +134,7 @@ fn files_that_asterisk_may_not_read_or_write_are_given_to_it() {
     chmod("", 0o755);
     let tree = Tree::read(directory.path(), "main.conf", Path::new("/x"));
     let read = || readable(&tree, &at("db/x"), &asterisk, "reload").map_err(shown);
-    let write = || check_astdb(&format!("  ASTDB:  {}\n", at("db/astdb").display()), &asterisk).map_err(shown);
+    let write = || astdb::check_rights(&format!("  ASTDB:  {}\n", at("db/astdb").display()), &asterisk).map_err(shown);
     for (mode, is_read, is_written) in
         [(0o666, true, true), (0o664, true, false), (0o662, false, false), (0o660, false, false)]
     {
