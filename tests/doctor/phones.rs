@@ -311,6 +311,16 @@ fn an_asterisk_without_a_transport_gets_one() {
 }
 
 #[test]
+fn a_transport_whose_name_has_a_blank_is_one() {
+    let mut host = Host::new();
+    edit(&host.asterisk.etc().join("pjsip.conf"), "[transport-udp]", "[udp of the office]");
+    host.asterisk.restart();
+    let found = host.check();
+    found.is_well();
+    assert!(found.lines.concat().contains("transport: udp of the office (udp 127.0.0.1:"), "{found:#?}");
+}
+
+#[test]
 fn a_transport_that_asterisk_did_not_take_is_replaced() {
     let mut host = Host::new();
     let pjsip = host.asterisk.etc().join("pjsip.conf");

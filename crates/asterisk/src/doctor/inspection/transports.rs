@@ -43,16 +43,18 @@ impl fmt::Display for Transport<'_> {
 
 /// Reads `pjsip show transports`.
 fn read(answer: &str) -> Vec<Transport<'_>> {
-    let lines = listing::objects(answer).filter_map(|line| line.strip_prefix("Transport:  "));
-    let fields = lines.map(|line| line.split_whitespace().collect::<Vec<_>>());
     // Those of the HTTP server have none of their own, nor has one of the protocol `flow`, listed as udp at port 0.
     let own = |protocol: &str, bind: &SocketAddr| !protocol.starts_with("ws") && bind.port() != 0;
-    fields
-        .filter_map(|fields| match fields[..] {
-            [name, protocol, _cos, _tos, bind] => {
-                Some(Transport { name, protocol, bind: bind.parse().ok().filter(|bind| own(protocol, bind)) })
-            }
-            _ => None,
+    let lines = listing::objects(answer).filter_map(|line| line.strip_prefix("Transport:  "));
+    lines
+        .filter_map(|line| {
+            // From its end: a name may have a blank.
+            let (line, bind) = line.trim_end().rsplit_once(' ')?;
+            let (line, _tos) = line.trim_end().rsplit_once(' ')?;
+            let (line, _cos) = line.trim_end().rsplit_once(' ')?;
+            let (name, protocol) = line.trim_end().rsplit_once(' ')?;
+            let bind = bind.parse().ok().filter(|bind| own(protocol, bind));
+            Some(Transport { name: name.trim_end(), protocol, bind })
         })
         .collect()
 }
@@ -165,26 +167,29 @@ Transport:  <TransportId........>  <Type>  <cos>  <tos>  <BindAddress...........
 ==========================================================================================
 
 Transport:  transport-udp             udp      0      0  0.0.0.0:5060
+Transport:  of the office             tcp      0      0  0.0.0.0:5060
 Transport:  six                       tls      0      0  [::1]:5061
 Transport:  web                       wss      0      0  0.0.0.0:5060
 Transport:  flow                      udp      0      0  0.0.0.0:0
 
-Objects found: 4
+Objects found: 5
 
 ";
 
     #[test]
     fn transports_are_read_with_their_addresses() {
         let found: Vec<_> = read(LISTING).iter().map(ToString::to_string).collect();
-        assert_eq!(found, ["transport-udp (udp 0.0.0.0:5060)", "six (tls [::1]:5061)", "web (wss)", "flow (udp)"]);
+        let named = ["transport-udp (udp 0.0.0.0:5060)", "of the office (tcp 0.0.0.0:5060)", "six (tls [::1]:5061)"];
+        assert_eq!(found[..3], named);
+        assert_eq!(found[3..], ["web (wss)", "flow (udp)"]);
     }
 
     #[test]
     fn transports_of_the_http_server_are_as_it_is() {
-        let asked = |web| probe(&read(&LISTING.replace("wss", "ws "))[2..3], web, Vec::new(), Instant::now());
+        let asked = |web| probe(&read(&LISTING.replace("wss", "ws "))[3..4], web, Vec::new(), Instant::now());
         assert_eq!(asked("Server Enabled and Bound to 0.0.0.0:8088\n").unwrap().answering, None);
         assert!(asked("Prefix: \nServer: \nServer Disabled\n").unwrap_err().what.ends_with("enabled=no in http.conf"));
-        let secure = |web| probe(&read(LISTING)[2..3], web, Vec::new(), Instant::now());
+        let secure = |web| probe(&read(LISTING)[3..4], web, Vec::new(), Instant::now());
         assert!(secure("Server Enabled and Bound to 0.0.0.0:8088\n").unwrap_err().what.contains("tlsenable=no"));
         assert_eq!(secure("HTTPS Server Enabled and Bound to 0.0.0.0:8089\n").unwrap().notes.len(), 0);
     }
