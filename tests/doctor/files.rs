@@ -1,6 +1,7 @@
 //! The state directory and the include files.
 
 use std::fs::{self, Permissions};
+use std::io;
 use std::os::unix::fs::{PermissionsExt as _, chown, symlink};
 use std::path::Path;
 use std::process::Command;
@@ -9,7 +10,7 @@ use pbx_tests::Asterisk;
 use rustix::fs::{XattrFlags, setxattr};
 
 use crate::doctor::host::Host;
-use crate::faults::mounts::able_to_mount;
+use crate::faults::mounts::{Mount, able_to_mount};
 
 #[test]
 fn an_include_directory_or_file_that_is_gone_is_made_again() {
@@ -212,6 +213,30 @@ fn a_file_that_is_mounted_and_cannot_be_replaced_is_unmounted() {
         assert!(mounted.is_ok_and(|status| status.success()));
         host.heals("asterisk.dialplan_include");
         host.takes_more();
+    });
+}
+
+#[test]
+fn a_database_of_asterisks_that_cannot_grow_is_found() {
+    able_to_mount("doctor::files::a_database_of_asterisks_that_cannot_grow_is_found", || {
+        let mut asterisk = Asterisk::configured();
+        let directory = asterisk.home().join("db");
+        fs::create_dir_all(&directory).unwrap();
+        let _mount = Mount::small(&directory, 512);
+        asterisk.start();
+        let mut host = Host::beside(asterisk);
+        let filler = directory.join("filler");
+        io::copy(&mut io::repeat(0), &mut fs::File::create(&filler).unwrap()).unwrap_err();
+        let found = host.check();
+        let fix = format!("free space on the file system of {0}: df {0}", directory.display());
+        assert_eq!(found.faults(), [("astdb", fix.as_str())]);
+        fs::remove_file(filler).unwrap();
+        host.check().is_well();
+        host.asterisk.stop();
+        let options = ["-o", "remount,ro"];
+        assert!(Command::new("mount").args(options).arg(&directory).status().unwrap().success());
+        host.asterisk.start();
+        host.heals("astdb");
     });
 }
 

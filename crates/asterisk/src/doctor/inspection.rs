@@ -134,7 +134,9 @@ impl Deployment {
             modules: modules::check(&self.cli, &modules, options, &directory),
             astdb: asterisk
                 .as_ref()
-                .map_or(Ok(()), |asterisk| astdb::check_rights(&core, asterisk))
+                .map_or(Ok(()), |asterisk| {
+                    astdb::check_rights(&core, asterisk).and_then(|()| astdb::check_room(&core, asterisk))
+                })
                 .and_then(|()| astdb::ask(&self.cli, deadline)),
             reload_permission,
             sorcery: diagnosis::elsewhere(&directory)

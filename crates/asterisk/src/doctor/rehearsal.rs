@@ -290,7 +290,7 @@ fn group_for(us: &Who, asterisk: Option<&Who>) -> String {
 }
 
 /// The fix of a fault that is not about rights.
-fn other_fix(directory: &Path, error: &io::Error) -> String {
+pub(super) fn other_fix(directory: &Path, error: &io::Error) -> String {
     match error.kind() {
         io::ErrorKind::ReadOnlyFilesystem => sandbox_fix(directory),
         io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
