@@ -31,6 +31,20 @@ fn a_file_that_is_included_twice_is_included_once_again() {
 }
 
 #[test]
+fn a_comment_that_does_not_end_is_ended_behind_what_it_hides() {
+    let mut host = Host::new();
+    for (file, point) in [("pjsip.conf", "asterisk.pjsip_include"), ("extensions.conf", "asterisk.dialplan_include")] {
+        edit(&host.asterisk.etc().join(file), "#include", "[old](!)\n;-- off\n;-- for now\n[older](nobody)\n#include");
+        host.asterisk.restart();
+        let found = host.heals(&format!("#include of {point}"));
+        assert!(found.lines.concat().contains("begins a comment that does not end"), "{found:#?}");
+        host.asterisk.restart();
+        host.check().is_well();
+        host.takes_more();
+    }
+}
+
+#[test]
 fn a_line_in_another_spelling_is_that_line() {
     let host = Host::new();
     let pjsip = host.asterisk.etc().join("pjsip.conf");

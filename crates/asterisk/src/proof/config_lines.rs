@@ -4,11 +4,23 @@ use std::collections::BTreeSet;
 
 /// What each line says without comments.
 pub(crate) fn lines(text: &[u8]) -> Vec<String> {
+    with_depths(text).map(|(line, _)| line).collect()
+}
+
+/// The line that begins a comment that does not end, and how many `--;` would end it.
+pub(crate) fn unended(text: &[u8]) -> Option<(usize, usize)> {
+    let depths: Vec<_> = with_depths(text).map(|(_, depth)| usize::try_from(depth).unwrap_or_default()).collect();
+    let depth = depths.last().filter(|depth| **depth > 0)?;
+    Some((depths.iter().rposition(|depth| *depth == 0).map_or(1, |last| last + 2), *depth))
+}
+
+/// What each line says without comments, and how deep in comments it ends.
+fn with_depths(text: &[u8]) -> impl Iterator<Item = (String, i32)> {
     let text = String::from_utf8_lossy(text);
     let mut depth = 0;
     // Asterisk skips a byte order mark.
     let lines = text.strip_prefix('\u{feff}').unwrap_or(&text).lines();
-    lines.map(|line| uncomment(line, &mut depth)).collect()
+    lines.map(|line| (uncomment(line, &mut depth), depth)).collect::<Vec<_>>().into_iter()
 }
 
 /// The line as Asterisk sees it: without comments, and trimmed. `depth` says how deep in comments it begins and ends.

@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use crate::files::file;
 use crate::files::rights::quoted;
 use crate::proof::admin_sections::AdminSection;
-use crate::proof::config_lines::{header, options, section_names, unclosed};
+use crate::proof::config_lines::{header, options, section_names, unclosed, unended};
 use crate::proof::config_tree::Tree;
 
 /// A line at which Asterisk ends to read its file, and the edit with which it does not.
@@ -53,8 +53,13 @@ impl Tree {
         let wrong = || {
             if self.count() == Some(0) {
                 let line = self.target.strip_prefix(&self.directory).unwrap_or(&self.target).display();
-                let what = format!("{} does not include {target}", self.main.display());
-                return Some((what, self.append(&format!("#include {line}"))));
+                let read = file::read_at_most(&self.main, file::MOST_OF_OTHERS).ok().flatten().unwrap_or_default();
+                let comment = unended(&read).map(|(line, depth)| {
+                    (format!(": line {line} begins a comment that does not end"), "--;\\n".repeat(depth))
+                });
+                let (why, end) = comment.unwrap_or_default();
+                let what = format!("{} does not include {target}{why}", self.main.display());
+                return Some((what, self.append(&format!("{end}#include {line}"))));
             }
             let surplus = self.surplus();
             let edit = edit(surplus.iter().map(|site| (site.file.as_path(), format!("{}s/^/; /", site.line))));
@@ -186,6 +191,24 @@ mod tests {
         ] {
             let config = Config::new(text);
             assert_eq!(config.tree().obstacles().collect::<Vec<_>>(), [] as [&Obstacle; 0], "{text}");
+        }
+    }
+
+    #[test]
+    fn a_comment_that_does_not_end_is_ended_before_what_is_appended() {
+        for (text, line, end) in [
+            (";--\n#include p/ours.conf\n", 1, "--;"),
+            ("[a]\n;-- b --;\n;-- c ;--\nd\n", 3, "--;\\n--;"),
+            ("[a]\nb=c ;--\n;-- d\n--;\n", 2, "--;"),
+        ] {
+            let config = Config::new(text);
+            let (what, edit) = config.tree().wrong_include().unwrap();
+            assert!(what.ends_with(&format!(": line {line} begins a comment that does not end")), "{what}");
+            assert!(edit.starts_with(&format!("printf '\\n{end}\\n#include p/ours.conf\\n' >> ")), "{edit}");
+        }
+        for text in ["", ";-- a\n--;\n", "[a]\n--;\n"] {
+            let (_, edit) = Config::new(text).tree().wrong_include().unwrap();
+            assert!(edit.starts_with("printf '\\n#include "), "{edit}");
         }
     }
 
