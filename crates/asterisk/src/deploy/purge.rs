@@ -8,7 +8,14 @@ use std::time::Instant;
 
 use crate::ask::cli::{Cli, excerpt};
 use crate::ask::whole_answers::{Unread, ask_whole};
+use crate::deploy::deployment::LockedDeployment;
+use crate::deploy::transaction::Change;
+use crate::files::file::FileError;
+use crate::files::record::Record;
+use crate::files::state_dir::StagedRecord;
+use crate::text::expected::Expected;
 use crate::text::listing;
+use crate::text::pair::Pair;
 
 const FAMILY: &str = "registrar/contact";
 
@@ -70,6 +77,89 @@ impl FormerOwners {
     /// Theirs among those that are registered now.
     fn among(&self, now: Contacts) -> impl Iterator<Item = (String, String, String)> {
         now.into_iter().filter(|contact| self.aors.contains(&contact.0) || self.contacts.contains(contact))
+    }
+}
+
+/// Whose registrations go with a deployment, by their aors.
+pub(super) struct Leaving {
+    /// Whoever the pair does not let in, once it is live.
+    pub(super) former_owners: FormerOwners,
+    /// Whoever neither this pair nor the former one lets in: whatever becomes of the deployment.
+    pub(super) others: BTreeSet<String>,
+    /// What former deployments left.
+    pub(super) left_before: BTreeSet<String>,
+}
+
+impl LockedDeployment<'_> {
+    /// Whose registrations this change takes away, as far as the files say.
+    pub(super) fn leaving(&self, Change { wanted, before, .. }: Change<'_>, on_disk: &Pair, former: &Pair) -> Leaving {
+        // Other files than the former pair's may have been live, as after a backup of them was restored.
+        let is_other = on_disk.endpoints != former.endpoints;
+        let loaded = if is_other { Expected::read_in_part(&on_disk.endpoints) } else { Some(Expected::default()) };
+        // Where nobody can tell whom they let in, it may be anybody.
+        let strangers = |to: &Expected| loaded.as_ref().map_or_else(|| to.aors(), |loaded| to.aors_of_others(loaded));
+        let left_before = self.proven.as_ref().map(|record| record.unpurged.clone()).unwrap_or_default();
+        let mut aors = &wanted.aors_of_former_owners(before) | &left_before;
+        aors.extend(strangers(wanted));
+        let former_owners = FormerOwners { aors, contacts: Contacts::new() };
+        Leaving { former_owners, others: strangers(before), left_before }
+    }
+
+    /// Remembers with the proven pair that somebody other than its owners may be registered at these aors.
+    pub(super) fn purge_later(&mut self, aors: &BTreeSet<String>) -> Result<(), FileError> {
+        match &self.proven {
+            Some(record) if !aors.is_subset(&record.unpurged) => {
+                self.keep(Record { unpurged: &record.unpurged | aors, ..record.clone() })
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// After a rollback that is proven: removes who registered at these aors since these contacts were read, as whoever was
+    /// to own them did in between; and whoever neither pair lets in. Where that fails, the next deployment removes all that
+    /// is registered there.
+    pub(super) fn remove_who_came(&mut self, aors: &BTreeSet<String>, before: &Contacts, leaving: Leaving) {
+        let Leaving { others, left_before, .. } = leaving;
+        let Some(record) = self.proven.clone().filter(|_| !(aors.is_empty() && others.is_empty())) else { return };
+        let cli = &self.deployment.cli;
+        let deadline = Instant::now() + cli.timeout();
+        let removed = read(cli, deadline).and_then(|mut came| {
+            let is_known = |key: &String| before.iter().any(|(_, known, _)| known == key);
+            came.retain(|(aor, key, _)| others.contains(aor) || (aors.contains(aor) && !is_known(key)));
+            FormerOwners { aors: BTreeSet::new(), contacts: came }.purge(cli, deadline)
+        });
+        let unpurged = match removed {
+            Ok(left) => left_before.into_iter().chain(left).collect(),
+            Err(error) => return log::warn!("contacts of owners who never came may be left: {error}"),
+        };
+        if let Err(error) = self.keep(Record { unpurged, ..record }) {
+            log::warn!("{error}: the next deployment will purge once more");
+        }
+    }
+
+    /// Purges the contacts of former owners, records that it is done, and returns the aors not purged.
+    pub(super) fn purge_stale_contacts(
+        &mut self,
+        former: &FormerOwners,
+        purged: Option<StagedRecord>,
+        deadline: Instant,
+    ) -> BTreeSet<String> {
+        let pending_purges = former.all_aors();
+        if pending_purges.is_empty() {
+            return pending_purges;
+        }
+        let left = former.purge(&self.deployment.cli, deadline).unwrap_or_else(|error| {
+            log::warn!("contacts of former owners may be left: {error}");
+            pending_purges
+        });
+        if left.is_empty() {
+            match purged.map(StagedRecord::commit).transpose() {
+                Ok(Some(record)) => self.proven = Some(record),
+                Ok(None) => {}
+                Err(error) => log::warn!("{error}: the next deployment will purge once more"),
+            }
+        }
+        left
     }
 }
 

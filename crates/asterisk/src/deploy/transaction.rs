@@ -10,7 +10,7 @@ use crate::ask::whole_answers::Unread;
 use crate::deploy::deployment::{Deployment, LockedDeployment};
 use crate::deploy::error::{Aftermath, Cause};
 use crate::deploy::install_or_roll_back::{End, Failed, StagedDeployment};
-use crate::deploy::purge::{self, Contacts, FormerOwners};
+use crate::deploy::purge::{self, Contacts, FormerOwners, Leaving};
 use crate::deploy::uncovered::ProvenText;
 use crate::files::file::FileError;
 use crate::files::record::Record;
@@ -110,16 +110,6 @@ impl Change<'_> {
         let Self { wanted, before, .. } = self;
         before.aors_of_former_owners(wanted).difference(&wanted.new_aors(before)).cloned().collect()
     }
-}
-
-/// Whose registrations go with a deployment, by their aors.
-struct Leaving {
-    /// Whoever the pair does not let in, once it is live.
-    former_owners: FormerOwners,
-    /// Whoever neither this pair nor the former one lets in: whatever becomes of the deployment.
-    others: BTreeSet<String>,
-    /// What former deployments left.
-    left_before: BTreeSet<String>,
 }
 
 /// The pair to roll back to, and what must be live then, if its text can be read.
@@ -265,30 +255,6 @@ impl LockedDeployment<'_> {
         Ok(())
     }
 
-    /// Whose registrations this change takes away, as far as the files say.
-    fn leaving(&self, Change { wanted, before, .. }: Change<'_>, on_disk: &Pair, former: &Pair) -> Leaving {
-        // Other files than the former pair's may have been live, as after a backup of them was restored.
-        let is_other = on_disk.endpoints != former.endpoints;
-        let loaded = if is_other { Expected::read_in_part(&on_disk.endpoints) } else { Some(Expected::default()) };
-        // Where nobody can tell whom they let in, it may be anybody.
-        let strangers = |to: &Expected| loaded.as_ref().map_or_else(|| to.aors(), |loaded| to.aors_of_others(loaded));
-        let left_before = self.proven.as_ref().map(|record| record.unpurged.clone()).unwrap_or_default();
-        let mut aors = &wanted.aors_of_former_owners(before) | &left_before;
-        aors.extend(strangers(wanted));
-        let former_owners = FormerOwners { aors, contacts: Contacts::new() };
-        Leaving { former_owners, others: strangers(before), left_before }
-    }
-
-    /// Remembers with the proven pair that somebody other than its owners may be registered at these aors.
-    fn purge_later(&mut self, aors: &BTreeSet<String>) -> Result<(), FileError> {
-        match &self.proven {
-            Some(record) if !aors.is_subset(&record.unpurged) => {
-                self.keep(Record { unpurged: &record.unpurged | aors, ..record.clone() })
-            }
-            _ => Ok(()),
-        }
-    }
-
     /// What is live besides, if Asterisk runs the pair already, which is on disk.
     fn is_live(
         &self,
@@ -315,28 +281,6 @@ impl LockedDeployment<'_> {
         Ok(registered)
     }
 
-    /// After a rollback that is proven: removes who registered at these aors since these contacts were read, as whoever was
-    /// to own them did in between; and whoever neither pair lets in. Where that fails, the next deployment removes all that
-    /// is registered there.
-    fn remove_who_came(&mut self, aors: &BTreeSet<String>, before: &Contacts, leaving: Leaving) {
-        let Leaving { others, left_before, .. } = leaving;
-        let Some(record) = self.proven.clone().filter(|_| !(aors.is_empty() && others.is_empty())) else { return };
-        let cli = &self.deployment.cli;
-        let deadline = Instant::now() + cli.timeout();
-        let removed = purge::read(cli, deadline).and_then(|mut came| {
-            let is_known = |key: &String| before.iter().any(|(_, known, _)| known == key);
-            came.retain(|(aor, key, _)| others.contains(aor) || (aors.contains(aor) && !is_known(key)));
-            FormerOwners { aors: BTreeSet::new(), contacts: came }.purge(cli, deadline)
-        });
-        let unpurged = match removed {
-            Ok(left) => left_before.into_iter().chain(left).collect(),
-            Err(error) => return log::warn!("contacts of owners who never came may be left: {error}"),
-        };
-        if let Err(error) = self.keep(Record { unpurged, ..record }) {
-            log::warn!("{error}: the next deployment will purge once more");
-        }
-    }
-
     /// The pair was proven without a deployment: record it, and retry pending purges.
     fn remember(&mut self, change: Change<'_>, former: &FormerOwners) -> Result<BTreeSet<String>, FileError> {
         let pending_purges = former.all_aors();
@@ -356,31 +300,6 @@ impl LockedDeployment<'_> {
         let purged = StagedRecord::new(&self.deployment.state.proven(), purged);
         let purged = purged.inspect_err(|error| log::warn!("{error}: the next deployment will purge once more")).ok();
         Ok(self.purge_stale_contacts(former, purged, change.deadline))
-    }
-
-    /// Purges the contacts of former owners, records that it is done, and returns the aors not purged.
-    fn purge_stale_contacts(
-        &mut self,
-        former: &FormerOwners,
-        purged: Option<StagedRecord>,
-        deadline: Instant,
-    ) -> BTreeSet<String> {
-        let pending_purges = former.all_aors();
-        if pending_purges.is_empty() {
-            return pending_purges;
-        }
-        let left = former.purge(&self.deployment.cli, deadline).unwrap_or_else(|error| {
-            log::warn!("contacts of former owners may be left: {error}");
-            pending_purges
-        });
-        if left.is_empty() {
-            match purged.map(StagedRecord::commit).transpose() {
-                Ok(Some(record)) => self.proven = Some(record),
-                Ok(None) => {}
-                Err(error) => log::warn!("{error}: the next deployment will purge once more"),
-            }
-        }
-        left
     }
 
     /// Writes everything that needs space to disk before anything is touched.
