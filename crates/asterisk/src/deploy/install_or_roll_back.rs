@@ -69,10 +69,12 @@ impl StagedDeployment {
         });
         let verified = renamed.map_err(Cause::from).and_then(|stamps| {
             let foreign = caught(|| verify(times)).unwrap_or(Err(Cause::Panicked))?;
-            if Stamps::of(files)? != stamps {
+            // Others may give a new file attributes, as SELinux does.
+            let now = Stamps::of(files)?;
+            if now.is_rewritten_since(&stamps) {
                 return Err(Cause::NotProven(Box::new(Mismatch::of_files())));
             }
-            state.keep_stamps(&stamps);
+            state.keep_stamps(&now);
             Ok(foreign)
         });
         match verified.and_then(|foreign| Ok((foreign, proven.commit()?))) {

@@ -273,6 +273,11 @@ fn a_file_that_somebody_writes_while_it_is_verified_is_rolled_back() {
     assert!(failure.to_string().ends_with("the include files, which somebody changed meanwhile"), "{failure}");
     assert_eq!(failure.aftermath, Aftermath::RolledBack);
     assert_eq!(host.deployment.files.read().unwrap(), one);
+    // Attributes alone are no other content.
+    host.answering("'pjsip show endpoints') [ -e twice ] || { sleep 0.02; chmod 600 p.conf; : >twice; }; endpoints ;;");
+    for is_changed in [true, false] {
+        assert_eq!(host.lock().deploy(&users(&[("1", "y")]), "two", soon()).unwrap().is_changed, is_changed);
+    }
 }
 
 #[test]

@@ -39,6 +39,14 @@ impl Stamps {
         Ok(Self { endpoints: stamp(&files.endpoints)?, dialplan: stamp(&files.dialplan)? })
     }
 
+    /// Whether one of the files was surely written or replaced in between.
+    pub(crate) fn is_rewritten_since(&self, before: &Self) -> bool {
+        fn written(stamp: &str) -> Option<&str> {
+            stamp.split(';').next()
+        }
+        written(&self.endpoints) != written(&before.endpoints) || written(&self.dialplan) != written(&before.dialplan)
+    }
+
     /// With those of `before` for the files that `modules` do not read.
     fn or(self, before: Self, modules: Modules) -> Self {
         let of = |module, now, before| if modules.contains(&module) { now } else { before };
@@ -53,13 +61,10 @@ impl StateDir {
     /// Where nobody knows, both.
     pub(crate) fn touched(&self, files: &IncludeFiles) -> Result<Touched, FileError> {
         let (now, verified) = (Stamps::of(files)?, self.stamps());
-        let written = |stamp: &str| stamp.split(';').next().map(str::to_owned);
-        let is_rewritten = |now: &str, verified: &str| written(now) != written(verified);
         Ok(Touched {
             endpoints: now.endpoints != verified.endpoints,
             dialplan: now.dialplan != verified.dialplan,
-            is_rewritten: is_rewritten(&now.endpoints, &verified.endpoints)
-                || is_rewritten(&now.dialplan, &verified.dialplan),
+            is_rewritten: now.is_rewritten_since(&verified),
         })
     }
 
