@@ -186,8 +186,11 @@ fn a_state_directory_that_is_gone_open_or_damaged_is_put_right() {
         assert!(Command::new("mkfifo").arg(state.join(file)).status().unwrap().success());
         host.heals("state_dir");
     }
-    fs::create_dir(state.join("unproven")).unwrap();
-    host.heals("state_dir");
+    for file in ["unproven", "verified"] {
+        _ = fs::remove_file(state.join(file));
+        fs::create_dir(state.join(file)).unwrap();
+        host.heals("state_dir");
+    }
     for (file, to) in
         [("proven", "proven"), ("lock", "lock"), ("lock", "/nonexistent/lock"), ("journal", "/nonexistent/journal")]
     {

@@ -5,7 +5,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use crate::deploy::deployment::Deployment;
 use crate::deploy::error::{Aftermath, Cause};
 use crate::deploy::transaction::{StepTimes, timed};
-use crate::files::file::StagedFile;
+use crate::files::file::{FileError, StagedFile};
 use crate::files::include_files::StagedPair;
 use crate::files::record::Record;
 use crate::files::stamps::Stamps;
@@ -62,10 +62,12 @@ impl StagedDeployment {
     ) -> End {
         let Self { new, old, proven, unproven } = self;
         let Deployment { files, state, .. } = deployment;
-        let renamed = timed(&mut times.install, || {
+        let renamed = timed(&mut times.install, || -> Result<Stamps, FileError> {
             new.rename()?;
+            // At once: what somebody writes from here on shows.
+            let stamps = Stamps::of(files)?;
             files.sync()?;
-            Stamps::of(files)
+            Ok(stamps)
         });
         let verified = renamed.map_err(Cause::from).and_then(|stamps| {
             let foreign = caught(|| verify(times)).unwrap_or(Err(Cause::Panicked))?;

@@ -117,7 +117,7 @@ impl Deployment {
             replaceable(at)?;
         }
         // Whatever is there counts, and none of these could be removed.
-        for mark in [self.state.journal(), self.state.unproven()] {
+        for mark in [self.state.journal(), self.state.unproven(), self.state.verified()] {
             if fs::symlink_metadata(&mark).is_ok_and(|mark| !mark.is_file()) {
                 return Err(fault(&FileError::new(&mark, "removed")(io::Error::other("it is no regular file"))));
             }

@@ -124,23 +124,26 @@ impl Expected {
         Ok(Self { contexts: read_file("dialplan", &pair.dialplan, dialplan_file::read)?, ..endpoints })
     }
 
-    /// As much of an endpoints file as can be read: without lines that cannot, and sections that begin with one. `None` where
-    /// that leaves out too much to say what it makes live.
+    /// As much of an endpoints file as can be read: without lines that cannot, and sections of other types. `None` where that
+    /// does not say whom it lets in, as with a template of another file.
     pub(crate) fn read_in_part(endpoints: &[u8]) -> Option<Self> {
         /// Each takes a reading of its own.
         const MOST: usize = 100;
         let text = String::from_utf8_lossy(endpoints);
         let mut lines: Vec<_> = text.lines().collect();
         for _ in 0..MOST {
-            let line = match pjsip_file::read(&lines.join("\n"), false) {
+            let Unreadable { line, reason } = match pjsip_file::read(&lines.join("\n"), false) {
                 Ok(read) => return Some(read),
-                Err(error) => error.line,
+                Err(error) => error,
             };
             let rest = &mut lines[line - 1..];
             let is_header = |line: &&str| line.trim_start().starts_with('[');
             let own = rest[1..].iter().position(is_header).unwrap_or(rest.len() - 1);
-            let end = if is_header(&rest[0]) { 1 + own } else { 1 };
-            rest[..end].fill("");
+            match reason {
+                Reason::UnprovableType(kind) if !kind.is_empty() => rest[..=own].fill(""),
+                _ if is_header(&rest[0]) => return None,
+                _ => rest[0] = "",
+            }
         }
         None
     }
