@@ -95,14 +95,12 @@ impl LockedDeployment<'_> {
     pub(super) fn leaving(&self, Change { wanted, before, .. }: Change<'_>, on_disk: &Pair, former: &Pair) -> Leaving {
         // Other files than the former pair's may have been live, as after a backup of them was restored.
         let is_other = on_disk.endpoints != former.endpoints;
-        let loaded = if is_other { Expected::read_in_part(&on_disk.endpoints) } else { Some(Expected::default()) };
-        // Where nobody can tell whom they let in, it may be anybody.
-        let strangers = |to: &Expected| loaded.as_ref().map_or_else(|| to.aors(), |loaded| to.aors_of_others(loaded));
+        let loaded = if is_other { Expected::read_in_part(&on_disk.endpoints) } else { Expected::default() };
         let left_before = self.proven.as_ref().map(|record| record.unpurged.clone()).unwrap_or_default();
         let mut aors = &wanted.aors_of_former_owners(before) | &left_before;
-        aors.extend(strangers(wanted));
+        aors.extend(wanted.aors_of_others(&loaded));
         let former_owners = FormerOwners { aors, contacts: Contacts::new() };
-        Leaving { former_owners, others: strangers(before), left_before }
+        Leaving { former_owners, others: before.aors_of_others(&loaded), left_before }
     }
 
     /// Remembers with the proven pair that somebody other than its owners may be registered at these aors.

@@ -124,33 +124,35 @@ impl Expected {
         Ok(Self { contexts: read_file("dialplan", &pair.dialplan, dialplan_file::read)?, ..endpoints })
     }
 
-    /// As much of an endpoints file as can be read: without lines that cannot, and sections of other types. `None` where that
-    /// does not say whom it lets in, as with a template of another file.
-    pub(crate) fn read_in_part(endpoints: &[u8]) -> Option<Self> {
+    /// As much of an endpoints file as can be read: without lines that cannot, sections that begin with one, and templates
+    /// of other files.
+    pub(crate) fn read_in_part(endpoints: &[u8]) -> Self {
         /// Each takes a reading of its own.
         const MOST: usize = 100;
         let text = String::from_utf8_lossy(endpoints);
-        let mut lines: Vec<_> = text.lines().collect();
+        let mut lines: Vec<_> = text.lines().map(str::to_owned).collect();
+        let is_header = |line: &String| line.trim_start().starts_with('[');
         for _ in 0..MOST {
             let Unreadable { line, reason } = match pjsip_file::read(&lines.join("\n"), false) {
-                Ok(read) => return Some(read),
+                Ok(read) => return read,
                 Err(error) => error,
             };
             let rest = &mut lines[line - 1..];
-            let is_header = |line: &&str| line.trim_start().starts_with('[');
-            let own = rest[1..].iter().position(is_header).unwrap_or(rest.len() - 1);
-            match reason {
-                Reason::UnprovableType(kind) if !kind.is_empty() => rest[..=own].fill(""),
-                _ if is_header(&rest[0]) => return None,
-                _ => rest[0] = "",
+            if let Reason::UnknownTemplate(template) = reason {
+                for header in rest.iter_mut().filter(|line| is_header(line)) {
+                    if let Some((name, options)) = header.split_once(']') {
+                        let options = options.trim_matches(['(', ')', ' ']).split(',');
+                        let known: Vec<_> = options.filter(|option| *option != template).collect();
+                        *header = format!("{name}]({})", known.join(","));
+                    }
+                }
+            } else {
+                let own = rest[1..].iter().position(is_header).unwrap_or(rest.len() - 1);
+                let end = if is_header(&rest[0]) { own } else { 0 };
+                rest[..=end].fill(String::new());
             }
         }
-        None
-    }
-
-    /// The aors of all endpoints.
-    pub(crate) fn aors(&self) -> BTreeSet<String> {
-        self.endpoints.values().flat_map(|endpoint| endpoint.aors.iter().cloned()).collect()
+        Self::default()
     }
 
     /// The types and names of all objects: `aor`, `1000`.
