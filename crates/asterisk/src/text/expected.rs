@@ -146,6 +146,9 @@ impl Expected {
                         *header = format!("{name}]({})", known.join(","));
                     }
                 }
+            } else if let Some(end) = end_of_header(&rest[0]).filter(|end| *end < rest[0].len()) {
+                // Asterisk does not see what stands behind it.
+                rest[0].truncate(end);
             } else {
                 let own = rest[1..].iter().position(is_header).unwrap_or(rest.len() - 1);
                 let end = if is_header(&rest[0]) { own } else { 0 };
@@ -296,6 +299,13 @@ impl Expected {
         difference.others = objects.chain(contexts).collect();
         difference
     }
+}
+
+/// Where `[name]` or `[name](template)` ends in this line, if it is one.
+fn end_of_header(line: &str) -> Option<usize> {
+    let name = line.trim_start().starts_with('[').then(|| line.find(']'))?? + 1;
+    let options = line[name..].starts_with('(').then(|| line[name..].find(')')).flatten();
+    Some(options.map_or(name, |end| name + end + 1))
 }
 
 /// The keys that only one of the two has, or under which they hold something else; in order.
