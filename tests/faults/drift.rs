@@ -46,20 +46,27 @@ fn what_somebody_took_from_asterisk_alone_is_applied_again() {
     assert_eq!(world.recovers().json["outcome"], "unchanged");
 }
 
+/// Another setting under the same names.
+fn load_another_caller_id(world: &World) {
+    let edit = ["-i", "s/^callerid=.*/callerid=somebody else <1000>/"];
+    assert!(Command::new("sed").args(edit).arg(world.asterisk.pjsip_include()).status().unwrap().success());
+    world.asterisk.rx("module reload res_pjsip.so");
+    assert!(has_another_caller_id(world));
+}
+
+fn has_another_caller_id(world: &World) -> bool {
+    world.asterisk.rx("pjsip show endpoint 1000").contains("somebody else")
+}
+
 #[test]
 fn settings_that_somebody_loaded_under_the_same_names_and_put_back_are_applied_again() {
     let world = World::new();
     world.recovers();
-    let file = world.asterisk.pjsip_include();
-    let applied = fs::read(&file).unwrap();
-    let caller_id = || world.asterisk.rx("pjsip show endpoint 1000").contains("somebody else");
-    let status = Command::new("sed").args(["-i", "s/^callerid=.*/callerid=somebody else <1000>/"]).arg(&file).status();
-    assert!(status.unwrap().success());
-    world.asterisk.rx("module reload res_pjsip.so");
-    assert!(caller_id());
-    fs::write(&file, applied).unwrap();
+    let applied = fs::read(world.asterisk.pjsip_include()).unwrap();
+    load_another_caller_id(&world);
+    fs::write(world.asterisk.pjsip_include(), applied).unwrap();
     assert_eq!(world.recovers().json["outcome"], "applied", "the bytes are the same, and that proves nothing");
-    assert!(!caller_id());
+    assert!(!has_another_caller_id(&world));
     assert_eq!(world.recovers().json["outcome"], "unchanged");
 }
 
@@ -91,11 +98,7 @@ fn what_somebody_added_to_the_dialplan_and_put_back_is_gone_after_an_apply() {
 fn a_rollback_that_nothing_shows_to_be_read_is_not_proven_where_somebody_wrote_the_file() {
     let world = World::new();
     world.recovers();
-    let caller_id = || world.asterisk.rx("pjsip show endpoint 1000").contains("somebody else");
-    let edit = ["-i", "s/^callerid=.*/callerid=somebody else <1000>/"];
-    assert!(Command::new("sed").args(edit).arg(world.asterisk.pjsip_include()).status().unwrap().success());
-    world.asterisk.rx("module reload res_pjsip.so");
-    assert!(caller_id());
+    load_another_caller_id(&world);
     create(&world.portal, "late");
     let refused = "The module 'res_pjsip.so' reported a reload failure\n";
     world.stand_in.on("module reload*", &Behaviour::Say(refused.to_owned()));
@@ -104,7 +107,7 @@ fn a_rollback_that_nothing_shows_to_be_read_is_not_proven_where_somebody_wrote_t
     let list = world.portal.http().get("/users").expect(200);
     assert!(list.json["users"].as_array().unwrap().iter().all(|user| user["applied"] == false), "{}", list.text);
     assert_eq!(world.recovers().json["outcome"], "applied");
-    assert!(!caller_id());
+    assert!(!has_another_caller_id(&world));
 }
 
 #[test]

@@ -256,6 +256,14 @@ fn a_file_that_somebody_touched_is_installed_again_whatever_became_of_the_state_
     fs::set_permissions(host.deployment.state.proven(), fs::Permissions::from_mode(0o600)).unwrap();
     host.answering("");
     assert!(host.lock().deploy(&one, "one", soon()).unwrap().is_changed);
+    // A reload that nobody answers shows nothing there, and elsewhere what is live decides.
+    host.answering("'module reload '*) cp p.conf live ;;");
+    host.lock().deploy(&other, "two", soon()).unwrap();
+    host.touch(&other);
+    let failure = host.lock().deploy(&other, "two", soon()).unwrap_err();
+    assert!(matches!(failure.cause, Cause::Reload(_)), "{failure}");
+    host.answering("");
+    host.lock().deploy(&one, "one", soon()).unwrap();
     // What nobody knows is installed again, too.
     assert!(!host.lock().deploy(&one, "one", soon()).unwrap().is_changed);
     fs::remove_file(host.deployment.state.verified()).unwrap();
@@ -289,6 +297,7 @@ fn whom_files_let_in_that_cannot_be_read_to_their_end_is_a_former_owner() {
         format!("[t]\ntype=transport\nbind=0.0.0.0\n{older}"),
         format!("[garbage\na=b\n{older}"),
         older.replace("[1]\ntype=endpoint", "[1](theirs)\ntype=endpoint"),
+        older.replace("[1]\ntype=endpoint", "[1](theirs) x\ntype=endpoint"),
     ] {
         let host = Host::running(&one);
         for aor in ["1", "2"] {

@@ -76,6 +76,8 @@ impl LockedDeployment<'_> {
                 }
                 (None, Ok(_)) if self.is_not_taken(modules.get(), wanted, before) => Err(Cause::NotTaken),
                 (None, verified) => verified,
+                // Files that were touched look the same whether or not it reloaded.
+                (Some(error), Ok(foreign)) if change.may_run_others(&foreign, &[]) => Err(Cause::Reload(error)),
                 (Some(error), verified) => verified.map_err(|_| Cause::Reload(error)),
             };
         }
