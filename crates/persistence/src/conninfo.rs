@@ -23,9 +23,6 @@ pub(crate) struct Conninfo {
 }
 
 impl Conninfo {
-    /// # Errors
-    ///
-    /// [`DatabaseError::InvalidUrl`]
     pub(crate) fn new(url: &str, timeout: Duration) -> Result<Self, DatabaseError> {
         check(url)?;
         Ok(Self { url: url.to_owned(), timeout, hosts: hosts(url) })

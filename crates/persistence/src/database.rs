@@ -1,5 +1,7 @@
 use std::time::Duration;
 
+use diesel::connection::SimpleConnection as _;
+
 use crate::apply_log::ApplyLog;
 use crate::conninfo::{Conninfo, Link};
 use crate::error::DatabaseError;
@@ -86,6 +88,7 @@ impl Database {
     /// does not commit in time.
     pub fn rehearse_change(&self) -> Result<(), DatabaseError> {
         let timeout = self.sessions.timeout();
-        self.sessions.dedicated(timeout, move |connection| Ok(inspection::rehearse_change(connection, timeout / 2)?))
+        self.sessions
+            .dedicated(timeout, move |connection| Ok(connection.batch_execute(&inspection::rehearsal(timeout / 2))?))
     }
 }

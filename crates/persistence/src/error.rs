@@ -1,6 +1,6 @@
 use std::error::Error;
+use std::iter;
 use std::sync::Arc;
-use std::{fmt, iter};
 
 use pbx_domain::CreateRefusal;
 
@@ -47,16 +47,9 @@ impl DatabaseError {
 }
 
 /// The cause of a [`DatabaseError`], in the words of PostgreSQL or libpq. For the log only.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, thiserror::Error)]
+#[error("{0}")]
 pub struct ErrorDetail(Arc<str>);
-
-impl fmt::Display for ErrorDetail {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.fmt(f)
-    }
-}
-
-impl Error for ErrorDetail {}
 
 /// The words of an error and its causes, without what may be a phone's digest: the message of an administrator's trigger
 /// may hold a whole row, as of `RAISE EXCEPTION 'no: %', NEW`.
@@ -75,17 +68,6 @@ pub enum CreateUserError {
     /// The users that are there do not allow for it. Nothing was written.
     #[error(transparent)]
     Refused(#[from] CreateRefusal),
-    /// The database failed.
-    #[error(transparent)]
-    Database(#[from] DatabaseError),
-}
-
-/// Why a user was not deleted.
-#[derive(Debug, thiserror::Error)]
-pub enum DeleteUserError {
-    /// There is no user with this id.
-    #[error("there is no such user")]
-    NotFound,
     /// The database failed.
     #[error(transparent)]
     Database(#[from] DatabaseError),

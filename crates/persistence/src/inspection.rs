@@ -3,7 +3,6 @@
 use std::fmt;
 use std::time::Duration;
 
-use diesel::connection::SimpleConnection as _;
 use diesel::dsl::sql;
 use diesel::pg::PgConnection;
 use diesel::prelude::*;
@@ -175,7 +174,7 @@ const HOLDER: &str = "SELECT format('process %s of PostgreSQL (%s, role %s)', pi
 /// not say where it is, and it may be deferred to the end. Halves of users, as changes leave them while triggers are switched
 /// off, are in no list, and a create may meet their number or address. What is rolled back waits for no standby, so a message
 /// that nobody has to read is committed.
-fn rehearsal(lock_timeout: Duration) -> String {
+pub(crate) fn rehearsal(lock_timeout: Duration) -> String {
     let steps: Vec<_> =
         REHEARSAL.iter().map(|(right, table, sql)| format!("['{right}', '{table}', $step${sql}$step$]")).collect();
     format!(
@@ -214,10 +213,6 @@ fn rehearsal(lock_timeout: Duration) -> String {
     )
 }
 
-pub(crate) fn rehearse_change(connection: &mut PgConnection, lock_timeout: Duration) -> QueryResult<()> {
-    connection.batch_execute(&rehearsal(lock_timeout))
-}
-
 pub(crate) fn inspect(connection: &mut PgConnection, link: Link) -> Result<Inspection, Abort> {
     let (seen, schema): (Option<String>, String) = sql::<(Nullable<Text>, Text)>(SCHEMAS).get_result(connection)?;
     let mut missing_rights: Vec<String> = sql::<Text>(RIGHTS).load(connection)?;
@@ -246,7 +241,7 @@ pub(crate) fn inspect(connection: &mut PgConnection, link: Link) -> Result<Inspe
         server_version,
         protection: protection(is_local, link, tls),
         schema,
-        pending: migrations::names(&pending),
+        pending: pending.iter().map(|migration| migration.name().to_string()).collect(),
         unknown,
         missing_rights,
         not_owned,

@@ -78,7 +78,7 @@ pub use apply_history::{LoggedApply, Waiting};
 pub use apply_log::{ApplyLog, StartedApply};
 pub use conninfo::Address;
 pub use database::Database;
-pub use error::{CreateUserError, DatabaseError, DeleteUserError, ErrorDetail};
+pub use error::{CreateUserError, DatabaseError, ErrorDetail};
 pub use inspection::{Inspection, Protection, ReadOnly};
 pub use list::{ChangeToken, UserList};
 pub use users::UserRepository;
@@ -97,6 +97,5 @@ mod tests {
         check::<LoggedApply>();
         check::<Waiting>();
         check::<CreateUserError>();
-        check::<DeleteUserError>();
     }
 }

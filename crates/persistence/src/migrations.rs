@@ -45,10 +45,6 @@ pub(crate) fn migrate(connection: &mut PgConnection) -> Result<Vec<String>, Abor
 
 type Migrations = Vec<Box<dyn Migration<Pg>>>;
 
-pub(crate) fn names(migrations: &[Box<dyn Migration<Pg>>]) -> Vec<String> {
-    migrations.iter().map(|migration| migration.name().to_string()).collect()
-}
-
 /// The migrations that were not applied yet, in their order, and the versions that were applied and are not ours. No
 /// migration would make a database fit that cannot hold every name.
 pub(crate) fn compare(connection: &mut PgConnection) -> Result<(Migrations, Vec<String>), Abort> {

@@ -3,7 +3,7 @@ use std::sync::Arc;
 
 use pbx_domain::{Ha1, NewUser, Realm, SipPassword, User, UserId};
 
-use crate::error::{CreateUserError, DatabaseError, DeleteUserError};
+use crate::error::{CreateUserError, DatabaseError};
 use crate::list::{self, ChangeToken, UserList};
 use crate::session::Sessions;
 use crate::writer::{Request, Writer};
@@ -78,13 +78,12 @@ impl UserRepository {
             .repeatable(move |connection| list::read_rows_unless(connection, known)?.map(list::from_rows).transpose())
     }
 
-    /// Deletes a user; the extension is free at once.
+    /// Deletes a user; the extension is free at once. `false` when there is no such user.
     ///
     /// # Errors
     ///
-    /// - [`DeleteUserError::NotFound`]
-    /// - [`DeleteUserError::Database`]; after [`DatabaseError::Unavailable`] the user may be gone.
-    pub fn delete(&self, id: UserId) -> Result<(), DeleteUserError> {
-        self.writer.change(Request::Delete(id))?.map(drop).map_err(|_| DeleteUserError::NotFound)
+    /// [`DatabaseError`]; after [`DatabaseError::Unavailable`] the user may be gone.
+    pub fn delete(&self, id: UserId) -> Result<bool, DatabaseError> {
+        Ok(self.writer.change(Request::Delete(id))?.is_ok())
     }
 }

@@ -5,10 +5,11 @@
 //! One thread watches all calls. It sleeps until the earliest deadline, and shuts that call's socket down.
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 use std::{io, thread};
 
+use crate::session::lock;
 use crate::socket::{Before, Socket};
 
 /// When a call is ended again that did not return: libpq may have gone on to another host.
@@ -40,7 +41,6 @@ struct Call {
 }
 
 /// What is shut down.
-#[derive(Clone)]
 pub(crate) enum Target {
     /// A connection.
     Open(Socket),
@@ -72,7 +72,7 @@ pub(crate) struct Watch {
 ///
 /// The thread that watches cannot be started, so the call must not be made.
 pub(crate) fn watch(deadline: Instant, target: Target) -> io::Result<Watch> {
-    let mut shared = WATCHDOG.lock();
+    let mut shared = lock(&WATCHDOG.shared);
     if !shared.is_running {
         thread::Builder::new().name("db-watchdog".to_owned()).spawn(|| WATCHDOG.run())?;
         shared.is_running = true;
@@ -89,23 +89,19 @@ pub(crate) fn watch(deadline: Instant, target: Target) -> io::Result<Watch> {
 impl Watch {
     /// Whether the call was ended: what is left of its connection is of no use. It is watched no longer.
     pub(crate) fn was_overdue(self) -> bool {
-        WATCHDOG.lock().calls.remove(&self.id).is_some_and(|call| call.is_overdue)
+        lock(&WATCHDOG.shared).calls.remove(&self.id).is_some_and(|call| call.is_overdue)
     }
 }
 
 impl Drop for Watch {
     fn drop(&mut self) {
-        WATCHDOG.lock().calls.remove(&self.id);
+        lock(&WATCHDOG.shared).calls.remove(&self.id);
     }
 }
 
 impl Watchdog {
-    fn lock(&self) -> MutexGuard<'_, Shared> {
-        self.shared.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
     fn run(&self) {
-        let mut shared = self.lock();
+        let mut shared = lock(&self.shared);
         loop {
             let now = Instant::now();
             for call in shared.calls.values_mut().filter(|call| call.deadline <= now) {

@@ -7,7 +7,7 @@
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::slice;
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
 
 use diesel::result::{DatabaseErrorKind, Error as SqlError};
@@ -17,7 +17,7 @@ use pbx_domain::{CreateRefusal, Extension, Ha1, NewUser, Realm, Revision, Roster
 use crate::change::{Change, Known};
 use crate::error::DatabaseError;
 use crate::list::{self, ChangeToken, ListRow};
-use crate::session::{Abort, Sessions};
+use crate::session::{Abort, Sessions, lock};
 use crate::timestamp::Timestamp;
 
 /// The most changes that share a statement.
@@ -93,7 +93,7 @@ struct Lead<'a> {
 impl Drop for Lead<'_> {
     fn drop(&mut self) {
         let lost = || Err(DatabaseError::unavailable("the thread that wrote the change panicked"));
-        let mut queue = self.writer.lock();
+        let mut queue = lock(&self.writer.queue);
         queue.is_led = false;
         let outcomes = self.outcomes.drain(..).map(Some).chain(std::iter::repeat_with(|| None));
         for (ticket, outcome) in self.tickets.iter().zip(outcomes) {
@@ -111,15 +111,11 @@ impl Writer {
         Self { sessions, queue: Mutex::default(), changed: Condvar::new(), known: Mutex::default() }
     }
 
-    fn lock(&self) -> MutexGuard<'_, Queue> {
-        self.queue.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
     /// Makes a change, together with those that wait.
     pub(crate) fn change(&self, request: Request) -> Outcome {
         let begun = Instant::now();
         let timeout = self.sessions.timeout();
-        let mut queue = self.lock();
+        let mut queue = lock(&self.queue);
         let ticket = queue.next;
         queue.next += 1;
         queue.waiting.push_back((ticket, request));
@@ -141,7 +137,7 @@ impl Writer {
                 let mut lead = Lead { writer: self, tickets, outcomes: Vec::new() };
                 lead.outcomes = self.write(begun, &batch);
                 drop(lead);
-                queue = self.lock();
+                queue = lock(&self.queue);
             } else {
                 queue = self.changed.wait_timeout(queue, left).unwrap_or_else(PoisonError::into_inner).0;
             }
@@ -162,7 +158,7 @@ impl Writer {
     }
 
     fn commit(&self, begun: Instant, batch: &[Request]) -> Result<Vec<Result<Given, CreateRefusal>>, DatabaseError> {
-        let mut memory = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut memory = lock(&self.known);
         // Without a guard, whoever changed the users may have left the token as it was.
         let mut remembered = memory.take().filter(|known| known.token.guard.is_some());
         let mut is_fresh = false;

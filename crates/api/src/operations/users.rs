@@ -3,7 +3,7 @@
 use actix_web::http::header::{CACHE_CONTROL, ContentType, ETAG, EntityTag, Header as _, IfNoneMatch, LOCATION};
 use actix_web::{HttpRequest, HttpResponse, web};
 use pbx_domain::{CreateRefusal, SipPassword, UserId};
-use pbx_persistence::{CreateUserError, DeleteUserError};
+use pbx_persistence::CreateUserError;
 use serde::Serialize;
 use utoipa::ToSchema;
 
@@ -170,9 +170,15 @@ pub(crate) async fn delete(
     body::ignore(payload).await?;
     let deleted = state.with_database(move |database| {
         // There, as the client may be gone when it is done.
-        database.users().delete(id).inspect(|()| log::info!("deleted user {id}"))
+        database.users().delete(id).inspect(|deleted| {
+            if *deleted {
+                log::info!("deleted user {id}");
+            }
+        })
     });
-    deleted.await??;
+    if !deleted.await?? {
+        return Err(Problem::new(Code::NotFound, "There is no user with this id."));
+    }
     Ok(HttpResponse::NoContent().finish())
 }
 
@@ -180,15 +186,6 @@ fn user_id(text: &str) -> Result<UserId, Problem> {
     new_user::id(text).map_err(|_| {
         Problem::new(Code::MalformedId, "The id of a user is a UUID such as 01939d5e-7a8b-7c3d-9e4f-5a6b7c8d9e0f.")
     })
-}
-
-impl From<DeleteUserError> for Problem {
-    fn from(error: DeleteUserError) -> Self {
-        match error {
-            DeleteUserError::NotFound => Self::new(Code::NotFound, "There is no user with this id."),
-            DeleteUserError::Database(error) => error.into(),
-        }
-    }
 }
 
 #[cfg(test)]
