@@ -34,21 +34,16 @@
 //!
 //! # What survives what
 //!
-//! From the first rename on there are two ends: verified, or rolled back. Nothing starts a thread, and a process that
-//! the system cannot start is tried again until the deadline.
-//!
-//! Everything that needs space is written and synced before anything is touched, the files that change and
-//! their former content beside their places, journal and records in the state directory; all that
-//! follows are renames, a rollback included. A process that is killed at any moment leaves the
-//! journal, and the next [`Deployment::lock`] puts one whole pair on disk before it does anything
-//! else. Nothing beside the two files ever has a name that `*.conf` matches.
+//! Everything that needs space is written and synced before anything is touched; all that follows are renames, a rollback
+//! included. A process that is killed at any moment leaves a journal, and the next [`Deployment::lock`] puts one whole pair on
+//! disk before it does anything else. Nothing beside the two files ever has a name that `*.conf` matches.
 //!
 //! What a real Asterisk 22 was seen to do, besides what the documentation of its [command line][cli] says, is
 //! written where the code depends on it.
 //!
 //! # Threads
 //!
-//! Every call that asks Asterisk or touches a file blocks. All public types are `Send` and `Sync`, and a [`Deployment`] is
+//! Every call that asks Asterisk or touches a file blocks; none starts a thread. All public types are `Send` and `Sync`, and a [`Deployment`] is
 //! cheap to clone. In an asynchronous program, with tokio:
 //!
 //! ```no_run

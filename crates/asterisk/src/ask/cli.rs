@@ -95,10 +95,6 @@ impl Cli {
     }
 
     /// What Asterisk answers to one question.
-    ///
-    /// # Errors
-    ///
-    /// As [`Cli::run`].
     pub(crate) fn ask(&self, question: &str, deadline: Instant) -> Result<String, CliError> {
         self.ask_at_once(&[question.to_owned()], deadline).remove(0)
     }

@@ -62,7 +62,24 @@ pub(crate) fn ask_whole<T>(
     deadline: Instant,
     mut read: impl FnMut(&T, &str) -> Result<(), &'static str>,
 ) -> Result<(), Unread> {
-    let mut again = Again::default();
+    // How often each question had to be asked again, and why at last.
+    let mut again = BTreeMap::new();
+    let result = ask_until_whole(cli, questions, deadline, &mut read, &mut again);
+    if !again.is_empty() {
+        let each: Vec<_> =
+            again.iter().map(|(question, (times, reason))| format!("`{question}` {times} times ({reason})")).collect();
+        log::warn!("Asterisk's answer was not whole: {}", each.join(", "));
+    }
+    result
+}
+
+fn ask_until_whole<T>(
+    cli: &Cli,
+    questions: Vec<(String, T)>,
+    deadline: Instant,
+    read: &mut impl FnMut(&T, &str) -> Result<(), &'static str>,
+    again: &mut BTreeMap<String, (u32, String)>,
+) -> Result<(), Unread> {
     let mut pause = Pause::new();
     // Each with what was wrong with its last answer.
     let mut open: Vec<_> = questions.into_iter().map(|(question, about)| (question, about, None)).collect();
@@ -84,7 +101,8 @@ pub(crate) fn ask_whole<T>(
                 }
                 Err(error) => return Err(error.into()),
             };
-            again.count(&question, &error);
+            let (times, reason) = again.entry(question.clone()).or_default();
+            (*times, *reason) = (*times + 1, error.to_string());
             left.push((question, about, error));
         }
         if left.is_empty() {
@@ -94,29 +112,6 @@ pub(crate) fn ask_whole<T>(
             return Err(left.swap_remove(0).2);
         }
         open = left.into_iter().map(|(question, about, error)| (question, about, Some(error))).collect();
-    }
-}
-
-/// How often each question had to be asked again, and why at last: one line of the log, however it ends.
-#[derive(Debug, Default)]
-struct Again(BTreeMap<String, (u32, String)>);
-
-impl Again {
-    fn count(&mut self, question: &str, error: &Unread) {
-        let (times, reason) = self.0.entry(question.to_owned()).or_default();
-        *times += 1;
-        *reason = error.to_string();
-    }
-}
-
-impl Drop for Again {
-    fn drop(&mut self) {
-        if !self.0.is_empty() {
-            let each = self.0.iter();
-            let each: Vec<_> =
-                each.map(|(question, (times, reason))| format!("`{question}` {times} times ({reason})")).collect();
-            log::warn!("Asterisk's answer was not whole: {}", each.join(", "));
-        }
     }
 }
 

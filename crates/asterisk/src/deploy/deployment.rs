@@ -42,15 +42,10 @@ impl Deployment {
     /// file cannot be used.
     pub fn lock(&self, deadline: Instant) -> Result<LockedDeployment<'_>, LockError> {
         let lock = self.state.lock(deadline)?.ok_or(LockError::Busy)?;
-        Ok(self.locked(&Arc::new(lock))?)
-    }
-
-    /// The deployment under the lock, with one whole pair on disk.
-    pub(crate) fn locked(&self, lock: &Arc<HostLock>) -> Result<LockedDeployment<'_>, FileError> {
         self.state.remove_stale_temp_files()?;
         self.files.remove_stale_temp_files()?;
         let proven = state_dir::read_record(&self.state.proven())?;
-        let locked = LockedDeployment { deployment: self, proven, _lock: Arc::clone(lock) };
+        let locked = LockedDeployment { deployment: self, proven, _lock: lock };
         locked.restore_from_journal()?;
         Ok(locked)
     }
@@ -127,7 +122,7 @@ pub struct LockedDeployment<'a> {
     pub(crate) deployment: &'a Deployment,
     /// The record of the pair last proven.
     pub(crate) proven: Option<Record>,
-    _lock: Arc<HostLock>,
+    _lock: HostLock,
 }
 
 impl LockedDeployment<'_> {

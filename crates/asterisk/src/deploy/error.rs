@@ -1,4 +1,3 @@
-use crate::ask::cli_error::CliError;
 use crate::ask::reload::ReloadError;
 use crate::ask::whole_answers::Unread;
 use crate::deploy::uncovered::Uncovered;
@@ -61,19 +60,6 @@ impl From<Unread> for Cause {
     }
 }
 
-impl Cause {
-    /// Whether Asterisk hangs: the reload or the read-back was not answered in time. One that hung
-    /// before is [`Cause::Unavailable`].
-    #[must_use]
-    pub fn is_timeout(&self) -> bool {
-        matches!(
-            self,
-            Self::Reload(ReloadError::Cli(CliError::TimedOut { .. }))
-                | Self::Unread(Unread::Cli(CliError::TimedOut { .. }))
-        )
-    }
-}
-
 /// The state that a failed deployment left.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Aftermath {
@@ -92,18 +78,4 @@ pub enum Aftermath {
         /// Why not.
         reason: String,
     },
-}
-
-#[cfg(test)]
-mod tests {
-    use std::time::Duration;
-
-    use super::*;
-
-    #[test]
-    fn only_a_reload_or_a_read_back_that_is_not_answered_in_time_is_a_timeout() {
-        let timed_out = || CliError::TimedOut { command: String::new(), after: Duration::ZERO };
-        assert!(Cause::Reload(timed_out().into()).is_timeout() && Cause::Unread(timed_out().into()).is_timeout());
-        assert!(!Cause::Unavailable(timed_out().into()).is_timeout() && !Cause::Reload(ReloadError::Busy).is_timeout());
-    }
 }

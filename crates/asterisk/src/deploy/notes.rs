@@ -46,7 +46,7 @@ impl Deployment {
     /// # Errors
     ///
     /// [`FileError`] when the state directory cannot be written.
-    pub fn remove_volatile_note(&self, name: &str) -> Result<(), FileError> {
+    pub fn remove_note(&self, name: &str) -> Result<(), FileError> {
         file::remove_unsynced(&self.state.note(name)).map(drop)
     }
 }
@@ -59,15 +59,6 @@ impl LockedDeployment<'_> {
     /// [`FileError`] when the state directory cannot be written.
     pub fn write_note(&self, name: &str, note: &[u8]) -> Result<(), FileError> {
         StagedFile::new(&self.deployment.state.note(name), note, state_dir::MODE)?.rename_durably()
-    }
-
-    /// Removes the note of this name.
-    ///
-    /// # Errors
-    ///
-    /// [`FileError`] when the state directory cannot be written.
-    pub fn remove_note(&self, name: &str) -> Result<(), FileError> {
-        file::remove(&self.deployment.state.note(name))
     }
 }
 
@@ -83,7 +74,7 @@ mod tests {
         deployment.lock(soon()).unwrap().write_note("a", b"\xffnote").unwrap();
         assert_eq!(deployment.note("a").unwrap().as_deref(), Some(b"\xffnote".as_slice()));
         assert_eq!(deployment.note("b").unwrap(), None);
-        deployment.lock(soon()).unwrap().remove_note("a").unwrap();
+        deployment.remove_note("a").unwrap();
         assert_eq!(deployment.note("a").unwrap(), None);
     }
 
@@ -97,8 +88,8 @@ mod tests {
         }
         locked.write_note("a", b"").unwrap();
         assert_eq!(deployment.notes().unwrap(), ["a", "b"]);
-        deployment.remove_volatile_note("b").unwrap();
-        deployment.remove_volatile_note("b").unwrap();
+        deployment.remove_note("b").unwrap();
+        deployment.remove_note("b").unwrap();
         assert_eq!(deployment.notes().unwrap(), ["a"]);
         std::fs::create_dir(deployment.state.note("c")).unwrap();
         assert!(

@@ -1,7 +1,6 @@
 //! What an interrupted deployment left behind, and what a start makes of it.
 
 use std::io;
-use std::sync::Arc;
 use std::time::Instant;
 
 use crate::deploy::deployment::{Deployment, LockedDeployment};
@@ -62,16 +61,17 @@ impl Deployment {
     /// means that another process deploys right now.
     pub fn recover(&self, deadline: Instant) -> Result<LockedDeployment<'_>, LockError> {
         // Nobody knows whether Asterisk runs the proven pair where the files, or what a crash left, cannot be read.
-        let in_doubt = |error| {
+        let mark_in_doubt = || {
             if let Err(error) = self.state.mark_unproven() {
                 log::error!("{error}");
             }
-            error
         };
-        let lock = self.state.lock(deadline).map_err(in_doubt)?.ok_or(LockError::Busy)?;
-        let lock = Arc::new(lock);
-        let locked = self.locked(&lock).map_err(in_doubt)?;
-        let on_disk = self.files.read().map_err(in_doubt)?;
+        let locked = self.lock(deadline).inspect_err(|error| {
+            if matches!(error, LockError::State(_)) {
+                mark_in_doubt();
+            }
+        })?;
+        let on_disk = self.files.read().inspect_err(|_| mark_in_doubt())?;
         let is_known = match locked.proven.as_ref() {
             Some(proven) => proven.pair == on_disk,
             None => Expected::read(&on_disk).is_ok_and(|expected| expected == Expected::default()),

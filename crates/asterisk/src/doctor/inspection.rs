@@ -183,11 +183,6 @@ fn admin_extensions(tree: &Tree, expected: &Expected) -> Vec<AdminSection> {
     .collect()
 }
 
-/// The files of a tree, as a command takes them.
-fn files_of(tree: &Tree) -> String {
-    tree.paths().map(quoted).collect::<Vec<_>>().join(" ")
-}
-
 /// Whether `config list` names this file, whatever links lead to it.
 fn has_read(listed: &str, file: &Path) -> bool {
     let file = canonical(file);

@@ -70,11 +70,6 @@ impl Tree {
         })
     }
 
-    /// The sections of all files, in the order in which Asterisk reads them.
-    pub(crate) fn sections(&self) -> Vec<AdminSection> {
-        self.sections.clone()
-    }
-
     /// The sections of all files, and whether an object of the same type and name is defined before it, or is ours. What
     /// adds to one of ours has its name.
     pub(crate) fn objects(&self, expected: &Expected) -> Vec<AdminSection> {

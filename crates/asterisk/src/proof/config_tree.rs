@@ -21,9 +21,9 @@ pub(crate) struct Tree {
     /// Each file that was read, which the file in question is not, and what its lines say without comments.
     pub(crate) files: BTreeMap<PathBuf, Vec<String>>,
     /// The sections of these files, in the order in which Asterisk reads them.
-    pub(super) sections: Vec<AdminSection>,
+    pub(crate) sections: Vec<AdminSection>,
     /// Each chain of includes that leads to the file in question.
-    readings: Vec<Vec<Site>>,
+    pub(super) readings: Vec<Vec<Site>>,
     /// Whether a program brings a part of it: `#exec`. `config list` does not name what that reads.
     pub(crate) is_executed: bool,
     /// The files that were named and could not be read.
@@ -76,11 +76,6 @@ impl Tree {
     pub(crate) fn count(&self) -> Option<usize> {
         let lost = self.obstacles().filter(|obstacle| obstacle.file != self.main).count();
         self.is_readable().then_some(self.readings.len() + lost)
-    }
-
-    /// Whether the file in question is read before what is being read.
-    pub(super) fn has_read_target(&self) -> bool {
-        !self.readings.is_empty()
     }
 
     /// All files that Asterisk has to read, but the one in question.

@@ -83,7 +83,7 @@ impl Mapping {
 
 fn mappings(directory: &Path) -> Vec<Mapping> {
     let tree = Tree::read(directory, SORCERY_CONF, Path::new(""));
-    let sections = tree.sections();
+    let sections = &tree.sections;
     let of_pjsip = sections.iter().filter(|section| section.name.eq_ignore_ascii_case("res_pjsip"));
     let mappings = of_pjsip.flat_map(|section| {
         let settings = tree.settings(section);
@@ -149,7 +149,7 @@ pub(crate) fn look_into_admin_files(
     let mappings = mappings(&directory);
     foreign.caches = caches(&mappings);
     foreign.contacts = other_contacts(&mappings).map(Mapping::place).collect();
-    let admin = Tree::read(&directory, PJSIP_CONF, &ours.endpoints).sections();
+    let admin = Tree::read(&directory, PJSIP_CONF, &ours.endpoints).sections;
     let (mut added, others): (Vec<_>, Vec<_>) = admin.into_iter().partition(|section| section.adds);
     if !added.is_empty() {
         let names = section_names(endpoints);
@@ -163,7 +163,7 @@ pub(crate) fn look_into_admin_files(
 /// The names of the endpoints that the administrator's own configuration defines.
 pub(crate) fn admin_endpoints(cli: &Cli, ours: &IncludeFiles) -> BTreeSet<String> {
     let Some(directory) = cli.config_directory(Instant::now() + cli.timeout()) else { return BTreeSet::new() };
-    let mut sections = Tree::read(&directory, PJSIP_CONF, &ours.endpoints).sections();
+    let mut sections = Tree::read(&directory, PJSIP_CONF, &ours.endpoints).sections;
     sections.retain(|section| section.kind.as_deref() == Some("endpoint") && !section.is_template);
     sections.into_iter().map(|section| section.name).collect()
 }

@@ -133,7 +133,7 @@ impl Tree {
                 .get_or_init(|| section_names(&file::read(&self.target).ok().flatten().unwrap_or_default()))
         };
         if self.sections.iter().any(is_wanted)
-            || (self.has_read_target() && names().contains(&wanted.to_ascii_lowercase()))
+            || (!self.readings.is_empty() && names().contains(&wanted.to_ascii_lowercase()))
         {
             return None;
         }

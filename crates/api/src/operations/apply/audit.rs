@@ -62,9 +62,6 @@ impl From<AuditError> for Problem {
 }
 
 impl Audit {
-    /// # Errors
-    ///
-    /// The background thread cannot be made.
     pub(super) fn new(database: Database, deployment: Deployment, node: String) -> io::Result<Self> {
         let (closing, asked) = mpsc::channel();
         let audit = Self { database, deployment, node, closing, unsaved: Arc::default() };
@@ -99,7 +96,7 @@ impl Audit {
 
     /// As [`Self::close_open_records`]; says whether a record may be opened yet.
     fn close_what_is_open(&self, locked: &LockedDeployment<'_>) -> Result<bool, AuditError> {
-        let mut waiting = waiting_records::all(locked, &self.deployment)?;
+        let mut waiting = waiting_records::all(&self.deployment)?;
         if !waiting.is_empty() {
             let database = self.database.users().list()?.database;
             waiting = self.close_waiting(locked, waiting, database)?;
@@ -118,7 +115,7 @@ impl Audit {
 
     /// Opens the record. One round trip, unless records of earlier applies wait.
     pub(super) fn begin(&self, locked: &LockedDeployment<'_>, started: &StartedApply) -> Result<UserList, AuditError> {
-        let mut waiting = waiting_records::all(locked, &self.deployment)?;
+        let mut waiting = waiting_records::all(&self.deployment)?;
         let ids: Vec<ApplyId> = waiting.iter().map(|waiting| waiting.record.id).collect();
         let list = self.database.apply_log().begin(started, &ids)?;
         // One that ends before did nothing, and is none.
@@ -138,7 +135,7 @@ impl Audit {
     }
 
     fn nothing_runs(&self) {
-        if let Err(error) = self.deployment.remove_volatile_note(RUNNING) {
+        if let Err(error) = self.deployment.remove_note(RUNNING) {
             log::warn!("after a restart the list will show the last apply as interrupted, unless it is known: {error}");
         }
     }
@@ -229,7 +226,7 @@ impl Audit {
             match self.finish_in_database(&waiting.record) {
                 Ok(()) => {
                     log::info!("the record of apply {} is closed: {}", waiting.record.id, waiting.record.outcome);
-                    waiting_records::remove(locked, waiting.record.id)?;
+                    waiting_records::remove(&self.deployment, waiting.record.id)?;
                 }
                 // It was not opened, or not yet: the statement may hang in a server that hangs.
                 Err(AuditError::Lost(_)) if waiting.database.is_none() => left.push(waiting),

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
-use pbx_asterisk::{Aftermath, Cause, CliError, Deployment, Failure, Foreign, ReloadError};
+use pbx_asterisk::{Aftermath, Cause, CliError, Deployment, Failure, Foreign, ReloadError, Unread};
 use pbx_confgen::EndpointOptions;
 use pbx_domain::{ApplyOutcome, Extension, User};
 
@@ -30,7 +30,8 @@ pub(super) fn of_failure(
         Cause::Unread(_) if failure.aftermath == Aftermath::Untouched => Code::AsteriskUnavailable,
         Cause::File(_) => Code::InstallFailed,
         Cause::Reload(ReloadError::Busy) => Code::ApplyBusy,
-        cause if cause.is_timeout() => Code::AsteriskTimeout,
+        Cause::Reload(ReloadError::Cli(CliError::TimedOut { .. }))
+        | Cause::Unread(Unread::Cli(CliError::TimedOut { .. })) => Code::AsteriskTimeout,
         Cause::Unprovable(_) | Cause::Uncovered(_) => Code::Internal,
         Cause::Unread(_) | Cause::Reload(_) | Cause::NotProven(_) | Cause::NotTaken | Cause::Panicked => {
             Code::ApplyRejected
@@ -160,11 +161,11 @@ pub(crate) fn warnings(foreign: &Foreign, users: &[User]) -> Vec<String> {
 
 /// The warning of contacts that could not be removed.
 pub(crate) fn unpurged(aors: &BTreeSet<String>) -> Option<String> {
-    let all = || aors.iter().map(String::as_str).collect::<Vec<_>>().join(", ");
-    (!aors.is_empty()).then(|| {
+    let all: Vec<_> = aors.iter().map(String::as_str).collect();
+    (!all.is_empty()).then(|| {
         format!(
             "a former owner's phone may still be registered at {}, until its registration expires: apply again to remove it",
-            all()
+            all.join(", ")
         )
     })
 }

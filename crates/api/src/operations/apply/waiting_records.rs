@@ -33,7 +33,7 @@ pub(super) struct WaitingRecord {
 
 /// All of them: first those that may never have been opened; in each group, the oldest first. Drops what this program did
 /// not write, what waited too long and what is too many; each with a line in the log, unless it may never have been opened.
-pub(super) fn all(locked: &LockedDeployment<'_>, deployment: &Deployment) -> Result<Vec<WaitingRecord>, FileError> {
+pub(super) fn all(deployment: &Deployment) -> Result<Vec<WaitingRecord>, FileError> {
     let mut all = Vec::new();
     for name in deployment.notes()?.iter().filter(|name| name.starts_with(NAME)) {
         let note = match deployment.note(name) {
@@ -49,7 +49,7 @@ pub(super) fn all(locked: &LockedDeployment<'_>, deployment: &Deployment) -> Res
             all.push(waiting);
         } else {
             log::error!("the note {name} in the state directory was not written by this program: it is dropped");
-            drop_note(locked, name);
+            drop_note(deployment, name);
         }
     }
     all.sort_by_key(|waiting| waiting.record.started_at);
@@ -69,7 +69,7 @@ pub(super) fn all(locked: &LockedDeployment<'_>, deployment: &Deployment) -> Res
                     "the record of apply {id}, {outcome}, is dropped: the database that it was opened in never took it"
                 );
             }
-            drop_note(locked, &name_of(*id));
+            drop_note(deployment, &name_of(*id));
         }
     }
     Ok(left)
@@ -86,8 +86,8 @@ pub(super) fn keep(
 }
 
 /// Forgets the record of this apply.
-pub(super) fn remove(locked: &LockedDeployment<'_>, id: ApplyId) -> Result<(), FileError> {
-    locked.remove_note(&name_of(id))
+pub(super) fn remove(deployment: &Deployment, id: ApplyId) -> Result<(), FileError> {
+    deployment.remove_note(&name_of(id))
 }
 
 fn name_of(id: ApplyId) -> String {
@@ -95,8 +95,8 @@ fn name_of(id: ApplyId) -> String {
 }
 
 /// That it stays is no reason to apply nothing.
-fn drop_note(locked: &LockedDeployment<'_>, name: &str) {
-    if let Err(error) = locked.remove_note(name) {
+fn drop_note(deployment: &Deployment, name: &str) {
+    if let Err(error) = deployment.remove_note(name) {
         log::error!("{error}");
     }
 }
@@ -163,13 +163,13 @@ mod tests {
         kept_of(None, hours(24 * DAYS_UNOPENED + 1));
         let lasting = kept(hours(24 * DAYS - 1));
         locked.write_note("record-x", b"{}").unwrap();
-        let left = |deployment| all(&locked, deployment).unwrap().into_iter().map(|waiting| waiting.record.id);
+        let left = |deployment| all(deployment).unwrap().into_iter().map(|waiting| waiting.record.id);
         assert_eq!(left(&deployment).collect::<Vec<_>>(), [lasting], "not {old}");
         assert_eq!(deployment.notes().unwrap(), [format!("record-{lasting}")]);
         // In a long outage, applies that never began displace nothing that is known.
         let unopened: Vec<_> = (0..MOST).map(|_| kept_of(None, SystemTime::now())).collect();
         assert!(left(&deployment).eq(unopened.into_iter().skip(MOST - MOST_UNOPENED).chain([lasting])));
-        deployment.notes().unwrap().iter().for_each(|name| locked.remove_note(name).unwrap());
+        deployment.notes().unwrap().iter().for_each(|name| deployment.remove_note(name).unwrap());
         let newer: Vec<_> = (0..MOST).rev().map(|n| kept(hours(n as u64))).collect();
         assert_eq!(left(&deployment).collect::<Vec<_>>(), newer);
         assert_eq!(deployment.notes().unwrap().len(), MOST);

@@ -64,7 +64,7 @@ impl Deployment {
         let Some((number, first, origin)) = catching.or_else(caught) else {
             return self.check_patterns(&live, &last, deadline);
         };
-        let admin = tree.sections();
+        let admin = &tree.sections;
         let heads: Vec<_> = admin.iter().filter(|section| section.name == context).collect();
         let reload = self.cli.shown("module reload pbx_config.so");
         let fix = if let Some(registrar) = registrar(&origin) {

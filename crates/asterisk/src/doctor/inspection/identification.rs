@@ -151,8 +151,8 @@ mod tests {
         let main = host.at("").canonicalize().unwrap().join("pjsip.conf");
         let tree = Tree::read(main.parent().unwrap(), "pjsip.conf", Path::new("/x"));
         let expected = expected("", "[users]\nexten => 1,1,Answer()\n");
-        let sections = tree.sections();
-        let admin = AdminPjsip { tree: &tree, sections: &sections };
+        let sections = &tree.sections;
+        let admin = AdminPjsip { tree: &tree, sections };
         let modules = BTreeSet::from(["res_pjsip_acl.so".to_owned()]);
         let checked = check(&host.deployment.cli, &admin, settings, &expected, &modules, soon()).unwrap();
         checked.map_err(|Fault { what, fix }| (what, fix.replace(&main.display().to_string(), "MAIN")))

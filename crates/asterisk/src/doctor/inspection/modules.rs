@@ -3,7 +3,7 @@ use std::path::Path;
 
 use crate::ask::cli::Cli;
 use crate::doctor::fault::Fault;
-use crate::doctor::inspection::files_of;
+use crate::files::rights::quoted;
 use crate::proof::config_lines::setting;
 use crate::proof::config_tree::Tree;
 use crate::text::shown::is_yes;
@@ -87,7 +87,7 @@ fn load_edit(tree: &Tree, modules: &[&str]) -> Option<String> {
             "sed -i -E -e '/^\\s*noload\\s*=>?\\s*({})(\\.so)?\\s*(;.*)?$/Id' -e 's/^\\[modules\\].*/&\\n{}/I' {}",
             names.join("|"),
             lines.join("\\n"),
-            files_of(tree)
+            tree.paths().map(quoted).collect::<Vec<_>>().join(" ")
         )
     })
 }

@@ -72,7 +72,7 @@ fn what_may_clash_with_a_user_is_an_admin_object() {
     let directory = tempfile::tempdir().unwrap();
     let text = "[t](!)\ntype=endpoint\n[1000](t)\n[1001]\ntype=identify\n[1002]\ntype=aor\n[1003](+)\nallow=all\n";
     fs::write(directory.path().join(PJSIP_CONF), text).unwrap();
-    let mut admin = Tree::read(directory.path(), PJSIP_CONF, Path::new("/x")).sections();
+    let mut admin = Tree::read(directory.path(), PJSIP_CONF, Path::new("/x")).sections;
     admin.retain(may_clash);
     let found: Vec<_> = admin.iter().map(|admin| (admin.name.as_str(), admin.line, admin.last_line)).collect();
     assert_eq!(found, [("1000", 3, 3), ("1002", 6, 7), ("1003", 8, 9)]);
@@ -84,7 +84,7 @@ fn sections_that_follow_each_other_are_removed_together() {
     let sections = |directory: &tempfile::TempDir| {
         let text = "[1]\ntype=aor\n[2]\ntype=aor\n[3]\n[4]\ntype=aor\n";
         fs::write(directory.path().join(PJSIP_CONF), text).unwrap();
-        Tree::read(directory.path(), PJSIP_CONF, Path::new("/x")).sections()
+        Tree::read(directory.path(), PJSIP_CONF, Path::new("/x")).sections
     };
     let (of_one, of_two) = (sections(&one), sections(&two));
     let host = Host::new();

@@ -225,8 +225,8 @@ Objects found: 5
             std::fs::write(&main, text).unwrap();
             host.answering(&format!("'pjsip show transports') printf '=====\n{listing}' ;;"));
             let tree = Tree::read(main.parent().unwrap(), "pjsip.conf", std::path::Path::new("/x"));
-            let sections = tree.sections();
-            let admin = AdminPjsip { tree: &tree, sections: &sections };
+            let sections = &tree.sections;
+            let admin = AdminPjsip { tree: &tree, sections };
             let checked = check(&host.deployment.cli, &admin, soon()).unwrap();
             let plain = |text: String| text.replace(&main.display().to_string(), "MAIN");
             checked
