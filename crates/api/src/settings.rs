@@ -20,7 +20,6 @@ pub use self::environment::Environment;
 pub(crate) use self::environment::is_variable;
 pub use self::error::SettingsError;
 pub(crate) use self::values::options_of;
-pub use self::written::KEYS;
 use self::written::Written;
 pub(crate) use self::written::variable_of;
 use crate::http::auth::Tokens;
@@ -28,63 +27,62 @@ use crate::http::auth::Tokens;
 /// Where the settings file is looked for when `--config` names none.
 pub const DEFAULT_FILE: &str = "/etc/pbx-portal/config.toml";
 
-/// Everything that the administrator decides, validated; the keys and their defaults are [`KEYS`]. `Debug` shows no secret.
+/// Everything that the administrator decides, validated; `Debug` shows no secret.
 #[derive(Debug, Clone)]
 pub struct Settings {
     /// Where the service listens.
-    pub bind: SocketAddr,
+    pub(crate) bind: SocketAddr,
     /// How many threads answer requests.
-    pub workers: usize,
+    pub(crate) workers: usize,
     /// The database.
-    pub database: DatabaseSettings,
+    pub(crate) database: DatabaseSettings,
     /// Asterisk.
-    pub asterisk: AsteriskSettings,
+    pub(crate) asterisk: AsteriskSettings,
     /// Whose applies these are, in audit records, and whose proofs count.
-    pub node: String,
+    pub(crate) node: String,
     /// Where the lock, the journal and the last proven pair lie.
-    pub state_dir: PathBuf,
+    pub(crate) state_dir: PathBuf,
     /// Who may use the API.
-    pub tokens: Tokens,
+    pub(crate) tokens: Tokens,
 }
 
 /// How PostgreSQL is reached.
 #[derive(Debug, Clone)]
-pub struct DatabaseSettings {
+pub(crate) struct DatabaseSettings {
     /// The URL, which holds a password.
-    pub url: DatabaseUrl,
+    pub(crate) url: DatabaseUrl,
     /// The most connections at once.
-    pub pool_size: u32,
+    pub(crate) pool_size: u32,
     /// How long a call may take, waiting for a connection included.
-    pub timeout: Duration,
+    pub(crate) timeout: Duration,
 }
 
 /// How Asterisk is reached, and what it reads.
 #[derive(Debug, Clone)]
-pub struct AsteriskSettings {
+pub(crate) struct AsteriskSettings {
     /// The way to Asterisk's command line.
-    pub cli: Cli,
+    pub(crate) cli: Cli,
     /// The include file that `pjsip.conf` includes.
-    pub pjsip_include: PathBuf,
+    pub(crate) pjsip_include: PathBuf,
     /// The include file that `extensions.conf` includes.
-    pub dialplan_include: PathBuf,
+    pub(crate) dialplan_include: PathBuf,
     /// How long one command may take.
-    pub command_timeout: Duration,
+    pub(crate) command_timeout: Duration,
     /// How long an apply may take, waiting for the lock included.
-    pub apply_timeout: Duration,
+    pub(crate) apply_timeout: Duration,
     /// Options of every endpoint besides ours.
-    pub endpoint_options: EndpointOptions,
+    pub(crate) endpoint_options: EndpointOptions,
     /// The realm of new users' credentials.
-    pub realm: Realm,
+    pub(crate) realm: Realm,
 }
 
 /// The URL of the database; `Debug` shows nothing of it.
 #[derive(Clone)]
-pub struct DatabaseUrl(String);
+pub(crate) struct DatabaseUrl(String);
 
 impl DatabaseUrl {
     /// The URL with its password, to connect.
-    #[must_use]
-    pub fn reveal(&self) -> &str {
+    pub(crate) fn reveal(&self) -> &str {
         &self.0
     }
 }
@@ -154,8 +152,7 @@ impl Settings {
     }
 
     /// How long a stopping service waits for running requests: an apply, and its rollback.
-    #[must_use]
-    pub fn shutdown_timeout(&self) -> Duration {
+    pub(crate) fn shutdown_timeout(&self) -> Duration {
         self.asterisk.apply_timeout * 2 + self.asterisk.command_timeout
     }
 
@@ -201,9 +198,9 @@ fn real(path: &Path) -> PathBuf {
 #[derive(Debug, Clone)]
 pub struct Survey {
     /// Each that is wrong has its default; `database.url` and `node`, which have none of use, are `unknown`.
-    pub settings: Settings,
+    pub(crate) settings: Settings,
     /// What is wrong, in the order in which it was found.
-    pub wrong: Vec<SettingsError>,
+    pub(crate) wrong: Vec<SettingsError>,
 }
 
 impl Survey {

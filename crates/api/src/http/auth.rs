@@ -25,7 +25,7 @@ const MIN_TOKEN_BYTES: usize = 32;
 /// Only the SHA-256 of a token is kept. That hides it from `Debug`, and makes all of them equally
 /// long, so that comparing takes the same time whatever was presented.
 #[derive(Clone, Default)]
-pub struct Tokens(Vec<Token>);
+pub(crate) struct Tokens(Vec<Token>);
 
 #[derive(Clone)]
 struct Token {
@@ -35,12 +35,8 @@ struct Token {
 }
 
 impl Tokens {
-    /// Reads `name:token,name:token`.
-    ///
-    /// # Errors
-    ///
-    /// What is wrong, without quoting a token.
-    pub fn parse(text: &str) -> Result<Self, String> {
+    /// Reads `name:token,name:token`; or says what is wrong, without quoting a token.
+    pub(crate) fn parse(text: &str) -> Result<Self, String> {
         if text.trim().is_empty() {
             return Ok(Self::default());
         }
@@ -52,12 +48,8 @@ impl Tokens {
         Self(tokens).unambiguous()
     }
 
-    /// These tokens, and others that may only read.
-    ///
-    /// # Errors
-    ///
-    /// A name or a token is in both, without the token in the message.
-    pub fn with_read_only(mut self, others: Self) -> Result<Self, String> {
+    /// These tokens, and others that may only read, unless a name or a token is in both.
+    pub(crate) fn with_read_only(mut self, others: Self) -> Result<Self, String> {
         self.0.extend(others.0.into_iter().map(|token| Token { read_only: true, ..token }));
         self.unambiguous()
     }
@@ -73,8 +65,7 @@ impl Tokens {
     }
 
     /// Whether there is none, so that anybody who reaches the service may use it.
-    #[must_use]
-    pub const fn is_empty(&self) -> bool {
+    pub(crate) const fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
 

@@ -18,7 +18,7 @@ pub struct Environment(BTreeMap<String, String>);
 
 impl Environment {
     /// The file from which systemd gives the service its secrets.
-    pub const SERVICE_FILE: &str = "/etc/pbx-portal/env";
+    pub(crate) const SERVICE_FILE: &str = "/etc/pbx-portal/env";
 
     /// The process's environment.
     ///
@@ -30,11 +30,7 @@ impl Environment {
     }
 
     /// The variables among these that concern the portal.
-    ///
-    /// # Errors
-    ///
-    /// A variable of ours that is not UTF-8.
-    pub fn of<T: Into<OsString>>(variables: impl IntoIterator<Item = (T, T)>) -> Result<Self, SettingsError> {
+    pub(super) fn of<T: Into<OsString>>(variables: impl IntoIterator<Item = (T, T)>) -> Result<Self, SettingsError> {
         let mut ours = BTreeMap::new();
         for (name, value) in variables {
             let Some(name) =

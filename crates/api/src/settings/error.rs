@@ -3,13 +3,13 @@
 #[error("{subject} {problem}; {fix}")]
 pub struct SettingsError {
     /// The key whose value is wrong, where it is one.
-    pub key: Option<&'static str>,
+    pub(crate) key: Option<&'static str>,
     /// The key, the variable or the file at fault.
-    pub subject: String,
+    pub(crate) subject: String,
     /// What is wrong with it.
-    pub problem: String,
+    pub(crate) problem: String,
     /// What fixes it.
-    pub fix: String,
+    pub(crate) fix: String,
 }
 
 impl SettingsError {

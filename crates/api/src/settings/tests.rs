@@ -2,8 +2,9 @@ use std::collections::BTreeSet;
 use std::path::Path;
 use std::time::Duration;
 
+use super::written::KEYS;
 use super::written::variable_of;
-use super::{Environment, KEYS, Settings, SettingsError, Survey};
+use super::{Environment, Settings, SettingsError, Survey};
 
 const TOKEN: &str = "0123456789abcdef0123456789abcdef";
 const URL: (&str, &str) = ("DATABASE_URL", "postgresql://u:hidden@h/db");

@@ -12,7 +12,7 @@ use super::environment::{DATABASE_URL, PREFIX};
 use super::{Environment, SettingsError};
 
 /// Every key and its default; those of `server.workers` and `node` are the host's.
-pub const KEYS: &[(&str, &str)] = &[
+pub(crate) const KEYS: &[(&str, &str)] = &[
     ("server.bind", "127.0.0.1:8000"),
     ("server.workers", ""),
     ("database.url", ""),
