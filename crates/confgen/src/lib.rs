@@ -80,18 +80,3 @@ impl fmt::Debug for Rendering {
 fn constant(template: &impl Template) -> String {
     template.render().expect("neither a prefix nor hexadecimal digits have control characters")
 }
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn what_is_public_may_go_to_other_threads() {
-        fn check<T: Send + Sync + 'static>() {}
-        check::<Rendering>();
-        check::<Renderer>();
-        check::<RenderError>();
-        check::<Context>();
-        check::<EndpointOptions>();
-    }
-}

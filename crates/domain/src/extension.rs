@@ -148,13 +148,6 @@ impl ExtensionRange {
     }
 }
 
-/// The portal's.
-impl Default for ExtensionRange {
-    fn default() -> Self {
-        Self::PORTAL
-    }
-}
-
 /// Two numbers that are no range of extensions.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("a range of extensions begins with 1 or more, and ends with that or more")]

@@ -20,26 +20,3 @@ pub use identity::InvalidId;
 pub use revision::{DatabaseId, Revision};
 pub use roster::{CreateRefusal, Roster};
 pub use user::{NewUser, User, UserId};
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn what_is_public_may_go_to_other_threads() {
-        fn check<T: Send + Sync + 'static>() {}
-        check::<ApplyRecord>();
-        check::<User>();
-        check::<NewUser>();
-        check::<SipPassword>();
-        check::<ExtensionRange>();
-        check::<Roster>();
-        check::<InvalidExtension>();
-        check::<CreateRefusal>();
-        check::<InvalidDisplayName>();
-        check::<InvalidEmail>();
-        check::<InvalidHa1>();
-        check::<InvalidId>();
-        check::<NoRandomness>();
-    }
-}
