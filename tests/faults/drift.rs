@@ -75,11 +75,12 @@ fn what_somebody_added_to_the_dialplan_and_put_back_is_gone_after_an_apply() {
     let world = World::new();
     world.recovers();
     let file = world.asterisk.dialplan_include();
-    let is_live = || world.asterisk.rx("dialplan show synergycall-internal").contains("'theirs'");
-    for is_changed in [false, true] {
+    let is_live = || world.asterisk.rx("dialplan show theirs").contains("Hangup(21)");
+    for (is_changed, is_included) in [(false, true), (true, true), (false, false), (true, false)] {
         let applied = fs::read_to_string(&file).unwrap();
         let users = "include => synergycall-users\n";
-        let more = applied.replace(users, &format!("include => theirs\n{users}[theirs]\nexten => _X.,1,Hangup(21)\n"));
+        let include = if is_included { "include => theirs\n" } else { "" };
+        let more = applied.replace(users, &format!("{include}{users}[theirs]\nexten => _X.,1,Hangup(21)\n"));
         fs::write(&file, more).unwrap();
         world.asterisk.rx("module reload pbx_config.so");
         assert!(is_live());

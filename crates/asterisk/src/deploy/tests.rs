@@ -105,6 +105,14 @@ impl Host {
         }
     }
 
+    /// As [`Self::touch`], the dialplan.
+    fn touch_dialplan(&self, pair: &Pair) {
+        let Deployment { state, files, .. } = &self.deployment;
+        while !state.touched(files).unwrap().dialplan {
+            fs::write(&files.dialplan, &pair.dialplan).unwrap();
+        }
+    }
+
     fn register(&self, aor: &str) {
         fs::write(self.at("contacts"), format!("/registrar/contact/{aor};@a: {{}}\n")).unwrap();
     }
@@ -193,10 +201,14 @@ fn the_modules_whose_file_changes_are_reloaded_and_both_where_nobody_knows_what_
     host.touch(&pair);
     pair.dialplan = b"; a third".into();
     assert_eq!(reloads_of(&pair), BOTH);
-    // The dialplan is verified by what it says.
     host.touch(&pair);
     pair.endpoints = users(&[("1", "x")]).endpoints;
     assert_eq!(reloads_of(&pair), "res_pjsip.so");
+    host.touch_dialplan(&pair);
+    pair.endpoints = users(&[("1", "y")]).endpoints;
+    assert_eq!(reloads_of(&pair), BOTH);
+    host.touch_dialplan(&pair);
+    assert_eq!(reloads_of(&pair), BOTH);
     fs::write(host.at("e.conf"), "; by hand").unwrap();
     pair = users(&[("1", "x")]);
     assert_eq!(reloads_of(&pair), BOTH);
@@ -259,9 +271,12 @@ fn a_file_that_somebody_touched_is_installed_again_whatever_became_of_the_state_
     // A reload that nobody answers shows nothing there, and elsewhere what is live decides.
     host.answering("'module reload '*) cp p.conf live ;;");
     host.lock().deploy(&other, "two", soon()).unwrap();
-    host.touch(&other);
-    let failure = host.lock().deploy(&other, "two", soon()).unwrap_err();
-    assert!(matches!(failure.cause, Cause::Reload(_)), "{failure}");
+    let by_hand = [&other.endpoints[..], b"; by hand"].concat();
+    for endpoints in [by_hand, other.endpoints.clone()] {
+        host.touch(&Pair { endpoints, ..Pair::default() });
+        let failure = host.lock().deploy(&other, "two", soon()).unwrap_err();
+        assert!(matches!(failure.cause, Cause::Reload(_)), "{failure}");
+    }
     host.answering("");
     host.lock().deploy(&one, "one", soon()).unwrap();
     // What nobody knows is installed again, too.

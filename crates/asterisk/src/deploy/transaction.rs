@@ -97,14 +97,6 @@ impl Change<'_> {
         Record { tag: self.tag.to_owned(), unpurged, pair: self.pair.clone() }
     }
 
-    /// Whether Asterisk may run what is not of the files, though all that was verified is, without a reload but of these
-    /// modules. The dialplan is verified by what it says; but what others add to it may be left of another file.
-    pub(super) fn may_run_others(self, foreign: &Foreign, reloaded: Modules) -> bool {
-        let Touched { endpoints, dialplan, .. } = self.touched;
-        let is_old = |module| !reloaded.contains(&module);
-        (endpoints && is_old(modules::PJSIP)) || (dialplan && is_old(modules::DIALPLAN) && !foreign.extens.is_empty())
-    }
-
     /// The aors of the numbers that get another owner.
     fn owners_to_come(self) -> BTreeSet<String> {
         let Self { wanted, before, .. } = self;
@@ -129,7 +121,7 @@ impl LockedDeployment<'_> {
         let read = self.deployment.expected(pair);
         let expected = read.inspect_err(|error| log::warn!("the former pair cannot be proven: {error}")).ok();
         let is_in_doubt = pair != on_disk || touched.is_rewritten || self.deployment.state.is_unproven()?;
-        Ok(Former { pair: pair.clone(), expected, is_in_doubt, is_touched: touched != Touched::default() })
+        Ok(Former { pair: pair.clone(), expected, is_in_doubt, is_touched: touched.is_any() })
     }
 
     /// Makes Asterisk run `pair` and verifies it; or rolls back: restores the former pair and verifies that.
@@ -174,7 +166,7 @@ impl LockedDeployment<'_> {
     #[expect(clippy::result_large_err, reason = "one of each deployment, which takes milliseconds")]
     fn transact(&mut self, pair: &Pair, tag: &str, deadline: Instant, deployed: &mut Deployed) -> Result<(), Failed> {
         let on_disk = self.deployment.files.read()?;
-        let touched = self.touched(&on_disk)?;
+        let touched = self.touched()?;
         let former = self.former(&on_disk, touched)?;
         // Read after the former pair: only the pair read last is remembered, and the next apply asks for this one.
         let wanted = self.deployment.expected(pair)?;
@@ -188,13 +180,13 @@ impl LockedDeployment<'_> {
         let mut leaving = self.leaving(change, &on_disk, &former.pair);
         if on_disk == *pair {
             match timed(&mut times.verify, || self.is_live(change))? {
-                Ok(foreign) if !change.may_run_others(&foreign, &[]) => {
+                Ok(foreign) if !touched.is_any() => {
                     deployed.foreign = foreign;
                     deployed.unpurged = timed(&mut times.purge, || self.remember(change, &leaving.former_owners))?;
                     return Ok(());
                 }
                 Ok(_) => log::warn!(
-                    "the include files were touched since they were verified: they are installed and reloaded again"
+                    "the include files were touched since they were verified: they have to be installed and reloaded again"
                 ),
                 Err(mismatch) => {
                     leaving.others.extend(&mismatch.others_aors - &wanted.aors_of_former_owners(before));

@@ -21,21 +21,17 @@ const IN_DOUBT: &str = "somebody may have loaded others, and nothing shows that 
 impl LockedDeployment<'_> {
     /// The modules whose file changes, where Asterisk surely runs what is on disk.
     pub(super) fn modules_to_reload(&self, change: Change<'_>, on_disk: &Pair) -> Result<Modules, FileError> {
-        let is_live = self.is_proven_pair(on_disk) && !self.deployment.state.is_unproven()?;
+        let is_proven = self.proven.as_ref().is_some_and(|record| record.pair == *on_disk);
+        let is_live = is_proven && !self.deployment.state.is_unproven()?;
         let modules = modules::modules_of_change(on_disk, change.pair);
-        let is_enough = modules.contains(&modules::PJSIP) || !change.touched.endpoints;
-        Ok(if is_live && is_enough { modules } else { modules::BOTH })
+        Ok(if is_live && change.touched.is_read_by(modules) { modules } else { modules::BOTH })
     }
 
-    /// Who touched which file of the pair last proven, as long as that is on disk: verification goes by names, and he may
-    /// have loaded other settings under them before he put the file back.
-    pub(super) fn touched(&self, on_disk: &Pair) -> Result<Touched, FileError> {
+    /// Which files somebody touched since the last proof: verification goes by names, and he may have loaded other settings
+    /// under them, whether or not he put the file back.
+    pub(super) fn touched(&self) -> Result<Touched, FileError> {
         let Deployment { files, state, .. } = self.deployment;
-        if self.is_proven_pair(on_disk) { state.touched(files) } else { Ok(Touched::default()) }
-    }
-
-    fn is_proven_pair(&self, pair: &Pair) -> bool {
-        self.proven.as_ref().is_some_and(|record| record.pair == *pair)
+        if self.proven.is_some() { state.touched(files) } else { Ok(Touched::default()) }
     }
 
     /// Reloads and verifies; both modules where one was not enough.
@@ -70,14 +66,10 @@ impl LockedDeployment<'_> {
                     log::warn!("Asterisk did not run the file that stays the same ({mismatch}): reloading both");
                     continue;
                 }
-                (None, Ok(foreign)) if change.may_run_others(&foreign, modules.get()) => {
-                    modules.set(modules::BOTH);
-                    continue;
-                }
                 (None, Ok(_)) if self.is_not_taken(modules.get(), wanted, before) => Err(Cause::NotTaken),
                 (None, verified) => verified,
                 // Files that were touched look the same whether or not it reloaded.
-                (Some(error), Ok(foreign)) if change.may_run_others(&foreign, &[]) => Err(Cause::Reload(error)),
+                (Some(error), Ok(_)) if change.touched.is_any() => Err(Cause::Reload(error)),
                 (Some(error), verified) => verified.map_err(|_| Cause::Reload(error)),
             };
         }

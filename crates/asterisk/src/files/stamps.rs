@@ -28,6 +28,18 @@ pub(crate) struct Touched {
     pub(crate) is_rewritten: bool,
 }
 
+impl Touched {
+    pub(crate) fn is_any(self) -> bool {
+        self.endpoints || self.dialplan
+    }
+
+    /// Whether these modules read all that was touched.
+    pub(crate) fn is_read_by(self, modules: Modules) -> bool {
+        (!self.endpoints || modules.contains(&modules::PJSIP))
+            && (!self.dialplan || modules.contains(&modules::DIALPLAN))
+    }
+}
+
 impl Stamps {
     /// As the files are now.
     pub(crate) fn of(files: &IncludeFiles) -> Result<Self, FileError> {
