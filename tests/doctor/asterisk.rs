@@ -45,6 +45,26 @@ fn a_comment_that_does_not_end_is_ended_behind_what_it_hides() {
 }
 
 #[test]
+fn a_main_file_that_is_gone_is_found_before_asterisk_misses_it() {
+    let host = Host::new();
+    for (file, point) in [("pjsip.conf", "asterisk.pjsip_include"), ("extensions.conf", "asterisk.dialplan_include")] {
+        let main = host.asterisk.etc().join(file);
+        let away = main.with_extension("away");
+        fs::rename(&main, &away).unwrap();
+        let found = host.check();
+        let gone = format!("FAIL  #include of {point}: {} is gone; to fix: ", main.display());
+        assert!(found.status == 1 && found.lines.iter().any(|line| line.starts_with(&gone)), "{found:#?}");
+        let user = host.portal.create_user("one more", "more@example.com");
+        let failed = host.portal.http().post_empty("/apply").expect(502);
+        assert!(failed.string("/detail").contains(&format!("To fix: {} is gone (", main.display())), "{}", failed.text);
+        host.portal.http().delete(&format!("/users/{}", user.string("/id"))).expect(204);
+        fs::rename(&away, &main).unwrap();
+        host.works();
+    }
+    host.check().is_well();
+}
+
+#[test]
 fn a_line_in_another_spelling_is_that_line() {
     let host = Host::new();
     let pjsip = host.asterisk.etc().join("pjsip.conf");

@@ -131,6 +131,11 @@ fn a_file_that_asterisk_may_not_read_is_given_to_it() {
             if restart {
                 host.asterisk.restart();
             }
+            let user = host.portal.create_user("one more", "more@example.com");
+            let failed = host.portal.http().post_empty("/apply").expect(502);
+            let fix = format!("may not enter or read {} (chgrp ", closed.display());
+            assert!(failed.string("/detail").contains(&fix), "{}", failed.text);
+            host.portal.http().delete(&format!("/users/{}", user.string("/id"))).expect(204);
             host.heals(&format!("#include of {point}"));
         }
     }

@@ -112,6 +112,22 @@ fn a_rollback_that_nothing_shows_to_be_read_is_not_proven_where_somebody_wrote_t
 }
 
 #[test]
+fn settings_that_somebody_loaded_stay_no_proven_ones_while_asterisk_lacks_its_own_configuration() {
+    let world = World::new();
+    world.recovers();
+    let applied = fs::read(world.asterisk.pjsip_include()).unwrap();
+    load_another_caller_id(&world);
+    fs::write(world.asterisk.pjsip_include(), applied).unwrap();
+    let main = world.asterisk.etc().join("pjsip.conf");
+    fs::rename(&main, main.with_extension("away")).unwrap();
+    let answer = world.portal.http().post_empty("/apply").expect(502);
+    assert_eq!(answer.json["apply"]["outcome"], "rollback_failed", "{}", answer.text);
+    fs::rename(main.with_extension("away"), &main).unwrap();
+    assert_eq!(world.recovers().json["outcome"], "applied");
+    assert!(!has_another_caller_id(&world));
+}
+
+#[test]
 fn a_state_directory_from_a_backup_is_made_true() {
     let world = World::new();
     let proven = world.portal.settings().state_dir().join("proven");

@@ -6,7 +6,6 @@ mod identification;
 mod modules;
 mod transports;
 
-use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
@@ -17,7 +16,7 @@ use crate::ask::reload::{self, ReloadError};
 use crate::deploy::deployment::Deployment;
 use crate::doctor::fault::Fault;
 use crate::files::file;
-use crate::files::rights::{self, READ, WRITE, Who, give, quoted};
+use crate::files::rights::{self, WRITE, Who, quoted};
 use crate::proof::admin_sections::AdminSection;
 use crate::proof::config_tree::{Tree, canonical};
 use crate::proof::diagnosis::{self, EXTENSIONS_CONF, PJSIP_CONF};
@@ -112,7 +111,11 @@ impl Deployment {
             let is_read = has_read(&files, target);
             // Where it was started without one of the files, a reload reads none of them.
             let again = if is_read { &load } else { "systemctl restart asterisk" };
-            asterisk.iter().try_for_each(|asterisk| readable(tree, target, asterisk, again))?;
+            if let Some((what, fix)) =
+                asterisk.as_ref().and_then(|asterisk| diagnosis::closed_to(asterisk, tree, target))
+            {
+                return Err(Fault::new(what, format!("{fix} && {again}")));
+            }
             include(tree, target, &load, is_read)
         };
         let pjsip = Tree::read(&directory, PJSIP_CONF, &self.files.endpoints);
@@ -187,23 +190,6 @@ fn admin_extensions(tree: &Tree, expected: &Expected) -> Vec<AdminSection> {
 fn has_read(listed: &str, file: &Path) -> bool {
     let file = canonical(file);
     listing::config_files(listed).any(|listed| canonical(Path::new(listed)) == file)
-}
-
-/// Whether Asterisk may read all files of the administrator's, and gets to the directory of `target`. It takes nothing where
-/// one of them is closed.
-fn readable(tree: &Tree, target: &Path, asterisk: &Who, load: &str) -> Result<(), Fault> {
-    let above: BTreeSet<_> = tree.paths().chain(target.parent()).flat_map(|path| asterisk.closed_above(path)).collect();
-    let opened = above.iter().map(|path| (path.display().to_string(), format!("chmod a+x {}", quoted(path))));
-    let unread = tree.paths().filter(|path| !asterisk.may(path, READ));
-    let given = unread.map(|path| (path.display().to_string(), give(path, &asterisk.group(), "0640")));
-    let (closed, fixes): (Vec<_>, Vec<_>) = opened.chain(given).unzip();
-    if closed.is_empty() {
-        return Ok(());
-    }
-    Err(Fault::new(
-        format!("Asterisk, which runs as {}, may not enter or read {}", asterisk.user(), closed.join(", ")),
-        format!("{} && {load}", fixes.join(" && ")),
-    ))
 }
 
 /// Whether `target` is included, once, and Asterisk has read it.

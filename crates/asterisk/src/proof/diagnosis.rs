@@ -51,7 +51,13 @@ pub(crate) fn fixes(
         && mismatch.is_none_or(is_unread)
         && let Some(asterisk) = cli.run(SETTINGS, deadline).ok().and_then(|said| Who::of_asterisk(&said))
     {
-        fixes.extend([&files.endpoints, &files.dialplan].into_iter().filter_map(|path| unreadable(path, &asterisk)));
+        let trees = [(&pjsip, &files.endpoints), (&extensions, &files.dialplan)];
+        let closed = trees.into_iter().filter_map(|(tree, path)| {
+            closed_to(&asterisk, tree, path)
+                .map(|(what, fix)| format!("{what} ({fix})"))
+                .or_else(|| unreadable(path, &asterisk))
+        });
+        fixes.extend(closed);
     }
     fixes
 }
@@ -168,18 +174,26 @@ pub(crate) fn admin_endpoints(cli: &Cli, ours: &IncludeFiles) -> BTreeSet<String
     sections.into_iter().map(|section| section.name).collect()
 }
 
-/// A file that owners and modes keep from Asterisk.
+/// The files of the administrator's that Asterisk may not read, or the directories above them and `target` that it may not
+/// enter, and the command that lets it. It takes nothing where one of them is closed.
+pub(crate) fn closed_to(asterisk: &Who, tree: &Tree, target: &Path) -> Option<(String, String)> {
+    let above: BTreeSet<_> = tree.paths().chain(target.parent()).flat_map(|path| asterisk.closed_above(path)).collect();
+    let opened = above.iter().map(|path| (path.display().to_string(), format!("chmod a+x {}", quoted(path))));
+    let unread = tree.paths().filter(|path| !asterisk.may(path, READ));
+    let given = unread.map(|path| (path.display().to_string(), give(path, &asterisk.group(), "0640")));
+    let (closed, fixes): (Vec<_>, Vec<_>) = opened.chain(given).unzip();
+    let what = || format!("Asterisk, which runs as {}, may not enter or read {}", asterisk.user(), closed.join(", "));
+    (!closed.is_empty()).then(|| (what(), fixes.join(" && ")))
+}
+
+/// A file of ours that owners and modes keep from Asterisk.
 fn unreadable(path: &Path, asterisk: &Who) -> Option<String> {
     let directory = path.parent()?;
-    let above: Vec<_> = asterisk.closed_above(directory).iter().map(|path| quoted(path)).collect();
-    let fix = if !above.is_empty() {
-        format!("open the way there (chmod a+x {})", above.join(" "))
-    } else if !asterisk.may(directory, SEARCH) || !asterisk.may(path, READ) {
-        let give = give(directory, &asterisk.group(), "2770");
-        format!("give {} to its group and set its setgid bit ({give})", directory.display())
-    } else {
+    if asterisk.may(directory, SEARCH) && asterisk.may(path, READ) {
         return None;
-    };
+    }
+    let give = give(directory, &asterisk.group(), "2770");
+    let fix = format!("give {} to its group and set its setgid bit ({give})", directory.display());
     Some(format!("Asterisk, which runs as {}, is unable to read {}: {fix}", asterisk.user(), path.display()))
 }
 
@@ -219,9 +233,6 @@ mod tests {
         let unread = "Asterisk, which runs as 3999999999, is unable to read P/ours.conf: ";
         let given = "give P to its group and set its setgid bit (chgrp 3999999998 P && chmod 2770 P)";
         assert_eq!(fix(0o640), Some(format!("{unread}{given}")));
-        chmod("", 0o700);
-        let opened = format!("open the way there (chmod a+x {})", config.at("p").parent().unwrap().display());
-        assert_eq!(fix(0o644), Some(format!("{unread}{opened}")));
     }
 
     #[test]

@@ -4,6 +4,7 @@
 //! file that is included, it costs the rest of that file, and the files behind it that one pattern matches.
 
 use std::collections::BTreeMap;
+use std::io;
 use std::path::{Path, PathBuf};
 
 use crate::files::file;
@@ -51,14 +52,17 @@ impl Tree {
     pub(crate) fn wrong_include(&self) -> Option<(String, String)> {
         let target = self.target.display();
         let wrong = || {
-            if self.count() == Some(0) {
+            let is_gone = std::fs::metadata(&self.main).is_err_and(|error| error.kind() == io::ErrorKind::NotFound);
+            if is_gone || self.count() == Some(0) {
                 let line = self.target.strip_prefix(&self.directory).unwrap_or(&self.target).display();
                 let read = file::read_at_most(&self.main, file::MOST_OF_OTHERS).ok().flatten().unwrap_or_default();
                 let comment = unended(&read).map(|(line, depth)| {
                     (format!(": line {line} begins a comment that does not end"), "--;\\n".repeat(depth))
                 });
                 let (why, end) = comment.unwrap_or_default();
-                let what = format!("{} does not include {target}{why}", self.main.display());
+                let main = self.main.display();
+                let what =
+                    if is_gone { format!("{main} is gone") } else { format!("{main} does not include {target}{why}") };
                 return Some((what, self.append(&format!("{end}#include {line}"))));
             }
             let surplus = self.surplus();
