@@ -149,6 +149,15 @@ mod tests {
         let silent = UdpSocket::bind(ANYWHERE).unwrap();
         let soon = || Instant::now() + Duration::from_millis(100);
         assert!(ask_udp(silent.local_addr().unwrap(), soon()).is_err());
+        let other = UdpSocket::bind(ANYWHERE).unwrap();
+        let address = other.local_addr().unwrap();
+        let answering = thread::spawn(move || {
+            let (_, from) = other.recv_from(&mut [0; 2048]).unwrap();
+            other.send_to(b"no SIP", from).unwrap();
+            other
+        });
+        assert!(ask_udp(address, soon()).is_err());
+        drop(answering.join().unwrap());
         let listener = TcpListener::bind(ANYWHERE).unwrap();
         let address = listener.local_addr().unwrap();
         let http = thread::spawn(move || listener.accept().unwrap().0.write_all(b"HTTP/1.1 400 Bad Request\r\n"));

@@ -200,6 +200,22 @@ mod tests {
     }
 
     #[test]
+    fn an_access_list_is_judged_by_its_last_rule_where_that_is_of_everybody() {
+        let closed = |lists: &str| checked(lists, "", "").is_err();
+        assert!(closed("[a]\ntype=acl\npermit=10.0.0.0/8\ndeny=0/0\n"));
+        for open in [
+            "[a]\ntype=acl\ndeny=0/0\npermit=10.0.0.0/8\n",
+            "[a]\ntype=acl\npermit=0/0\ndeny=10.0.0.0/8\n",
+            "[a]\ntype=acl\ndeny=!10.0.0.0/8,0/0\n",
+            "[a](!)\ntype=acl\ndeny=0/0\n",
+            "[a]\ntype=acl\npermit=0/0\n[A](+)\ndeny=0/0\n",
+            "[a]\ntype=acl\ndeny=0/0\n[a](+)\npermit=0/0\n",
+        ] {
+            assert!(!closed(open), "{open}");
+        }
+    }
+
+    #[test]
     fn a_setting_with_which_no_phone_gets_through_is_removed() {
         for (settings, what) in [("regcontext: his", None), ("regcontext: his&users", Some("regcontext is users: "))] {
             for (admin, fix) in [

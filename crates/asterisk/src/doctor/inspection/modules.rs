@@ -127,6 +127,18 @@ mod tests {
     }
 
     #[test]
+    fn what_the_next_start_loads_anyway_is_loaded_now_alone() {
+        let directory = tempfile::tempdir().unwrap();
+        #[expect(clippy::disallowed_methods, reason = "the test writes the administrator's file")]
+        std::fs::write(directory.path().join("modules.conf"), "[modules]\nautoload=yes\n").unwrap();
+        let cli = Cli::new("asterisk", Duration::from_secs(1)).unwrap();
+        let mut running: BTreeSet<_> = NEEDED.map(str::to_owned).into();
+        running.remove("app_dial.so");
+        let fault = check(&cli, &running, &[], directory.path()).unwrap_err();
+        assert_eq!(fault.fix, "asterisk -rx 'module load app_dial.so'");
+    }
+
+    #[test]
     fn what_would_block_in_its_place_is_not_waited_for() {
         use rustix::fs::{CWD, FileType, Mode, mknodat};
         let directory = tempfile::tempdir().unwrap();
