@@ -422,6 +422,20 @@ fn a_rollback_that_cannot_be_proven_claims_nothing() {
 }
 
 #[test]
+fn whoever_was_to_come_is_purged_after_a_rollback_that_cannot_be_proven() {
+    let host = Host::running(&users(&[("1", "x"), ("3", "x")]));
+    host.answering("'module reload '*) exit 3 ;;");
+    for (third, unpurged) in [("x", aors(&["1"])), ("y", aors(&["1", "3"]))] {
+        host.lock().deploy(&users(&[("1", "y"), ("3", third)]), "two", soon()).unwrap_err();
+        assert_eq!(host.record().unpurged, unpurged);
+    }
+    host.answering("");
+    host.register("1");
+    host.lock().deploy(&users(&[("1", "z"), ("3", "x")]), "three", soon()).unwrap();
+    assert_eq!((host.contacts().as_str(), host.record().unpurged), ("", aors(&[])));
+}
+
+#[test]
 fn a_module_that_is_not_loaded_is_to_be_loaded() {
     let host = Host::running(&users(&[("1", "x")]));
     host.answering("'module reload '*) echo \"No such module 'res_pjsip.so'\" ;;");
