@@ -286,6 +286,25 @@ fn a_file_that_somebody_touched_is_installed_again_whatever_became_of_the_state_
 }
 
 #[test]
+fn what_asterisk_ran_before_does_not_prove_that_it_read_a_file() {
+    let (one, two) = (users(&[("1", "x")]), users(&[("1", "x"), ("2", "x")]));
+    let host = Host::running(&one);
+    let includes = |main: &str, text: &str| fs::write(host.at(main), text).unwrap();
+    let is_not_taken = |pair: &Pair| {
+        let failed = host.lock().deploy(pair, "", soon()).err();
+        failed.is_some_and(|failure| matches!(failure.cause, Cause::NotTaken))
+    };
+    includes("extensions.conf", "");
+    assert!(!is_not_taken(&two), "that is not reloaded, and the other file shows");
+    assert!(is_not_taken(&Pair { dialplan: b"; another".into(), ..one }), "the other file shows");
+    includes("extensions.conf", "#include e.conf");
+    host.lock().deploy(&two, "", soon()).unwrap();
+    includes("pjsip.conf", "");
+    host.touch(&two);
+    assert!(is_not_taken(&two), "neither shows");
+}
+
+#[test]
 fn a_file_that_somebody_writes_while_it_is_verified_is_rolled_back() {
     let one = users(&[("1", "x")]);
     let host = Host::running(&one);
