@@ -1,6 +1,6 @@
 //! What keeps the portal from its tables, or is wrong in them.
 
-use crate::doctor::host::{Host, check};
+use crate::doctor::host::{Host, Place, check};
 
 #[test]
 fn what_refuses_a_change_is_reported_and_nothing_is_left_of_the_question() {
@@ -167,20 +167,56 @@ fn what_refuses_a_change_at_its_end_alone_is_reported() {
     );
 }
 
+/// As `psql` leaves a plain dump of which one line of the users is damaged.
 #[test]
-fn halves_of_users_that_block_creates_are_found_and_removed() {
+fn a_restore_that_lost_the_users_takes_nobody_out_of_asterisk_and_nothing_is_deleted_first() {
+    let host = Host::new();
+    let dump = host.database.dump();
+    host.database.sql(
+        "ALTER TABLE users DROP CONSTRAINT users_extension_fkey; \
+         ALTER TABLE extensions DROP CONSTRAINT extensions_user_fkey; DELETE FROM users",
+    );
+    let http = host.portal.http();
+    let user = serde_json::json!({"name": "third", "email": "third@example.com"});
+    for answer in [
+        http.get("/users"),
+        http.post_empty("/apply?dry_run=true"),
+        http.post_empty("/apply"),
+        http.post("/users", &user),
+        http.delete(&format!("/users/{}", host.users[0].string("/id"))),
+    ] {
+        assert_eq!((answer.status, &answer.json["type"]), (500, &"urn:pbx-portal:internal".into()), "{}", answer.text);
+    }
+    assert!(host.portal.log().contains("the extension 1000 has no user"), "{}", host.portal.log());
+    assert!(host.asterisk.rx("pjsip show endpoints").contains("1001"));
+    let found = host.check();
+    let [("tables", fix)] = found.faults()[..] else { panic!("{found:#?}") };
+    assert!(
+        fix.starts_with("restore") && found.lines.concat().contains("the extension 1000 has no user"),
+        "{found:#?}"
+    );
+    assert_eq!(host.database.sql("SELECT count(*) FROM extensions"), "2");
+    host.database.restore(&dump);
+    host.check().is_well();
+    host.works();
+}
+
+#[test]
+fn halves_of_users_for_which_there_is_no_backup_are_removed() {
     let mut host = Host::new();
-    for half in [
-        "SET session_replication_role = replica; DELETE FROM users WHERE email LIKE 'third%'",
-        "SET session_replication_role = replica; DELETE FROM extensions WHERE number = 1002",
+    for (half, words) in [
+        ("DELETE FROM users WHERE email LIKE 'third%'", "the extension 1002 has no user"),
+        ("DELETE FROM extensions WHERE number = 1002", " has no extension"),
     ] {
         host.portal.create_user("third", "third@example.com");
-        host.database.sql(half);
-        assert_eq!(
-            host.portal.http().post("/users", &serde_json::json!({"name": "x", "email": "third@example.com"})).status,
-            500
-        );
-        host.heals("tables");
+        host.database.sql(&format!("SET session_replication_role = replica; {half}"));
+        let found = host.check();
+        let [("tables", fix)] = found.faults()[..] else { panic!("{found:#?}") };
+        assert!(fix.starts_with("restore") && found.lines.concat().contains(words), "{found:#?}");
+        let (_, removal) = fix.split_once("; without one, what is left of them goes: ").expect("what else helps");
+        host.run("tables", removal, &Place::default());
+        host.check().is_well();
+        host.takes_more();
     }
 }
 

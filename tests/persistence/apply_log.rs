@@ -5,7 +5,7 @@ use pbx_persistence::{LoggedApply, StartedApply};
 
 use crate::persistence::{Fixture, connect};
 
-fn started(node: &str) -> StartedApply {
+pub(super) fn started(node: &str) -> StartedApply {
     StartedApply {
         id: ApplyId::generate(),
         node: node.to_owned(),

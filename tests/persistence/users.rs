@@ -6,6 +6,7 @@ use std::{iter, thread};
 use pbx_domain::{CreateRefusal, Ha1, NewUser, Realm, SipPassword, UserId};
 use pbx_persistence::{CreateUserError, Database, DatabaseError};
 
+use crate::persistence::apply_log::started;
 use crate::persistence::{Fixture, chain, connect, create, new_user};
 
 #[test]
@@ -188,6 +189,40 @@ fn a_row_that_breaks_a_rule_is_named_and_nothing_panics() {
         fixture.outside.sql(&format!("UPDATE {table} SET {column} = {before} WHERE {key} = '{id}'"));
     }
     assert_eq!(fixture.inside.users().list().unwrap().users.len(), 3);
+}
+
+/// As after a restore that failed in part: an apply would take the others out of Asterisk, and a number be given twice.
+#[test]
+fn halves_of_users_are_named_and_nothing_is_listed_or_changed() {
+    for (half, words) in [
+        ("DELETE FROM users WHERE email = 'u1@example.com'", "the extension 1001 has no user"),
+        ("DELETE FROM extensions WHERE number = 1001", "the user ID has no extension"),
+    ] {
+        let fixture = Fixture::new();
+        let second = [0, 1, 2].map(|number| fixture.create(number))[1].id;
+        let (users, log) = (fixture.inside.users(), fixture.inside.apply_log());
+        let known = users.list().unwrap().token;
+        let tenant = fixture.outside.sql("SELECT format('token = %L, revision = %s', token, revision) FROM tenants");
+        fixture.outside.sql(&format!("SET session_replication_role = replica; {half}"));
+        let rows =
+            || fixture.outside.sql("SELECT u, e, t FROM users u FULL JOIN extensions e ON user_id = id, tenants t");
+        let before = rows();
+        let CreateUserError::Database(created) = create(&fixture.inside, 3).unwrap_err() else { panic!("{half}") };
+        for error in [
+            created,
+            users.delete(second).unwrap_err(),
+            users.list().unwrap_err(),
+            users.list_unless(known).unwrap_err(),
+            log.begin(&started("a"), &[]).unwrap_err(),
+        ] {
+            assert!(matches!(error, DatabaseError::Failed(_)), "{error:?}");
+            assert!(chain(&error).contains(&words.replace("ID", &second.to_string())), "{}", chain(&error));
+        }
+        assert_eq!((rows(), fixture.outside.sql("SELECT count(*) FROM apply_audit_log")), (before, "0".to_owned()));
+        // Where the users are the known ones no row is read.
+        fixture.outside.sql(&format!("UPDATE tenants SET {tenant}"));
+        assert_eq!(users.list_unless(known).unwrap(), None);
+    }
 }
 
 #[test]

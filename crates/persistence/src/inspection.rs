@@ -171,9 +171,8 @@ const HOLDER: &str = "SELECT format('process %s of PostgreSQL (%s, role %s)', pi
 
 /// All of it in one round trip, so that the tenant's row is not locked while packets travel. Where all numbers are taken, the
 /// user gets none. A trigger that returns nothing keeps a row as it is without an error; a trigger's own words may
-/// not say where it is, and it may be deferred to the end. Halves of users, as changes leave them while triggers are switched
-/// off, are in no list, and a create may meet their number or address. What is rolled back waits for no standby, so a message
-/// that nobody has to read is committed.
+/// not say where it is, and it may be deferred to the end. What is rolled back waits for no standby, so a message that nobody
+/// has to read is committed.
 pub(crate) fn rehearsal(lock_timeout: Duration) -> String {
     let steps: Vec<_> =
         REHEARSAL.iter().map(|(right, table, sql)| format!("['{right}', '{table}', $step${sql}$step$]")).collect();
@@ -200,11 +199,6 @@ pub(crate) fn rehearsal(lock_timeout: Duration) -> String {
                  END IF; \
              END LOOP; \
              SET CONSTRAINTS ALL IMMEDIATE; \
-             changed := (SELECT count(*) FROM ONLY users FULL JOIN ONLY extensions ON user_id = id \
-                 WHERE id IS NULL OR user_id IS NULL); \
-             IF changed > 0 THEN \
-                 RAISE EXCEPTION 'INSERT of users: % without an extension, or extensions without a user, are in the way', changed; \
-             END IF; \
          END $$; \
          ROLLBACK; \
          SELECT pg_logical_emit_message(true, 'pbx_portal', 'rehearsal')",

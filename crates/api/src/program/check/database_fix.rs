@@ -46,11 +46,6 @@ pub(super) fn refused(error: &DatabaseError, names: &Names<'_>) -> Fault {
     let fix = if let Some(process) = holder(&words) {
         names.sql(&[&format!("SELECT pg_terminate_backend({process})")])
             + "   # or let who opened that transaction end it"
-    } else if words.contains("are in the way") {
-        names.in_database(
-            "DELETE FROM extensions WHERE NOT EXISTS (SELECT FROM users WHERE id = user_id); \
-             DELETE FROM users WHERE NOT EXISTS (SELECT FROM extensions WHERE user_id = id)",
-        )
     } else if words.contains("No space left") {
         names.sql(&["SHOW data_directory"]) + "   # free space on its file system"
     } else {
@@ -72,6 +67,13 @@ fn answered(words: &str, names: &Names<'_>) -> String {
             format!("ALTER TABLE {table} NO FORCE ROW LEVEL SECURITY; ALTER TABLE {table} DISABLE ROW LEVEL SECURITY")
         });
         names.in_database(&off.collect::<Vec<_>>().join("; "))
+    } else if has(" has no user, ") || has(" has no extension, ") {
+        // With an extension its digest goes, and only the phone has the password.
+        let removal = names.in_database(
+            "DELETE FROM extensions WHERE NOT EXISTS (SELECT FROM users WHERE id = user_id); \
+             DELETE FROM users WHERE NOT EXISTS (SELECT FROM extensions WHERE user_id = id)",
+        );
+        format!("{RESTORE}; without one, what is left of them goes: {removal}")
     } else if has("is a partitioned table") {
         format!("{RESTORE}   # to ordinary tables")
     } else if is_lost || has("restore the database from a backup") {
