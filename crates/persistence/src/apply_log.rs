@@ -20,6 +20,15 @@ use crate::timestamp::Timestamp;
 const NOBODY_CLOSED_IT: &str =
     "nobody closed it: its process was killed, PostgreSQL opened it late, or was restored to a moment in mid-apply";
 
+/// What opens a record: the values of its columns from `id` on go between the pieces.
+pub(crate) const OPEN: [&str; 2] = [
+    "INSERT INTO apply_audit_log (tenant, outcome, revision, users, id, node, actor, request_id, started_at) \
+     SELECT name, 'running', revision, (SELECT count(*) FROM users WHERE users.tenant = tenants.name), ",
+    // It is there already when the answer to the first attempt was lost.
+    " FROM tenants WHERE name = 'default' \
+     ON CONFLICT (id) DO UPDATE SET revision = excluded.revision, users = excluded.users",
+];
+
 /// The records of applies, kept in the table `apply_audit_log`.
 #[derive(Debug, Clone)]
 pub struct ApplyLog {
@@ -160,11 +169,8 @@ impl RunQueryDsl<PgConnection> for Begin {}
 
 impl QueryFragment<Pg> for Begin {
     fn walk_ast<'b>(&'b self, mut out: AstPass<'_, 'b, Pg>) -> QueryResult<()> {
-        out.push_sql(
-            "WITH opened AS ( \
-             INSERT INTO apply_audit_log (tenant, outcome, revision, users, id, node, actor, request_id, started_at) \
-             SELECT name, 'running', revision, (SELECT count(*) FROM users WHERE users.tenant = tenants.name), ",
-        );
+        out.push_sql("WITH opened AS (");
+        out.push_sql(OPEN[0]);
         out.push_bind_param::<SqlUuid, _>(&self.id)?;
         out.push_sql(", ");
         out.push_bind_param::<Text, _>(&self.started.node)?;
@@ -174,11 +180,10 @@ impl QueryFragment<Pg> for Begin {
         out.push_bind_param::<Text, _>(&self.started.request_id)?;
         out.push_sql(", ");
         out.push_bind_param::<Timestamptz, _>(&self.started_at)?;
-        // The record is there already when the answer to the first attempt was lost. What else is running, nobody will close.
+        out.push_sql(OPEN[1]);
+        // What else is running, nobody will close.
         out.push_sql(
-            " FROM tenants WHERE name = 'default' \
-             ON CONFLICT (id) DO UPDATE SET revision = excluded.revision, users = excluded.users), \
-             others AS (UPDATE apply_audit_log SET outcome = 'interrupted', finished_at = now(), detail = '",
+            "), others AS (UPDATE apply_audit_log SET outcome = 'interrupted', finished_at = now(), detail = '",
         );
         out.push_sql(NOBODY_CLOSED_IT);
         out.push_sql("' WHERE outcome = 'running' AND node = ");

@@ -8,6 +8,7 @@ use diesel::pg::PgConnection;
 use diesel::prelude::*;
 use diesel::sql_types::{Bool, Nullable, Text};
 
+use crate::apply_log::OPEN;
 use crate::conninfo::Link;
 use crate::migrations;
 use crate::session::Abort;
@@ -33,6 +34,8 @@ pub struct Inspection {
     pub not_owned: Vec<String>,
     /// The tables that are gone although no migration is pending, as after a restore that failed in part.
     pub missing_tables: Vec<String>,
+    /// The keys and triggers of the tables that are gone, as after a restore that ended before it made them.
+    pub missing_rules: Vec<String>,
     /// Why nothing can be written, where that is so.
     pub read_only: Option<ReadOnly>,
 }
@@ -108,6 +111,17 @@ const RIGHTS: &str = "SELECT 'CREATE on schema ' || current_schema() WHERE to_re
 const MISSING_TABLES: &str = "SELECT name FROM unnest(ARRAY['tenants', 'users', 'extensions', 'apply_audit_log']) AS name \
      WHERE to_regclass(name) IS NULL";
 
+/// What `pg_restore` makes after the data, but for indexes that only make something faster. Two users with one number or one
+/// address are kept out by keys; records are opened by theirs. Rules of single rows come with the tables.
+const MISSING_RULES: &str = "SELECT name FROM unnest(ARRAY['tenants_pkey', 'users_pkey', 'users_tenant_key', 'users_email_key', \
+     'users_tenant_fkey', 'users_extension_fkey', 'users_lock', 'users_revision', 'users_truncated', 'users_token', \
+     'extensions_pkey', 'extensions_user_key', 'extensions_user_fkey', 'extensions_lock', 'extensions_revision', \
+     'extensions_truncated', 'extensions_token', 'apply_audit_log_pkey']) AS name WHERE name NOT IN (\
+     SELECT conname FROM pg_constraint WHERE conrelid IN \
+     ('tenants'::regclass, 'users'::regclass, 'extensions'::regclass, 'apply_audit_log'::regclass) UNION ALL \
+     SELECT tgname FROM pg_trigger WHERE tgrelid IN ('users'::regclass, 'extensions'::regclass) UNION ALL \
+     SELECT relname FROM pg_index JOIN pg_class ON pg_class.oid = indexrelid WHERE indrelid = 'users'::regclass)";
+
 /// A migration alters tables and replaces functions, which their owner alone may, and makes new ones.
 const NOT_OWNED: &str = "SELECT object FROM (\
      SELECT 'TABLE ' || relname, relowner FROM pg_class WHERE relnamespace = quote_ident(current_schema())::regnamespace \
@@ -118,47 +132,41 @@ const NOT_OWNED: &str = "SELECT object FROM (\
 /// What a create, a delete and an apply's record do, in their order: the right, its table, and a statement that changes a
 /// row of it. Ids of users are no digests, so this one is nobody's. The digest shows whether the number is the one that was
 /// sent.
-const REHEARSAL: [(&str, &str, &str); 7] = [
+const REHEARSAL: [(&str, &str, &[&str]); 7] = [
     (
         "UPDATE",
         "tenants",
-        "UPDATE tenants SET revision = revision + 1, moved_by = pg_current_xact_id(), \
-         token = set_config('pbx_portal.token', gen_random_uuid()::text, true)::uuid WHERE name = 'default'",
+        &["UPDATE tenants SET revision = revision + 1, moved_by = pg_current_xact_id(), \
+         token = set_config('pbx_portal.token', gen_random_uuid()::text, true)::uuid WHERE name = 'default'"],
     ),
     (
         "INSERT",
         "users",
-        "INSERT INTO users (tenant, id, name, email, revision) \
+        &["INSERT INTO users (tenant, id, name, email, revision) \
          VALUES ('default', md5('rehearsal')::uuid, 'A Rehearsal', 'User@' || gen_random_uuid() || '.invalid', 0) \
          RETURNING CASE WHEN name = 'A Rehearsal' AND email ~ '^User@[0-9a-f-]{36}[.]invalid$' THEN 1 \
-         ELSE ('a trigger changed it: ' || name || ', ' || email)::integer END",
+         ELSE ('a trigger changed it: ' || name || ', ' || email)::integer END"],
     ),
     (
         "INSERT",
         "extensions",
-        "INSERT INTO extensions (tenant, user_id, number, realm, ha1, revision) \
+        &["INSERT INTO extensions (tenant, user_id, number, realm, ha1, revision) \
          SELECT 'default', md5('rehearsal')::uuid, number, 'Rehearsal', md5(number::text), 0 \
          FROM (SELECT number FROM generate_series(1000, 1999) AS number \
          EXCEPT SELECT number FROM extensions WHERE tenant = 'default' LIMIT 1) AS free \
          RETURNING CASE WHEN realm = 'Rehearsal' AND ha1 = md5(number::text) THEN 1 \
-         ELSE ('a trigger changed it: ' || number)::integer END",
+         ELSE ('a trigger changed it: ' || number)::integer END"],
     ),
-    ("DELETE", "extensions", "DELETE FROM extensions WHERE tenant = 'default' AND user_id = md5('rehearsal')::uuid"),
-    ("DELETE", "users", "DELETE FROM users WHERE tenant = 'default' AND id = md5('rehearsal')::uuid"),
-    (
-        "INSERT",
-        "apply_audit_log",
-        "INSERT INTO apply_audit_log (tenant, outcome, revision, users, id, node, actor, request_id, started_at) \
-         SELECT name, 'running', revision, (SELECT count(*) FROM users WHERE users.tenant = tenants.name), \
-         md5('rehearsal')::uuid, 'rehearsal', NULL, 'rehearsal', now() FROM tenants WHERE name = 'default'",
-    ),
+    ("DELETE", "extensions", &["DELETE FROM extensions WHERE tenant = 'default' AND user_id = md5('rehearsal')::uuid"]),
+    ("DELETE", "users", &["DELETE FROM users WHERE tenant = 'default' AND id = md5('rehearsal')::uuid"]),
+    ("INSERT", "apply_audit_log", &[OPEN[0], "md5('rehearsal')::uuid, 'rehearsal', NULL, 'rehearsal', now()", OPEN[1]]),
     (
         "UPDATE",
         "apply_audit_log",
-        "UPDATE apply_audit_log SET tenant = 'default', node = 'rehearsal', outcome = 'applied', actor = NULL, \
+        &["UPDATE apply_audit_log SET tenant = 'default', node = 'rehearsal', outcome = 'applied', actor = NULL, \
          request_id = 'rehearsal', added = '{}', removed = '{}', changed = '{}', files = '[]', timings = '{}', warnings = '{}', \
          detail = NULL, started_at = now(), finished_at = now(), duration_ms = 0 \
-         WHERE id = md5('rehearsal')::uuid",
+         WHERE id = md5('rehearsal')::uuid"],
     ),
 ];
 
@@ -174,8 +182,10 @@ const HOLDER: &str = "SELECT format('process %s of PostgreSQL (%s, role %s)', pi
 /// not say where it is, and it may be deferred to the end. What is rolled back waits for no standby, so a message that nobody
 /// has to read is committed.
 pub(crate) fn rehearsal(lock_timeout: Duration) -> String {
-    let steps: Vec<_> =
-        REHEARSAL.iter().map(|(right, table, sql)| format!("['{right}', '{table}', $step${sql}$step$]")).collect();
+    let steps: Vec<_> = REHEARSAL
+        .iter()
+        .map(|(right, table, sql)| format!("['{right}', '{table}', $step${}$step$]", sql.concat()))
+        .collect();
     format!(
         "BEGIN; \
          SET LOCAL lock_timeout = {}; \
@@ -217,6 +227,8 @@ pub(crate) fn inspect(connection: &mut PgConnection, link: Link) -> Result<Inspe
     let not_owned = if pending.is_empty() { Vec::new() } else { sql::<Text>(NOT_OWNED).load(connection)? };
     let missing_tables =
         if may_read && pending.is_empty() { sql::<Text>(MISSING_TABLES).load(connection)? } else { Vec::new() };
+    let may_have_rules = may_read && pending.is_empty() && missing_tables.is_empty();
+    let missing_rules = if may_have_rules { sql::<Text>(MISSING_RULES).load(connection)? } else { Vec::new() };
     let server = sql::<(Text, Bool, Bool, Bool)>(
         "SELECT current_setting('server_version'), pg_is_in_recovery(), \
          current_setting('default_transaction_read_only')::boolean, \
@@ -240,6 +252,7 @@ pub(crate) fn inspect(connection: &mut PgConnection, link: Link) -> Result<Inspe
         missing_rights,
         not_owned,
         missing_tables,
+        missing_rules,
         read_only,
     })
 }

@@ -35,7 +35,8 @@ pub(super) fn check(survey: &Survey, report: &mut Report<'_>) -> Option<(Databas
         tls @ Protection::Tls { .. } => report.note(CONNECTION, format_args!("{tls}; {VERIFY}")),
         other => report.note(CONNECTION, format_args!("{other}; let who answers there use TLS: {VERIFY}")),
     }
-    let Inspection { schema, pending, unknown, missing_rights, not_owned, missing_tables, read_only, .. } = inspection;
+    let Inspection { schema, pending, unknown, missing_rights, not_owned, read_only, .. } = inspection;
+    let Inspection { missing_tables, missing_rules, .. } = inspection;
     names.schema = schema;
     if let Some(read_only) = read_only {
         let what = match read_only {
@@ -45,9 +46,12 @@ pub(super) fn check(survey: &Survey, report: &mut Report<'_>) -> Option<(Databas
         report.fault(POINT, &Fault::new(what, database_fix::writable(&names, read_only)));
     }
     let listed = |names: &[String]| names.join(", ");
+    let gone = |names: &[String]| {
+        let are = if names.len() == 1 { "is" } else { "are" };
+        format!("{} {are} gone, as after a restore that failed in part", listed(names))
+    };
     let wrong = if !missing_tables.is_empty() {
-        let what = format!("{} is gone, as after a restore that failed in part", listed(&missing_tables));
-        Some(("tables", what, database_fix::RESTORE.to_owned()))
+        Some(("tables", gone(&missing_tables), database_fix::RESTORE.to_owned()))
     } else if !missing_rights.is_empty() {
         // Without its rights, what was applied may not be known.
         let what = format!("the role lacks {}", listed(&missing_rights));
@@ -74,6 +78,10 @@ pub(super) fn check(survey: &Survey, report: &mut Report<'_>) -> Option<(Databas
     let unread = users.as_ref().err().filter(|_| !changed.as_ref().is_err_and(database_fix::is_locked));
     match (unread, changed) {
         (Some(error), _) => report.fault("tables", &fault(error, &names)),
+        // A change may be refused for want of them.
+        (None, _) if !missing_rules.is_empty() => {
+            report.fault("tables", &Fault::new(gone(&missing_rules), database_fix::RESTORE));
+        }
         (None, Err(error)) => report.fault("tables", &database_fix::refused(&error, &names)),
         (None, Ok(())) if read_only.is_some() => report.good("tables", "they can be read"),
         (None, Ok(())) => report.good("tables", "they can be read and written"),

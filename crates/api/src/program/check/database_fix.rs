@@ -76,7 +76,7 @@ fn answered(words: &str, names: &Names<'_>) -> String {
         format!("{RESTORE}; without one, what is left of them goes: {removal}")
     } else if has("is a partitioned table") {
         format!("{RESTORE}   # to ordinary tables")
-    } else if is_lost || has("restore the database from a backup") {
+    } else if is_lost || has("restore the database from a backup") || has("ON CONFLICT specification") {
         RESTORE.to_owned()
     } else {
         let table = TABLES.into_iter().find(|table| has(&format!(" of {table}: "))).unwrap_or("*");
