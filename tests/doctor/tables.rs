@@ -1,5 +1,9 @@
 //! What keeps the portal from its tables, or is wrong in them.
 
+use std::process::Command;
+
+use pbx_tests::{Asterisk, Cluster, Database};
+
 use crate::doctor::host::{Host, Place, check};
 
 #[test]
@@ -263,6 +267,57 @@ fn who_keeps_all_changes_waiting_in_an_open_transaction_is_named_and_ended() {
         );
         drop(open);
     }
+}
+
+/// Whoever only reads keeps nobody waiting, but who waits to change the table keeps all others behind.
+#[test]
+fn who_reads_in_an_open_transaction_before_a_change_of_the_table_is_named_and_ended() {
+    let mut host = Host::new();
+    let settings = host.settings.clone().with("PBX_PORTAL__DATABASE__TIMEOUT_SECONDS", "3");
+    for (table, change) in [
+        ("users", "ALTER TABLE users ADD COLUMN department text"),
+        ("extensions", "VACUUM FULL extensions"),
+        ("apply_audit_log", "TRUNCATE apply_audit_log"),
+        ("__diesel_schema_migrations", "REINDEX TABLE __diesel_schema_migrations"),
+    ] {
+        let open = host.database.begin(&format!("SELECT count(*) FROM {table}"));
+        let process = host.database.sql(
+            "SELECT pid FROM pg_stat_activity WHERE state = 'idle in transaction' AND datname = current_database()",
+        );
+        let mut waiting = Command::new("psql");
+        let mut waiting =
+            waiting.args(["--quiet", "--dbname", &host.database.url(), "--command", change]).spawn().unwrap();
+        host.database.wait_for_waiting(1);
+        let point = if table.starts_with("__") { "database" } else { "tables" };
+        let found = host.heals_with(&settings, point);
+        let words = format!("process {process} of PostgreSQL (psql, role postgres) has it locked");
+        assert!(found.lines.concat().contains(&words), "{change}: {found:#?}");
+        assert!(waiting.wait().unwrap().success());
+        drop(open);
+    }
+}
+
+/// As a coordinator of transactions leaves one that died between both phases.
+#[test]
+fn a_prepared_transaction_that_keeps_all_changes_waiting_is_named_and_rolled_back() {
+    let mut cluster = Cluster::start_new();
+    let mut host = Host::on(Database::create_in(&cluster.url()), Asterisk::start_new());
+    host.database.sql("ALTER SYSTEM SET max_prepared_transactions = 5");
+    cluster.stop();
+    cluster.start();
+    let port = cluster.address().split_once(':').unwrap().1.to_owned();
+    let place = Place { server: Some(format!("PGHOST=127.0.0.1 PGPORT={port}")), ..Place::default() };
+    let settings = host.settings.clone().with("PBX_PORTAL__DATABASE__TIMEOUT_SECONDS", "3");
+    for held in ["UPDATE tenants SET revision = revision", "LOCK TABLE users"] {
+        host.database.sql(&format!("BEGIN; {held}; PREPARE TRANSACTION 'two-phase:1'"));
+        let found = check(&settings);
+        let [("tables", fix)] = found.faults()[..] else { panic!("{found:#?}") };
+        let words = "the prepared transaction two-phase:1 (role postgres) has it locked";
+        assert!(found.lines.concat().contains(words) && fix.contains("ROLLBACK PREPARED"), "{held}: {found:#?}");
+        host.run("tables", fix.trim_start_matches("on the host of PostgreSQL: "), &place);
+        check(&settings).is_well();
+    }
+    host.works();
 }
 
 #[test]

@@ -1,6 +1,7 @@
 use std::time::Duration;
 
 use diesel::connection::SimpleConnection as _;
+use diesel::pg::PgConnection;
 
 use crate::apply_log::ApplyLog;
 use crate::conninfo::{Conninfo, Link};
@@ -74,7 +75,8 @@ impl Database {
     pub fn inspect(&self) -> Result<Inspection, DatabaseError> {
         let link = self.link;
         self.sessions.open()?;
-        self.sessions.repeatable(move |connection| inspection::inspect(connection, link))
+        let inspected = self.sessions.repeatable(move |connection| inspection::inspect(connection, link));
+        inspected.map_err(|error| self.with_holder(error))
     }
 
     /// Creates a user and deletes it, opens an apply's record and closes it, rolls all of it back, and commits a message, in
@@ -88,7 +90,25 @@ impl Database {
     /// does not commit in time.
     pub fn rehearse_change(&self) -> Result<(), DatabaseError> {
         let timeout = self.sessions.timeout();
-        self.sessions
-            .dedicated(timeout, move |connection| Ok(connection.batch_execute(&inspection::rehearsal(timeout / 2))?))
+        let rehearsal =
+            move |connection: &mut PgConnection| Ok(connection.batch_execute(&inspection::rehearsal(timeout / 2))?);
+        self.sessions.dedicated(timeout, rehearsal).map_err(|error| self.with_holder(error))
+    }
+
+    /// The error, and who kept the statement waiting where it waited in vain.
+    fn with_holder(&self, error: DatabaseError) -> DatabaseError {
+        let (DatabaseError::Unavailable(cause) | DatabaseError::Failed(cause)) = &error else { return error };
+        let cause = cause.to_string();
+        if !cause.contains("canceling statement due to") {
+            return error;
+        }
+        let Ok(Some(holder)) = self.sessions.dedicated(self.sessions.timeout(), inspection::holder) else {
+            return error;
+        };
+        let words = format!("{cause}: {holder} has it locked");
+        match error {
+            DatabaseError::Failed(_) => DatabaseError::failed(words),
+            _ => DatabaseError::unavailable(words),
+        }
     }
 }

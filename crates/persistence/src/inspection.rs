@@ -170,12 +170,29 @@ const REHEARSAL: [(&str, &str, &[&str]); 7] = [
     ),
 ];
 
-/// Who has locked what a change writes and waits for nothing itself, the oldest first: mostly somebody's open transaction.
-const HOLDER: &str = "SELECT format('process %s of PostgreSQL (%s, role %s)', pid, coalesce(nullif(application_name, ''), '?'), usename) \
-     FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid() AND pid IN ( \
-     SELECT pid FROM pg_locks WHERE granted AND mode NOT IN ('AccessShareLock', 'ShareUpdateExclusiveLock') \
-     AND relation IN ('tenants'::regclass, 'users'::regclass, 'extensions'::regclass, 'apply_audit_log'::regclass) \
-     EXCEPT SELECT pid FROM pg_locks WHERE NOT granted) ORDER BY xact_start, pid LIMIT 1";
+/// Who keeps changes waiting, and waits for nothing himself; the oldest first. Mostly it is somebody's open transaction: one
+/// that has written, or one that has only read while somebody else waits to change the table, behind whom all others
+/// queue. A prepared transaction has no process: PostgreSQL counts it as process 0 there.
+const HOLDER: &str = "WITH RECURSIVE locks AS (SELECT pid, granted, mode, virtualtransaction FROM pg_locks \
+     WHERE database = (SELECT oid FROM pg_database WHERE datname = current_database()) AND relation IN ( \
+     SELECT to_regclass(name) FROM unnest(ARRAY['tenants', 'users', 'extensions', 'apply_audit_log', \
+     '__diesel_schema_migrations']) AS name)), \
+     found AS (SELECT pid FROM locks WHERE NOT granted OR mode NOT IN ('AccessShareLock', 'ShareUpdateExclusiveLock') \
+     UNION SELECT unnest(pg_blocking_pids(pid)) FROM found) \
+     SELECT who FROM (SELECT format('process %s of PostgreSQL (%s, role %s)', \
+     pid, coalesce(nullif(application_name, ''), '?'), coalesce(usename, backend_type)), xact_start \
+     FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid() AND pid IN (SELECT pid FROM found) \
+     AND NOT EXISTS (SELECT FROM pg_locks AS waits WHERE waits.pid = pg_stat_activity.pid AND NOT granted) \
+     UNION ALL SELECT format('the prepared transaction %s (role %s)', gid, owner), prepared \
+     FROM pg_prepared_xacts WHERE database = current_database() AND EXISTS (SELECT FROM found WHERE coalesce(pid, 0) = 0) \
+     AND EXISTS (SELECT FROM locks JOIN pg_locks AS own USING (virtualtransaction) \
+     WHERE locks.pid IS NULL AND own.pid IS NULL AND own.transactionid = transaction)) AS holders (who, since) \
+     ORDER BY since, who LIMIT 1";
+
+/// Who keeps changes waiting, if anybody does.
+pub(crate) fn holder(connection: &mut PgConnection) -> Result<Option<String>, Abort> {
+    Ok(sql::<Text>(HOLDER).get_result(connection).optional()?)
+}
 
 /// All of it in one round trip, so that the tenant's row is not locked while packets travel. Where all numbers are taken, the
 /// user gets none. A trigger that returns nothing keeps a row as it is without an error; a trigger's own words may

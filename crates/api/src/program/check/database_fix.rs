@@ -19,12 +19,16 @@ const AUTHORITY: &str = "/etc/pbx-portal/database-ca.crt";
 const VARIABLE: &str = "DATABASE_URL|PBX_PORTAL__DATABASE__URL";
 const RELOAD: &str = "systemctl reload postgresql";
 
+/// How it ends what is said of a statement that waited in vain.
+const LOCKED: &str = " has it locked";
+
 /// The tables, as a change names them.
 const TABLES: [&str; 4] = ["tenants", "users", "extensions", "apply_audit_log"];
 
 pub(super) fn fault(error: &DatabaseError, names: &Names<'_>) -> Fault {
     let words = words(error);
     let fix = match error {
+        _ if let Some(fix) = end_wait(&words, names) => fix,
         DatabaseError::WrongEncoding { .. } => another_encoding(names),
         DatabaseError::InvalidUrl => correct_url(),
         DatabaseError::Unavailable(_) => fix(&words, names),
@@ -43,9 +47,8 @@ pub(super) fn refused(error: &DatabaseError, names: &Names<'_>) -> Fault {
         let reset = names.sql(&["ALTER SYSTEM SET synchronous_standby_names = ''", "SELECT pg_reload_conf()"]);
         return if is_silent { Fault::new(what, reset + "   # or start the standby") } else { fault(error, names) };
     }
-    let fix = if let Some(process) = holder(&words) {
-        names.sql(&[&format!("SELECT pg_terminate_backend({process})")])
-            + "   # or let who opened that transaction end it"
+    let fix = if let Some(fix) = end_wait(&words, names) {
+        fix
     } else if words.contains("No space left") {
         names.sql(&["SHOW data_directory"]) + "   # free space on its file system"
     } else {
@@ -101,14 +104,30 @@ fn fix_user(words: &str, names: &Names<'_>) -> Option<String> {
     Some(format!("{update}   # or another {column}, or delete the user: DELETE /users/{id}"))
 }
 
-/// Whether somebody's open transaction keeps all changes waiting.
+/// Whether somebody keeps all changes waiting.
 pub(super) fn is_locked(error: &DatabaseError) -> bool {
-    holder(&words(error)).is_some()
+    words(error).ends_with(LOCKED)
 }
 
-/// The process of PostgreSQL that holds what a change needs.
-fn holder(words: &str) -> Option<u32> {
-    words.strip_suffix(" has it locked")?.split_once("process ")?.1.split_once(" of PostgreSQL ")?.0.parse().ok()
+/// The command that ends what a statement waited for in vain, where it did.
+fn end_wait(words: &str, names: &Names<'_>) -> Option<String> {
+    if !words.ends_with(LOCKED) && !words.contains("canceling statement due to") {
+        return None;
+    }
+    let process = || words.split_once("process ")?.1.split_once(" of PostgreSQL ")?.0.parse::<u32>().ok();
+    let prepared = || Some(words.split_once("the prepared transaction ")?.1.rsplit_once(" (role ")?.0);
+    Some(if let Some(process) = process() {
+        names.sql(&[&format!("SELECT pg_terminate_backend({process})")])
+            + "   # or let who opened that transaction end it"
+    } else if let Some(prepared) = prepared().filter(|name| is_plain(name)) {
+        let rollback = names.in_database(&format!("ROLLBACK PREPARED '{prepared}'"));
+        rollback + "   # or COMMIT PREPARED, if its other parts are committed"
+    } else if prepared().is_some() {
+        names.in_database("SELECT * FROM pg_prepared_xacts") + "   # then ROLLBACK PREPARED with its gid"
+    } else {
+        let open = "SELECT pid, usename, application_name, state, query FROM pg_stat_activity WHERE xact_start < now() ORDER BY xact_start";
+        names.in_database(open) + "   # which of them has it locked? Then check again"
+    })
 }
 
 /// The command that gives the role its rights on the schema and its tables, and what it has to own.
@@ -359,6 +378,24 @@ mod tests {
             let fix = fix(&words, &Names::of(url));
             assert!(fix.contains(part), "{words}: {fix}");
         }
+    }
+
+    #[test]
+    fn who_keeps_all_waiting_is_ended_or_looked_for() {
+        let names = Names::of("postgresql:///pbx_portal");
+        for (words, part) in [
+            (
+                "UPDATE of tenants: process 7 of PostgreSQL (psql, role a) has it locked",
+                "'SELECT pg_terminate_backend(7)'",
+            ),
+            ("users: the prepared transaction x-1 (role a) has it locked", r"'ROLLBACK PREPARED '\''x-1'\'''"),
+            ("users: the prepared transaction o'b (role a) has it locked", "'SELECT * FROM pg_prepared_xacts'"),
+            ("UPDATE of tenants: another transaction has it locked", "FROM pg_stat_activity"),
+            ("canceling statement due to statement timeout", "FROM pg_stat_activity"),
+        ] {
+            assert!(end_wait(words, &names).is_some_and(|fix| fix.contains(part)), "{words}");
+        }
+        assert_eq!(end_wait("timeout expired", &names), None);
     }
 
     #[test]
