@@ -238,6 +238,31 @@ fn a_standby_is_no_database_to_write_to() {
 }
 
 #[test]
+fn a_server_whose_connections_are_all_taken_is_told_from_one_that_is_down() {
+    let mut cluster = Cluster::start_new();
+    let database = Database::create_in(&cluster.url());
+    let mut host = Host::new();
+    database.sql("CREATE ROLE portal LOGIN");
+    // Of 200.
+    database.sql("ALTER SYSTEM SET superuser_reserved_connections = 195");
+    cluster.stop();
+    cluster.start();
+    let settings = host.settings.clone().with("DATABASE_URL", &database.url_as("portal"));
+    let settings = settings.with("PBX_PORTAL__DATABASE__TIMEOUT_SECONDS", "2");
+    let taken: Vec<_> = (0..5).map(|_| database.begin("SELECT")).collect();
+    let found = check(&settings);
+    let [("database", fix)] = found.faults()[..] else { panic!("{found:#?}") };
+    assert!(found.lines.concat().contains("remaining connection slots are reserved"), "{found:#?}");
+    assert!(fix.contains("raise max_connections"), "{found:#?}");
+    host.run("database", fix.trim_start_matches("on the host of PostgreSQL: "), &Place::default());
+    drop(taken);
+    until("a free connection", || {
+        let found = check(&settings);
+        found.lines.iter().any(|line| line.starts_with("ok    database: ")).then_some(())
+    });
+}
+
+#[test]
 fn an_address_that_the_service_cannot_listen_on_is_found() {
     let mut host = Host::new();
     let file = host.settings.working_directory().join("config.toml");

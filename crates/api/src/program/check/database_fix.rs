@@ -144,7 +144,7 @@ pub(super) fn grant(names: &Names<'_>, missing: &[String], not_owned: &[String])
 /// The command that makes the database take changes again, or the way to the server that does.
 pub(super) fn writable(names: &Names<'_>, read_only: ReadOnly) -> String {
     if read_only == ReadOnly::Standby {
-        return format!("write the primary's address: {}", correct_url());
+        return primary();
     }
     let (role, database) = names.in_sql();
     let reset = "RESET default_transaction_read_only";
@@ -156,6 +156,10 @@ pub(super) fn writable(names: &Names<'_>, read_only: ReadOnly) -> String {
         &format!("ALTER SYSTEM {reset}"),
         "SELECT pg_reload_conf()",
     ])
+}
+
+fn primary() -> String {
+    format!("write the primary's address: {}", correct_url())
 }
 
 fn another_encoding(names: &Names<'_>) -> String {
@@ -219,6 +223,18 @@ fn fix(words: &str, names: &Names<'_>) -> String {
         names.sql(&[&names.create_database()])
     } else if is_missing("database") || is_missing("role") {
         "sh /usr/share/doc/pbx-portal/examples/postgresql/create.sh".to_owned()
+    } else if has("connection slots are reserved") || has("too many clients already") {
+        // Where no slot is left, the superuser does not get in either.
+        let list = names.there("ps -u postgres -o pid,etime,args");
+        list + "   # end some of them (kill PID), or raise max_connections and restart PostgreSQL"
+    } else if has("Hot standby mode is disabled") {
+        primary()
+    } else if ["starting up", "shutting down", "in recovery mode", "not yet accepting connections"]
+        .iter()
+        .any(|what| has(&format!("the database system is {what}")))
+    {
+        names.there("pg_isready")
+            + "   # wait until it accepts connections; if it stays down: systemctl start postgresql"
     } else if names.is_local || has("127.0.0.1") || has("::1") {
         "systemctl restart postgresql".to_owned()
     } else if has("Connection refused") {
@@ -346,6 +362,25 @@ mod tests {
             ),
             ("FATAL:  Peer authentication failed for user \"x\"", odd, "='postgresql:///a%20b'#"),
             ("timeout expired", other, "start PostgreSQL there"),
+            (
+                "FATAL:  remaining connection slots are reserved for roles with the SUPERUSER attribute",
+                own,
+                "max_connections",
+            ),
+            ("FATAL:  sorry, too many clients already", other, "runuser -u postgres -- ps -u postgres"),
+            ("FATAL:  the database system is starting up", own, "runuser -u postgres -- pg_isready"),
+            ("FATAL:  the database system is shutting down", other, "runuser -u postgres -- pg_isready"),
+            ("FATAL:  the database system is in recovery mode", own, "runuser -u postgres -- pg_isready"),
+            (
+                "FATAL: the database system is not yet accepting connections DETAIL: Consistent recovery state has not",
+                own,
+                "pg_isready",
+            ),
+            (
+                "FATAL: the database system is not accepting connections DETAIL: Hot standby mode is disabled.",
+                own,
+                "write the primary's address: correct DATABASE_URL",
+            ),
             ("connection to server on socket \"/run/x\" failed: No such file", own, "systemctl restart postgresql"),
             (
                 "connection to server at \"localhost\" (127.0.0.1) failed: timeout expired",
