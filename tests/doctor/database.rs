@@ -328,6 +328,36 @@ fn is_another(other: &Settings) {
 }
 
 #[test]
+fn of_two_users_with_one_number_the_one_who_is_not_applied_goes() {
+    let mut host = Host::new();
+    let [third, fourth] = ["third", "fourth"].map(|name| host.portal.create_user(name, &format!("{name}@example.com")));
+    host.database.sql("ALTER TABLE extensions DROP CONSTRAINT extensions_pkey");
+    for (from, to, kept, goes) in [
+        // Neither is applied: the later one.
+        (1003, 1002, third.string("/id"), fourth.string("/id")),
+        (1001, 1000, host.users[0].string("/id"), host.users[1].string("/id")),
+    ] {
+        host.database.sql(&format!("UPDATE extensions SET number = {to} WHERE number = {from}"));
+        host.portal.http().post_empty("/apply").expect(500);
+        let found = host.check();
+        let [("tables", _), ("users", fix)] = found.faults()[..] else { panic!("{found:#?}") };
+        let named = |one: &str| found.lines.iter().any(|line| line.starts_with("FAIL  users: ") && line.contains(one));
+        assert!(named(&kept) && named(&goes) && named(&format!("extension {to} ")), "{found:#?}");
+        host.run("users", fix, &Place::default());
+        assert_eq!(host.database.sql(&format!("SELECT user_id FROM extensions WHERE number = {to}")), kept);
+        assert!(matches!(host.check().faults()[..], [("tables", _)]));
+    }
+    host.portal.http().post_empty("/apply").expect(200);
+    // The later one is applied.
+    let user = host.portal.create_user("again", "again@example.com");
+    host.portal.http().post_empty("/apply").expect(200);
+    host.database.sql("UPDATE extensions SET number = 1001 WHERE number = 1000");
+    let found = host.check();
+    let [_, ("users", fix)] = found.faults()[..] else { panic!("{found:#?}") };
+    assert!(fix.ends_with(&host.users[0].string("/id")) && user.json["extension"] == 1001, "{found:#?}");
+}
+
+#[test]
 fn what_0_1_0_applied_is_no_fault_and_of_the_database_that_has_its_record() {
     let host = Host::new();
     host.was_applied_by_0_1_0();

@@ -4,9 +4,11 @@ use std::path::Path;
 use std::time::Instant;
 
 use pbx_asterisk::{AdminSection, Deployment, Drift, Fault, Pair, Transports};
-use pbx_domain::{Extension, ExtensionRange};
+use pbx_confgen::{RenderError, Renderer};
+use pbx_domain::{Extension, ExtensionRange, User};
 use pbx_persistence::{ApplyLog, Database, UserList};
 
+use super::database_fix::RESTORE;
 use super::report::Report;
 use super::service;
 use crate::Settings;
@@ -159,9 +161,17 @@ impl Check<'_> {
     /// Whether an apply would change anything, or be refused.
     fn check_users(&self, list: &UserList, log: &ApplyLog, report: &mut Report<'_>) -> anyhow::Result<()> {
         const POINT: &str = "users";
-        let pair = apply::rendered(&apply::renderer(self.settings), &list.users)?;
-        let apply = service::apply_command(self.settings);
         let last = self.deployment.last_proven()?;
+        let renderer = apply::renderer(self.settings);
+        let pair = match apply::rendered(&renderer, &list.users) {
+            Err(RenderError::DuplicateExtension { extension }) => {
+                let fault = self.share(extension, &list.users, &renderer, last.as_ref().map(|last| &last.pair));
+                report.fault(POINT, &fault);
+                return Ok(());
+            }
+            pair => pair?,
+        };
+        let apply = service::apply_command(self.settings);
         let tag: Option<apply::Tag> = last.as_ref().and_then(|last| last.tag.parse().ok());
         if last.as_ref().map_or(list.users.is_empty(), |last| last.pair == pair) {
             if last.is_some() && self.deployment.proven()?.is_none() {
@@ -194,6 +204,21 @@ impl Check<'_> {
             ),
         );
         Ok(())
+    }
+
+    /// Of users with one extension, the one goes whom Asterisk does not run, or who came later: no apply would.
+    fn share(&self, extension: Extension, users: &[User], renderer: &Renderer, last: Option<&Pair>) -> Fault {
+        let applied = last.map(|last| String::from_utf8_lossy(&last.endpoints)).unwrap_or_default();
+        let is_applied =
+            |user: &User| renderer.auth_name(user).is_ok_and(|auth| applied.contains(&format!("[{auth}]")));
+        let mut owners: Vec<_> = users.iter().filter(|user| user.extension == extension).collect();
+        owners.sort_by_key(|user| (!is_applied(user), user.created_at));
+        let ids: Vec<_> = owners.iter().map(|user| user.id.to_string()).collect();
+        let what = format!("extension {extension} belongs to the users {}: one of them has to go", ids.join(" and "));
+        let goes = ids.iter().rfind(|id| **id != ids[0]);
+        // Where it is one user twice, a delete would take both.
+        let fix = goes.map_or_else(|| RESTORE.to_owned(), |id| service::delete_command(self.settings, id));
+        Fault::new(what, fix)
     }
 }
 

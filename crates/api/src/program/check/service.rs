@@ -197,8 +197,17 @@ pub(super) fn set_command(key: &str, value: &str) -> String {
 
 /// The apply that fixes drift.
 pub(super) fn apply_command(settings: &Settings) -> String {
+    request(settings, "POST", "/apply")
+}
+
+/// The delete of a user.
+pub(super) fn delete_command(settings: &Settings, id: &str) -> String {
+    request(settings, "DELETE", &format!("/users/{id}"))
+}
+
+fn request(settings: &Settings, method: &str, path: &str) -> String {
     let header = if settings.tokens.is_empty() { "" } else { "-H @/root/pbx-token " };
-    format!("curl -sS {header}-X POST http://{}/apply", reachable(settings.bind))
+    format!("curl -sS {header}-X {method} http://{}{path}", reachable(settings.bind))
 }
 
 #[cfg(test)]
