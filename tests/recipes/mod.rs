@@ -87,6 +87,33 @@ fn what_was_reviewed_and_has_no_name_is_not_applied() {
     assert_eq!(world.portal.http().get("/users").expect(200).json["applied_revision"], 0);
 }
 
+/// Its record waits for PostgreSQL; to repeat it would ask for a plan that is none any more.
+#[test]
+fn an_apply_that_is_live_although_it_was_answered_with_503_is_done() {
+    for (script, run, expected) in [
+        (
+            "ensure.sh",
+            "sh ensure.sh users.json credentials.csv",
+            "0 created\nto apply: 1 added, 0 removed, 0 changed\napplied: Asterisk runs with 1 users",
+        ),
+        ("users.yml", "ansible-playbook -i localhost, users.yml", "…: ok=… changed=1 …failed=0 …"),
+    ] {
+        let world = World::with_script(script);
+        world.portal.create_user("Bob", "bob@example.com");
+        world.database.sql(
+            "CREATE FUNCTION lose() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN \
+             PERFORM pg_terminate_backend(pg_backend_pid()); RETURN NEW; END $$; \
+             CREATE TRIGGER lose BEFORE UPDATE ON apply_audit_log FOR EACH ROW WHEN (NEW.outcome = 'applied') \
+             EXECUTE FUNCTION lose()",
+        );
+        fs::write(world.directory().join("users.json"), "[]").unwrap();
+        let printed = world.sh(&format!("{run} || echo \"exit status $?\""));
+        assert!(matches(expected, &printed), "{printed}");
+        assert!(world.portal.log().contains(" POST /apply 503 "), "{}", world.portal.log());
+        assert!(world.asterisk.rx("pjsip show endpoints").contains("1000"));
+    }
+}
+
 /// curl behind a proxy that keeps the answers' tags for itself.
 const WITHOUT_ETAG: &str = "#!/bin/sh
 curl=$(PATH=${PATH#.:} command -v curl)
