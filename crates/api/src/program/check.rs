@@ -5,6 +5,7 @@
 
 mod asterisk;
 mod database;
+mod database_answers;
 mod database_fix;
 mod database_names;
 mod report;

@@ -8,7 +8,7 @@ use pbx_confgen::{RenderError, Renderer};
 use pbx_domain::{Extension, ExtensionRange, User};
 use pbx_persistence::{ApplyLog, Database, UserList};
 
-use super::database_fix::RESTORE;
+use super::database_answers::RESTORE;
 use super::report::Report;
 use super::service;
 use crate::Settings;

@@ -3,6 +3,7 @@
 use pbx_asterisk::Fault;
 use pbx_persistence::{Database, Inspection, Protection, ReadOnly, UserList};
 
+use super::database_answers::{self, RESTORE};
 use super::database_fix::{self, fault};
 use super::database_names::Names;
 use super::report::Report;
@@ -51,17 +52,17 @@ pub(super) fn check(survey: &Survey, report: &mut Report<'_>) -> Option<(Databas
         format!("{} {are} gone, as after a restore that failed in part", listed(names))
     };
     let wrong = if !missing_tables.is_empty() {
-        Some(("tables", gone(&missing_tables), database_fix::RESTORE.to_owned()))
+        Some(("tables", gone(&missing_tables), RESTORE.to_owned()))
     } else if !missing_rights.is_empty() {
         // Without its rights, what was applied may not be known.
         let what = format!("the role lacks {}", listed(&missing_rights));
-        Some(("tables", what, database_fix::grant(&names, &missing_rights, &not_owned)))
+        Some(("tables", what, database_answers::grant(&names, &missing_rights, &not_owned)))
     } else if !unknown.is_empty() {
         let what = format!("{} are of a newer portal, whose database this is", listed(&unknown));
         Some(("migrations", what, "apt-get install --only-upgrade pbx-portal".to_owned()))
     } else if !not_owned.is_empty() {
         let what = format!("{} are not applied, and the role does not own {}", listed(&pending), listed(&not_owned));
-        Some(("migrations", what, database_fix::grant(&names, &[], &not_owned)))
+        Some(("migrations", what, database_answers::grant(&names, &[], &not_owned)))
     } else if !pending.is_empty() {
         Some(("migrations", format!("{} are not applied", listed(&pending)), service::command("migrate")))
     } else {
@@ -80,7 +81,7 @@ pub(super) fn check(survey: &Survey, report: &mut Report<'_>) -> Option<(Databas
         (Some(error), _) => report.fault("tables", &fault(error, &names)),
         // A change may be refused for want of them.
         (None, _) if !missing_rules.is_empty() => {
-            report.fault("tables", &Fault::new(gone(&missing_rules), database_fix::RESTORE));
+            report.fault("tables", &Fault::new(gone(&missing_rules), RESTORE));
         }
         (None, Err(error)) => report.fault("tables", &database_fix::refused(&error, &names)),
         (None, Ok(())) if read_only.is_some() => report.good("tables", "they can be read"),
