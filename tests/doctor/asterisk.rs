@@ -52,7 +52,7 @@ fn a_main_file_that_is_gone_is_found_before_asterisk_misses_it() {
         let away = main.with_extension("away");
         fs::rename(&main, &away).unwrap();
         let found = host.check();
-        let gone = format!("FAIL  #include of {point}: {} is gone; to fix: ", main.display());
+        let gone = format!("FAIL  #include of {point}: {} is gone; to fix: cp -a ", main.display());
         assert!(found.status == 1 && found.lines.iter().any(|line| line.starts_with(&gone)), "{found:#?}");
         let user = host.portal.create_user("one more", "more@example.com");
         let failed = host.portal.http().post_empty("/apply").expect(502);

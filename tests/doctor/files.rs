@@ -136,7 +136,9 @@ fn a_file_that_asterisk_may_not_read_is_given_to_it() {
             let fix = format!("may not enter or read {} (chgrp ", closed.display());
             assert!(failed.string("/detail").contains(&fix), "{}", failed.text);
             host.portal.http().delete(&format!("/users/{}", user.string("/id"))).expect(204);
-            host.heals(&format!("#include of {point}"));
+            let found = host.heals(&format!("#include of {point}"));
+            assert!(!found.lines.concat().contains("FAIL  transport"), "{found:#?}");
+            host.takes_more();
         }
     }
 }

@@ -127,7 +127,12 @@ impl Deployment {
         let mut sections = pjsip.objects(&expected);
         pjsip.mark_templates(&mut sections, &pair.endpoints);
         let admin = AdminPjsip { tree: &pjsip, sections: &sections };
-        let transports = transports::check(&self.cli, &admin, deadline)?;
+        let closed = |asterisk| diagnosis::closed_to(asterisk, &pjsip, &self.files.endpoints);
+        let is_read = modules.contains(PJSIP)
+            && pjsip.blocked().is_none()
+            && !pjsip.is_gone()
+            && asterisk.as_ref().and_then(closed).is_none();
+        let transports = transports::check(&self.cli, &admin, is_read, deadline)?;
         let identification = identification::check(&self.cli, &admin, &settings, &expected, &modules, deadline)?;
         Ok(Inspection {
             version: numbered(version).to_owned(),

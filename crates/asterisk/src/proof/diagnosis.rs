@@ -58,6 +58,14 @@ pub(crate) fn fixes(
                 .or_else(|| unreadable(path, &asterisk))
         });
         fixes.extend(closed);
+        if fixes.is_empty() && mismatch.is_some() && !wanted.standalone.is_empty() {
+            let main = &pjsip.main;
+            fixes.push(format!(
+                "Asterisk may take {} for unchanged, as after a time when it could not read it (touch {})",
+                main.display(),
+                quoted(main)
+            ));
+        }
     }
     fixes
 }
@@ -180,7 +188,12 @@ pub(crate) fn closed_to(asterisk: &Who, tree: &Tree, target: &Path) -> Option<(S
     let above: BTreeSet<_> = tree.paths().chain(target.parent()).flat_map(|path| asterisk.closed_above(path)).collect();
     let opened = above.iter().map(|path| (path.display().to_string(), format!("chmod a+x {}", quoted(path))));
     let unread = tree.paths().filter(|path| !asterisk.may(path, READ));
-    let given = unread.map(|path| (path.display().to_string(), give(path, &asterisk.group(), "0640")));
+    let given = unread.map(|path| {
+        let given = give(path, &asterisk.group(), "0640");
+        // Of the main file it keeps the time though it could not open it, and takes it for unchanged from then on.
+        let touched = if path == tree.main { format!("{given} && touch {}", quoted(path)) } else { given };
+        (path.display().to_string(), touched)
+    });
     let (closed, fixes): (Vec<_>, Vec<_>) = opened.chain(given).unzip();
     let what = || format!("Asterisk, which runs as {}, may not enter or read {}", asterisk.user(), closed.join(", "));
     (!closed.is_empty()).then(|| (what(), fixes.join(" && ")))

@@ -52,17 +52,19 @@ impl Tree {
     pub(crate) fn wrong_include(&self) -> Option<(String, String)> {
         let target = self.target.display();
         let wrong = || {
-            let is_gone = std::fs::metadata(&self.main).is_err_and(|error| error.kind() == io::ErrorKind::NotFound);
-            if is_gone || self.count() == Some(0) {
+            if self.is_gone() {
+                // Asterisk runs what it read, trunks too, which a file with nothing but our line would end.
+                let main = quoted(&self.main);
+                return Some((format!("{} is gone", self.main.display()), format!("cp -a {main}.of-a-backup {main}")));
+            }
+            if self.count() == Some(0) {
                 let line = self.target.strip_prefix(&self.directory).unwrap_or(&self.target).display();
                 let read = file::read_at_most(&self.main, file::MOST_OF_OTHERS).ok().flatten().unwrap_or_default();
                 let comment = unended(&read).map(|(line, depth)| {
                     (format!(": line {line} begins a comment that does not end"), "--;\\n".repeat(depth))
                 });
                 let (why, end) = comment.unwrap_or_default();
-                let main = self.main.display();
-                let what =
-                    if is_gone { format!("{main} is gone") } else { format!("{main} does not include {target}{why}") };
+                let what = format!("{} does not include {target}{why}", self.main.display());
                 return Some((what, self.append(&format!("{end}#include {line}"))));
             }
             let surplus = self.surplus();
@@ -72,6 +74,11 @@ impl Tree {
             (!surplus.is_empty()).then(|| (what(), edit))
         };
         self.blocked().or_else(wrong)
+    }
+
+    /// Whether there is no main file.
+    pub(crate) fn is_gone(&self) -> bool {
+        std::fs::metadata(&self.main).is_err_and(|error| error.kind() == io::ErrorKind::NotFound)
     }
 
     /// The command that appends lines to the main file.

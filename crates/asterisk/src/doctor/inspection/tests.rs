@@ -142,7 +142,7 @@ fn files_that_asterisk_may_not_read_or_write_are_given_to_it() {
         chmod("db/astdb.sqlite3", mode);
         let main = at("main.conf").display().to_string();
         let closed = format!("Asterisk, which runs as 3999999998, may not enter or read {main}");
-        let given = format!("chgrp 3999999999 {main} && chmod 0640 {main}");
+        let given = format!("chgrp 3999999999 {main} && chmod 0640 {main} && touch {main}");
         assert_eq!(read(), (!is_read).then_some((closed, given)));
         for (of_directory, is_open) in [(0o777, true), (0o755, false), (0o776, false)] {
             chmod("db", of_directory);

@@ -59,10 +59,11 @@ fn read(answer: &str) -> Vec<Transport<'_>> {
         .collect()
 }
 
-/// Whether anybody answers SIP at one of the transports, on this host.
+/// Whether anybody answers SIP at one of the transports, on this host. `is_read` says whether Asterisk can read its files.
 pub(super) fn check(
     cli: &Cli,
     admin: &AdminPjsip<'_>,
+    is_read: bool,
     deadline: Instant,
 ) -> Result<Result<Transports, Fault>, CliError> {
     let answer = cli.ask("pjsip show transports", deadline)?;
@@ -73,8 +74,8 @@ pub(super) fn check(
     let not_taken: Vec<_> = written.filter(|section| !is_live(section)).collect();
     let is_web = |transport: &Transport<'_>| transport.protocol.starts_with("ws");
     let transports: Vec<_> = all.into_iter().filter(|one| is_web(one) || one.bind.is_some()).collect();
-    // Those of the files are good where Asterisk takes none of them for a line elsewhere.
-    if transports.is_empty() && admin.tree.blocked().is_some() {
+    // Those of the files are good where Asterisk takes none of them for another reason.
+    if transports.is_empty() && !is_read {
         let notes = vec!["PJSIP has none until it reads pjsip.conf".to_owned()];
         return Ok(Ok(Transports { answering: None, notes }));
     }
@@ -221,18 +222,19 @@ Objects found: 5
         use crate::proof::config_tree::Tree;
         let host = Host::new();
         let main = host.at("").canonicalize().unwrap().join("pjsip.conf");
-        let checked = |text: &str, listing: &str| {
+        let checked_as = |is_read: bool, text: &str, listing: &str| {
             std::fs::write(&main, text).unwrap();
             host.answering(&format!("'pjsip show transports') printf '=====\n{listing}' ;;"));
             let tree = Tree::read(main.parent().unwrap(), "pjsip.conf", std::path::Path::new("/x"));
             let sections = &tree.sections;
             let admin = AdminPjsip { tree: &tree, sections };
-            let checked = check(&host.deployment.cli, &admin, soon()).unwrap();
+            let checked = check(&host.deployment.cli, &admin, is_read, soon()).unwrap();
             let plain = |text: String| text.replace(&main.display().to_string(), "MAIN");
             checked
                 .map(|found| found.notes.into_iter().map(plain).collect::<Vec<_>>())
                 .map_err(|fault| plain(fault.fix))
         };
+        let checked = |text: &str, listing: &str| checked_as(true, text, listing);
         let (udp, other) = ("[udp]\ntype=transport\n", "[t](!)\ntype=transport\n[1]\ntype=endpoint\n");
         let listed = "Transport:  udp  ws  0  0  0.0.0.0:5060\n";
         assert_eq!(checked(&format!("{udp}{other}"), listed), Ok(Vec::new()));
@@ -250,6 +252,8 @@ Objects found: 5
         assert!(missing(&format!("#include [^x]\n{other}")).starts_with(append));
         assert!(missing(&format!("{udp}#include [^x]\n")).starts_with("sed -i '1,2s/^/; /' MAIN && printf "));
         assert_eq!(checked(&format!("{udp}[tls]\ntype=transport\n#include [^x]\n"), listed), Ok(Vec::new()));
+        let none = "PJSIP has none until it reads pjsip.conf".to_owned();
+        assert_eq!(checked_as(false, udp, ""), Ok(vec![none]));
         let twice = missing(&format!("{udp}{other}{udp}"));
         assert_eq!(twice, "sed -i '7,8s/^/; /' MAIN && systemctl restart asterisk");
     }
