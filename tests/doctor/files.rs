@@ -31,9 +31,10 @@ fn an_include_directory_or_file_that_is_gone_is_made_again() {
             if restart {
                 host.asterisk.restart();
             }
-            // The pattern of the #include line would match it.
+            // The pattern of the #include line would match it. And the transports are good.
             let found = host.heals(point);
             assert!(!found.lines.concat().contains("does not include"), "{found:#?}");
+            assert!(!found.lines.concat().contains("FAIL  transport"), "{found:#?}");
         }
         fs::rename(file, file.with_extension("away")).unwrap();
         symlink(file.with_extension("away"), file).unwrap();
@@ -105,7 +106,8 @@ fn a_file_that_asterisk_may_not_read_is_given_to_it() {
             if restart {
                 host.asterisk.restart();
             }
-            host.heals(point);
+            let found = host.heals(point);
+            assert!(!found.lines.concat().contains("FAIL  transport"), "{found:#?}");
         }
         let directory = file.parent().unwrap();
         chown(directory, Some(0), Some(0)).unwrap();

@@ -16,7 +16,7 @@ use crate::ask::reload::{self, ReloadError};
 use crate::deploy::deployment::Deployment;
 use crate::doctor::fault::Fault;
 use crate::files::file;
-use crate::files::rights::{self, WRITE, Who, quoted};
+use crate::files::rights::{self, READ, WRITE, Who, quoted};
 use crate::proof::admin_sections::AdminSection;
 use crate::proof::config_tree::{Tree, canonical};
 use crate::proof::diagnosis::{self, EXTENSIONS_CONF, PJSIP_CONF};
@@ -127,11 +127,14 @@ impl Deployment {
         let mut sections = pjsip.objects(&expected);
         pjsip.mark_templates(&mut sections, &pair.endpoints);
         let admin = AdminPjsip { tree: &pjsip, sections: &sections };
-        let closed = |asterisk| diagnosis::closed_to(asterisk, &pjsip, &self.files.endpoints);
+        let ours = &self.files.endpoints;
+        let is_open =
+            |asterisk: &Who| asterisk.may(ours, READ) && diagnosis::closed_to(asterisk, &pjsip, ours).is_none();
         let is_read = modules.contains(PJSIP)
             && pjsip.blocked().is_none()
             && !pjsip.is_gone()
-            && asterisk.as_ref().and_then(closed).is_none();
+            && std::fs::metadata(ours).is_ok_and(|ours| ours.is_file())
+            && asterisk.as_ref().is_none_or(is_open);
         let transports = transports::check(&self.cli, &admin, is_read, deadline)?;
         let identification = identification::check(&self.cli, &admin, &settings, &expected, &modules, deadline)?;
         Ok(Inspection {
