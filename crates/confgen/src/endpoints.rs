@@ -8,7 +8,7 @@ use crate::{EndpointOptions, RenderError, hash};
 
 #[derive(Template)]
 #[template(path = "generated_endpoints.conf", block = "head")]
-struct Head<'a> {
+struct EndpointsHead<'a> {
     generation: &'a str,
 }
 
@@ -138,7 +138,7 @@ fn refused(user: &User) -> RenderError {
 }
 
 fn head(generation: &str) -> String {
-    crate::constant(&Head { generation })
+    crate::constant(&EndpointsHead { generation })
 }
 
 #[cfg(test)]

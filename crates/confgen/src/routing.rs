@@ -7,7 +7,7 @@ use crate::{RenderError, hash};
 
 #[derive(Template)]
 #[template(path = "generated_routing.conf", block = "head")]
-struct Head<'a> {
+struct RoutingHead<'a> {
     prefix: &'a str,
     /// Where phones call.
     context: &'a str,
@@ -34,7 +34,7 @@ pub(crate) fn render(
     users: &[&User],
 ) -> Result<String, RenderError> {
     let pattern = pattern(range);
-    let head = |generation: &str| crate::constant(&Head { prefix, context, pattern: &pattern, generation });
+    let head = |generation: &str| crate::constant(&RoutingHead { prefix, context, pattern: &pattern, generation });
     let mut text = String::with_capacity(2048 + users.len() * USER_BYTES);
     text.push_str(&head(hash::NO_GENERATION));
     let head_end = text.len();

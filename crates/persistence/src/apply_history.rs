@@ -4,7 +4,7 @@ use diesel::prelude::*;
 use pbx_domain::{ApplyOutcome, ApplyRecord, Revision, User};
 
 use crate::apply_log::{ApplyLog, StartedApply};
-use crate::apply_row::Row;
+use crate::apply_row::ApplyRow;
 use crate::error::DatabaseError;
 use crate::list;
 use crate::schema::apply_audit_log as log;
@@ -74,8 +74,8 @@ impl ApplyLog {
                 query = query.filter(log::node.eq(node));
             }
             let latest = query.order((log::started_at.desc(), log::id.desc())).limit(i64::from(most));
-            let rows: Vec<Row> = latest.load(connection)?;
-            Ok(rows.into_iter().map(Row::into_apply).collect::<Result<_, _>>()?)
+            let rows: Vec<ApplyRow> = latest.load(connection)?;
+            Ok(rows.into_iter().map(ApplyRow::into_apply).collect::<Result<_, _>>()?)
         })
     }
 
@@ -91,14 +91,14 @@ impl ApplyLog {
         let node = node.to_owned();
         self.sessions.repeatable(move |connection| {
             let proven = [ApplyOutcome::Applied, ApplyOutcome::Unchanged].map(ApplyOutcome::as_str);
-            let row: Option<Row> = log::table
+            let row: Option<ApplyRow> = log::table
                 .filter(log::tenant.eq(TENANT))
                 .filter(log::node.eq(&node))
                 .filter(log::outcome.eq_any(proven))
                 .order((log::started_at.desc(), log::id.desc()))
                 .first(connection)
                 .optional()?;
-            let since = row.map(Row::into_record).transpose()?;
+            let since = row.map(ApplyRow::into_record).transpose()?;
             let list = list::read(connection)?;
             let mut users = list.users;
             users.retain(|user| since.as_ref().is_none_or(|apply| user.revision > apply.revision));

@@ -9,7 +9,7 @@ use pbx_domain::{ApplyId, ApplyOutcome, ApplyRecord};
 use serde_json::Value;
 use uuid::Uuid;
 
-use crate::apply_row::{RUNNING, Row};
+use crate::apply_row::{ApplyRow, RUNNING};
 use crate::error::DatabaseError;
 use crate::list::{self, ListQuery, ListSql, UserList};
 use crate::schema::apply_audit_log as log;
@@ -75,7 +75,7 @@ impl ApplyLog {
     ///
     /// [`DatabaseError`]
     pub fn finish(&self, record: &ApplyRecord) -> Result<bool, DatabaseError> {
-        let (id, row) = (record.id.as_uuid(), Row::of(record));
+        let (id, row) = (record.id.as_uuid(), ApplyRow::of(record));
         self.sessions.repeatable(move |connection| {
             let closed = diesel::update(log::table.find(id)).set(&row).execute(connection)?;
             Ok(closed > 0)
@@ -88,7 +88,7 @@ impl ApplyLog {
     ///
     /// [`DatabaseError`]
     pub fn record(&self, record: &ApplyRecord) -> Result<(), DatabaseError> {
-        let row = Row::of(record);
+        let row = ApplyRow::of(record);
         self.sessions.repeatable(move |connection| {
             diesel::insert_into(log::table).values(&row).on_conflict(log::id).do_nothing().execute(connection)?;
             Ok(())
@@ -108,7 +108,7 @@ impl ApplyLog {
     /// A record as JSON, to be kept where no database takes it yet; in whole microseconds, as the database has it.
     #[must_use]
     pub fn to_json(record: &ApplyRecord) -> Value {
-        serde_json::to_value(Row::of(record)).unwrap_or_default()
+        serde_json::to_value(ApplyRow::of(record)).unwrap_or_default()
     }
 
     /// The record that [`to_json`](Self::to_json) made JSON of.
@@ -117,7 +117,7 @@ impl ApplyLog {
     ///
     /// [`DatabaseError::Failed`] for what is no record.
     pub fn from_json(json: Value) -> Result<ApplyRecord, DatabaseError> {
-        let row: Row = serde_json::from_value(json).map_err(DatabaseError::failed)?;
+        let row: ApplyRow = serde_json::from_value(json).map_err(DatabaseError::failed)?;
         row.into_record()
     }
 

@@ -21,7 +21,7 @@ pub(crate) const RUNNING: &str = "running";
 /// All columns, in the order of the table.
 #[derive(Queryable, Insertable, AsChangeset, Serialize, Deserialize)]
 #[diesel(table_name = apply_audit_log, treat_none_as_null = true)]
-pub(crate) struct Row {
+pub(crate) struct ApplyRow {
     id: Uuid,
     tenant: String,
     node: String,
@@ -45,7 +45,7 @@ pub(crate) struct Row {
     duration_ms: Option<f64>,
 }
 
-impl Row {
+impl ApplyRow {
     pub(crate) fn of(record: &ApplyRecord) -> Self {
         let numbers = |extensions: &[Extension]| extensions.iter().map(|number| number.get().into()).collect();
         let file = |file: &InstalledFile| json!({ "path": file.path, "sha256": file.sha256, "bytes": file.bytes });

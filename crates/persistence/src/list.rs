@@ -8,8 +8,8 @@ use pbx_domain::{DatabaseId, Revision, User};
 use uuid::Uuid;
 
 use crate::error::DatabaseError;
-use crate::row::Row;
 use crate::session::Abort;
+use crate::user_row::UserRow;
 use crate::users::TENANT;
 
 /// All users as they were at one moment.
@@ -47,7 +47,7 @@ pub(crate) type ListSql = (
     Bool,
     Nullable<(SqlUuid, Text, Text, Integer, Text, Text, Timestamptz, BigInt, BigInt)>,
 );
-pub(crate) type ListRow = (i64, Uuid, Option<i64>, Uuid, bool, Option<Row>);
+pub(crate) type ListRow = (i64, Uuid, Option<i64>, Uuid, bool, Option<UserRow>);
 
 /// What the token relies on: the three triggers of each table that replace it, and the tables' own rows of
 /// `pg_class`, as a number that each change of these rows makes larger (the transactions that wrote them). So a trigger that
@@ -159,7 +159,7 @@ fn load(connection: &mut PgConnection, query: ListQuery) -> QueryResult<Vec<List
 /// The tenant is in every row, and in one of its own where it has no users.
 pub(crate) fn from_rows(rows: Vec<ListRow>) -> Result<UserList, Abort> {
     let (token, database) = tenant_of(&rows)?;
-    let users = rows.into_iter().filter_map(|(.., row)| row).map(Row::into_user);
+    let users = rows.into_iter().filter_map(|(.., row)| row).map(UserRow::into_user);
     let mut users: Vec<User> = users.collect::<Result<_, _>>()?;
     // A tenth of the time that PostgreSQL would take for it.
     users.sort_unstable_by_key(|user| user.extension);

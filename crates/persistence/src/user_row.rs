@@ -15,7 +15,7 @@ use crate::timestamp::Timestamp;
 
 /// The columns of a user and its extension.
 #[derive(Queryable)]
-pub(crate) struct Row {
+pub(crate) struct UserRow {
     pub(crate) id: Uuid,
     name: Checked<DisplayName>,
     pub(crate) email: Checked<Email>,
@@ -27,7 +27,7 @@ pub(crate) struct Row {
     extension_revision: i64,
 }
 
-impl Row {
+impl UserRow {
     /// The user, or which user breaks which rule.
     pub(crate) fn into_user(self) -> Result<User, DatabaseError> {
         let id = UserId::from(self.id);
