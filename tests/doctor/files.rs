@@ -146,6 +146,25 @@ fn a_file_that_asterisk_may_not_read_is_given_to_it() {
 }
 
 #[test]
+fn a_main_file_that_asterisk_takes_for_unchanged_is_to_be_touched() {
+    let host = with_a_user();
+    let main = host.asterisk.etc().join("pjsip.conf");
+    let edited = fs::read_to_string(&main).unwrap() + "\n";
+    fs::write(&main, edited).unwrap();
+    fs::set_permissions(&main, Permissions::from_mode(0o600)).unwrap();
+    chown(&main, Some(0), Some(0)).unwrap();
+    host.portal.create_user("one more", "more@example.com");
+    host.portal.http().post_empty("/apply").expect(502);
+    // By hand, and not as the answer says.
+    fs::set_permissions(&main, Permissions::from_mode(0o644)).unwrap();
+    let failed = host.portal.http().post_empty("/apply").expect(502);
+    let fix = format!("may take {} for unchanged, as after a time when it could not read it (touch ", main.display());
+    assert!(failed.string("/detail").contains(&fix), "{}", failed.text);
+    assert!(Command::new("touch").arg(&main).status().unwrap().success());
+    host.works();
+}
+
+#[test]
 fn a_directory_that_is_closed_to_asterisk_is_opened() {
     let mut host = with_a_user();
     let close = |path: &Path, mode| {

@@ -33,6 +33,7 @@ pub(super) struct WaitingRecord {
 
 /// All of them: first those that may never have been opened; in each group, the oldest first. Drops what this program did
 /// not write, what waited too long and what is too many; each with a line in the log, unless it may never have been opened.
+/// For the holder of the lock alone.
 pub(super) fn all(deployment: &Deployment) -> Result<Vec<WaitingRecord>, FileError> {
     let mut all = Vec::new();
     for name in deployment.notes()?.iter().filter(|name| name.starts_with(NAME)) {
