@@ -43,7 +43,7 @@ impl Known {
 /// It happens at most once, however often it is sent: only where the users are the known ones. The token shows that, and the
 /// change replaces it.
 #[derive(Clone, Default)]
-pub(crate) struct Change {
+pub(crate) struct ChangeQuery {
     known: Uuid,
     known_revision: i64,
     /// What their token relies on.
@@ -60,7 +60,7 @@ pub(crate) struct Change {
     row_wait: String,
 }
 
-impl Change {
+impl ChangeQuery {
     /// An empty change.
     pub(crate) fn of(known: ChangeToken, row_wait: Duration) -> Self {
         let row_wait = format!("{}ms", row_wait.as_millis().max(1));
@@ -86,17 +86,17 @@ impl Change {
     }
 }
 
-impl diesel::query_builder::QueryId for Change {
+impl diesel::query_builder::QueryId for ChangeQuery {
     // The text depends on what changes: Diesel keeps a prepared statement for each.
     type QueryId = ();
     const HAS_STATIC_QUERY_ID: bool = false;
 }
 
-impl diesel::query_builder::Query for Change {
+impl diesel::query_builder::Query for ChangeQuery {
     type SqlType = (BigInt, Timestamptz);
 }
 
-impl RunQueryDsl<PgConnection> for Change {}
+impl RunQueryDsl<PgConnection> for ChangeQuery {}
 
 /// PostgreSQL runs the data-modifying parts of a `WITH` in any order, unless one reads the rows of another. The order
 /// matters: a user who takes the place of another gets the same extension, so the old row has to go before the new one
@@ -114,7 +114,7 @@ impl RunQueryDsl<PgConnection> for Change {}
 ///
 /// The setting `pbx_portal.token` names the token that this statement gives the tenant, so that the triggers keep it
 /// instead of making one that this process does not know.
-impl QueryFragment<Pg> for Change {
+impl QueryFragment<Pg> for ChangeQuery {
     fn walk_ast<'b>(&'b self, mut out: AstPass<'_, 'b, Pg>) -> QueryResult<()> {
         out.push_sql(
             "WITH moved AS ( \
@@ -200,7 +200,7 @@ impl QueryFragment<Pg> for Change {
     }
 }
 
-impl Change {
+impl ChangeQuery {
     /// One id is compared by itself: for an array of unknown length PostgreSQL rather reads all rows of the tenant.
     fn push_deleted<'b>(&'b self, out: &mut AstPass<'_, 'b, Pg>) -> QueryResult<()> {
         if let [id] = &*self.deleted {

@@ -6,7 +6,7 @@ use diesel::pg::PgConnection;
 use crate::apply_log::ApplyLog;
 use crate::conninfo::{Conninfo, Link};
 use crate::error::DatabaseError;
-use crate::inspection::{self, Inspection};
+use crate::inspection::{self, DatabaseInspection};
 use crate::migrations;
 use crate::session::Sessions;
 use crate::users::UserRepository;
@@ -72,7 +72,7 @@ impl Database {
     /// # Errors
     ///
     /// [`DatabaseError`].
-    pub fn inspect(&self) -> Result<Inspection, DatabaseError> {
+    pub fn inspect(&self) -> Result<DatabaseInspection, DatabaseError> {
         let link = self.link;
         self.sessions.open()?;
         let inspected = self.sessions.repeatable(move |connection| inspection::inspect(connection, link));

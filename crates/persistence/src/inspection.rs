@@ -16,7 +16,7 @@ use crate::session::Abort;
 /// A database as the portal finds it, by [`Database::inspect`](crate::Database::inspect).
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
-pub struct Inspection {
+pub struct DatabaseInspection {
     /// PostgreSQL's version, such as `15.8`.
     pub server_version: String,
     /// How the connection is protected.
@@ -234,7 +234,7 @@ pub(crate) fn rehearsal(lock_timeout: Duration) -> String {
     )
 }
 
-pub(crate) fn inspect(connection: &mut PgConnection, link: Link) -> Result<Inspection, Abort> {
+pub(crate) fn inspect(connection: &mut PgConnection, link: Link) -> Result<DatabaseInspection, Abort> {
     let (seen, schema): (Option<String>, String) = sql::<(Nullable<Text>, Text)>(SCHEMAS).get_result(connection)?;
     let mut missing_rights: Vec<String> = sql::<Text>(RIGHTS).load(connection)?;
     missing_rights.extend(seen.is_none().then(|| format!("USAGE on schema {schema}")));
@@ -260,7 +260,7 @@ pub(crate) fn inspect(connection: &mut PgConnection, link: Link) -> Result<Inspe
     };
     let tls = sql::<Text>("SELECT version FROM pg_stat_ssl WHERE pid = pg_backend_pid() AND ssl");
     let tls = tls.get_result(connection).optional()?;
-    Ok(Inspection {
+    Ok(DatabaseInspection {
         server_version,
         protection: protection(is_local, link, tls),
         schema,

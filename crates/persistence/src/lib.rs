@@ -79,7 +79,7 @@ pub use apply_log::{ApplyLog, StartedApply};
 pub use conninfo::Address;
 pub use database::Database;
 pub use error::{CreateUserError, DatabaseError, ErrorDetail};
-pub use inspection::{Inspection, Protection, ReadOnly};
+pub use inspection::{DatabaseInspection, Protection, ReadOnly};
 pub use list::{ChangeToken, UserList};
 pub use users::UserRepository;
 

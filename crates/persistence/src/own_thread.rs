@@ -11,9 +11,9 @@ const LIMIT: usize = 128;
 static RUNNING: AtomicUsize = AtomicUsize::new(0);
 
 /// One of the threads, until it ends.
-struct Running;
+struct Counted;
 
-impl Drop for Running {
+impl Drop for Counted {
     fn drop(&mut self) {
         RUNNING.fetch_sub(1, Ordering::SeqCst);
     }
@@ -29,7 +29,7 @@ pub(crate) fn run<T: Send + 'static>(
     call: impl FnOnce() -> T + Send + 'static,
 ) -> io::Result<Option<T>> {
     let others = RUNNING.fetch_add(1, Ordering::SeqCst);
-    let running = Running;
+    let running = Counted;
     if others >= LIMIT {
         return Err(io::Error::other(format!("{LIMIT} calls still wait for a PostgreSQL that fell silent")));
     }

@@ -14,7 +14,7 @@ use diesel::result::{DatabaseErrorKind, Error as SqlError};
 use diesel::{OptionalExtension as _, RunQueryDsl as _};
 use pbx_domain::{CreateRefusal, Extension, Ha1, NewUser, Realm, Revision, Roster, SipPassword, UserId};
 
-use crate::change::{Change, Known};
+use crate::change::{ChangeQuery, Known};
 use crate::error::DatabaseError;
 use crate::list::{self, ChangeToken, ListRow};
 use crate::session::{Abort, Sessions, lock};
@@ -168,7 +168,7 @@ impl Writer {
                 Some(known) => known,
                 None => Known::of(self.read(begun)?)?,
             };
-            let mut change = Change::of(token, self.row_wait());
+            let mut change = ChangeQuery::of(token, self.row_wait());
             let decisions: Vec<_> = batch.iter().map(|request| decide(request, &mut roster, &mut change)).collect();
             let results = |at, when| {
                 let given = |extension| Given { extension, at, when };
@@ -208,7 +208,7 @@ impl Writer {
         self.sessions.timeout() / 4
     }
 
-    fn make(&self, begun: Instant, change: &Change) -> Result<Made, DatabaseError> {
+    fn make(&self, begun: Instant, change: &ChangeQuery) -> Result<Made, DatabaseError> {
         let sent = Arc::new(AtomicU32::new(0));
         let (statement, times, row_wait) = (change.clone(), Arc::clone(&sent), self.row_wait());
         let made = self.sessions.repeatable_since(begun, move |connection| {
@@ -276,7 +276,7 @@ enum Made {
 }
 
 /// Adds what is asked for to the change, and gives the extension that is given or freed by it.
-fn decide(request: &Request, roster: &mut Roster, change: &mut Change) -> Result<Extension, CreateRefusal> {
+fn decide(request: &Request, roster: &mut Roster, change: &mut ChangeQuery) -> Result<Extension, CreateRefusal> {
     match request {
         Request::Delete(id) => {
             let extension = roster.delete(*id).ok_or(CreateRefusal::NoSuchUser)?;

@@ -32,7 +32,7 @@ const STOP_TIMEOUT: Duration = Duration::from_secs(5);
 const MAX_HEADER_NAME: usize = 60_000;
 
 /// A client's connection.
-pub(crate) struct Connection {
+pub(crate) struct ClientConnection {
     stream: TcpStream,
     client: Rc<Client>,
     timer: Pin<Box<Sleep>>,
@@ -46,7 +46,7 @@ pub(crate) struct Connection {
     replacement: Vec<u8>,
 }
 
-impl Connection {
+impl ClientConnection {
     pub(crate) fn new(stream: TcpStream, client: Rc<Client>, stop: impl Future<Output = ()> + 'static) -> Self {
         // The end of an answer would wait until the client has acknowledged the rest, which takes it 40 ms. A connection
         // that is gone already shows when it is read.
@@ -138,13 +138,13 @@ impl Connection {
     }
 }
 
-impl Drop for Connection {
+impl Drop for ClientConnection {
     fn drop(&mut self) {
         self.client.leave();
     }
 }
 
-impl AsyncRead for Connection {
+impl AsyncRead for ClientConnection {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         self.poll_patience(cx)?;
         let before = buffer.filled().len();
@@ -154,7 +154,7 @@ impl AsyncRead for Connection {
     }
 }
 
-impl AsyncWrite for Connection {
+impl AsyncWrite for ClientConnection {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         ready!(self.poll_replacement(cx))?;
         match own_answer(bytes) {
@@ -242,7 +242,7 @@ mod tests {
     async fn the_end_of_an_answer_does_not_wait_for_the_client() {
         let stream = stream().await;
         assert!(!stream.nodelay().unwrap());
-        let connection = Connection::new(stream, Strangers::new(1).admit(None), std::future::pending());
+        let connection = ClientConnection::new(stream, Strangers::new(1).admit(None), std::future::pending());
         assert!(connection.stream.nodelay().unwrap());
     }
 
@@ -250,7 +250,7 @@ mod tests {
     async fn a_client_that_has_gone_takes_no_place_of_those_who_come() {
         let strangers = Strangers::new(1);
         let gone = strangers.admit(None);
-        drop(Connection::new(stream().await, Rc::clone(&gone), std::future::pending()));
+        drop(ClientConnection::new(stream().await, Rc::clone(&gone), std::future::pending()));
         strangers.admit(None);
         assert!(!gone.is_disconnected(), "it would be the oldest of too many");
     }
@@ -258,7 +258,7 @@ mod tests {
     #[actix_web::test]
     async fn the_timer_fires_no_later_than_the_client_has_to_go() {
         let client = Strangers::new(1).admit(None);
-        let mut connection = Connection::new(stream().await, client, std::future::ready(()));
+        let mut connection = ClientConnection::new(stream().await, client, std::future::ready(()));
         assert!(connection.timer.deadline().into_std() > Instant::now() + STOP_TIMEOUT);
         connection.poll_patience(&mut Context::from_waker(Waker::noop())).unwrap();
         assert!(connection.timer.deadline().into_std() <= Instant::now() + STOP_TIMEOUT);

@@ -24,14 +24,14 @@ pub(crate) async fn redirect() -> HttpResponse {
 }
 
 /// A file, each form once in memory: every response refers to the same bytes.
-struct File {
+struct Asset {
     content_type: &'static str,
     plain: Bytes,
     /// Of the large ones.
     gzip: Option<Bytes>,
 }
 
-static FILES: LazyLock<BTreeMap<&str, File>> = LazyLock::new(|| {
+static ASSETS: LazyLock<BTreeMap<&str, Asset>> = LazyLock::new(|| {
     let own = [
         ("", "text/html; charset=utf-8", include_str!("docs/index.html")),
         ("docs.css", "text/css; charset=utf-8", include_str!("docs/docs.css")),
@@ -46,10 +46,10 @@ static FILES: LazyLock<BTreeMap<&str, File>> = LazyLock::new(|| {
         let packed = utoipa_swagger_ui::serve(name, Arc::new(Config::default())).ok()??.bytes;
         let mut plain = Vec::new();
         GzDecoder::new(&*packed).read_to_end(&mut plain).ok()?;
-        Some((name, File { content_type, plain: plain.into(), gzip: Some(packed.into_owned().into()) }))
+        Some((name, Asset { content_type, plain: plain.into(), gzip: Some(packed.into_owned().into()) }))
     });
     let own = own.map(|(name, content_type, text)| {
-        (name, File { content_type, plain: Bytes::from_static(text.as_bytes()), gzip: None })
+        (name, Asset { content_type, plain: Bytes::from_static(text.as_bytes()), gzip: None })
     });
     taken.chain(own).collect()
 });
@@ -60,7 +60,7 @@ pub(crate) async fn file(
     accepted: Option<Header<AcceptEncoding>>,
 ) -> Result<HttpResponse, Problem> {
     let file =
-        FILES.get(name.as_str()).ok_or_else(|| Problem::new(Code::NotFound, "The documentation has no such file."))?;
+        ASSETS.get(name.as_str()).ok_or_else(|| Problem::new(Code::NotFound, "The documentation has no such file."))?;
     let both = [Encoding::gzip(), Encoding::identity()];
     let is_gzip = accepted.is_some_and(|accepted| accepted.negotiate(both.iter()) == Some(Encoding::gzip()));
     let mut response = HttpResponse::Ok();
@@ -82,10 +82,10 @@ mod tests {
 
     #[test]
     fn every_file_that_the_page_names_is_there() {
-        let page = str::from_utf8(&FILES[""].plain).unwrap();
+        let page = str::from_utf8(&ASSETS[""].plain).unwrap();
         let named = ["src=\"", "href=\""].iter().flat_map(|attribute| page.split(attribute).skip(1));
         let named = named.filter_map(|rest| rest.split('"').next()).filter(|name| !name.starts_with("../"));
-        assert_eq!(named.inspect(|name| assert!(FILES.contains_key(name), "{name}")).count(), FILES.len() - 1);
-        assert!(FILES.values().all(|file| !file.plain.is_empty()));
+        assert_eq!(named.inspect(|name| assert!(ASSETS.contains_key(name), "{name}")).count(), ASSETS.len() - 1);
+        assert!(ASSETS.values().all(|file| !file.plain.is_empty()));
     }
 }

@@ -21,7 +21,7 @@ use sd_notify::NotifyState;
 
 use crate::http::access;
 use crate::http::clients::{Client, Strangers};
-use crate::http::connection::Connection;
+use crate::http::connection::ClientConnection;
 use crate::http::work::Work;
 use crate::operations::apply::Applier;
 use crate::operations::listing::ListingCache;
@@ -129,7 +129,7 @@ async fn run(mut settings: Settings, database: Database, applier: Applier) -> an
     Ok(())
 }
 
-/// The server as `HttpServer` makes it, but for the `Connection`.
+/// The server as `HttpServer` makes it, but for the `ClientConnection`.
 fn server(state: &web::Data<AppState>, listener: TcpListener, pulse: &Pulse) -> anyhow::Result<ServerBuilder> {
     let (shared, workers_pulse, address) = (state.clone(), pulse.clone(), state.settings.bind);
     let max_strangers = MAX_STRANGERS.div_ceil(state.settings.workers);
@@ -150,19 +150,19 @@ fn server(state: &web::Data<AppState>, listener: TcpListener, pulse: &Pulse) -> 
             let http = HttpService::build()
                 .client_request_timeout(HEAD_TIMEOUT)
                 .client_disconnect_timeout(CLOSE_TIMEOUT)
-                // The `Connection` limits how long it may wait for its next request.
+                // The `ClientConnection` limits how long it may wait for its next request.
                 .keep_alive(KeepAlive::Os)
                 .h1_write_buffer_size(WRITE_BUFFER)
                 .local_addr(address)
                 .graceful_shutdown_signal(stop.clone())
-                .on_connect_ext(|connection: &Connection, shown| {
+                .on_connect_ext(|connection: &ClientConnection, shown| {
                     shown.insert::<Rc<Client>>(Rc::clone(connection.client()));
                 })
                 .finish(map_config(app, |()| AppConfig::default()));
             fn_service(move |stream: TcpStream| {
                 let peer = stream.peer_addr().ok();
                 let client = strangers.admit(peer.map(|peer| peer.ip()));
-                let connection = Connection::new(stream, client, stop());
+                let connection = ClientConnection::new(stream, client, stop());
                 async move { Ok::<_, DispatchError>((connection, Protocol::Http1, peer)) }
             })
             .and_then(http)

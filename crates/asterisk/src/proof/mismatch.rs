@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
-use crate::text::expected::{Context, Endpoint, Step};
+use crate::text::expected::{Endpoint, Extens, Step};
 
 /// The differences between what must be live and what is.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -46,7 +46,7 @@ impl Mismatch {
         }
     }
 
-    pub(crate) fn context(&mut self, context: &str, wanted: &Context, live: &BTreeMap<String, Vec<(Step, String)>>) {
+    pub(crate) fn context(&mut self, context: &str, wanted: &Extens, live: &BTreeMap<String, Vec<(Step, String)>>) {
         for (exten, steps) in wanted {
             let Some(found) = live.get(exten) else {
                 self.missing.push(format!("extension {exten}@{context}"));

@@ -3,14 +3,14 @@
 use std::collections::BTreeMap;
 
 use crate::text::config_text::{Line, Reason, Unreadable, lines};
-use crate::text::expected::{BESIDES, Context, Step};
+use crate::text::expected::{BESIDES, Extens, Step};
 
 /// Reads the contexts of a dialplan file.
-pub(crate) fn read(text: &str) -> Result<BTreeMap<String, Context>, Unreadable> {
-    let mut contexts: BTreeMap<String, Context> = BTreeMap::new();
+pub(crate) fn read(text: &str) -> Result<BTreeMap<String, Extens>, Unreadable> {
+    let mut contexts: BTreeMap<String, Extens> = BTreeMap::new();
     // The priority that `n` follows: of whatever extension, and of none behind a hint.
     let (mut exten, mut last) = (String::new(), None);
-    let mut context: Option<&mut Context> = None;
+    let mut context: Option<&mut Extens> = None;
     for read in lines(text) {
         let (line, read) = read?;
         let not_an_extension = || Unreadable { line, reason: Reason::NotAnExtension };

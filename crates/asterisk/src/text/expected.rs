@@ -14,7 +14,7 @@ use crate::text::{dialplan_file, pjsip_file};
 pub struct Expected {
     pub(crate) endpoints: BTreeMap<String, Endpoint>,
     pub(crate) standalone: Standalone,
-    pub(crate) contexts: BTreeMap<String, Context>,
+    pub(crate) contexts: BTreeMap<String, Extens>,
     /// What each auth asks of a phone, as a hash, by the auth's name.
     pub(crate) credentials: BTreeMap<String, u64>,
     /// What the file says of each object that stands alone, as a hash.
@@ -86,7 +86,7 @@ impl Endpoint {
 }
 
 /// A context: its extensions, each with its steps in order; and what else it has (`include => other`), without any.
-pub(crate) type Context = BTreeMap<String, Vec<Step>>;
+pub(crate) type Extens = BTreeMap<String, Vec<Step>>;
 
 /// What a context may have besides extensions.
 pub(crate) const BESIDES: [&str; 3] = ["include", "ignorepat", "switch"];

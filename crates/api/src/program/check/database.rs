@@ -1,11 +1,11 @@
 //! PostgreSQL: whether it answers, is up to date, and lets the service read and write.
 
 use pbx_asterisk::Fault;
-use pbx_persistence::{Database, Inspection, Protection, ReadOnly, UserList};
+use pbx_persistence::{Database, DatabaseInspection, Protection, ReadOnly, UserList};
 
 use super::database_answers::{self, RESTORE};
 use super::database_fix::{self, fault};
-use super::database_names::Names;
+use super::database_names::DatabaseNames;
 use super::report::Report;
 use super::service;
 use crate::settings::Survey;
@@ -19,7 +19,7 @@ pub(super) fn check(survey: &Survey, report: &mut Report<'_>) -> Option<(Databas
         return None;
     }
     let settings = &survey.settings.database;
-    let mut names = Names::of(settings.url.reveal());
+    let mut names = DatabaseNames::of(settings.url.reveal());
     let found =
         Database::connect(names.url, 1, settings.timeout).and_then(|database| Ok((database.inspect()?, database)));
     let (inspection, database) = match found {
@@ -36,8 +36,8 @@ pub(super) fn check(survey: &Survey, report: &mut Report<'_>) -> Option<(Databas
         tls @ Protection::Tls { .. } => report.note(CONNECTION, format_args!("{tls}; {VERIFY}")),
         other => report.note(CONNECTION, format_args!("{other}; let who answers there use TLS: {VERIFY}")),
     }
-    let Inspection { schema, pending, unknown, missing_rights, not_owned, read_only, .. } = inspection;
-    let Inspection { missing_tables, missing_rules, .. } = inspection;
+    let DatabaseInspection { schema, pending, unknown, missing_rights, not_owned, read_only, .. } = inspection;
+    let DatabaseInspection { missing_tables, missing_rules, .. } = inspection;
     names.schema = schema;
     if let Some(read_only) = read_only {
         let what = match read_only {

@@ -1,6 +1,6 @@
 //! What PostgreSQL refuses to a role that it lets in, and the command that fixes it.
 
-use super::database_names::{Names, identifier, is_plain};
+use super::database_names::{DatabaseNames, identifier, is_plain};
 
 /// No command makes up for what is lost.
 pub(super) const RESTORE: &str =
@@ -12,7 +12,7 @@ pub(super) const LOCKED: &str = " has it locked";
 const TABLES: [&str; 4] = ["tenants", "users", "extensions", "apply_audit_log"];
 
 /// PostgreSQL runs and lets the role in, so that something in the database is wrong.
-pub(super) fn answered(words: &str, names: &Names<'_>) -> String {
+pub(super) fn answered(words: &str, names: &DatabaseNames<'_>) -> String {
     let has = |part: &str| words.contains(part);
     let is_lost = ["relation ", "column "].iter().any(|what| has(what)) && has("does not exist");
     if let Some(fix) = fix_user(words, names) {
@@ -43,7 +43,7 @@ pub(super) fn answered(words: &str, names: &Names<'_>) -> String {
 
 /// Fixes or deletes a user that breaks a rule, as in `user 01a2…: the email must be …`. No other number, realm or digest
 /// fits the password that a phone has.
-fn fix_user(words: &str, names: &Names<'_>) -> Option<String> {
+fn fix_user(words: &str, names: &DatabaseNames<'_>) -> Option<String> {
     let (id, rule) = words.split_once(": user ")?.1.split_once(": the ")?;
     let (column, _) = rule.split_once(' ').filter(|_| is_plain(id))?;
     let value = match column {
@@ -59,7 +59,7 @@ fn fix_user(words: &str, names: &Names<'_>) -> Option<String> {
 }
 
 /// The command that ends what a statement waited for in vain, where it did.
-pub(super) fn end_wait(words: &str, names: &Names<'_>) -> Option<String> {
+pub(super) fn end_wait(words: &str, names: &DatabaseNames<'_>) -> Option<String> {
     if !words.ends_with(LOCKED) && !words.contains("canceling statement due to") {
         return None;
     }
@@ -80,7 +80,7 @@ pub(super) fn end_wait(words: &str, names: &Names<'_>) -> Option<String> {
 }
 
 /// The command that gives the role its rights on the schema and its tables, and what it has to own.
-pub(super) fn grant(names: &Names<'_>, missing: &[String], not_owned: &[String]) -> String {
+pub(super) fn grant(names: &DatabaseNames<'_>, missing: &[String], not_owned: &[String]) -> String {
     let ((role, database), schema) = (names.in_sql(), identifier(&names.schema));
     // A search_path may lead past the schema.
     let is_lost = missing.iter().any(|right| right.starts_with("USAGE on schema "));
@@ -96,7 +96,7 @@ mod tests {
 
     #[test]
     fn who_keeps_all_waiting_is_ended_or_looked_for() {
-        let names = Names::of("postgresql:///pbx_portal");
+        let names = DatabaseNames::of("postgresql:///pbx_portal");
         for (words, part) in [
             (
                 "UPDATE of tenants: process 7 of PostgreSQL (psql, role a) has it locked",

@@ -8,7 +8,7 @@ use pbx_asterisk::Fault;
 use pbx_persistence::{DatabaseError, ReadOnly};
 
 use super::database_answers::{LOCKED, answered, end_wait};
-use super::database_names::{Names, THERE, identifier, in_url, is_plain, quoted};
+use super::database_names::{DatabaseNames, THERE, identifier, in_url, is_plain, quoted};
 use super::service::RESTART;
 use crate::settings::Environment;
 
@@ -18,7 +18,7 @@ const AUTHORITY: &str = "/etc/pbx-portal/database-ca.crt";
 const VARIABLE: &str = "DATABASE_URL|PBX_PORTAL__DATABASE__URL";
 const RELOAD: &str = "systemctl reload postgresql";
 
-pub(super) fn fault(error: &DatabaseError, names: &Names<'_>) -> Fault {
+pub(super) fn fault(error: &DatabaseError, names: &DatabaseNames<'_>) -> Fault {
     let words = words(error);
     let fix = match error {
         _ if let Some(fix) = end_wait(&words, names) => fix,
@@ -31,7 +31,7 @@ pub(super) fn fault(error: &DatabaseError, names: &Names<'_>) -> Fault {
 }
 
 /// A change that PostgreSQL refuses although the role has the rights.
-pub(super) fn refused(error: &DatabaseError, names: &Names<'_>) -> Fault {
+pub(super) fn refused(error: &DatabaseError, names: &DatabaseNames<'_>) -> Fault {
     let words = words(error);
     if !matches!(error, DatabaseError::Failed(_)) {
         // It answered everything that is not committed.
@@ -56,7 +56,7 @@ pub(super) fn is_locked(error: &DatabaseError) -> bool {
 }
 
 /// The command that makes the database take changes again, or the way to the server that does.
-pub(super) fn writable(names: &Names<'_>, read_only: ReadOnly) -> String {
+pub(super) fn writable(names: &DatabaseNames<'_>, read_only: ReadOnly) -> String {
     if read_only == ReadOnly::Standby {
         return primary();
     }
@@ -76,7 +76,7 @@ fn primary() -> String {
     format!("write the primary's address: {}", correct_url())
 }
 
-fn another_encoding(names: &Names<'_>) -> String {
+fn another_encoding(names: &DatabaseNames<'_>) -> String {
     let (_, database) = names.in_sql();
     let old = identifier(&format!("{}_old", names.database));
     names.sql(&[&format!("ALTER DATABASE {database} RENAME TO {old}"), &names.create_database()])
@@ -88,7 +88,7 @@ fn correct_url() -> String {
 
 /// By the words of libpq and PostgreSQL; PostgreSQL answers in its own language before a session has another, and is not
 /// understood then.
-fn fix(words: &str, names: &Names<'_>) -> String {
+fn fix(words: &str, names: &DatabaseNames<'_>) -> String {
     let (role, database) = names.in_sql();
     let has = |part: &str| words.contains(part);
     let is_missing = |what: &str| has(&format!("{what} \"")) && has("does not exist");
@@ -200,7 +200,7 @@ fn rename(words: &str) -> Option<String> {
 }
 
 /// A line of `pg_hba.conf`, before whatever else says something of this role.
-fn let_in(words: &str, names: &Names<'_>) -> String {
+fn let_in(words: &str, names: &DatabaseNames<'_>) -> String {
     let (role, database) = names.in_sql();
     let address = quoted_after(words, "host ").and_then(|address| address.parse::<IpAddr>().ok());
     let is_encrypted = ["SSL encryption", "SSL on"].iter().any(|part| words.contains(part));
@@ -245,7 +245,8 @@ mod tests {
     #[test]
     fn the_url_is_replaced_in_either_variable() {
         let file = tempfile::NamedTempFile::new().unwrap();
-        let fix = fix("FATAL:  Peer authentication failed for user \"x\"", &Names::of("postgresql://x@/pbx_portal"));
+        let fix =
+            fix("FATAL:  Peer authentication failed for user \"x\"", &DatabaseNames::of("postgresql://x@/pbx_portal"));
         let (edit, _) = fix.split_once(" && ").unwrap();
         let edit = edit.replace(Environment::SERVICE_FILE, file.path().to_str().unwrap());
         for variable in ["DATABASE_URL", "PBX_PORTAL__DATABASE__URL"] {
@@ -307,7 +308,7 @@ mod tests {
                 "systemctl restart postgresql",
             ),
         ] {
-            let fix = fix(words, &Names::of(url));
+            let fix = fix(words, &DatabaseNames::of(url));
             assert!(fix.contains(part), "{words}: {fix}");
         }
     }
@@ -324,7 +325,7 @@ mod tests {
             (TRIED.replace("192.0.2.9", "127.0.0.1") + "no encryption", plain, "hba_file')\" && systemctl reload"),
             (TRIED.replace("192.0.2.9", "2001:db8::9") + "SSL encryption", other, "2001:db8::9/128 scram-sha-256"),
         ] {
-            let fix = fix(&words, &Names::of(url));
+            let fix = fix(&words, &DatabaseNames::of(url));
             assert!(fix.contains(part), "{words}: {fix}");
         }
     }

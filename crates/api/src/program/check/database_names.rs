@@ -7,7 +7,7 @@ use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 pub(super) const THERE: &str = "on the host of PostgreSQL: ";
 
 /// What a URL says of database and role, for the commands that are printed; the service's own where it says nothing.
-pub(super) struct Names<'a> {
+pub(super) struct DatabaseNames<'a> {
     pub(super) url: &'a str,
     pub(super) database: String,
     pub(super) role: String,
@@ -16,7 +16,7 @@ pub(super) struct Names<'a> {
     pub(super) is_local: bool,
 }
 
-impl<'a> Names<'a> {
+impl<'a> DatabaseNames<'a> {
     pub(super) fn of(url: &'a str) -> Self {
         let Address { role, database, is_local, .. } = Address::of(url);
         // As libpq does.
@@ -122,7 +122,7 @@ mod tests {
             ("host=a user='a b' dbname=c%20", ("a b", "c%20", false)),
             ("postgresql://a%0Ab@c/%FF", ("ROLE_OF_DATABASE_URL", "DATABASE_OF_DATABASE_URL", false)),
         ] {
-            let Names { role, database, is_local, .. } = Names::of(url);
+            let DatabaseNames { role, database, is_local, .. } = DatabaseNames::of(url);
             assert_eq!((role.as_str(), database.as_str(), is_local), names);
         }
     }

@@ -1,9 +1,9 @@
 use super::*;
-use crate::text::expected::Context;
+use crate::text::expected::Extens;
 use crate::text::expected::tests::expected;
 
 fn live_as(expected: &Expected, origin: &str) -> Live {
-    let live_context = |extens: &Context| {
+    let live_context = |extens: &Extens| {
         extens
             .iter()
             .map(|(name, steps)| (name.clone(), steps.iter().map(|s| (s.clone(), origin.to_owned())).collect()))
