@@ -4,7 +4,7 @@ use std::fs::{self, Permissions};
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use pbx_tests::{Asterisk, Database, Phone, Settings, until};
 
@@ -330,6 +330,26 @@ fn a_line_that_is_there_and_was_not_read_is_read() {
         let found = host.heals(&format!("#include of {point}"));
         assert!(!found.lines.concat().contains("does not include"), "{found:#?}");
     }
+}
+
+#[test]
+fn an_asterisk_without_pjsip_is_not_waited_for() {
+    let mut host = Host::new();
+    let file = host.asterisk.etc().join("modules.conf");
+    let text = fs::read_to_string(&file).unwrap();
+    fs::write(&file, text.lines().filter(|line| !line.contains("pjsip")).collect::<Vec<_>>().join("\n")).unwrap();
+    host.asterisk.restart();
+    let began = Instant::now();
+    let said = "Asterisk has no command `pjsip show endpoints`: res_pjsip.so has to be loaded";
+    let refused = host.portal.http().post_empty("/apply").expect(503);
+    assert!(refused.string("/detail").contains(said), "{}", refused.text);
+    let planned = host.portal.http().post_empty("/apply?dry_run=true").expect(200);
+    assert!(planned.string("/live/problems/0").contains(said), "{}", planned.text);
+    // Of the minute that an apply has.
+    assert!(began.elapsed() < Duration::from_secs(30), "{:?}", began.elapsed());
+    host.heals("modules");
+    host.asterisk.restart();
+    host.works();
 }
 
 #[test]

@@ -2,6 +2,7 @@
 
 pub(crate) mod cli;
 pub(crate) mod cli_error;
+pub(crate) mod pause;
 pub(crate) mod poll;
 pub(crate) mod process;
 pub(crate) mod reload;

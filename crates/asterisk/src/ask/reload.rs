@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use crate::ask::cli::{Cli, excerpt};
 use crate::ask::cli_error::CliError;
-use crate::ask::whole_answers::Pause;
+use crate::ask::pause::Pause;
 use crate::text::modules::{BOTH, Modules};
 
 /// Blocks until Asterisk is booted, so its answer in time says that it is neither down nor hung.

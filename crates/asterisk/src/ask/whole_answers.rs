@@ -5,14 +5,12 @@
 //! again while there is time.
 
 use std::collections::BTreeMap;
-use std::thread;
 use std::time::{Duration, Instant};
 
 use crate::ask::cli::Cli;
 use crate::ask::cli_error::CliError;
-
-const FIRST_PAUSE: Duration = Duration::from_millis(5);
-const LONGEST_PAUSE: Duration = Duration::from_millis(500);
+use crate::ask::pause::Pause;
+use crate::ask::reload;
 
 /// Why the live state is not known.
 #[derive(Debug, thiserror::Error)]
@@ -29,33 +27,24 @@ pub enum Unread {
         /// What is wrong with it.
         reason: &'static str,
     },
+    /// Asterisk has booted and has no such command, as where PJSIP is not loaded.
+    #[error("Asterisk has no command `{command}`: res_pjsip.so has to be loaded, by modules.conf and now by `{fix}`")]
+    NoCommand {
+        /// What Asterisk was asked.
+        command: String,
+        /// The command of a shell that loads the module.
+        fix: String,
+    },
 }
 
-/// A pause that grows.
-#[derive(Debug)]
-pub(crate) struct Pause(Duration);
-
-impl Pause {
-    pub(crate) fn new() -> Self {
-        Self(FIRST_PAUSE)
-    }
-
-    /// Sleeps, unless the pause would not be over before `deadline`.
-    pub(crate) fn before(&mut self, deadline: Instant) -> bool {
-        if Instant::now() + self.0 >= deadline {
-            return false;
-        }
-        thread::sleep(self.0);
-        self.0 = (self.0 * 2).min(LONGEST_PAUSE);
-        true
-    }
-}
+/// How long a module may be away that somebody loads anew.
+const PATIENCE: Duration = Duration::from_secs(2);
 
 /// Asks every question until `read` has taken a whole answer to each. What stands beside a question says what it is about.
 ///
 /// # Errors
 ///
-/// Asterisk does not answer, or gave no whole answer until `deadline`.
+/// Asterisk does not answer, gave no whole answer until `deadline`, or has booted and lacks a command.
 pub(crate) fn ask_whole<T>(
     cli: &Cli,
     questions: Vec<(String, T)>,
@@ -81,6 +70,8 @@ fn ask_until_whole<T>(
     again: &mut BTreeMap<String, (u32, String)>,
 ) -> Result<(), Unread> {
     let mut pause = Pause::new();
+    // While Asterisk boots, it lacks the commands of the modules that it has not loaded yet.
+    let mut booted_since = None;
     // Each with what was wrong with its last answer.
     let mut open: Vec<_> = questions.into_iter().map(|(question, about)| (question, about, None)).collect();
     loop {
@@ -91,6 +82,10 @@ fn ask_until_whole<T>(
             let error = match answer {
                 Ok(answer) => match read(&about, &answer) {
                     Ok(()) => continue,
+                    Err(_) if answer.starts_with("No such command '") => {
+                        let fix = cli.shown("module load res_pjsip.so");
+                        Unread::NoCommand { command: question.clone(), fix }
+                    }
                     Err(reason) => Unread::Listing { command: question.clone(), reason },
                 },
                 // The connection ended early: so does a listing of which the end was dropped.
@@ -108,8 +103,13 @@ fn ask_until_whole<T>(
         if left.is_empty() {
             return Ok(());
         }
-        if !pause.before(deadline) {
-            return Err(left.swap_remove(0).2);
+        let without = left.iter().position(|(.., error)| matches!(error, Unread::NoCommand { .. }));
+        let is_final = booted_since.is_some_and(|since: Instant| without.is_some() && since.elapsed() > PATIENCE);
+        if without.is_some() && booted_since.is_none() && reload::wait_ready(cli, deadline).is_ok() {
+            booted_since = Some(Instant::now());
+        }
+        if is_final || !pause.before(deadline) {
+            return Err(left.swap_remove(without.unwrap_or(0)).2);
         }
         open = left.into_iter().map(|(question, about, error)| (question, about, Some(error))).collect();
     }
@@ -167,14 +167,32 @@ mod tests {
         }
     }
 
+    /// An Asterisk that boots, and then has the command after that many more questions.
+    fn without_a_command(questions: u32) -> (tempfile::TempDir, Cli) {
+        let (directory, command) = program(&format!(
+            "cd ${{0%/*}}; if [ \"$2\" = 'core waitfullybooted' ]; then echo >>booted; echo Asterisk has fully booted.; exit; fi
+             [ -e booted ] && echo >>asked; [ -e asked ] && [ $(wc -l <asked) -gt {questions} ] && echo whole && exit
+             echo \"No such command '$2' (type 'core show help $2' for other possible commands)\""
+        ));
+        (directory, cli(&command))
+    }
+
     #[test]
-    fn a_pause_grows_and_ends_before_the_deadline() {
-        let mut pause = Pause::new();
-        assert!(!pause.before(Instant::now() + FIRST_PAUSE / 2));
-        for least in [FIRST_PAUSE, FIRST_PAUSE * 2, FIRST_PAUSE * 4] {
-            let began = Instant::now();
-            assert!(pause.before(began + Duration::from_secs(30)));
-            assert!(began.elapsed() >= least);
+    fn a_command_that_is_not_there_yet_is_asked_for_again_and_one_that_stays_away_is_named() {
+        let ask = |cli: &Cli, timeout| {
+            let deadline = Instant::now() + Duration::from_secs(timeout);
+            ask_whole(cli, vec![("a".to_owned(), ())], deadline, |(), answer| whole(answer))
+        };
+        for questions in [0, 5] {
+            let (_directory, cli) = without_a_command(questions);
+            ask(&cli, 30).unwrap();
         }
+        let (directory, cli) = without_a_command(u32::MAX);
+        let began = Instant::now();
+        let error = ask(&cli, 60).unwrap_err().to_string();
+        assert!(error.starts_with("Asterisk has no command `a`: res_pjsip.so has to be loaded"), "{error}");
+        assert!(began.elapsed() > PATIENCE && began.elapsed() < Duration::from_secs(30), "{:?}", began.elapsed());
+        let booted = std::fs::read_to_string(directory.path().join("booted")).unwrap();
+        assert_eq!(booted.lines().count(), 1, "once it has booted it is not asked again whether");
     }
 }

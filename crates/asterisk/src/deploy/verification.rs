@@ -3,8 +3,8 @@
 use std::cell::{Cell, OnceCell};
 use std::time::Instant;
 
+use crate::ask::pause::Pause;
 use crate::ask::reload::{self, ReloadError};
-use crate::ask::whole_answers::Pause;
 use crate::deploy::deployment::{Deployment, LockedDeployment};
 use crate::deploy::error::Cause;
 use crate::deploy::transaction::{Change, Former, StepTimes, timed};

@@ -76,7 +76,9 @@ pub(super) fn ask(cli: &Cli, deadline: Instant) -> Result<(), Fault> {
     let asked = contacts.and_then(|_| Ok(cli.ask("database query \"SELECT 1\"", deadline)?));
     asked.map(drop).map_err(|error| match error {
         Unread::Cli(error) => unreachable_fault(cli, &error, deadline),
-        Unread::Listing { ref command, .. } => Fault::new(error.to_string(), cli.shown(command)),
+        Unread::Listing { ref command, .. } | Unread::NoCommand { ref command, .. } => {
+            Fault::new(error.to_string(), cli.shown(command))
+        }
     })
 }
 
