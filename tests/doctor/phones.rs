@@ -308,6 +308,15 @@ fn an_asterisk_without_a_transport_gets_one() {
     host.asterisk.restart();
     let found = host.heals("transport");
     assert!(found.lines.concat().contains("not looked at: what line "), "{found:#?}");
+    // No restart brings these to answer: the HTTP server is off, and there is no certificate.
+    for (protocol, bind) in [("ws", "127.0.0.1".to_owned()), ("tls", format!("127.0.0.1:{}", Ports::reserve().first()))]
+    {
+        let only = format!("[only]\ntype=transport\nprotocol={protocol}\nbind={bind}\n");
+        fs::write(&pjsip, format!("{before}{only}#include{after}")).unwrap();
+        host.asterisk.restart();
+        let found = host.heals("transport");
+        assert!(found.lines.concat().contains(&format!("SIP OPTIONS on this host at only ({protocol}")), "{found:#?}");
+    }
 }
 
 #[test]

@@ -13,6 +13,8 @@ use crate::text::listing;
 /// How long a transport may take to answer.
 const PATIENCE: Duration = Duration::from_secs(5);
 
+const RESTART: &str = "systemctl restart asterisk";
+
 /// Where Asterisk answers SIP.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
@@ -86,7 +88,13 @@ pub(super) fn check(
     let not_taken = not_taken.into_iter().filter(|_| admin.tree.is_readable());
     let notes = not_taken.map(|section| format!("Asterisk did not take {}", shown(section))).collect();
     let web = if transports.iter().any(is_web) { cli.ask("http show status", deadline)? } else { String::new() };
-    Ok(probe(&transports, &web, notes, deadline))
+    let one_more = format!("{} && {}", added(admin, "transport-udp"), cli.shown("module reload res_pjsip.so"));
+    Ok(probe(&transports, &web, notes, &one_more, deadline))
+}
+
+/// Writes a transport to the end of the administrator's file.
+fn added(admin: &AdminPjsip<'_>, name: &str) -> String {
+    admin.tree.append(&format!("[{name}]\\ntype=transport\\nprotocol=udp\\nbind=0.0.0.0:5060"))
 }
 
 fn shown(AdminSection { name, path, line, .. }: &AdminSection) -> String {
@@ -99,18 +107,16 @@ fn none(cli: &Cli, admin: &AdminPjsip<'_>, not_taken: &[&AdminSection]) -> Fault
     let unread = if unread.is_empty() { unread } else { format!(" (not looked at: {unread})") };
     let what = format!("PJSIP has no transport, so that no phone gets an answer{unread}");
     let reload = cli.shown("module reload res_pjsip.so");
-    let added =
-        |name: &str| admin.tree.append(&format!("[{name}]\\ntype=transport\\nprotocol=udp\\nbind=0.0.0.0:5060"));
     let commented = |of: &AdminSection| edit([(of.path.as_path(), format!("{},{}s/^/; /", of.line, of.last_line))]);
     let Some(last) = not_taken.last() else {
-        return Fault::new(what, format!("{} && {reload}", added("transport-udp")));
+        return Fault::new(what, format!("{} && {reload}", added(admin, "transport-udp")));
     };
     let is_twice = |(at, of): &(usize, &&AdminSection)| not_taken[..*at].iter().any(|before| before.name == of.name);
     if let Some((_, twice)) = not_taken.iter().enumerate().find(is_twice) {
         // It listens all the same where it read the first of them at its start.
         return Fault::new(
             format!("Asterisk takes no transport of its files, as {} is defined twice", shown(twice)),
-            format!("{} && systemctl restart asterisk", commented(twice)),
+            format!("{} && {RESTART}", commented(twice)),
         );
     }
     Fault::new(
@@ -118,17 +124,18 @@ fn none(cli: &Cli, admin: &AdminPjsip<'_>, not_taken: &[&AdminSection]) -> Fault
         format!(
             "{} && {} && systemctl restart asterisk # or write right there what the log names",
             commented(last),
-            added(&last.name)
+            added(admin, &last.name)
         ),
     )
 }
 
 /// Asks each transport that has an address of its own. The others are as `web` says, the answer to `http show status`.
-/// What phones may meet is added to `notes`.
+/// What phones may meet is added to `notes`; `one_more` is the command that adds a transport.
 fn probe(
     transports: &[Transport<'_>],
     web: &str,
     mut notes: Vec<String>,
+    one_more: &str,
     deadline: Instant,
 ) -> Result<Transports, Fault> {
     let (mut answering, mut silent) = (None, Vec::new());
@@ -150,10 +157,12 @@ fn probe(
         }
     }
     if answering.is_none() && !silent.is_empty() {
-        return Err(Fault::new(
-            format!("nobody answers a SIP OPTIONS on this host at {}", silent.join("; ")),
-            "systemctl restart asterisk",
-        ));
+        let what = format!("nobody answers a SIP OPTIONS on this host at {}", silent.join("; "));
+        // No restart turns the HTTP server on, or brings a certificate.
+        let is_plain = transports.iter().any(|transport| matches!(transport.protocol, "udp" | "tcp"));
+        let fix =
+            if is_plain { RESTART.to_owned() } else { format!("{one_more} # or mend what is named, and {RESTART}") };
+        return Err(Fault::new(what, fix));
     }
     notes.extend(silent.into_iter().map(|silent| format!("phones get no answer at {silent}")));
     Ok(Transports { answering, notes })
@@ -187,10 +196,12 @@ Objects found: 5
 
     #[test]
     fn transports_of_the_http_server_are_as_it_is() {
-        let asked = |web| probe(&read(&LISTING.replace("wss", "ws "))[3..4], web, Vec::new(), Instant::now());
+        let asked = |web| probe(&read(&LISTING.replace("wss", "ws "))[3..4], web, Vec::new(), "add", Instant::now());
         assert_eq!(asked("Server Enabled and Bound to 0.0.0.0:8088\n").unwrap().answering, None);
-        assert!(asked("Prefix: \nServer: \nServer Disabled\n").unwrap_err().what.ends_with("enabled=no in http.conf"));
-        let secure = |web| probe(&read(LISTING)[3..4], web, Vec::new(), Instant::now());
+        let disabled = asked("Prefix: \nServer: \nServer Disabled\n").unwrap_err();
+        assert!(disabled.what.ends_with("enabled=no in http.conf"));
+        assert_eq!(disabled.fix, "add # or mend what is named, and systemctl restart asterisk");
+        let secure = |web| probe(&read(LISTING)[3..4], web, Vec::new(), "add", Instant::now());
         assert!(secure("Server Enabled and Bound to 0.0.0.0:8088\n").unwrap_err().what.contains("tlsenable=no"));
         assert_eq!(secure("HTTPS Server Enabled and Bound to 0.0.0.0:8089\n").unwrap().notes.len(), 0);
     }
@@ -206,12 +217,13 @@ Objects found: 5
             let (_, from) = phone.recv_from(&mut [0; 2048]).unwrap();
             phone.send_to(b"SIP/2.0 403 Forbidden\r\n\r\n", from).unwrap();
         });
-        let found = probe(&[udp("no", closed), udp("one", one)], "", Vec::new(), soon()).unwrap();
+        let found = probe(&[udp("no", closed), udp("one", one)], "", Vec::new(), "add", soon()).unwrap();
         assert_eq!(found.answering, Some(format!("one (udp {one})")));
         assert_eq!(found.notes.len(), 1);
         assert!(found.notes[0].starts_with(&format!("phones get no answer at no (udp {closed}): ")), "{found:?}");
-        let nobody = probe(&[udp("no", closed)], "", Vec::new(), soon()).unwrap_err();
+        let nobody = probe(&[udp("no", closed)], "", Vec::new(), "add", soon()).unwrap_err();
         assert!(nobody.what.starts_with(&format!("nobody answers a SIP OPTIONS on this host at no (udp {closed}): ")));
+        assert_eq!(nobody.fix, RESTART);
     }
 
     #[test]
