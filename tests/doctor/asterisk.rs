@@ -1,7 +1,6 @@
 //! The administrator's part of Asterisk.
 
-use std::fs::{self, Permissions};
-use std::os::unix::fs::PermissionsExt as _;
+use std::fs;
 use std::path::Path;
 use std::thread;
 use std::time::{Duration, Instant};
@@ -422,7 +421,6 @@ fn a_realm_may_begin_with_what_ends_an_arrow() {
     edit(&asterisk.etc().join("pjsip.conf"), "type=global", "type=global\ndefault_realm= >x");
     asterisk.restart();
     let settings = Settings::new(&database.url(), &asterisk).with("PBX_PORTAL__ASTERISK__REALM", ">x");
-    fs::set_permissions(settings.state_dir(), Permissions::from_mode(0o750)).unwrap();
     let portal = settings.start();
     let [alice, bob] = ["alice", "bob"].map(|name| portal.create_user(name, &format!("{name}@example.com")));
     portal.http().post_empty("/apply").expect(200);

@@ -1,6 +1,5 @@
-use std::fs::{self, Permissions};
+use std::fs;
 use std::io::Write as _;
-use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
@@ -67,7 +66,6 @@ impl Host {
     /// One whose users wait for their first apply.
     pub(crate) fn unapplied(database: Database, asterisk: Asterisk) -> Self {
         let settings = Settings::new(&database.url(), &asterisk);
-        fs::set_permissions(settings.state_dir(), Permissions::from_mode(0o750)).unwrap();
         let portal = settings.start();
         let settings = settings.with("PBX_PORTAL__SERVER__BIND", portal.url().trim_start_matches("http://"));
         let users = ["alice", "bob"].map(|name| portal.create_user(name, &format!("{name}@example.com")));

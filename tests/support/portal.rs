@@ -1,8 +1,9 @@
 //! The real program, started with settings of its own.
 
 use std::collections::BTreeMap;
-use std::fs::{self, File};
+use std::fs::{self, DirBuilder, File};
 use std::io::Read;
+use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitStatus, Stdio};
 use std::sync::Arc;
@@ -44,7 +45,8 @@ impl Settings {
     pub fn new(database_url: &str, asterisk: &Asterisk) -> Self {
         let directory = tempfile::Builder::new().prefix("portal-").tempdir().expect("a directory for the portal");
         let state = directory.path().join("state");
-        fs::create_dir(&state).expect("the state directory");
+        // As the package makes it: `check` refuses one that is open to everybody.
+        DirBuilder::new().mode(0o750).create(&state).expect("the state directory");
         let path = |path: &Path| path.to_string_lossy().into_owned();
         let token = random_token();
         let tokens = format!("test:{token}");

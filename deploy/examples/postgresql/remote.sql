@@ -2,6 +2,8 @@
 --   cd / && runuser -u postgres -- psql < /root/remote.sql
 -- It asks for the password, which reaches the server as a digest.
 CREATE ROLE "pbx-portal" LOGIN;
+-- Not so by itself with PostgreSQL 13, nor where postgresql.conf says md5.
+SET password_encryption = 'scram-sha-256';
 \password "pbx-portal"
 CREATE DATABASE pbx_portal OWNER "pbx-portal" ENCODING 'UTF8' TEMPLATE template0;
 

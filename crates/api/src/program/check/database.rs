@@ -59,7 +59,7 @@ pub(super) fn check(survey: &Survey, report: &mut Report<'_>) -> Option<(Databas
         Some(("tables", what, database_answers::grant(&names, &missing_rights, &not_owned)))
     } else if !unknown.is_empty() {
         let what = format!("{} are of a newer portal, whose database this is", listed(&unknown));
-        Some(("migrations", what, "apt-get install --only-upgrade pbx-portal".to_owned()))
+        Some(("migrations", what, "apt-get install -y ./pbx-portal_*.deb   # the newer package".to_owned()))
     } else if !not_owned.is_empty() {
         let what = format!("{} are not applied, and the role does not own {}", listed(&pending), listed(&not_owned));
         Some(("migrations", what, database_answers::grant(&names, &[], &not_owned)))
