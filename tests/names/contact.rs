@@ -81,3 +81,78 @@ fn every_phone_rings_although_one_has_a_separator_in_its_contact() {
         assert_eq!(phone.unregister(), 200);
     }
 }
+
+#[test]
+fn no_contact_sends_callers_to_another_host() {
+    let (database, asterisk) = (Database::create(), Asterisk::start_new());
+    let portal = Settings::new(&database.url(), &asterisk).start();
+    let [caller, called] = ["a@example.com", "b@example.com"].map(|email| portal.create_user("User", email));
+    portal.http().post_empty("/apply").expect(200);
+    let [caller, phone] = [&caller, &called].map(|user| Phone::of(&asterisk, user));
+    for (user_part, behind, code) in [
+        ("1001", ";ob;line=x", 486),
+        ("1001", "?Route=%3Csip:127.0.0.3%3Blr%3E", 480),
+        ("1001", ";maddr=127.0.0.3", 480),
+        ("1001", ";MaDDr=127.0.0.3", 480),
+        ("1001", ";m%61ddr=127.0.0.3", 480),
+        // For a separator of Dial's, Asterisk chooses the contact.
+        ("x,y", "?X-Any=header", 480),
+        ("x,y", ";maddr=127.0.0.3", 480),
+    ] {
+        let rings = phone.busy_with(user_part, behind);
+        assert_eq!(caller.call("1001"), code, "{behind}");
+        assert_eq!(rings.callers().len(), usize::from(code == 486), "{behind}");
+        assert_eq!(phone.unregister(), 200);
+    }
+}
+
+#[test]
+fn no_redirection_of_a_phone_is_followed() {
+    let (database, mut asterisk) = (Database::create(), Asterisk::configured());
+    asterisk.append("modules.conf", "load=app_verbose.so");
+    asterisk.append("extensions.conf", ADMINISTRATORS);
+    asterisk.append("extensions.conf", "exten => followed,1,Dial(PJSIP/1001,30)");
+    asterisk.start();
+    let portal = Settings::new(&database.url(), &asterisk).start();
+    let [caller, called] = ["a@example.com", "b@example.com"].map(|email| portal.create_user("User", email));
+    portal.http().post_empty("/apply").expect(200);
+    let [caller, phone] = [&caller, &called].map(|user| Phone::of(&asterisk, user));
+    let moved = phone.moved();
+    assert_eq!(caller.call("1001"), 486);
+    assert_eq!((moved.callers().len(), asterisk.complaints()), (1, Vec::new()));
+    // Without the option, it is.
+    assert_eq!(caller.call("followed"), 200);
+    assert!(asterisk.complaints().iter().any(|line| line.ends_with("0900123 was dialled")));
+}
+
+#[test]
+fn a_number_with_dashes_rings_its_user() {
+    let (database, asterisk) = (Database::create(), Asterisk::start_new());
+    let portal = Settings::new(&database.url(), &asterisk).start();
+    let [caller, called] = ["a@example.com", "b@example.com"].map(|email| portal.create_user("User", email));
+    portal.http().post_empty("/apply").expect(200);
+    let _busy = Phone::of(&asterisk, &called).busy();
+    // Asterisk takes no notice of dashes in what is dialled.
+    for number in ["1001", "10-01", "1-0-0-1-"] {
+        assert_eq!(Phone::of(&asterisk, &caller).call(number), 486, "{number}");
+    }
+}
+
+#[test]
+fn a_text_message_rings_no_phone() {
+    let (database, mut asterisk) = (Database::create(), Asterisk::configured());
+    asterisk.append("modules.conf", "load=res_pjsip_messaging.so");
+    asterisk.start();
+    let portal = Settings::new(&database.url(), &asterisk).start();
+    let [writer, reader] = ["a@example.com", "b@example.com"].map(|email| portal.create_user("User", email));
+    portal.http().post_empty("/apply").expect(200);
+    let rings = Phone::of(&asterisk, &reader).busy();
+    let writer = Phone::of(&asterisk, &writer);
+    assert_eq!(writer.text("1001"), 404);
+    // A call comes after all that came before it.
+    assert_eq!(writer.call("1001"), 486);
+    assert_eq!(rings.callers().len(), 1);
+    asterisk.append("extensions.conf", "[synergycall-messages]\nexten => 1001,1,NoOp()");
+    asterisk.rx("module reload pbx_config.so");
+    assert_eq!(writer.text("1001"), 202);
+}

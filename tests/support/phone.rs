@@ -5,7 +5,7 @@ use std::time::Duration;
 use crate::asterisk::Asterisk;
 use crate::http::Response;
 use crate::ports::Ports;
-use crate::sipp::{ANSWER, BUSY, CALL, REGISTER, RING, Run, SUBSCRIBE, Scenario, Sipp};
+use crate::sipp::{ANSWER, BUSY, CALL, MESSAGE, MOVED, REGISTER, RING, Run, SUBSCRIBE, Scenario, Sipp};
 use crate::wait::until;
 
 /// How long a registration lasts, in seconds: the most that a generated aor allows.
@@ -113,6 +113,18 @@ impl Phone {
         self.stay(BUSY, user_part)
     }
 
+    /// As [`Self::busy_as`], with `behind` at the end of the contact's URI: parameters, headers.
+    pub fn busy_with(&self, user_part: &str, behind: &str) -> AnsweringPhone {
+        let ports = Ports::reserve();
+        let contact = contact(user_part, &ports).replace('>', &format!("{behind}>"));
+        self.stay_at(BUSY, contact, ports)
+    }
+
+    /// Registers, and answers each call with a redirection (302) to `Local/0900123@default`.
+    pub fn moved(&self) -> AnsweringPhone {
+        self.stay(MOVED, &self.extension)
+    }
+
     /// Registers, and rings without ever being answered.
     pub fn ringing(&self) -> AnsweringPhone {
         self.stay(RING, &self.extension)
@@ -121,6 +133,17 @@ impl Phone {
     /// Calls a number, talks for a moment, hangs up, and gives the code of the answer: 200, 404, 480, 486 …
     pub fn call(&self, number: &str) -> u16 {
         self.start_call(number, Duration::from_millis(200)).wait()
+    }
+
+    /// Sends a text message to a number, and gives the code of the answer.
+    pub fn text(&self, number: &str) -> u16 {
+        let mut sipp = self.run(MESSAGE, None, Ports::reserve(), &[number.to_owned()], Duration::ZERO);
+        until("an answer to MESSAGE", || {
+            let ended = sipp.ended();
+            let code = sipp.answer_to("2 MESSAGE");
+            assert!(!ended || code.is_some(), "no answer to MESSAGE. {}", sipp.report());
+            code
+        })
     }
 
     /// Calls a number, to talk for as long as `talk` once it is answered.
@@ -152,7 +175,12 @@ impl Phone {
 
     fn stay(&self, incoming: Scenario, user_part: &str) -> AnsweringPhone {
         let ports = Ports::reserve();
-        let fields = [contact(user_part, &ports), LIFETIME.to_owned()];
+        let contact = contact(user_part, &ports);
+        self.stay_at(incoming, contact, ports)
+    }
+
+    fn stay_at(&self, incoming: Scenario, contact: String, ports: Ports) -> AnsweringPhone {
+        let fields = [contact, LIFETIME.to_owned()];
         let mut sipp = self.run(REGISTER, Some(incoming), ports, &fields, FOR_EVER);
         let code = registered(&mut sipp);
         assert!(code == 200, "{} could not register: {code}", self.extension);

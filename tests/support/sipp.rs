@@ -16,6 +16,9 @@ use crate::program::Program;
 /// Longer than any talk of a test; whatever is left over ends by then.
 const LIMIT: Duration = Duration::from_mins(10);
 
+/// What stands between the fields of a line. A field of the first line that holds it, no secret, goes into the scenario itself.
+const SEPARATOR: char = ';';
+
 /// A scenario file of `tests/sipp`.
 #[derive(Clone, Copy)]
 pub(crate) struct Scenario {
@@ -32,8 +35,10 @@ macro_rules! scenario {
 scenario!(REGISTER, "register");
 scenario!(ANSWER, "answer");
 scenario!(BUSY, "busy");
+scenario!(MOVED, "moved");
 scenario!(RING, "ring");
 scenario!(CALL, "call");
+scenario!(MESSAGE, "message");
 scenario!(SUBSCRIBE, "subscribe");
 
 /// What one run is to do.
@@ -75,14 +80,21 @@ impl Sipp {
         let file = |name: &str| directory.path().join(name);
         let scenario_file = |scenario: Scenario| {
             let path = file(&format!("{}.xml", scenario.name));
-            fs::write(&path, scenario.text).expect("the scenario");
+            let fields = run.fields.iter().enumerate().filter(|(_, field)| field.contains(SEPARATOR));
+            let text =
+                fields.fold(scenario.text.to_owned(), |text, (at, field)| text.replace(&format!("[field{at}]"), field));
+            fs::write(&path, text).expect("the scenario");
             path
         };
         let mut injected =
             OpenOptions::new().write(true).create_new(true).mode(0o600).open(file("fields.csv")).expect("the fields");
-        writeln!(injected, "SEQUENTIAL\n{}", run.fields.join(";")).expect("the fields");
+        let line = |fields: &[String]| {
+            let fields = fields.iter().map(|field| if field.contains(SEPARATOR) { "" } else { field });
+            fields.collect::<Vec<_>>().join(&SEPARATOR.to_string())
+        };
+        writeln!(injected, "SEQUENTIAL\n{}", line(run.fields)).expect("the fields");
         for fields in run.more {
-            writeln!(injected, "{}", fields.join(";")).expect("the fields");
+            writeln!(injected, "{}", line(fields)).expect("the fields");
         }
         // What the caller says for as long as the call lasts: a second of silence, over and over.
         fs::write(file("silence.ulaw"), [0xff; 8000]).expect("the caller's audio");
