@@ -111,4 +111,16 @@ mod tests {
         }
         assert_eq!(end_wait("timeout expired", &names), None);
     }
+
+    #[test]
+    fn what_a_restore_has_to_bring_back_is_said_to_be_restored() {
+        let names = DatabaseNames::of("postgresql:///pbx_portal");
+        for words in [
+            "relation \"users\" does not exist",
+            "the table tenants has no row \"default\": restore the database from a backup",
+            "there is no unique or exclusion constraint matching the ON CONFLICT specification",
+        ] {
+            assert_eq!(answered(words, &names), RESTORE, "{words}");
+        }
+    }
 }
