@@ -133,6 +133,42 @@ fn a_switch_that_takes_other_numbers_alone_is_no_failure() {
 }
 
 #[test]
+fn a_switch_that_is_asked_before_all_contexts_is_taken_out_without_a_restart() {
+    let mut host = Host::new();
+    host.asterisk.append("modules.conf", "load=pbx_loopback.so");
+    host.asterisk.append("extensions.conf", "[outside]\nexten => _X.,1,Hangup(21)");
+    let etc = host.asterisk.etc();
+    let extensions = etc.join("extensions.conf");
+    let text = fs::read_to_string(&extensions).unwrap();
+    let general = |lines: &str| text.replace("[general]", lines);
+    for lines in [
+        "[general]\noverrideswitch=Loopback/700@outside",
+        "[general]\n#include more.conf",
+        "[mine](!)\noverrideswitch=Loopback/700@outside\n[general](mine)",
+    ] {
+        for restart in [false, true] {
+            fs::write(etc.join("more.conf"), "OverrideSwitch => Loopback/700@outside ; all calls\n").unwrap();
+            fs::write(&extensions, general(lines)).unwrap();
+            if restart {
+                host.asterisk.restart();
+            }
+            host.heals("calls");
+            host.takes_more();
+        }
+    }
+    // It takes no call to a user.
+    for lines in [
+        "[general]\noverrideswitch=Loopback/700@outside/_0X.",
+        "[general]\n[general]\noverrideswitch=Loopback/700@outside",
+    ] {
+        fs::write(&extensions, general(lines)).unwrap();
+        host.asterisk.restart();
+        host.check().is_well();
+        host.works();
+    }
+}
+
+#[test]
 fn what_no_file_of_ours_to_edit_has_is_named_with_who_has_it() {
     let mut host = Host::new();
     host.asterisk

@@ -139,6 +139,42 @@ impl Tree {
         all
     }
 
+    /// The lines of the switches that Asterisk asks before any context (`overrideswitch` of `[general]`), each with the
+    /// pattern that it is limited to.
+    pub(crate) fn override_switches(&self) -> Vec<(&Path, usize, &str)> {
+        let mut switches = Vec::new();
+        // With the templates of those before.
+        let mut names = vec!["general"];
+        let mut at = 0;
+        while let Some(name) = names.get(at).copied() {
+            let mut is_begun = false;
+            for section in self.sections.iter().filter(|of| of.name.eq_ignore_ascii_case(name)) {
+                // Of two of one name, Asterisk takes the first, and what is added to it.
+                if (at == 0 && section.is_template) || (!section.adds && std::mem::replace(&mut is_begun, true)) {
+                    continue;
+                }
+                let head = header(&self.files[&section.path][section.line - 1]);
+                let options = head.into_iter().flat_map(|(_, rest)| config_lines::options(rest));
+                let new: Vec<_> = options.filter(|option| !names.contains(option)).collect();
+                names.extend(new);
+                let settings = self.settings(section);
+                switches.extend(
+                    settings.filter_map(|(line, key, value)| Some((&*section.path, line, overriding(&key, value)?))),
+                );
+            }
+            at += 1;
+        }
+        // A file that `[general]` includes may begin without a section.
+        for (path, lines) in self.files.iter().filter(|(path, _)| **path != self.main) {
+            let early = lines.iter().zip(1..).take_while(|(line, _)| !line.starts_with('['));
+            let settings = early.filter_map(|(line, number)| Some((number, setting(line)?)));
+            switches.extend(
+                settings.filter_map(|(number, (key, value))| Some((&**path, number, overriding(&key, value)?))),
+            );
+        }
+        switches
+    }
+
     /// Whether an extension takes calls: the lines of one that is only a hint show its state.
     pub(crate) fn takes_calls(&self, extension: &AdminSection) -> bool {
         self.settings(extension).any(|(_, key, value)| {
@@ -153,6 +189,12 @@ fn limit(switch: &str) -> &str {
     let mut parts = switch.splitn(3, '/');
     let is_loopback = parts.next().is_some_and(|kind| kind.eq_ignore_ascii_case("loopback"));
     parts.nth(1).filter(|pattern| is_loopback && !pattern.contains('$')).unwrap_or("_.")
+}
+
+/// What an `overrideswitch` is limited to, unless it is empty.
+fn overriding<'a>(key: &str, value: &'a str) -> Option<&'a str> {
+    // With `+=`, Asterisk appends.
+    (key.trim_end_matches(['+', ' ']) == "overrideswitch" && !value.is_empty()).then(|| limit(value))
 }
 
 #[cfg(test)]
@@ -229,6 +271,38 @@ mod tests {
             found,
             expected.map(|(context, name, line, last)| (context.to_owned(), name.to_owned(), line, last))
         );
+    }
+
+    #[test]
+    fn the_switches_before_all_contexts_are_those_of_the_first_general_section() {
+        let on = "overrideswitch=Loopback/1@x";
+        let lines = |main: &str| {
+            let config = Config::new(main).write("more.conf", &format!("\n{on}\n[other]\n{on}\n"));
+            let tree = config.tree();
+            let found = tree.override_switches().into_iter();
+            found.map(|(path, line, _)| (path == config.at("main.conf"), line)).collect::<Vec<_>>()
+        };
+        for text in [
+            format!("[general]\n{on}\n"),
+            "[General]\n  OverrideSwitch => Nope ; mine\n".to_owned(),
+            "[general]\noverrideswitch += Loopback/1@x\n".to_owned(),
+            format!("[t](!)\n{on}\n[general](T)\n[general]\n{on}\n"),
+            format!("[t](!)\n{on}\n[u](t,!)\n[general](u)\n"),
+        ] {
+            assert_eq!(lines(&text), [(true, 2)], "{text}");
+        }
+        assert_eq!(lines(&format!("[general](!)\n{on}\n[general]\n[general](+)\n{on}\n")), [(true, 5)]);
+        assert_eq!(lines("[general]\n#include more.conf\n"), [(false, 2)]);
+        for text in [
+            format!("[general]\n;{on}\noverrideswitch= ; =Loopback/1@x\n"),
+            format!("[general]\n[general]\n{on}\n"),
+            format!("[general](!)\n{on}\n[t](!)\n{on}\n[globals]\n{on}\n[ general ]\n{on}\n[a]\n{on}\n"),
+        ] {
+            assert_eq!(lines(&text), [], "{text}");
+        }
+        let config = Config::new("[general]\noverrideswitch=loopback/1@x/_0X.\noverrideswitch=IAX2/a/b/_0X.\n");
+        let limits: Vec<_> = config.tree().override_switches().iter().map(|of| of.2.to_owned()).collect();
+        assert_eq!(limits, ["_0X.", "_."]);
     }
 
     #[test]

@@ -31,8 +31,8 @@ pub(super) fn permission_fix(cli: &Cli, command: &str, deadline: Instant) -> Str
 
 impl Deployment {
     /// Whether whoever calls these numbers in `context` reaches what the context `target` has for them, as far as
-    /// Asterisk answers until `deadline` and its files show: what stands in `context` itself, or in what it includes
-    /// before, comes first. Asterisk is asked for some, and for one of each that an extension of the files takes.
+    /// Asterisk answers until `deadline` and its files show: a switch that it asks before any context, what stands in
+    /// `context` itself, or in what it includes before, comes first. Asterisk is asked for some, and for one of each that an extension of the files takes.
     ///
     /// # Errors
     ///
@@ -40,6 +40,7 @@ impl Deployment {
     pub fn check_reach(&self, numbers: &[String], context: &str, target: &str, deadline: Instant) -> Result<(), Fault> {
         const MOST: usize = 50;
         let tree = self.dialplan_tree(deadline);
+        self.check_override(&tree, numbers)?;
         let admin = tree.extensions();
         let taken = |admin: &AdminSection| numbers.iter().find(|number| takes(&admin.name, number));
         // What the next reload takes.
@@ -78,7 +79,19 @@ impl Deployment {
             let added = tree.append(&format!("[{context}]\\ninclude => from-users"));
             format!("{renamed} && {added} && {reload}")
         };
-        Err(Fault::new(format!("a phone that calls {number} gets what {first} has for it, and not the user"), fix))
+        Err(Fault::new(other_gets(&number, &first), fix))
+    }
+
+    /// Whether no switch that Asterisk asks before any context takes calls to these numbers.
+    fn check_override(&self, tree: &Tree, numbers: &[String]) -> Result<(), Fault> {
+        let taken = |limit: &str| numbers.iter().find(|number| takes(limit, number));
+        let switches = tree.override_switches().into_iter();
+        let switches: Vec<_> = switches.filter_map(|(path, line, limit)| Some((path, line, taken(limit)?))).collect();
+        let Some((path, line, number)) = switches.first() else { return Ok(()) };
+        // Without the line, Asterisk keeps the switch until it is restarted; a reload takes an empty one.
+        let emptied = edit(switches.iter().map(|(path, line, _)| (*path, format!("{line}s/=.*/= ; &/"))));
+        let fix = format!("{emptied} && {}", self.cli.shown("module reload pbx_config.so"));
+        Err(Fault::new(other_gets(number, &format!("{}, line {line}", path.display())), fix))
     }
 
     /// The administrator's `extensions.conf` with all that it includes.
@@ -98,8 +111,10 @@ impl Deployment {
                 self.first(&numbers, context, deadline).into_iter().find(is_admins)
             {
                 let ours = format!("{exten}@{context}");
-                let what = format!("a phone that calls {number} gets what {ours} has for it, and not the user");
-                return Err(Fault::new(what, self.conflict_fix(&BTreeSet::from([(ours, origin)]), deadline)));
+                return Err(Fault::new(
+                    other_gets(&number, &ours),
+                    self.conflict_fix(&BTreeSet::from([(ours, origin)]), deadline),
+                ));
             }
         }
         Ok(())
@@ -151,6 +166,10 @@ struct First {
     exten: String,
     /// Where Asterisk has it from: `extensions.conf:7`.
     origin: String,
+}
+
+fn other_gets(number: &str, first: &str) -> String {
+    format!("a phone that calls {number} gets what {first} has for it, and not the user")
 }
 
 /// What an extension is of that no file of `extensions.conf` has: `pbx_ael`, but not `extensions.conf:7`.
@@ -214,6 +233,21 @@ mod tests {
         let moved = "sed -i '1s/.*/[from-users]/' extensions.conf && \
                      printf '\\n[phones]\\ninclude => from-users\\n' >> extensions.conf && ";
         assert!(fix.starts_with(moved) && fix.ends_with(" -rx 'module reload pbx_config.so'"), "{fix}");
+    }
+
+    #[test]
+    fn a_switch_that_is_asked_before_all_contexts_is_emptied() {
+        let ours = "[ Included context 'users' created by 'pbx_config' ]\n  '10' =>  1. Answer()  [e.conf:2]";
+        let host = Host::new();
+        let general = |lines: &str| format!("[general]\n{lines}\n{INCLUDES}");
+        let lines = "overrideswitch=Loopback/1@x/_2X\noverrideswitch=Loopback/1@x/_1X\noverrideswitch => Nope";
+        let (what, fix) = kept(&host, &general(lines), ours).unwrap();
+        assert_eq!(what, gets("extensions.conf, line 3"));
+        assert!(fix.starts_with("sed -i '3s/=.*/= ; &/;4s/=.*/= ; &/' extensions.conf && "), "{fix}");
+        assert!(fix.ends_with(" -rx 'module reload pbx_config.so'"), "{fix}");
+        for lines in ["overrideswitch=Loopback/1@x/_2X", "overrideswitch= ; =Nope"] {
+            assert_eq!(kept(&host, &general(lines), ours), None, "{lines}");
+        }
     }
 
     #[test]
