@@ -200,6 +200,66 @@ fn what_no_file_of_ours_to_edit_has_is_named_with_who_has_it() {
 }
 
 #[test]
+fn what_another_module_has_of_users_who_wait_is_found_before_their_apply() {
+    let mut asterisk = Asterisk::start_new();
+    let modules = "load=bridge_holding.so\nload=res_parking.so\nload=res_pjsip_config_wizard.so";
+    asterisk.append("modules.conf", modules);
+    let etc = asterisk.etc();
+    let (parking, wizard) = (etc.join("res_parking.conf"), etc.join("pjsip_wizard.conf"));
+    let lot = |context: &str, number: u32| {
+        let positions = format!("{}-{}", number + 1, number + 9);
+        format!("[general]\n[default]\nparkext=>{number}\nparkpos=>{positions}\ncontext=>{context}\n")
+    };
+    let nothing = [(&parking, lot("elsewhere", 700)), (&wizard, String::new())];
+    let configure = |asterisk: &mut Asterisk, file, text: &str| {
+        for (path, text) in &nothing {
+            fs::write(path, text).unwrap();
+        }
+        fs::write(file, text).unwrap();
+        asterisk.restart();
+    };
+    let hint = "[lobby]\ntype=wizard\naccepts_registrations=yes\nhas_hint=yes\nhint_exten=1000\n\
+                hint_context=synergycall-internal\n";
+    configure(&mut asterisk, &wizard, hint);
+    let mut host = Host::unapplied(Database::create(), asterisk);
+    // A hint takes no call.
+    host.check().is_well();
+    let found = |host: &Host, exten: &str, module: &str| {
+        let fix = format!("take {exten} out of the configuration of {module}, then: systemctl restart asterisk");
+        let found = host.check();
+        assert_eq!(found.faults(), [("live", &*fix)], "{found:#?}");
+        let refused = host.portal.http().post_empty("/apply").expect(502);
+        assert!(refused.string("/detail").contains(&format!("defined twice: extension {exten} in {module} ")));
+    };
+    for (file, text, exten, module) in [
+        (
+            &wizard,
+            &*format!("{hint}hint_application=Hangup(21)\n"),
+            "1000@synergycall-internal",
+            "res_pjsip_config_wizard",
+        ),
+        (&parking, &lot("synergycall-internal", 1000), "1000@synergycall-internal", "res_parking"),
+        (&parking, &lot("synergycall-ring", 1000), "1000@synergycall-ring", "res_parking"),
+    ] {
+        configure(&mut host.asterisk, file, text);
+        found(&host, exten, module);
+    }
+    // Where the users are, Asterisk takes theirs.
+    configure(&mut host.asterisk, &parking, &lot("synergycall-users", 1000));
+    host.check().is_well();
+    host.works();
+    host.check().is_well();
+    configure(&mut host.asterisk, &parking, &lot("synergycall-internal", 1002));
+    host.check().is_well();
+    host.portal.create_user("carol", "carol@example.com");
+    found(&host, "1002@synergycall-internal", "res_parking");
+    configure(&mut host.asterisk, &parking, &lot("elsewhere", 700));
+    host.check().is_well();
+    host.works();
+    host.check().is_well();
+}
+
+#[test]
 fn an_endpoint_that_takes_every_phone_comes_behind_the_users() {
     let mut host = Host::new();
     let anonymous = "load=res_pjsip_nat.so\nload=res_pjsip_endpoint_identifier_anonymous.so";

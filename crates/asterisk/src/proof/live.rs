@@ -72,6 +72,25 @@ impl Live {
         })
     }
 
+    /// What the contexts of `wanted` will hold once Asterisk has read them: beside theirs, what other modules hold there, as
+    /// `is_others` says by its origin, but for the steps that they have, too.
+    pub(crate) fn with_contexts(mut self, wanted: &Expected, is_others: impl Fn(&str) -> bool) -> Self {
+        for (context, extens) in &wanted.contexts {
+            let live = self.contexts.entry(context.clone()).or_default();
+            for found in live.values_mut() {
+                found.retain(|(_, origin)| is_others(origin));
+            }
+            live.retain(|_, found| !found.is_empty());
+            for (exten, steps) in extens {
+                let mut others = live.remove(exten).unwrap_or_default();
+                others.retain(|(other, _)| steps.iter().all(|step| step.place() != other.place()));
+                let ours = steps.iter().map(|step| (step.clone(), String::new()));
+                live.insert(exten.clone(), ours.chain(others).collect());
+            }
+        }
+        self
+    }
+
     /// Compares the live state with what is `wanted`: all of it must be there, and nothing that
     /// only `former` had. What is live besides, if so. `is_administrators` is asked of an endpoint that has a former one's
     /// name and nothing to recognize it by.

@@ -107,6 +107,16 @@ pub(crate) enum Step {
     },
 }
 
+impl Step {
+    /// Of an extension, Asterisk takes one step at each: its priority, and 0 for a hint.
+    pub(crate) fn place(&self) -> u32 {
+        match self {
+            Self::Hint(_) => 0,
+            Self::Priority { number, .. } => *number,
+        }
+    }
+}
+
 impl Expected {
     /// Reads what must be live from both files.
     ///

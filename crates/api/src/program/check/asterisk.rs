@@ -145,6 +145,10 @@ impl Check<'_> {
             };
             return report.fault("live", &Fault::new(problems.join("; "), fix));
         }
+        // Where users wait for an apply.
+        if let Some(Err(fault)) = self.pair.map(|pair| self.deployment.check_conflicts(pair, self.deadline)) {
+            return report.fault("live", &fault);
+        }
         report.good("live", "files and Asterisk are as last applied");
         let warnings = apply::warnings(&foreign, self.found.map_or(&[], |(_, list)| &list.users));
         for warning in warnings.into_iter().chain(apply::unpurged(&unpurged)) {

@@ -12,9 +12,11 @@ use crate::files::rights::quoted;
 use crate::proof::admin_sections::AdminSection;
 use crate::proof::config_tree::Tree;
 use crate::proof::diagnosis::EXTENSIONS_CONF;
+use crate::proof::live::Live;
 use crate::text::dialplan_listing;
 use crate::text::expected::Expected;
 use crate::text::exten::{dialled, takes};
+use crate::text::pair::Pair;
 
 /// What takes out of the way what keeps a user from `command`. The permissions may keep root from reading them again, too.
 pub(super) fn permission_fix(cli: &Cli, command: &str, deadline: Instant) -> String {
@@ -131,6 +133,23 @@ impl Deployment {
         first.collect()
     }
 
+    /// Whether no other module of Asterisk has extensions in the contexts of `pair` by which it could not be proven once it is
+    /// deployed, as far as Asterisk answers until `deadline`. A reload leaves them where they are.
+    ///
+    /// # Errors
+    ///
+    /// A [`Fault`] that names them.
+    pub fn check_conflicts(&self, pair: &Pair, deadline: Instant) -> Result<(), Fault> {
+        let contexts = Expected::read(pair).unwrap_or_default().contexts;
+        let (wanted, former) = (Expected { contexts, ..Expected::default() }, Expected::default());
+        let Ok(live) = Live::read(&self.cli, &wanted, &former, deadline) else { return Ok(()) };
+        let to_come = live.with_contexts(&wanted, |origin| registrar(origin).is_some());
+        to_come.compare(&wanted, &former, |_| false).map(drop).map_err(|mismatch| {
+            let others = mismatch.origins.iter().filter(|(_, origin)| registrar(origin).is_some()).cloned().collect();
+            Fault::new(format!("an apply would fail: {mismatch}"), self.conflict_fix(&others, deadline))
+        })
+    }
+
     /// What takes extensions of [`Drift::conflicts`](crate::Drift::conflicts) out of the way, as far as Asterisk answers
     /// until `deadline` and its files show.
     #[must_use]
@@ -192,7 +211,6 @@ mod tests {
     use crate::deploy::deployment::tests::soon;
     use crate::deploy::tests::Host;
     use crate::files::record::Record;
-    use crate::text::pair::Pair;
 
     #[test]
     fn what_no_file_has_is_of_a_registrar() {
@@ -274,6 +292,39 @@ mod tests {
         // Before the next apply, Asterisk runs the pair of an older version.
         proven("[older]\nexten => 10,1,Answer()\n");
         assert_eq!(kept(&host, INCLUDES, &by("pbx_ael")), None);
+    }
+
+    #[test]
+    fn what_another_module_has_in_the_place_of_an_extension_to_come_is_a_conflict() {
+        let host = Host::new();
+        let pair = Pair {
+            endpoints: Vec::new(),
+            dialplan: "[c]\nexten => 1,hint,A/1\nexten => 1,1,Goto(r,1,1)\n[r]\n".into(),
+        };
+        let fault = |context: &str, steps: &[&str]| {
+            let count = steps.len();
+            let priorities = if count == 1 { "priority" } else { "priorities" };
+            host.answering(&format!(
+                "'dialplan show '*) n=${{2#dialplan show }}; if [ \"$n\" = {context} ]; then cat <<'END'\n\
+                 [ Context '{context}' created by 'x' ]\n  '1' =>{}\n\n-= 1 extension ({count} {priorities}) in 1 context. =-\n\
+                 END\nelse echo \"There is no existence of '$n' context\"; fi ;;",
+                steps.join("\n     ")
+            ));
+            let fault = host.deployment.check_conflicts(&pair, soon()).err()?;
+            Some((fault.what, fault.fix))
+        };
+        let fix = "take 1@r out of the configuration of res_parking, then: systemctl restart asterisk";
+        let taken = "an apply would fail: defined twice: extension 1@r in res_parking takes calls to one of ours";
+        let found = |what: &str, fix: &str| Some((what.to_owned(), fix.to_owned()));
+        assert_eq!(fault("r", &["  1. Park()  [res_parking]"]), found(taken, fix));
+        // The next reload takes these away, and a hint takes no call.
+        assert_eq!(fault("r", &["  1. Park()  [extensions.conf:7]", "  2. Park()  [pbx_config]"]), None);
+        assert_eq!(fault("r", &["  hint: PJSIP/1  [res_pjsip_config_wizard]"]), None);
+        // Asterisk takes those of a file in their place, and keeps what is behind them.
+        assert_eq!(fault("c", &["  hint: B/1  [a]", "  1. Park()  [res_parking]"]), None);
+        let also = "an apply would fail: defined twice: extension 1@c is also defined in pbx_ael";
+        let fix = "take 1@c out of the configuration of pbx_ael, then: systemctl restart asterisk";
+        assert_eq!(fault("c", &["  1. Wait(1)  [pbx_ael]", "  2. Hangup()  [pbx_ael]"]), found(also, fix));
     }
 
     #[test]
