@@ -95,6 +95,8 @@ fn no_contact_sends_callers_to_another_host() {
         ("1001", ";maddr=127.0.0.3", 480),
         ("1001", ";MaDDr=127.0.0.3", 480),
         ("1001", ";m%61ddr=127.0.0.3", 480),
+        ("1001", ";x=\"a\";ob", 486),
+        ("1001", ";x=\"a\";maddr=127.0.0.3", 480),
         // For a separator of Dial's, Asterisk chooses the contact.
         ("x,y", "?X-Any=header", 480),
         ("x,y", ";maddr=127.0.0.3", 480),
