@@ -9,7 +9,7 @@ use std::process::Command;
 use pbx_tests::Asterisk;
 use rustix::fs::{XattrFlags, setxattr};
 
-use crate::doctor::host::Host;
+use crate::doctor::host::{Host, Place, check};
 use crate::faults::mounts::{Mount, able_to_mount};
 
 #[test]
@@ -290,4 +290,97 @@ fn an_include_file_or_directory_that_is_open_to_everybody_is_closed() {
     fs::remove_file(&dialplan).unwrap();
     fs::create_dir(&dialplan).unwrap();
     host.heals("asterisk.dialplan_include");
+}
+
+#[test]
+fn a_file_that_somebody_left_in_the_place_of_ours_is_kept_beside_it() {
+    let mut host = Host::new();
+    for (file, point, theirs) in [
+        (host.asterisk.pjsip_include(), "asterisk.pjsip_include", "[trunk]\ntype=aor\n"),
+        (host.asterisk.dialplan_include(), "asterisk.dialplan_include", "[from-trunk]\nexten => 1,1,NoOp()\n"),
+    ] {
+        let kept = file.with_extension("conf.not-of-the-portal");
+        let verified = host.settings.state_dir().join("verified");
+        let leave = || {
+            // As before the first apply there.
+            fs::remove_file(&verified).unwrap();
+            fs::write(&file, theirs).unwrap();
+        };
+        for restart in [false, true] {
+            leave();
+            if restart {
+                host.asterisk.restart();
+            }
+            host.heals(point);
+            assert_eq!(fs::read_to_string(&kept).unwrap(), theirs);
+            host.takes_more();
+            fs::remove_file(&kept).unwrap();
+        }
+        // What was kept before stays, too.
+        leave();
+        fs::write(&kept, "; another\n").unwrap();
+        let found = host.check();
+        let (_, fix) = found.faults().into_iter().find(|(found, _)| *found == point).unwrap();
+        _ = Command::new("bash").args(["-c", fix]).status().unwrap();
+        let both = [&file, &kept].map(|file| fs::read_to_string(file).unwrap());
+        assert_eq!(both, [theirs, "; another\n"]);
+        fs::remove_file(&kept).unwrap();
+        host.heals(point);
+    }
+}
+
+#[test]
+fn a_setting_that_names_a_file_of_the_administrators_goes_and_the_file_stays() {
+    let mut host = Host::new();
+    let path = |path: &Path| path.to_str().unwrap().to_owned();
+    let trunk = "[trunk]\ntype=auth\nusername=trunk\npassword=x\n";
+    let calls_in = "[from-trunk]\nexten => 1,1,NoOp()\n";
+    let pjsip = ("pjsip.conf", "pjsip_include", trunk, "pjsip.d/synergycall/generated_endpoints.conf");
+    let dialplan = ("extensions.conf", "dialplan_include", calls_in, "extensions.d/synergycall/generated_routing.conf");
+    for ((main, key, theirs, default), is_included) in
+        [(pjsip, false), (pjsip, true), (dialplan, false), (dialplan, true)]
+    {
+        // Open to everybody, as a file of ours may not be.
+        let file = host.asterisk.etc().join(format!("trunk-of-{main}"));
+        fs::write(&file, theirs).unwrap();
+        if is_included {
+            host.asterisk.append(main, &format!("#include {}", file.display()));
+            host.asterisk.rx("module reload res_pjsip.so pbx_config.so");
+        }
+        let main = host.asterisk.etc().join(main);
+        let included = fs::read(&main).unwrap();
+        let variables = host.settings.working_directory().join("env");
+        let variable = format!("PBX_PORTAL__ASTERISK__{}", key.to_uppercase());
+        fs::write(&variables, format!("{variable}={}\n", file.display())).unwrap();
+        let found = check(&host.settings.clone().with(&variable, &path(&file)));
+        let points: Vec<_> = found.faults().iter().map(|(point, _)| *point).collect();
+        assert_eq!(points, [&format!("asterisk.{key}"), "live"], "{found:#?}");
+        let place = Place { replaced: vec![("/etc/pbx-portal/env".to_owned(), path(&variables))], ..Place::default() };
+        for (point, fix) in found.faults() {
+            host.run(point, fix, &place);
+        }
+        assert_eq!(fs::read_to_string(&variables).unwrap(), format!("\n{variable}=\"/etc/asterisk/{default}\"\n"));
+        assert_eq!(fs::read(&main).unwrap(), included);
+        assert_eq!(fs::read_to_string(&file).unwrap(), theirs);
+        assert_eq!(fs::metadata(&file).unwrap().permissions().mode() & 0o777, 0o644);
+        host.check().is_well();
+        host.works();
+    }
+}
+
+#[test]
+fn a_setting_that_names_asterisks_own_file_is_found_and_nothing_is_to_be_done_to_that() {
+    let host = Host::new();
+    for (key, main) in [("pjsip_include", "pjsip.conf"), ("dialplan_include", "extensions.conf")] {
+        let file = host.asterisk.etc().join(main);
+        let variable = format!("PBX_PORTAL__ASTERISK__{}", key.to_uppercase());
+        let found = check(&host.settings.clone().with(&variable, file.to_str().unwrap()));
+        let settings = found.lines.iter().find(|line| line.starts_with("FAIL  settings: ")).unwrap();
+        assert!(settings.contains(&format!("settings: asterisk.{key} ({variable}) must be a file that")), "{settings}");
+        assert!(settings.contains("; to fix: write for example /etc/asterisk/"), "{settings}");
+        // What the right setting names is not to go either.
+        let files = [file, host.asterisk.pjsip_include(), host.asterisk.dialplan_include()];
+        let touches = |(_, fix): &(&str, &str)| files.iter().any(|file| fix.contains(file.to_str().unwrap()));
+        assert!(!found.faults().iter().any(touches), "{found:#?}");
+    }
 }

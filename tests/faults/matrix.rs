@@ -131,6 +131,7 @@ rows! {
     STATE_GONE: "The state directory was removed between two applies" => 200 "", "applied", New, New;
     NO_FILE: "A FIFO or a file of 3 GiB lies in a file's place" => 500 "install-failed", "refused", Gone, Old;
     SYMLINK: "A symbolic link lies in a file's place" => 500 "install-failed", "refused", Old, Old;
+    NOT_OURS: "A setting names a file of the administrator's as an include file" => 500 "install-failed", "refused", Old, Old;
     EDITED: "Somebody edits a file between two applies, and reloads" => 200 "", "applied", New, New;
     NO_DATABASE: "PostgreSQL is down before the snapshot" => 503 "database-unavailable", "refused", Old, Old;
     FROZEN_DATABASE: "PostgreSQL hangs before the snapshot" => 503 "database-unavailable", "refused", Old, Old;

@@ -22,6 +22,7 @@ mod kill;
 mod lies;
 mod matrix;
 pub(crate) mod mounts;
+mod not_ours;
 mod plans;
 mod processes;
 mod purge;

@@ -66,6 +66,11 @@ fn wrong_settings_are_refused_in_one_line_that_names_the_key() {
     for (variable, value, named) in [
         ("PBX_PORTAL__SERVER__PORT", "1", "PBX_PORTAL__SERVER__PORT is no setting"),
         ("PBX_PORTAL__STATE_DIR", "state", "state_dir (PBX_PORTAL__STATE_DIR) must be an absolute path"),
+        (
+            "PBX_PORTAL__ASTERISK__PJSIP_INCLUDE",
+            "/etc/asterisk/pjsip.conf",
+            "asterisk.pjsip_include (PBX_PORTAL__ASTERISK__PJSIP_INCLUDE) must be a file that Asterisk's own one includes",
+        ),
         ("PBX_PORTAL__DATABASE__URL", "postgresql://u:hidden@h/db", "database.url is given twice"),
         ("DATABASE_URL", "mysql://u:hidden@h/db", "database.url cannot be used"),
         ("PBX_PORTAL__AUTH__TOKENS", "hidden", "auth.tokens"),

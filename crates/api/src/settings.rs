@@ -21,7 +21,7 @@ pub(crate) use self::environment::is_variable;
 pub use self::error::SettingsError;
 pub(crate) use self::values::options_of;
 use self::written::Written;
-pub(crate) use self::written::variable_of;
+pub(crate) use self::written::{default_of, variable_of};
 use crate::http::auth::Tokens;
 
 /// Where the settings file is looked for when `--config` names none.
@@ -138,8 +138,8 @@ impl Settings {
             },
             asterisk: AsteriskSettings {
                 cli: written.cli("asterisk.command", command_timeout)?,
-                pjsip_include: written.path("asterisk.pjsip_include")?,
-                dialplan_include: written.path("asterisk.dialplan_include")?,
+                pjsip_include: written.include_file("asterisk.pjsip_include")?,
+                dialplan_include: written.include_file("asterisk.dialplan_include")?,
                 command_timeout,
                 apply_timeout,
                 endpoint_options: written.endpoint_options("asterisk.endpoint_options")?,

@@ -5,6 +5,7 @@ mod attempt;
 mod audit;
 mod claim;
 mod last;
+mod not_ours;
 mod plan;
 mod verdict;
 mod waiting_records;
@@ -26,6 +27,7 @@ use self::audit::Audit;
 use self::claim::ClaimCache;
 pub(crate) use self::claim::{AppliedUsers, Claim, Tag};
 pub(crate) use self::last::LastApplyResponse;
+pub(crate) use self::not_ours::{NotOurs, not_ours};
 use self::plan::Review;
 pub(crate) use self::plan::expected;
 pub(crate) use self::verdict::{unpurged, warnings};
@@ -69,6 +71,12 @@ impl Applier {
             queue: Arc::default(),
             deployment,
         };
+        // The pair to restore is of the files that the settings named then.
+        if let Some(file) = not_ours(settings, &applier.deployment).first()
+            && applier.deployment.has_pair_to_restore()
+        {
+            anyhow::bail!("cannot recover from an interrupted apply: {file}; to fix: {}", file.fix());
+        }
         match applier.deployment.recover(Instant::now() + FOR_A_MOMENT) {
             Ok(_locked) => applier.audit.note_interrupted(),
             // Another process of this host applies right now, and has seen to it.

@@ -12,7 +12,6 @@ mod report;
 mod service;
 
 use std::io;
-use std::path::Path;
 use std::process::ExitCode;
 use std::time::Instant;
 
@@ -21,6 +20,10 @@ use pbx_asterisk::Fault;
 use self::report::Report;
 use crate::operations::apply;
 use crate::settings::Survey;
+
+/// The settings that name the include files, and the points that are about them.
+const PJSIP_INCLUDE: &str = "asterisk.pjsip_include";
+const DIALPLAN_INCLUDE: &str = "asterisk.dialplan_include";
 
 /// Says point by point whether an apply would work and phones could then call; exit status 0 only when both are true.
 /// `quiet` prints the failures alone.
@@ -57,11 +60,19 @@ pub fn run(survey: &Survey, quiet: bool) -> ExitCode {
     if rehearsal.is_interrupted {
         report.note("state_dir", "an apply was interrupted; the next start or apply recovers from it");
     }
-    let replaceable = |path: &Path| format!("{} can be replaced", path.display());
-    report.point("asterisk.pjsip_include", rehearsal.endpoints.map(|()| replaceable(&asterisk.pjsip_include)));
-    report.point("asterisk.dialplan_include", rehearsal.dialplan.map(|()| replaceable(&asterisk.dialplan_include)));
-    asterisk::Check { settings, deployment: &deployment, found: found.as_ref(), pair: pair.as_ref(), deadline }
-        .run(&mut report);
+    let not_ours = apply::not_ours(settings, &deployment);
+    for (key, path, found) in [
+        (PJSIP_INCLUDE, &asterisk.pjsip_include, rehearsal.endpoints),
+        (DIALPLAN_INCLUDE, &asterisk.dialplan_include, rehearsal.dialplan),
+    ] {
+        // The other fixes would give somebody's file the rights of ours.
+        let fault = not_ours.iter().find(|file| file.key == key).map(service::not_ours);
+        report.point(key, fault.map_or(found, Err).map(|()| format!("{} can be replaced", path.display())));
+    }
+    let (found, pair) = (found.as_ref(), pair.as_ref());
+    let in_doubt = survey.wrong.iter().filter_map(|error| error.key).chain(not_ours.iter().map(|file| file.key));
+    let in_doubt: Vec<_> = in_doubt.filter(|key| [PJSIP_INCLUDE, DIALPLAN_INCLUDE].contains(key)).collect();
+    asterisk::Check { settings, deployment: &deployment, found, pair, in_doubt: &in_doubt, deadline }.run(&mut report);
     service::check_running(&mut report);
     if report.is_good() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }

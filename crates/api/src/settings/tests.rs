@@ -181,6 +181,10 @@ fn wrong_types_and_absurd_values_are_refused_by_key() {
         ("asterisk.pjsip_include", "'/etc/../x.conf'"),
         ("asterisk.pjsip_include", "'/'"),
         ("asterisk.pjsip_include", "\"/etc/x\\n.conf\""),
+        ("asterisk.pjsip_include", "'/etc/asterisk/pjsip.conf'"),
+        ("asterisk.pjsip_include", "'/etc/asterisk/extensions.conf/'"),
+        ("asterisk.dialplan_include", "'/extensions.conf'"),
+        ("asterisk.dialplan_include", "'/etc/asterisk//pjsip.conf'"),
         ("asterisk.dialplan_include", "''"),
         ("asterisk.command_timeout_seconds", "0"),
         ("asterisk.apply_timeout_seconds", "3601"),
@@ -232,6 +236,18 @@ fn what_is_wrong_is_repeated() {
         let message = refused(&format!("[asterisk]\n{file}"));
         assert!(message.contains(shown), "{message}");
     }
+}
+
+#[test]
+fn asterisks_own_file_is_no_include_file() {
+    let message = refused("[asterisk]\npjsip_include = '/etc/asterisk/pjsip.conf'");
+    let expected = "asterisk.pjsip_include (config.toml) must be a file that Asterisk's own one includes, and not that \
+                    itself, is \"/etc/asterisk/pjsip.conf\"; write for example \
+                    /etc/asterisk/pjsip.d/synergycall/generated_endpoints.conf";
+    assert_eq!(message, expected);
+    let alike =
+        "[asterisk]\npjsip_include = '/etc/pjsip.conf/my-pjsip.conf'\ndialplan_include = '/etc/extensions.conf.d'";
+    assert!(load(alike, &[]).is_ok());
 }
 
 #[test]

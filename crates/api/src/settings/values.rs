@@ -12,7 +12,7 @@ use pbx_confgen::EndpointOptions;
 use pbx_domain::Realm;
 
 use super::SettingsError;
-use super::written::Written;
+use super::written::{Written, default_of};
 use crate::http::auth::Tokens;
 use crate::http::is_name;
 
@@ -67,6 +67,17 @@ impl Written {
             // Without doubled and trailing slashes.
             Ok(path.components().collect())
         })
+    }
+
+    /// The path of an include file: a file of its own, as an apply replaces it as a whole.
+    pub(super) fn include_file(&self, key: &'static str) -> Result<PathBuf, SettingsError> {
+        let path = self.path(key)?;
+        if ["pjsip.conf", "extensions.conf"].iter().any(|main| path.ends_with(main)) {
+            let rule = "must be a file that Asterisk's own one includes, and not that itself";
+            let fix = format!("write for example {}", default_of(key));
+            return Err(self.wrong(key, rule, format_args!("{:?}", path.display().to_string()), &fix));
+        }
+        Ok(path)
     }
 
     /// A program and its leading arguments. Only an absolute path, or a name to look up in `PATH`:

@@ -131,9 +131,14 @@ fn default(key: &str) -> Value {
     let text = match key {
         "server.workers" => thread::available_parallelism().map_or(1, NonZero::get).min(256).to_string(),
         "node" => rustix::system::uname().nodename().to_string_lossy().into_owned(),
-        _ => KEYS.iter().find(|(known, _)| *known == key).map_or("", |(_, default)| default).to_owned(),
+        _ => default_of(key).to_owned(),
     };
     Value::new(Some(&"its default".to_owned()), text)
+}
+
+/// The default of a key for which it is the same on every host.
+pub(crate) fn default_of(key: &str) -> &'static str {
+    KEYS.iter().find(|(known, _)| *known == key).map_or("", |(_, default)| default)
 }
 
 /// The environment variable of a key.

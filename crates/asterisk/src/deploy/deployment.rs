@@ -1,4 +1,4 @@
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
@@ -48,6 +48,23 @@ impl Deployment {
         let locked = LockedDeployment { deployment: self, proven, _lock: lock };
         locked.restore_from_journal()?;
         Ok(locked)
+    }
+
+    /// What is in the place of each include file that was never verified there on this host: somebody else may have written
+    /// it. The next deployment replaces it.
+    ///
+    /// # Errors
+    ///
+    /// [`FileError`] when one of the files cannot be read, is no regular file or is larger than any of ours.
+    pub fn never_verified(&self) -> Result<Vec<(&Path, Vec<u8>)>, FileError> {
+        let were_verified = self.state.were_verified(&self.files);
+        if were_verified == [true; 2] {
+            return Ok(Vec::new());
+        }
+        let Pair { endpoints, dialplan } = self.files.read()?;
+        let both = [(&*self.files.endpoints, endpoints), (&*self.files.dialplan, dialplan)];
+        let both = both.into_iter().zip(were_verified);
+        Ok(both.filter(|(_, was_verified)| !was_verified).map(|(file, _)| file).collect())
     }
 
     /// What must be live of a pair for this deployment.

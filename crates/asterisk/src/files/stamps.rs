@@ -11,8 +11,8 @@ use crate::files::state_dir::{self, StateDir};
 use crate::text::modules::{self, Modules};
 use crate::text::pair::IncludeFiles;
 
-/// Identifies one state of both include files: of each what changes when it is written or replaced, and, behind a semicolon,
-/// what changes with its attributes, too.
+/// Identifies one state of both include files: of each what changes when it is written or replaced, what changes with its
+/// attributes, too, and its path, with semicolons between them.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Stamps {
     endpoints: String,
@@ -44,9 +44,9 @@ impl Stamps {
     /// As the files are now.
     pub(crate) fn of(files: &IncludeFiles) -> Result<Self, FileError> {
         let stamp = |path: &Path| {
-            let Some(file) = state_dir::metadata(path)? else { return Ok("-".to_owned()) };
+            let Some(file) = state_dir::metadata(path)? else { return Ok(format!("-;-;{}", path.display())) };
             let written = (file.ino(), file.size(), file.mtime(), file.mtime_nsec());
-            Ok(format!("{written:?};{:?}", (file.ctime(), file.ctime_nsec())))
+            Ok(format!("{written:?};{:?};{}", (file.ctime(), file.ctime_nsec()), path.display()))
         };
         Ok(Self { endpoints: stamp(&files.endpoints)?, dialplan: stamp(&files.dialplan)? })
     }
@@ -57,6 +57,12 @@ impl Stamps {
             stamp.split(';').next()
         }
         written(&self.endpoints) != written(&before.endpoints) || written(&self.dialplan) != written(&before.dialplan)
+    }
+
+    /// Whether they are of files at these paths.
+    fn are_of(&self, files: &IncludeFiles) -> [bool; 2] {
+        let is_of = |stamp: &str, path: &Path| stamp.splitn(3, ';').nth(2).is_some_and(|of| Some(of) == path.to_str());
+        [is_of(&self.endpoints, &files.endpoints), is_of(&self.dialplan, &files.dialplan)]
     }
 
     /// With those of `before` for the files that `modules` do not read.
@@ -78,6 +84,11 @@ impl StateDir {
             dialplan: now.dialplan != verified.dialplan,
             is_rewritten: now.is_rewritten_since(&verified),
         })
+    }
+
+    /// Whether each of the files was ever verified at its path.
+    pub(crate) fn were_verified(&self, files: &IncludeFiles) -> [bool; 2] {
+        self.stamps().are_of(files)
     }
 
     /// The files were verified in this state.

@@ -12,6 +12,7 @@ use sha2::{Digest as _, Sha256};
 
 use super::audit::AuditError;
 use super::claim::Tag;
+use super::not_ours::{NotOurs, not_ours};
 use super::plan::{self, Review};
 use super::verdict;
 use crate::http::apply_response::{ApplyResponse, LiveResponse, OutcomeResponse};
@@ -158,8 +159,15 @@ impl Attempt {
         }
     }
 
-    /// Why the plan is refused: it is not the reviewed one, or it has to be reviewed first.
+    /// Why the plan is refused: it would replace a file of the administrator's, is not the reviewed one, or has to be reviewed
+    /// first.
     fn objection(&self, locked: &LockedDeployment<'_>, pair: &Pair, database: DatabaseId) -> Option<(Code, String)> {
+        let others = not_ours(&self.state.settings, &self.state.applier.deployment);
+        if !others.is_empty() {
+            let each = others.iter().map(|file| format!("{file}; to fix: {}", file.fix()));
+            let each = each.collect::<Vec<_>>().join(". ");
+            return Some((Code::InstallFailed, format!("{each}. Nothing was changed, on disk or live.")));
+        }
         // Nobody asks for the digests of both pairs where nothing was reviewed.
         if self.review.is_given() {
             let plan = plan::etag(last_pair(locked), pair);
@@ -231,6 +239,8 @@ impl Attempt {
         if let Some(losses) = self.losses(locked, &pair, list.database) {
             record.warnings.push(format!("{losses}; an apply needs If-Match with this answer's ETag"));
         }
+        let refused = |file: &NotOurs<'_>| format!("{file}; an apply is refused; to fix: {}", file.fix());
+        record.warnings.extend(not_ours(&self.state.settings, &self.state.applier.deployment).iter().map(refused));
         Ok((list, record, plan))
     }
 

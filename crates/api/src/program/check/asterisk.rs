@@ -10,7 +10,7 @@ use pbx_persistence::{ApplyLog, Database, UserList};
 
 use super::database_answers::RESTORE;
 use super::report::Report;
-use super::service;
+use super::{DIALPLAN_INCLUDE, PJSIP_INCLUDE, service};
 use crate::Settings;
 use crate::operations::apply;
 
@@ -31,6 +31,9 @@ pub(super) struct Check<'a> {
     pub(super) found: Option<&'a (Database, UserList)>,
     /// What an apply would install; `None` likewise.
     pub(super) pair: Option<&'a Pair>,
+    /// The settings whose include file may be another than ours. What is ours then looks like the administrator's: nobody is
+    /// to take it out.
+    pub(super) in_doubt: &'a [&'static str],
     pub(super) deadline: Instant,
 }
 
@@ -43,13 +46,23 @@ impl Check<'_> {
         };
         report.good("asterisk.command", "Asterisk answers");
         check_version(&found.version, report);
+        let [is_pjsip_ours, is_dialplan_ours] =
+            [PJSIP_INCLUDE, DIALPLAN_INCLUDE].map(|key| !self.in_doubt.contains(&key));
         let read = |()| "read once";
-        report.point("#include of asterisk.pjsip_include", found.endpoints_include.map(read));
-        report.point("#include of asterisk.dialplan_include", found.dialplan_include.map(read));
-        let twice = "of what is defined twice, Asterisk takes none, or the first";
-        self.check_admin("numbers", &found.admin_objects, twice, report);
-        let first = "calls may go there, and an apply cannot be proven";
-        self.check_admin("extensions", &found.admin_extensions, first, report);
+        if is_pjsip_ours {
+            report.point("#include of asterisk.pjsip_include", found.endpoints_include.map(read));
+        }
+        if is_dialplan_ours {
+            report.point("#include of asterisk.dialplan_include", found.dialplan_include.map(read));
+        }
+        if is_pjsip_ours {
+            let twice = "of what is defined twice, Asterisk takes none, or the first";
+            self.check_admin("numbers", &found.admin_objects, twice, report);
+        }
+        if is_dialplan_ours {
+            let first = "calls may go there, and an apply cannot be proven";
+            self.check_admin("extensions", &found.admin_extensions, first, report);
+        }
         report.point("modules", found.modules.map(|()| "all that calls need are running"));
         report.point("astdb", found.astdb.map(|()| "Asterisk keeps who is registered"));
         report.point("cli_permissions.conf", found.reload_permission.map(|()| "this user may reload"));
@@ -138,7 +151,7 @@ impl Check<'_> {
             return report.note("live", "an apply is running; until it ends, this cannot be compared");
         };
         if !problems.is_empty() {
-            let fix = if conflicts.is_empty() {
+            let fix = if conflicts.is_empty() || !self.in_doubt.is_empty() {
                 service::apply_command(self.settings)
             } else {
                 self.deployment.conflict_fix(&conflicts, self.deadline)

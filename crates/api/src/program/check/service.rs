@@ -11,8 +11,10 @@ use std::{env, fs};
 use pbx_asterisk::Fault;
 use rustix::fs::{StatVfsMountFlags, statvfs};
 
+use super::database_names::quoted;
 use super::report::Report;
 use crate::Settings;
+use crate::operations::apply::NotOurs;
 use crate::settings::{self, DEFAULT_FILE, Environment, SettingsError};
 
 /// Runs a command of the program with the user, the secrets and the sandbox of the service.
@@ -172,6 +174,20 @@ pub(super) fn settings_fix(error: &SettingsError) -> String {
 pub(super) const ANOTHER_DATABASE: &str = "write the right DATABASE_URL into /etc/pbx-portal/env, then: systemctl restart \
                                            pbx-portal; if this is the right one, review POST /apply?dry_run=true, and \
                                            apply with its ETag in If-Match";
+
+/// Where the file has the name that the portal gives its own, it was left there: it is kept, and an empty one takes its place,
+/// as Asterisk loads nothing while an included file is missing. Under another name it may be what Asterisk needs.
+pub(super) fn not_ours(file: &NotOurs<'_>) -> Fault {
+    let default = settings::default_of(file.key);
+    let fix = if file.path.file_name() == Path::new(default).file_name() {
+        let [from, to] = ["", ".not-of-the-portal"].map(|end| quoted(&format!("{}{end}", file.path.display())));
+        format!("mv -n {from} {to} && cp -np --attributes-only {to} {from}")
+    } else {
+        set_command(file.key, default)
+    };
+    let what = format!("{} holds lines that are not the portal's, and no apply replaces it", file.path.display());
+    Fault::new(what, fix)
+}
 
 /// What leaves these options of endpoints alone.
 pub(super) fn options_fix(kept: &[String]) -> String {
