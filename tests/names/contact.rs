@@ -14,6 +14,14 @@ exten => 0900123,1,Log(WARNING,0900123 was dialled)
 exten => unguarded,1,Dial(${PJSIP_DIAL_CONTACTS(1001)},30)
 ";
 
+/// The phones of two users, 1000 and 1001, who are applied.
+fn phones(database: &Database, asterisk: &Asterisk) -> [Phone; 2] {
+    let portal = Settings::new(&database.url(), asterisk).start();
+    let users = ["a@example.com", "b@example.com"].map(|email| portal.create_user("User", email));
+    portal.http().post_empty("/apply").expect(200);
+    users.each_ref().map(|user| Phone::of(asterisk, user))
+}
+
 /// User parts of contacts with what separates phones and arguments for `Dial`, and what the dialplan evaluates. `OWN`
 /// means the phone's own extension.
 const CONTACTS: [&str; 12] = [
@@ -70,10 +78,7 @@ fn no_registered_contact_dials_for_its_callers() {
 #[test]
 fn every_phone_rings_although_one_has_a_separator_in_its_contact() {
     let (database, asterisk) = (Database::create(), Asterisk::start_new());
-    let portal = Settings::new(&database.url(), &asterisk).start();
-    let [caller, called] = ["a@example.com", "b@example.com"].map(|email| portal.create_user("User", email));
-    portal.http().post_empty("/apply").expect(200);
-    let [caller, phone] = [&caller, &called].map(|user| Phone::of(&asterisk, user));
+    let [caller, phone] = phones(&database, &asterisk);
     for contact in ["x%26y", "x&y", "&"] {
         let phones = [phone.busy(), phone.busy_as(contact), phone.busy()];
         assert_eq!(caller.call("1001"), 486);
@@ -85,10 +90,7 @@ fn every_phone_rings_although_one_has_a_separator_in_its_contact() {
 #[test]
 fn no_contact_sends_callers_to_another_host() {
     let (database, asterisk) = (Database::create(), Asterisk::start_new());
-    let portal = Settings::new(&database.url(), &asterisk).start();
-    let [caller, called] = ["a@example.com", "b@example.com"].map(|email| portal.create_user("User", email));
-    portal.http().post_empty("/apply").expect(200);
-    let [caller, phone] = [&caller, &called].map(|user| Phone::of(&asterisk, user));
+    let [caller, phone] = phones(&database, &asterisk);
     for (user_part, behind, code) in [
         ("1001", ";ob;line=x", 486),
         ("1001", "?Route=%3Csip:127.0.0.3%3Blr%3E", 480),
@@ -115,10 +117,7 @@ fn no_redirection_of_a_phone_is_followed() {
     asterisk.append("extensions.conf", ADMINISTRATORS);
     asterisk.append("extensions.conf", "exten => followed,1,Dial(PJSIP/1001,30)");
     asterisk.start();
-    let portal = Settings::new(&database.url(), &asterisk).start();
-    let [caller, called] = ["a@example.com", "b@example.com"].map(|email| portal.create_user("User", email));
-    portal.http().post_empty("/apply").expect(200);
-    let [caller, phone] = [&caller, &called].map(|user| Phone::of(&asterisk, user));
+    let [caller, phone] = phones(&database, &asterisk);
     let moved = phone.moved();
     assert_eq!(caller.call("1001"), 486);
     assert_eq!((moved.callers().len(), asterisk.complaints()), (1, Vec::new()));
@@ -130,13 +129,11 @@ fn no_redirection_of_a_phone_is_followed() {
 #[test]
 fn a_number_with_dashes_rings_its_user() {
     let (database, asterisk) = (Database::create(), Asterisk::start_new());
-    let portal = Settings::new(&database.url(), &asterisk).start();
-    let [caller, called] = ["a@example.com", "b@example.com"].map(|email| portal.create_user("User", email));
-    portal.http().post_empty("/apply").expect(200);
-    let _busy = Phone::of(&asterisk, &called).busy();
+    let [caller, phone] = phones(&database, &asterisk);
+    let _busy = phone.busy();
     // Asterisk takes no notice of dashes in what is dialled.
     for number in ["1001", "10-01", "1-0-0-1-"] {
-        assert_eq!(Phone::of(&asterisk, &caller).call(number), 486, "{number}");
+        assert_eq!(caller.call(number), 486, "{number}");
     }
 }
 
@@ -145,11 +142,8 @@ fn a_text_message_rings_no_phone() {
     let (database, mut asterisk) = (Database::create(), Asterisk::configured());
     asterisk.append("modules.conf", "load=res_pjsip_messaging.so");
     asterisk.start();
-    let portal = Settings::new(&database.url(), &asterisk).start();
-    let [writer, reader] = ["a@example.com", "b@example.com"].map(|email| portal.create_user("User", email));
-    portal.http().post_empty("/apply").expect(200);
-    let rings = Phone::of(&asterisk, &reader).busy();
-    let writer = Phone::of(&asterisk, &writer);
+    let [writer, reader] = phones(&database, &asterisk);
+    let rings = reader.busy();
     assert_eq!(writer.text("1001"), 404);
     // A call comes after all that came before it.
     assert_eq!(writer.call("1001"), 486);

@@ -34,7 +34,8 @@ pub(super) fn permission_fix(cli: &Cli, command: &str, deadline: Instant) -> Str
 impl Deployment {
     /// Whether whoever calls these numbers in `context` reaches what the context `target` has for them, as far as
     /// Asterisk answers until `deadline` and its files show: a switch that it asks before any context, what stands in
-    /// `context` itself, or in what it includes before, comes first. Asterisk is asked for some, and for one of each that an extension of the files takes.
+    /// `context` itself, or in what it includes before, comes first. Asterisk is asked for some, and for one of each that
+    /// an extension of the files takes.
     ///
     /// # Errors
     ///
