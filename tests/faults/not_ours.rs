@@ -61,6 +61,16 @@ fn what_was_in_a_files_place_before_the_first_apply_is_replaced_only_where_it_sa
     }
     fs::write(&files[0], "").unwrap();
     fs::write(&files[1], "\n  ; nothing yet\n").unwrap();
+    // One that is rolled back leaves the places to whom they are.
+    let main = asterisk.etc().join("pjsip.conf");
+    let included = fs::read_to_string(&main).unwrap();
+    asterisk.remove_include("pjsip.conf");
+    assert_eq!(portal.http().post_empty("/apply").expect(502).json["apply"]["outcome"], "rolled_back");
+    fs::write(&main, included).unwrap();
+    fs::write(&files[0], TRUNK).unwrap();
+    portal.http().post_empty("/apply").expect(500);
+    assert_eq!(fs::read_to_string(&files[0]).unwrap(), TRUNK);
+    fs::write(&files[0], "").unwrap();
     assert_eq!(portal.http().post_empty("/apply").expect(200).json["outcome"], "applied");
     // From then on the place is the portal's, whatever somebody writes there.
     fs::write(&files[0], TRUNK).unwrap();

@@ -97,7 +97,9 @@ fn no_contact_sends_callers_to_another_host() {
         ("1001", ";maddr=127.0.0.3", 480),
         ("1001", ";MaDDr=127.0.0.3", 480),
         ("1001", ";m%61ddr=127.0.0.3", 480),
-        ("1001", ";x=\"a\";ob", 486),
+        ("1001", ";m%2561ddr=127.0.0.3", 480),
+        ("1001", ";x=\"a\";pn-prid=a%20b%3ac&d;ob", 486),
+        ("1001", ";x=\"|sip:1001@127.0.0.3;y=\";z=\"|q@q\"", 480),
         ("1001", ";x=\"a\";maddr=127.0.0.3", 480),
         // For a separator of Dial's, Asterisk chooses the contact.
         ("x,y", "?X-Any=header", 480),
@@ -140,11 +142,16 @@ fn a_number_with_dashes_rings_its_user() {
 #[test]
 fn a_text_message_rings_no_phone() {
     let (database, mut asterisk) = (Database::create(), Asterisk::configured());
-    asterisk.append("modules.conf", "load=res_pjsip_messaging.so");
+    asterisk.append("modules.conf", "load=res_pjsip_messaging.so\nload=res_pjsip_endpoint_identifier_ip.so");
+    let trunk = "[trunk]\ntype=endpoint\ncontext=from-trunk\nallow=ulaw\n[trunk]\ntype=identify\nendpoint=trunk\n";
+    asterisk.append("pjsip.conf", &format!("{trunk}match=127.0.0.3\n"));
+    asterisk.append("extensions.conf", "[from-trunk]\ninclude => synergycall-users");
     asterisk.start();
     let [writer, reader] = phones(&database, &asterisk);
     let rings = reader.busy();
     assert_eq!(writer.text("1001"), 404);
+    // A trunk's texts reach the users' context where it has no other for them.
+    assert_eq!(Phone::new(&asterisk, "outsider", "none").at("127.0.0.3").text("1001"), 202);
     // A call comes after all that came before it.
     assert_eq!(writer.call("1001"), 486);
     assert_eq!(rings.callers().len(), 1);

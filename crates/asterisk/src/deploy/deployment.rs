@@ -57,7 +57,9 @@ impl Deployment {
     ///
     /// [`FileError`] when one of the files cannot be read, is no regular file or is larger than any of ours.
     pub fn never_verified(&self) -> Result<Vec<(&Path, Vec<u8>)>, FileError> {
-        let were_verified = self.state.were_verified(&self.files);
+        // A rollback of the first deployment verifies what somebody else wrote.
+        let is_proven = state_dir::metadata(&self.state.proven())?.is_some();
+        let were_verified = self.state.were_verified(&self.files).map(|was_verified| was_verified && is_proven);
         if were_verified == [true; 2] {
             return Ok(Vec::new());
         }
