@@ -24,6 +24,10 @@ use self::written::Written;
 pub(crate) use self::written::{default_of, variable_of};
 use crate::http::auth::Tokens;
 
+/// The settings that name the include files.
+pub(crate) const PJSIP_INCLUDE: &str = "asterisk.pjsip_include";
+pub(crate) const DIALPLAN_INCLUDE: &str = "asterisk.dialplan_include";
+
 /// Where the settings file is looked for when `--config` names none.
 pub const DEFAULT_FILE: &str = "/etc/pbx-portal/config.toml";
 
@@ -138,8 +142,8 @@ impl Settings {
             },
             asterisk: AsteriskSettings {
                 cli: written.cli("asterisk.command", command_timeout)?,
-                pjsip_include: written.include_file("asterisk.pjsip_include")?,
-                dialplan_include: written.include_file("asterisk.dialplan_include")?,
+                pjsip_include: written.include_file(PJSIP_INCLUDE)?,
+                dialplan_include: written.include_file(DIALPLAN_INCLUDE)?,
                 command_timeout,
                 apply_timeout,
                 endpoint_options: written.endpoint_options("asterisk.endpoint_options")?,

@@ -19,11 +19,7 @@ use pbx_asterisk::Fault;
 
 use self::report::Report;
 use crate::operations::apply;
-use crate::settings::Survey;
-
-/// The settings that name the include files, and the points that are about them.
-const PJSIP_INCLUDE: &str = "asterisk.pjsip_include";
-const DIALPLAN_INCLUDE: &str = "asterisk.dialplan_include";
+use crate::settings::{DIALPLAN_INCLUDE, PJSIP_INCLUDE, Survey};
 
 /// Says point by point whether an apply would work and phones could then call; exit status 0 only when both are true.
 /// `quiet` prints the failures alone.

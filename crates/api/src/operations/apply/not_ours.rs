@@ -7,6 +7,7 @@ use pbx_asterisk::Deployment;
 use pbx_confgen::Rendering;
 
 use crate::Settings;
+use crate::settings::{DIALPLAN_INCLUDE, PJSIP_INCLUDE};
 
 /// A file that an apply would replace as a whole, and may not.
 #[derive(Clone, Copy)]
@@ -39,7 +40,7 @@ impl NotOurs<'_> {
 pub(crate) fn not_ours<'a>(settings: &'a Settings, deployment: &Deployment) -> Vec<NotOurs<'a>> {
     let Ok(found) = deployment.never_verified() else { return Vec::new() };
     let asterisk = &settings.asterisk;
-    [("asterisk.pjsip_include", &asterisk.pjsip_include), ("asterisk.dialplan_include", &asterisk.dialplan_include)]
+    [(PJSIP_INCLUDE, &asterisk.pjsip_include), (DIALPLAN_INCLUDE, &asterisk.dialplan_include)]
         .into_iter()
         // A link is refused as such, and what it leads to stays as it is.
         .filter(|(_, path)| !path.is_symlink())

@@ -10,9 +10,10 @@ use pbx_persistence::{ApplyLog, Database, UserList};
 
 use super::database_answers::RESTORE;
 use super::report::Report;
-use super::{DIALPLAN_INCLUDE, PJSIP_INCLUDE, service};
+use super::service;
 use crate::Settings;
 use crate::operations::apply;
+use crate::settings::{DIALPLAN_INCLUDE, PJSIP_INCLUDE};
 
 /// The program of Debian's package.
 const INSTALLED: &str = "/usr/sbin/asterisk";

@@ -161,7 +161,7 @@ fn probe(
         // No restart turns the HTTP server on, or brings a certificate.
         let is_plain = transports.iter().any(|transport| matches!(transport.protocol, "udp" | "tcp"));
         let fix =
-            if is_plain { RESTART.to_owned() } else { format!("{one_more} # or mend what is named, and {RESTART}") };
+            if is_plain { RESTART.to_owned() } else { format!("{one_more} # or fix what is named, and {RESTART}") };
         return Err(Fault::new(what, fix));
     }
     notes.extend(silent.into_iter().map(|silent| format!("phones get no answer at {silent}")));
@@ -200,7 +200,7 @@ Objects found: 5
         assert_eq!(asked("Server Enabled and Bound to 0.0.0.0:8088\n").unwrap().answering, None);
         let disabled = asked("Prefix: \nServer: \nServer Disabled\n").unwrap_err();
         assert!(disabled.what.ends_with("enabled=no in http.conf"));
-        assert_eq!(disabled.fix, "add # or mend what is named, and systemctl restart asterisk");
+        assert_eq!(disabled.fix, "add # or fix what is named, and systemctl restart asterisk");
         let secure = |web| probe(&read(LISTING)[3..4], web, Vec::new(), "add", Instant::now());
         assert!(secure("Server Enabled and Bound to 0.0.0.0:8088\n").unwrap_err().what.contains("tlsenable=no"));
         assert_eq!(secure("HTTPS Server Enabled and Bound to 0.0.0.0:8089\n").unwrap().notes.len(), 0);
